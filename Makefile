@@ -1,0 +1,113 @@
+# `make` alone lists what there is. Building, running and testing need Go and
+# make; the tools of the other targets are built from source by Go, each at the
+# version that a go.mod names.
+
+.DEFAULT_GOAL := help
+
+# What can be given on the command line, as in `make run DATA=/tmp/cirrus`.
+DATA         ?= ./cirrus-data
+LISTEN       ?= 127.0.0.1:50051
+ARGS         ?=
+TEST_TIMEOUT ?= 15m
+FUZZTIME     ?= 10s
+
+GO       ?= go
+BUF      := $(GO) tool -modfile=tools/buf/go.mod buf
+GOLANGCI := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
+MODFILES := go.mod tools/buf/go.mod tools/lint/go.mod
+
+# The race detector needs cgo, and so a C compiler. Without it the tests run without
+# it, and say so; .ci/run sets RACE=-race, and fails instead.
+RACE ?= $(shell [ "$$($(GO) env CGO_ENABLED)" = 1 ] && echo -race)
+
+# Packages without goroutines, in which the race detector has nothing to find.
+PURE := ./fencing/...
+
+.PHONY: help
+help: ## Show this list.
+	@echo 'Usage: make TARGET [VARIABLE=value …]'
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo 'Variables: DATA=$(DATA) LISTEN=$(LISTEN) ARGS=… (run)'
+	@echo '           TEST_TIMEOUT=$(TEST_TIMEOUT) (test)  FUZZTIME=$(FUZZTIME) for each target (fuzz)'
+
+.PHONY: run
+run: build ## Serve the store in DATA on LISTEN; create it first if there is none.
+	@if [ -z "$$(ls -A '$(DATA)' 2>/dev/null)" ]; then ./bin/cirrus init --data '$(DATA)'; fi
+	@exec ./bin/cirrus serve --data '$(DATA)' --listen '$(LISTEN)' $(ARGS)
+
+.PHONY: build
+build: ## Build bin/cirrus.
+	@$(GO) build -o bin/cirrus ./cmd/cirrus
+
+.PHONY: test
+test: ## Run all tests, with the race detector where there are threads.
+	@if [ -z '$(RACE)' ]; then echo 'make test: no C compiler, so the race detector stays off' >&2; fi
+	$(GO) test -timeout $(TEST_TIMEOUT) $(PURE)
+	$(GO) test $(RACE) -timeout $(TEST_TIMEOUT) $$($(GO) list ./... | grep -vxF "$$($(GO) list $(PURE))")
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME.
+	@grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sort | sed 's|/[^/]*:func | |' | \
+	while read -r dir name; do \
+		echo "$(GO) test -fuzz '^$$name\$$' $$dir"; \
+		$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x "$$dir" </dev/null || exit 1; \
+	done
+
+.PHONY: bench
+bench: build ## Measure the service and the generator, each beside its limit.
+	./bin/cirrus bench $(ARGS)
+	$(GO) test -run '^$$' -bench . -benchmem ./snowflake/...
+
+.PHONY: lint
+lint: ## Check style, the direction of imports, and the .proto files.
+	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "not gofmt'ed (make fmt does it):"; echo "$$out"; exit 1; fi
+	$(BUF) lint
+	$(BUF) format --diff --exit-code
+	$(GOLANGCI) config verify
+	$(GOLANGCI) run ./...
+
+.PHONY: fmt
+fmt: ## Format the Go and .proto files.
+	gofmt -w .
+	$(BUF) format -w
+
+.PHONY: generate
+generate: ## Generate the Go code of the .proto files.
+	$(BUF) generate
+
+# Compares with what is in the work tree, so that it can be run before a commit.
+.PHONY: check-generated
+check-generated: ## Check that generated code and go.mod files are up to date.
+	@set -e; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
+	mkdir "$$tmp/committed" "$$tmp/generated"; \
+	find proto -name '*.pb.go' -o -name '*.connect.go' | while read -r f; do \
+		mkdir -p "$$tmp/committed/$${f%/*}"; cp "$$f" "$$tmp/committed/$$f"; done; \
+	echo '$(BUF) generate'; $(BUF) generate -o "$$tmp/generated"; \
+	(cd "$$tmp" && diff -ru committed generated) || { echo 'generated code is out of date: run `make generate` and commit the result' >&2; exit 1; }
+	@set -e; for f in $(MODFILES); do \
+		echo "$(GO) -C $$(dirname $$f) mod tidy -diff"; \
+		$(GO) -C "$$(dirname $$f)" mod tidy -diff || { echo "$$f is out of date: run \`go mod tidy\` beside it and commit the result" >&2; exit 1; }; \
+	done
+
+.PHONY: tools
+tools: ## Build what lint and generate need, ahead of time; this takes minutes.
+	$(BUF) --version
+	$(GOLANGCI) version
+	$(GO) tool protoc-gen-go --version
+	$(GO) tool protoc-gen-connect-go --version
+
+.PHONY: smoke
+smoke: ## Try the README's first screen, on other ports and in a temporary folder.
+	@.ci/smoke
+
+.PHONY: ci
+ci: ## Run what CI runs.
+	@.ci/run
+
+.PHONY: clean
+clean: ## Remove what was built. It leaves DATA alone.
+	rm -rf bin
+	find . -name '*.test' -type f -delete
+	find . -name '*.prof' -type f -delete

@@ -1,0 +1,210 @@
+package fencing
+
+import (
+	"time"
+
+	"github.com/cirrus-id/cirrus/snowflake"
+)
+
+// MaxQueue is how many requests may wait for a free ID of one pool.
+const MaxQueue = 1024
+
+// Ticket is a place in a pool's queue for a free ID. 0 is none.
+type Ticket uint64
+
+// AcquireRequest asks for a node ID. App and instance must be valid; see
+// AppID.Validate and InstanceID.Validate.
+type AcquireRequest struct {
+	Pool     PoolName
+	App      AppID
+	Instance InstanceHash
+	// TTL is what the app asks for; 0: the pool's.
+	TTL time.Duration
+	// Queue: wait in line where no ID is free.
+	Queue bool
+	// Ticket is the place in line that an earlier answer gave.
+	Ticket Ticket
+}
+
+// Acquire decides on a grant (S2), or gives an instance its lease again. A
+// refusal, a Write and a Lease end the request's place in the queue.
+func (s *Server) Acquire(now Now, req AcquireRequest) (Decision, *Refusal) {
+	at := s.advance(now)
+	p, r := s.pool(req.Pool)
+	if r != nil {
+		return Decision{}, r
+	}
+	p.settle(s, at)
+	d, r := s.acquire(p, req, at)
+	if r != nil || d.Wait == WaitNone {
+		p.leaveQueue(req.Ticket)
+	} else if d.Ticket == 0 {
+		d.Ticket = req.Ticket
+	}
+	return d, r
+}
+
+func (s *Server) acquire(p *pool, req AcquireRequest, at reading) (Decision, *Refusal) {
+	ttl, r := p.requestedTTL(req.TTL)
+	if r != nil {
+		return Decision{}, r
+	}
+	if d, ok := s.acquireAgain(p, req.Instance, at); ok {
+		return d, nil
+	}
+	if !p.Opened {
+		r := refuse(ReasonNotOpened, "pool %q opens in %v: its store is new and an earlier one may have been lost with leases out; wait, or vouch that there was none with `cirrus init`",
+			string(p.Name), (p.opensAt(s.mark.stride) - at.steady).Round(time.Second))
+		r.RetryAfter = max(p.opensAt(s.mark.stride)-at.steady, time.Millisecond)
+		return Decision{}, r
+	}
+	if !s.promising(at) {
+		return Decision{Wait: WaitMark}, nil
+	}
+	if !p.isTurn(req.Ticket) {
+		return s.enqueue(p, req, at)
+	}
+	node, ok := p.choose(req.App, at)
+	if !ok {
+		return s.enqueue(p, req, at)
+	}
+	if last := p.Layout.LastTimestamp(); at.server.Add(ttl) > last {
+		return Decision{}, refuse(ReasonLayoutExhausted, "the layout of pool %q ends at %d, within the lease's ttl: move to a pool with a later origin", string(p.Name), last)
+	}
+	return Decision{Write: s.grant(p, node, ttl, req, at)}, nil
+}
+
+func (p *pool) requestedTTL(asked time.Duration) (time.Duration, *Refusal) {
+	switch {
+	case asked == 0:
+		return p.TTL, nil
+	case asked < MinTTL || asked > p.MaxTTL:
+		return 0, invalid("ttl", "%v is out of range: give %v to the pool's max_ttl, %v, or leave it out", asked, MinTTL, p.MaxTTL)
+	}
+	return asked, nil
+}
+
+// acquireAgain gives an instance whose record is live its lease again, as if
+// by heartbeat (S2). While the grant's own write is under way, the deadline
+// moves at once and the answer waits.
+func (s *Server) acquireAgain(p *pool, instance InstanceHash, at reading) (Decision, bool) {
+	node, ok := p.byInstance[instance]
+	if !ok {
+		return Decision{}, false
+	}
+	l := p.leases[node]
+	if c := p.changeOf(node); c != nil {
+		if c.kind == changeGranted && c.instance == instance {
+			c.deadline = max(c.deadline, at.steady+c.ttl)
+		}
+		return Decision{Wait: WaitKey}, true
+	}
+	if !s.promising(at) {
+		return Decision{Wait: WaitMark}, true
+	}
+	return Decision{Lease: s.promise(p, l, at)}, true
+}
+
+// choose picks a free ID: the one that this app ID held last, else the one
+// that has been free longest. IDs never granted have been free from the start.
+func (p *pool) choose(app AppID, at reading) (snowflake.NodeID, bool) {
+	if node, ok := p.byApp[app]; ok && p.grantable(p.leases[node], at) {
+		return node, true
+	}
+	for ; p.fresh <= p.Last; p.fresh++ {
+		if p.leases[p.fresh] == nil && p.granting[p.fresh] == nil {
+			return p.fresh, true
+		}
+	}
+	for l := p.free.first; l != nil; l = l.next {
+		if p.grantable(l, at) {
+			return l.node, true
+		}
+	}
+	return 0, false
+}
+
+// grantable: free, and no write of its record is under way (S1).
+func (p *pool) grantable(l *lease, at reading) bool {
+	return l != nil && l.pending == nil && p.isFree(l, at)
+}
+
+// grant decides on a grant of a free ID (S2).
+func (s *Server) grant(p *pool, node snowflake.NodeID, ttl time.Duration, req AcquireRequest, at reading) *Write {
+	p.highest++ // S2: above every epoch in the pool, those under way included
+	rec := Record{
+		Pool: p.Name, Node: node, Epoch: p.highest, App: req.App, Instance: req.Instance,
+		TTL: ttl, Status: Live,
+		Floor:   at.server,          // above every ceiling promised before: the ID is free
+		Ceiling: at.server.Add(ttl), // at most mark + TTL: we are promising
+	}
+	c := &change{kind: changeGranted, deadline: at.steady + ttl, instance: req.Instance, ttl: ttl}
+	p.byInstance[req.Instance] = node
+	if l := p.leases[node]; l != nil {
+		p.unplace(l)
+		l.pending = c
+	} else {
+		p.granting[node] = c
+	}
+	return &Write{Batch: Batch{Records: []Record{rec}}}
+}
+
+// changeOf is the write under way of a node ID's record, if any.
+func (p *pool) changeOf(node snowflake.NodeID) *change {
+	if l := p.leases[node]; l != nil {
+		return l.pending
+	}
+	return p.granting[node]
+}
+
+// isTurn: first come, first served; nobody overtakes those who wait.
+func (p *pool) isTurn(t Ticket) bool {
+	return len(p.queue) == 0 || p.queue[0] == t
+}
+
+// enqueue gives the request a place in line, or refuses it where it wants none.
+func (s *Server) enqueue(p *pool, req AcquireRequest, at reading) (Decision, *Refusal) {
+	next, known := p.nextFree(at)
+	switch {
+	case !req.Queue:
+		r := refuse(ReasonNoFreeNodeID, "every node ID of pool %q is taken or in quarantine: ask again later, wait in line, or grow the pool's range", string(p.Name))
+		if known {
+			r.RetryAfter = max(next-at.steady, time.Millisecond)
+		}
+		return Decision{}, r
+	case req.Ticket == 0 && len(p.queue) >= MaxQueue:
+		r := refuse(ReasonQueueFull, "%d requests already wait for a node ID of pool %q, which is the most: ask again later, or grow the pool's range", MaxQueue, string(p.Name))
+		r.RetryAfter = time.Second
+		return Decision{}, r
+	case req.Ticket == 0:
+		s.lastTicket++
+		req.Ticket = s.lastTicket
+		p.queue = append(p.queue, req.Ticket)
+	}
+	return Decision{Wait: WaitFree, Ticket: req.Ticket, At: next}, nil
+}
+
+// LeaveQueue gives up a place in line: its caller is gone, or has waited for
+// as long as it would.
+func (s *Server) LeaveQueue(name PoolName, t Ticket) {
+	if p := s.pools[name]; p != nil {
+		p.leaveQueue(t)
+	}
+}
+
+func (p *pool) leaveQueue(t Ticket) {
+	for i, other := range p.queue {
+		if other == t {
+			p.queue = append(p.queue[:i], p.queue[i+1:]...)
+			return
+		}
+	}
+}
+
+// Turn is the ticket whose turn it is in a pool, or 0.
+func (s *Server) Turn(name PoolName) Ticket {
+	if p := s.pools[name]; p != nil && len(p.queue) > 0 {
+		return p.queue[0]
+	}
+	return 0
+}

@@ -1,0 +1,119 @@
+package fencing
+
+import (
+	"slices"
+	"time"
+
+	"github.com/cirrus-id/cirrus/snowflake"
+)
+
+// PoolChange is what UpdatePool may be asked for; nil keeps what is stored.
+type PoolChange struct {
+	Layout                  *snowflake.Layout
+	First, Last             *snowflake.NodeID
+	TTL, MaxTTL, Quarantine *time.Duration
+	Unsafe                  *bool
+}
+
+// apply returns the pool with the change.
+func (c PoolChange) apply(p Pool) Pool {
+	set(&p.Layout, c.Layout)
+	set(&p.First, c.First)
+	set(&p.Last, c.Last)
+	set(&p.TTL, c.TTL)
+	set(&p.MaxTTL, c.MaxTTL)
+	set(&p.Quarantine, c.Quarantine)
+	set(&p.Unsafe, c.Unsafe)
+	return p
+}
+
+func set[T any](to *T, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+// CreatePool decides on a new pool (S11). One that exists with the same
+// settings is as good as created: the answer has neither Write nor Wait.
+func (s *Server) CreatePool(now Now, p Pool) (Decision, *Refusal) {
+	at := s.advance(now)
+	if s.failed != nil {
+		return Decision{}, s.failed
+	}
+	if r := p.Validate(s.mark.stride); r != nil {
+		return Decision{}, r
+	}
+	if s.changing[p.Name] {
+		return Decision{Wait: WaitKey}, nil
+	}
+	if old := s.pools[p.Name]; old != nil {
+		if sameSettings(old.Pool, p) {
+			return Decision{}, nil
+		}
+		return Decision{}, refuse(ReasonPoolExists, "pool %q exists with other settings: look at it with GetPool, and change it with UpdatePool where that is allowed", string(p.Name))
+	}
+	if r := p.validNew(at.server); r != nil {
+		return Decision{}, r
+	}
+	p.CreatedAt = at.server
+	p.Opened = s.meta.Vouched // S7: else an earlier store may have had this pool
+	return s.writePool(p), nil
+}
+
+// UpdatePool decides on other settings (S11). Leases granted before keep
+// their TTL. A change that changes nothing has neither Write nor Wait.
+func (s *Server) UpdatePool(now Now, name PoolName, c PoolChange) (Decision, *Refusal) {
+	s.advance(now)
+	old, r := s.pool(name)
+	if r != nil {
+		return Decision{}, r
+	}
+	if s.changing[name] {
+		return Decision{Wait: WaitKey}, nil
+	}
+	p := c.apply(old.Pool)
+	if p == old.Pool {
+		return Decision{}, nil
+	}
+	if r := p.validChange(old.Pool); r != nil {
+		return Decision{}, r
+	}
+	if r := p.Validate(s.mark.stride); r != nil {
+		return Decision{}, r
+	}
+	return s.writePool(p), nil
+}
+
+func (s *Server) writePool(p Pool) Decision {
+	s.changing[p.Name] = true
+	return Decision{Write: &Write{Batch: Batch{Pools: []Pool{p}}}}
+}
+
+// poolWritten makes acknowledged settings show.
+func (s *Server) poolWritten(settings Pool, at reading) {
+	p := s.pools[settings.Name]
+	if p == nil {
+		s.pools[settings.Name] = newPool(settings, s.meta.FirstEpoch, at.steady)
+		return
+	}
+	p.settle(s, at)
+	if settings.First < p.First || settings.Last > p.Last {
+		p.fresh = settings.First
+	}
+	p.Pool = settings
+	p.placeAll(at) // the quarantine may have changed
+}
+
+// add takes in the lease of an ID that was never granted before.
+func (p *pool) add(l *lease) {
+	p.leases[l.node] = l
+	i, _ := slices.BinarySearch(p.nodes, l.node)
+	p.nodes = slices.Insert(p.nodes, i, l.node)
+}
+
+// forgetApp drops the way from an app to an ID that another grant replaces.
+func (p *pool) forgetApp(l *lease) {
+	if node, ok := p.byApp[l.app]; ok && node == l.node {
+		delete(p.byApp, l.app)
+	}
+}

@@ -1,0 +1,85 @@
+package fencing
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Check says which invariant of the state is broken, if any. It costs time in
+// proportion to the number of leases: it is for tests and the simulator.
+func (s *Server) Check() error {
+	for _, name := range s.PoolNames() {
+		p := s.pools[name]
+		for _, check := range []func() error{p.checkLeases, p.checkShelves, p.checkInstances} {
+			if err := check(); err != nil {
+				return fmt.Errorf("pool %q: %w", name, err)
+			}
+		}
+		for _, l := range p.leases {
+			if most := s.meta.Mark.Add(l.ttl); l.status == Live && l.ceiling > most {
+				return fmt.Errorf("pool %q: node ID %d was promised up to %d, above mark + TTL = %d", name, l.node, l.ceiling, most)
+			}
+		}
+	}
+	return nil
+}
+
+// checkLeases: epochs are distinct and below the next one, windows are whole.
+func (p *pool) checkLeases() error {
+	epochs := make(map[Epoch]*lease, len(p.leases))
+	for node, l := range p.leases {
+		switch other := epochs[l.epoch]; {
+		case l.node != node:
+			return fmt.Errorf("the lease of node ID %d stands under %d", l.node, node)
+		case other != nil:
+			return fmt.Errorf("node IDs %d and %d both have epoch %d", other.node, node, l.epoch)
+		case l.epoch > p.highest:
+			return fmt.Errorf("node ID %d has epoch %d, above the highest, %d", node, l.epoch, p.highest)
+		case l.floor > l.ceiling+1:
+			return fmt.Errorf("node ID %d has floor %d above ceiling %d", node, l.floor, l.ceiling)
+		}
+		epochs[l.epoch] = l
+	}
+	if !slices.IsSorted(p.nodes) || len(p.nodes) != len(p.leases) {
+		return fmt.Errorf("%d listed node IDs for %d leases, or out of order", len(p.nodes), len(p.leases))
+	}
+	return nil
+}
+
+// checkShelves: each lease stands on the one shelf that it says, unless a
+// write that will move it is under way, and no heap looks at it too late.
+func (p *pool) checkShelves() error {
+	moving, free := 0, 0
+	for l := p.free.first; l != nil; l = l.next {
+		free++
+	}
+	for _, l := range p.leases {
+		switch {
+		case l.shelf == 0 && (l.pending == nil || l.pending.kind == changeNoted):
+			return fmt.Errorf("node ID %d stands on no shelf", l.node)
+		case l.shelf == 0:
+			moving++
+		case l.shelf == Held && (p.expiring[l.slot] != l || l.due > l.deadline):
+			return fmt.Errorf("node ID %d would expire unnoticed", l.node)
+		case l.shelf == Quarantined && p.resting[l.slot] != l:
+			return fmt.Errorf("node ID %d would rest for ever", l.node)
+		}
+	}
+	if sum := len(p.expiring) + len(p.resting) + p.free.len + moving; sum != len(p.leases) || free != p.free.len {
+		return fmt.Errorf("%d leases stand on the shelves (%d of %d free ones), of %d", sum, free, p.free.len, len(p.leases))
+	}
+	return nil
+}
+
+// checkInstances: an instance leads to its one live record, and no further.
+func (p *pool) checkInstances() error {
+	for instance, node := range p.byInstance {
+		if c := p.changeOf(node); c != nil && c.kind == changeGranted && c.instance == instance {
+			continue
+		}
+		if l := p.leases[node]; l == nil || l.status != Live || l.instance != instance {
+			return fmt.Errorf("instance %v leads to node ID %d, whose record is not its live one", instance, node)
+		}
+	}
+	return nil
+}

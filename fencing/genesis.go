@@ -1,0 +1,77 @@
+package fencing
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/cirrus-id/cirrus/snowflake"
+)
+
+// epochsPerSecond is more grants than any pool makes in a second, so a store's
+// first epoch lies above all of every store that was created before it (S7).
+const epochsPerSecond = 1 << 20
+
+// maxRecoverBehind is how far the wall clock may lie behind a mark that
+// Recover is to replace.
+const maxRecoverBehind = time.Minute
+
+// NewStore is the first batch of a new store with one pool (S7). vouched says
+// that its operator vouches that nobody holds IDs from an earlier one.
+func NewStore(wall snowflake.Millis, stride time.Duration, vouched bool, p Pool) (Batch, error) {
+	if wall < 0 || wall > lastServerTime {
+		return Batch{}, fmt.Errorf("the wall clock says %d ms since 1970, which no clock that is right does: set the clock and try again", wall)
+	}
+	if stride < MinStride || stride > MaxDuration {
+		return Batch{}, fmt.Errorf("stride %v is out of range: give %v to %v", stride, MinStride, MaxDuration)
+	}
+	if r := p.Validate(stride); r != nil {
+		return Batch{}, r
+	}
+	if r := p.validNew(wall); r != nil {
+		return Batch{}, r
+	}
+	p.Opened, p.CreatedAt = vouched, wall
+	return Batch{
+		Meta:  &Meta{Mark: wall, Stride: stride, CreatedAt: wall, FirstEpoch: firstEpoch(wall), Vouched: vouched},
+		Pools: []Pool{p},
+	}, nil
+}
+
+func firstEpoch(wall snowflake.Millis) Epoch { return Epoch(max(wall/1000, 1)) * epochsPerSecond }
+
+// Recover makes a store that was restored from a copy suspicious again (S7):
+// what was promised and granted after the copy was taken is unknown, but it
+// was at server times up to now + stride, with epochs up to now × 2^20, and
+// for max_ttl at the longest.
+func Recover(snap Snapshot, wall snowflake.Millis, stride time.Duration) (Batch, error) {
+	switch {
+	case stride < MinStride || stride > MaxDuration:
+		return Batch{}, fmt.Errorf("stride %v is out of range: give %v to %v", stride, MinStride, MaxDuration)
+	case wall < 0 || wall > lastServerTime || wall < snap.Meta.Mark.Add(-maxRecoverBehind):
+		return Batch{}, fmt.Errorf("the wall clock (%d) is behind the store's mark (%d): what is recovered is reckoned by the wall clock, so set it and try again", wall, snap.Meta.Mark)
+	}
+	stride = max(stride, snap.Meta.Stride)
+	meta := snap.Meta
+	meta.Mark = max(meta.Mark, wall.Add(stride))
+	meta.Stride = stride
+	meta.Vouched = false
+	meta.FirstEpoch = max(firstEpoch(wall), meta.FirstEpoch)
+
+	var longest time.Duration
+	pools := make([]Pool, len(snap.Pools))
+	for i, p := range snap.Pools {
+		longest = max(longest, p.MaxTTL)
+		p.Opened = false
+		pools[i] = p
+	}
+	for _, rec := range snap.Records {
+		longest = max(longest, rec.TTL) // granted under an older, longer max_ttl
+	}
+	records := make([]Record, len(snap.Records))
+	for i, rec := range snap.Records {
+		rec.Status = Ended
+		rec.Ceiling = max(rec.Ceiling, meta.Mark.Add(longest))
+		records[i] = rec
+	}
+	return Batch{Meta: &meta, Pools: pools, Records: records}, nil
+}

@@ -1,0 +1,76 @@
+package fencing
+
+import (
+	"github.com/cirrus-id/cirrus/snowflake"
+)
+
+// LeaseRef says which lease a request speaks of, and proves that its sender
+// holds it.
+type LeaseRef struct {
+	Pool     PoolName
+	Node     snowflake.NodeID
+	Epoch    Epoch
+	Instance InstanceHash
+}
+
+// validate says what no lease can have.
+func (ref LeaseRef) validate(p *pool) *Refusal {
+	switch {
+	case ref.Node > p.Layout.MaxNode():
+		return invalid("node_id", "%d does not fit into the %d node bits of pool %q: give 0 to %d", ref.Node, p.Layout.NodeBits, string(p.Name), p.Layout.MaxNode())
+	case ref.Epoch == 0:
+		return invalid("epoch", "0 is no epoch: give the one that Acquire answered")
+	}
+	return nil
+}
+
+// Heartbeat keeps a lease (S3). It is valid however late it comes: until the
+// record is ended or another grant replaces it, nobody else can have the ID.
+func (s *Server) Heartbeat(now Now, ref LeaseRef) (Decision, *Refusal) {
+	at := s.advance(now)
+	p, r := s.pool(ref.Pool)
+	if r != nil {
+		return Decision{}, r
+	}
+	if r := ref.validate(p); r != nil {
+		return Decision{}, r
+	}
+	if p.changeOf(ref.Node) != nil {
+		return Decision{Wait: WaitKey}, nil
+	}
+	l := p.leases[ref.Node]
+	if !l.matches(ref) || l.status != Live {
+		return Decision{}, p.lost(ref, l)
+	}
+	if !s.promising(at) {
+		return Decision{Wait: WaitMark}, nil
+	}
+	return Decision{Lease: s.promise(p, l, at)}, nil
+}
+
+// promise moves deadline and ceiling of a live lease, forward only (S3): after
+// a takeover an older server may still have promised more.
+func (s *Server) promise(p *pool, l *lease, at reading) Lease {
+	l.deadline = max(l.deadline, at.steady+l.ttl)
+	l.ceiling = max(l.ceiling, at.server.Add(l.ttl))
+	if l.shelf != Held {
+		p.unplace(l)
+		p.place(l, at)
+		s.emit(p, EventGranted, l, at)
+	}
+	return Lease{
+		Pool: p.Name, Node: l.node, Epoch: l.epoch, App: l.app, TTL: l.ttl,
+		ServerTime: at.server, Floor: l.floor, Ceiling: l.ceiling, Layout: p.Layout,
+	}
+}
+
+// lost is the answer to whoever holds the lease no more. It rests on an
+// acknowledged record, or on there being none.
+func (p *pool) lost(ref LeaseRef, l *lease) *Refusal {
+	r := refuse(ReasonLeaseLost, "the lease of node ID %d of pool %q under epoch %d is not yours, or not any more: stop minting and acquire anew", ref.Node, string(p.Name), ref.Epoch)
+	if l == nil || ref.Epoch > l.epoch {
+		r.Forgotten = !p.alarmed[ref.Node] // S12: told once for a node ID
+		p.alarmed[ref.Node] = true
+	}
+	return r
+}

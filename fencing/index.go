@@ -1,0 +1,288 @@
+package fencing
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/cirrus-id/cirrus/snowflake"
+)
+
+// pool is a pool as the server runs it: its settings, its leases, and the
+// shelves that tell without a search which lease to look at next. A lease
+// stands on one shelf: expiring while held, resting while quarantined, free;
+// on none while its record has a write under way that will move it.
+type pool struct {
+	Pool
+	// since is the steady time from which this process has run the pool.
+	since time.Duration
+	// highest is the highest epoch in the pool, of grants under way, too.
+	highest Epoch
+
+	leases map[snowflake.NodeID]*lease
+	// nodes are the IDs ever granted, in order, for listings.
+	nodes []snowflake.NodeID
+	// granting are the grants under way of IDs that have no lease yet.
+	granting map[snowflake.NodeID]*change
+	// fresh: no ID from here to Last has ever been granted, but those that
+	// leases and granting have.
+	fresh snowflake.NodeID
+	// byInstance finds the node ID of a live record, or of a grant under way.
+	byInstance map[InstanceHash]snowflake.NodeID
+	// byApp finds the node ID that an app ID held last.
+	byApp map[AppID]snowflake.NodeID
+
+	expiring, resting leaseHeap
+	free              leaseList
+	// unnoted are IDs that came free by time and that no write has noted as
+	// ended yet (S5). Some may have been revived or granted since.
+	unnoted []snowflake.NodeID
+
+	queue   []Ticket
+	watched bool
+	alarmed map[snowflake.NodeID]bool
+}
+
+func newPool(settings Pool, firstEpoch Epoch, since time.Duration) *pool {
+	p := &pool{
+		Pool: settings, since: since, highest: firstEpoch - 1, fresh: settings.First,
+		granting: map[snowflake.NodeID]*change{},
+		alarmed:  map[snowflake.NodeID]bool{},
+	}
+	p.grow(0)
+	return p
+}
+
+// grow makes room for so many records at once.
+func (p *pool) grow(records int) {
+	p.leases = make(map[snowflake.NodeID]*lease, records)
+	p.nodes = make([]snowflake.NodeID, 0, records)
+	p.byInstance = make(map[InstanceHash]snowflake.NodeID, records)
+	p.byApp = make(map[AppID]snowflake.NodeID, records)
+}
+
+// opensAt is when the pool's suspicion is over (S7): whoever holds one of its
+// IDs from a store that was lost has lost it by then.
+func (p *pool) opensAt(stride time.Duration) time.Duration {
+	return p.since + p.MaxTTL + p.Quarantine + stride
+}
+
+// load takes in a lease at a start.
+func (p *pool) load(l *lease) {
+	p.leases[l.node] = l
+	p.nodes = append(p.nodes, l.node)
+	p.highest = max(p.highest, l.epoch)
+	if other := p.leases[p.byApp[l.app]]; other == nil || other.app != l.app || other.epoch < l.epoch {
+		p.byApp[l.app] = l.node
+	}
+	if l.status != Live {
+		return
+	}
+	// S10: an instance with two live records keeps the one with the higher
+	// epoch; the other runs out.
+	if other := p.byLiveInstance(l.instance); other == nil || other.epoch < l.epoch {
+		p.byInstance[l.instance] = l.node
+	}
+}
+
+// placeAll puts every lease on its shelf, the free ones in the order in which
+// they came free.
+func (p *pool) placeAll(at reading) {
+	slices.Sort(p.nodes)
+	p.expiring, p.resting, p.free, p.unnoted = nil, nil, leaseList{}, nil
+	all := make([]*lease, 0, len(p.nodes))
+	for _, node := range p.nodes {
+		all = append(all, p.leases[node])
+	}
+	slices.SortStableFunc(all, func(a, b *lease) int { return cmp.Compare(a.ceiling, b.ceiling) })
+	for _, l := range all {
+		if l.pending == nil || l.pending.kind == changeNoted {
+			p.place(l, at)
+		}
+	}
+}
+
+// place puts a lease that stands on no shelf on the one where it belongs.
+func (p *pool) place(l *lease, at reading) {
+	switch l.shelf = p.state(l, at); l.shelf {
+	case Held:
+		l.due = l.deadline
+		p.expiring.push(l)
+	case Quarantined:
+		l.due = p.freeAt(l, at)
+		p.resting.push(l)
+	case Free:
+		p.free.push(l)
+		if l.status != Ended {
+			p.unnoted = append(p.unnoted, l.node)
+		}
+	}
+}
+
+// unplace takes a lease off its shelf.
+func (p *pool) unplace(l *lease) {
+	switch l.shelf {
+	case Held:
+		p.expiring.remove(l)
+	case Quarantined:
+		p.resting.remove(l)
+	case Free:
+		p.free.remove(l)
+	}
+	l.shelf = 0
+}
+
+// settle moves every lease whose time has come to the next shelf and tells
+// the watchers. Nothing depends on when it runs (S5).
+func (p *pool) settle(s *Server, at reading) {
+	for l := p.expiring.due(at.steady); l != nil; l = p.expiring.due(at.steady) {
+		p.unplace(l)
+		p.place(l, at)
+		if l.shelf != Held {
+			s.emit(p, EventExpired, l, at)
+		}
+		if l.shelf == Free {
+			s.emit(p, EventFreed, l, at)
+		}
+	}
+	for l := p.resting.due(at.steady); l != nil; l = p.resting.due(at.steady) {
+		p.unplace(l)
+		p.place(l, at)
+		if l.shelf == Free {
+			s.emit(p, EventFreed, l, at)
+		}
+	}
+}
+
+// nextExpiry and nextFree look past what heartbeats have moved since.
+func (p *pool) nextExpiry() (time.Duration, bool) {
+	for len(p.expiring) > 0 {
+		l := p.expiring[0]
+		if l.due == l.deadline {
+			return l.due, true
+		}
+		p.expiring.remove(l)
+		l.due = l.deadline
+		p.expiring.push(l)
+	}
+	return 0, false
+}
+
+// nextFree is the steady time at which the next ID can become free by time.
+func (p *pool) nextFree(at reading) (next time.Duration, ok bool) {
+	if len(p.resting) > 0 {
+		next, ok = p.resting[0].due, true
+	}
+	if _, any := p.nextExpiry(); any {
+		if free := p.freeAt(p.expiring[0], at); !ok || free < next {
+			next, ok = free, true
+		}
+	}
+	return next, ok
+}
+
+// byLiveInstance finds the lease that an instance's live record stands for.
+func (p *pool) byLiveInstance(instance InstanceHash) *lease {
+	node, ok := p.byInstance[instance]
+	if l := p.leases[node]; ok && l != nil && l.status == Live && l.instance == instance {
+		return l
+	}
+	return nil
+}
+
+// forget drops the way from an instance to a record that is live no more.
+func (p *pool) forget(l *lease) {
+	if node, ok := p.byInstance[l.instance]; ok && node == l.node {
+		delete(p.byInstance, l.instance)
+	}
+}
+
+// leaseHeap has the lease that is due first at its root. Heartbeats move
+// deadlines without touching it, so due is a lower bound.
+type leaseHeap []*lease
+
+// due returns the root if its time has come.
+func (h leaseHeap) due(now time.Duration) *lease {
+	if len(h) == 0 || h[0].due > now {
+		return nil
+	}
+	return h[0]
+}
+
+func (h *leaseHeap) push(l *lease) {
+	l.slot = int32(len(*h))
+	*h = append(*h, l)
+	h.up(len(*h) - 1)
+}
+
+func (h *leaseHeap) remove(l *lease) {
+	i, last := int(l.slot), len(*h)-1
+	h.swap(i, last)
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	if i < last {
+		h.down(i)
+		h.up(i)
+	}
+}
+
+func (h leaseHeap) swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].slot, h[j].slot = int32(i), int32(j)
+}
+
+func (h leaseHeap) up(i int) {
+	for parent := (i - 1) / 2; i > 0 && h[i].due < h[parent].due; parent = (i - 1) / 2 {
+		h.swap(i, parent)
+		i = parent
+	}
+}
+
+func (h leaseHeap) down(i int) {
+	for {
+		child := 2*i + 1
+		if child >= len(h) {
+			return
+		}
+		if right := child + 1; right < len(h) && h[right].due < h[child].due {
+			child = right
+		}
+		if h[i].due <= h[child].due {
+			return
+		}
+		h.swap(i, child)
+		i = child
+	}
+}
+
+// leaseList is the free leases, longest free first.
+type leaseList struct {
+	first, last *lease
+	len         int
+}
+
+func (q *leaseList) push(l *lease) {
+	l.prev, l.next = q.last, nil
+	if q.last == nil {
+		q.first = l
+	} else {
+		q.last.next = l
+	}
+	q.last = l
+	q.len++
+}
+
+func (q *leaseList) remove(l *lease) {
+	if l.prev == nil {
+		q.first = l.next
+	} else {
+		l.prev.next = l.next
+	}
+	if l.next == nil {
+		q.last = l.prev
+	} else {
+		l.next.prev = l.prev
+	}
+	l.prev, l.next = nil, nil
+	q.len--
+}

@@ -1,0 +1,132 @@
+package fencing
+
+import (
+	"time"
+)
+
+// maxEndedNotes is how many IDs that came free by time are noted as ended
+// with one write of the mark (S5).
+const maxEndedNotes = 100
+
+// markLease is the mark as this term's right to promise (S10).
+type markLease struct {
+	// stride is what the term keeps and writes with each mark; configured is
+	// what it was asked to keep.
+	stride, configured time.Duration
+	// since is the steady time at which the term began (its loading ended).
+	since time.Duration
+	// sent is the steady time before the last acknowledged write was sent;
+	// written says that there was one in this term.
+	sent    time.Duration
+	written bool
+	// writing says that a write is under way: one key, one write (S1).
+	writing bool
+}
+
+// holds says whether the last acknowledged write still carries promises.
+func (m *markLease) holds(steady time.Duration) bool {
+	return m.written && steady < m.sent+m.stride
+}
+
+func (m *markLease) acknowledged(sent time.Duration) {
+	m.sent, m.written, m.writing = sent, true, false
+}
+
+// shorten lets a stride that was configured shorter than the stored one take
+// effect, once all that an earlier term could still promise under the longer
+// one lies behind this term's start. It binds this term before the store
+// hears of it, so whoever loads the shorter one finds us keeping it (S6, S10).
+func (m *markLease) shorten(steady time.Duration) {
+	if m.configured < m.stride && steady >= m.since+m.stride {
+		m.stride = m.configured
+	}
+}
+
+// Tick does what time alone brings: it keeps the mark ahead of server time,
+// notes IDs that came free by time as ended (S5), and opens pools whose
+// suspicion is over (S7). The write that it returns, if any, goes out like
+// any other; next is the steady time at which to call again at the latest.
+// Call it again, too, after its write is acknowledged, and when a decision
+// says WaitMark.
+func (s *Server) Tick(now Now) (w *Write, next time.Duration) {
+	at := s.advance(now)
+	if s.failed != nil {
+		return nil, at.steady + MaxDuration
+	}
+	s.mark.shorten(at.steady)
+	switch {
+	case s.mark.writing:
+		return nil, at.steady + MaxDuration
+	case !s.markDue(at) && !s.openDue(at):
+		return nil, s.nextTick(at)
+	}
+	meta := s.meta
+	meta.Mark = max(meta.Mark, at.server.Add(s.mark.stride)) // S1: the mark is only ever raised
+	meta.Stride = s.mark.stride
+	s.mark.writing = true
+	w = &Write{Batch: Batch{Meta: &meta}, sent: at.steady}
+	for _, p := range s.pools {
+		if s.opens(p, at) {
+			w.Batch.Pools = append(w.Batch.Pools, s.open(p))
+		}
+		s.noteEnded(p, w, at)
+	}
+	return w, at.steady + s.mark.stride/2
+}
+
+// markDue: written anew at half the stride, counted both in server time and
+// on the steady clock.
+func (s *Server) markDue(at reading) bool {
+	half := s.mark.stride / 2
+	return !s.mark.written || at.steady >= s.mark.sent+half || at.server > s.meta.Mark.Add(-half)
+}
+
+func (s *Server) openDue(at reading) bool {
+	for _, p := range s.pools {
+		if s.opens(p, at) {
+			return true
+		}
+	}
+	return false
+}
+
+// opens says whether the pool can be opened now: its suspicion is over, and
+// no other write of it is under way.
+func (s *Server) opens(p *pool, at reading) bool {
+	return !p.Opened && !s.changing[p.Name] && at.steady >= p.opensAt(s.mark.stride)
+}
+
+func (s *Server) nextTick(at reading) time.Duration {
+	half := s.mark.stride / 2
+	next := min(s.mark.sent+half, at.steady+s.meta.Mark.Add(-half).Sub(at.server)+time.Millisecond)
+	for _, p := range s.pools {
+		if !p.Opened && !s.changing[p.Name] {
+			next = min(next, p.opensAt(s.mark.stride))
+		}
+	}
+	return max(next, at.steady)
+}
+
+// open decides to open a pool.
+func (s *Server) open(p *pool) Pool {
+	s.changing[p.Name] = true
+	settings := p.Pool
+	settings.Opened = true
+	return settings
+}
+
+// noteEnded adds to the mark's write what came free by time, with the exact
+// ceiling that this server knows (S5).
+func (s *Server) noteEnded(p *pool, w *Write, at reading) {
+	p.settle(s, at)
+	for len(p.unnoted) > 0 && len(w.Batch.Records) < maxEndedNotes {
+		l := p.leases[p.unnoted[0]]
+		p.unnoted = p.unnoted[1:]
+		if l.status == Ended || l.pending != nil || !p.isFree(l, at) {
+			continue // revived, granted anew, or noted already
+		}
+		rec := l.record(p.Name)
+		rec.Status = Ended
+		w.Batch.Records = append(w.Batch.Records, p.begin(l, rec, changeNoted))
+	}
+}

@@ -1,0 +1,200 @@
+package fencing
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/cirrus-id/cirrus/snowflake"
+)
+
+// Server holds the server's rules, S1 to S12, as a plain state: each method is
+// told what happened and what time it is, and answers what to do. It does no
+// IO, reads no clock, waits for nothing and is not safe for concurrent use.
+//
+// A method that decides on a change returns a Write. The caller makes the
+// write's batch durable, calls Written, and only then replies (S1); what the
+// server shows until then is what was acknowledged before. After a failed
+// write the caller calls Fail, and nothing is promised any more (S9).
+type Server struct {
+	time serverTime
+	// meta is the store's, as acknowledged.
+	meta Meta
+	mark markLease
+	// pools are as acknowledged; changing holds the names that have a write
+	// under way.
+	pools    map[PoolName]*pool
+	changing map[PoolName]bool
+
+	failed     *Refusal
+	lastTicket Ticket
+	events     []Event
+}
+
+// NewServer starts from what a store held. The reading now must have been
+// taken after the loading (S6). stride is the configured one.
+//
+// An error is a sentence that says why this store cannot be served now, and
+// what to do.
+func NewServer(snap Snapshot, stride time.Duration, now Now) (*Server, error) {
+	if stride < MinStride || stride > MaxDuration {
+		return nil, fmt.Errorf("stride %v is out of range: give %v to %v", stride, MinStride, MaxDuration)
+	}
+	longer := max(snap.Meta.Stride, stride)
+	clock, err := startServerTime(now, snap.Meta.Mark, longer)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		time:     clock,
+		meta:     snap.Meta,
+		mark:     markLease{stride: longer, configured: stride, since: now.Steady},
+		pools:    make(map[PoolName]*pool, len(snap.Pools)),
+		changing: map[PoolName]bool{},
+	}
+	for _, settings := range snap.Pools {
+		if r := settings.Validate(stride); r != nil {
+			return nil, fmt.Errorf("pool %q of this store cannot be served with a stride of %v: %w", settings.Name, stride, r)
+		}
+		s.pools[settings.Name] = newPool(settings, snap.Meta.FirstEpoch, now.Steady)
+	}
+	if err := s.restore(snap.Records, now); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// restore starts as if everyone had just sent a heartbeat (S6): whatever an
+// earlier server promised, it promised before this process finished loading,
+// at a server time of at most the mark.
+func (s *Server) restore(records []Record, now Now) error {
+	perPool := map[PoolName]int{}
+	for i := range records {
+		perPool[records[i].Pool]++
+	}
+	for name, p := range s.pools {
+		p.grow(perPool[name])
+	}
+	for i := range records {
+		rec := &records[i]
+		p := s.pools[rec.Pool]
+		if p == nil {
+			return fmt.Errorf("the store holds a lease of node ID %d in pool %q, but no such pool: restore it from a copy and run `cirrus recover`", rec.Node, rec.Pool)
+		}
+		l := newLease(rec)
+		if rec.Status != Ended {
+			l.deadline = now.Steady + s.mark.stride + rec.TTL
+			l.ceiling = max(rec.Ceiling, s.meta.Mark.Add(rec.TTL))
+		}
+		p.load(l)
+	}
+	for _, p := range s.pools {
+		p.placeAll(s.reading(now))
+	}
+	return nil
+}
+
+// Written tells that the write's batch is durable: from now on it shows.
+func (s *Server) Written(now Now, w *Write) {
+	at := s.advance(now)
+	if w.Batch.Meta != nil {
+		s.meta = *w.Batch.Meta
+		s.mark.acknowledged(w.sent)
+	}
+	for _, settings := range w.Batch.Pools {
+		delete(s.changing, settings.Name)
+		s.poolWritten(settings, at)
+	}
+	for i := range w.Batch.Records {
+		rec := &w.Batch.Records[i]
+		s.recordWritten(s.pools[rec.Pool], rec, at)
+	}
+}
+
+// Fail stops all promises: after a failed write nobody knows what the store
+// holds (S9).
+func (s *Server) Fail(cause error) {
+	s.failed = refuse(ReasonStoreFailed, "the store failed, so this server promises nothing any more: look at its log (%v), mend the disk and start it again", cause)
+}
+
+// Write is a change that has been decided on. It must be durable before
+// anyone is told.
+type Write struct {
+	Batch Batch
+	// sent is the steady time before the write was sent (S10).
+	sent time.Duration
+}
+
+// Wait says what must happen before asking again can help.
+type Wait uint8
+
+// What to wait for.
+const (
+	// WaitNone: nothing; the decision is the answer.
+	WaitNone Wait = iota
+	// WaitMark: until a mark write that Tick asks for is acknowledged (S10).
+	WaitMark
+	// WaitKey: until the write of this key that is under way is (S1).
+	WaitKey
+	// WaitFree: until a node ID is free, and it is this ticket's turn.
+	WaitFree
+)
+
+// Decision is what a request leads to. With a Write: make it durable, call
+// Written, and, for Acquire, ask again: the answer is then given as to a
+// heartbeat. With a Wait: wait, and ask again. Otherwise Lease is the answer.
+type Decision struct {
+	Lease Lease
+	Write *Write
+	Wait  Wait
+	// Ticket is the place in the queue that Acquire was given or still has:
+	// pass it along when asking again.
+	Ticket Ticket
+	// At is, with WaitFree, the steady time at which the next node ID can
+	// become free, or 0 where only an event can tell.
+	At time.Duration
+}
+
+// reading is one look at the clocks: the steady one and server time.
+type reading struct {
+	steady time.Duration
+	server snowflake.Millis
+}
+
+func (s *Server) advance(now Now) reading {
+	return reading{steady: now.Steady, server: s.time.advance(now)}
+}
+
+// reading is advance for the instant at which server time was started.
+func (s *Server) reading(now Now) reading {
+	return reading{steady: now.Steady, server: s.time.ms}
+}
+
+// promising says whether a promise may be made at this reading (S10).
+func (s *Server) promising(at reading) bool {
+	return at.server <= s.meta.Mark && s.mark.holds(at.steady)
+}
+
+// pool finds a pool for a request, or says why it cannot be had.
+func (s *Server) pool(name PoolName) (*pool, *Refusal) {
+	if s.failed != nil {
+		return nil, s.failed
+	}
+	p := s.pools[name]
+	if p == nil {
+		return nil, refuse(ReasonPoolNotFound, "there is no pool %q: create it, or name one that ListPools shows", string(name))
+	}
+	return p, nil
+}
+
+// ClockOffset is the wall clock less server time, as last seen.
+func (s *Server) ClockOffset() time.Duration { return s.time.offset }
+
+// ClockAlarm says that the wall clock is so far ahead of server time that it
+// is followed at 1 % only (S8).
+func (s *Server) ClockAlarm() bool { return s.time.alarmed() }
+
+// Mark is the acknowledged mark.
+func (s *Server) Mark() snowflake.Millis { return s.meta.Mark }
+
+// Stride is the one that this term keeps now.
+func (s *Server) Stride() time.Duration { return s.mark.stride }

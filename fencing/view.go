@@ -1,0 +1,182 @@
+package fencing
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cirrus-id/cirrus/snowflake"
+)
+
+// LeaseStatus is a lease as listings and events show it: without the instance.
+type LeaseStatus struct {
+	Pool           PoolName
+	Node           snowflake.NodeID
+	Epoch          Epoch
+	App            AppID
+	TTL            time.Duration
+	Floor, Ceiling snowflake.Millis
+	State          State
+	// TimeLeft is how long the state lasts if nothing happens; 0 where Free.
+	TimeLeft time.Duration
+	Revoked  bool
+}
+
+// EventKind says what happened to a node ID.
+type EventKind uint8
+
+// The kinds of events.
+const (
+	// EventGranted: a grant is durable, or a late heartbeat made an expired
+	// lease live again under the same epoch.
+	EventGranted EventKind = iota + 1
+	// EventReleased: the holder gave it back.
+	EventReleased
+	// EventExpired: the deadline passed without a heartbeat.
+	EventExpired
+	// EventFreed: it can be granted again.
+	EventFreed
+	// EventRevoked: no more heartbeats are taken.
+	EventRevoked
+)
+
+// Event is something that happened, for watchers.
+type Event struct {
+	Kind       EventKind
+	Lease      LeaseStatus
+	ServerTime snowflake.Millis
+}
+
+// emit tells the watchers of a pool, if it has any.
+func (s *Server) emit(p *pool, kind EventKind, l *lease, at reading) {
+	if p.watched {
+		s.events = append(s.events, Event{Kind: kind, Lease: p.status(l, at), ServerTime: at.server})
+	}
+}
+
+// SetWatched says whether events of a pool are wanted.
+func (s *Server) SetWatched(name PoolName, watched bool) {
+	if p := s.pools[name]; p != nil {
+		p.watched = watched
+	}
+}
+
+// TakeEvents hands over the events since the last call, in their order.
+func (s *Server) TakeEvents() []Event {
+	events := s.events
+	s.events = nil
+	return events
+}
+
+// Settle lets time pass in a pool, so that its events come, and says at which
+// steady time the next one can.
+func (s *Server) Settle(now Now, name PoolName) (next time.Duration, ok bool) {
+	at := s.advance(now)
+	p := s.pools[name]
+	if p == nil {
+		return 0, false
+	}
+	p.settle(s, at)
+	next, ok = p.nextExpiry()
+	if len(p.resting) > 0 && (!ok || p.resting[0].due < next) {
+		next, ok = p.resting[0].due, true
+	}
+	return next, ok
+}
+
+// Pool returns a pool as acknowledged, and, where it is not opened, for how
+// long it will not be.
+func (s *Server) Pool(now Now, name PoolName) (Pool, time.Duration, *Refusal) {
+	at := s.advance(now)
+	p, r := s.pool(name)
+	if r != nil {
+		return Pool{}, 0, r
+	}
+	if p.Opened {
+		return p.Pool, 0, nil
+	}
+	return p.Pool, max(p.opensAt(s.mark.stride)-at.steady, 0), nil
+}
+
+// PoolNames are the names of all pools, in order.
+func (s *Server) PoolNames() []PoolName {
+	names := make([]PoolName, 0, len(s.pools))
+	for name := range s.pools {
+		names = append(names, name)
+	}
+	slices.SortFunc(names, func(a, b PoolName) int { return strings.Compare(string(a), string(b)) })
+	return names
+}
+
+// List returns up to limit leases of IDs ever granted, by node ID, beginning
+// at from; next is where to go on if there are more.
+func (s *Server) List(now Now, name PoolName, from snowflake.NodeID, limit int) (leases []LeaseStatus, next snowflake.NodeID, more bool, r *Refusal) {
+	at := s.advance(now)
+	p, r := s.pool(name)
+	if r != nil {
+		return nil, 0, false, r
+	}
+	p.settle(s, at)
+	i, _ := slices.BinarySearch(p.nodes, from)
+	for ; i < len(p.nodes) && len(leases) < limit; i++ {
+		leases = append(leases, p.status(p.leases[p.nodes[i]], at))
+	}
+	if i < len(p.nodes) {
+		return leases, p.nodes[i], true, nil
+	}
+	return leases, 0, false, nil
+}
+
+// Lease returns one lease as listings show it.
+func (s *Server) Lease(now Now, name PoolName, node snowflake.NodeID) (LeaseStatus, bool) {
+	at := s.advance(now)
+	p := s.pools[name]
+	if p == nil || p.leases[node] == nil {
+		return LeaseStatus{}, false
+	}
+	return p.status(p.leases[node], at), true
+}
+
+func (p *pool) status(l *lease, at reading) LeaseStatus {
+	v := LeaseStatus{
+		Pool: p.Name, Node: l.node, Epoch: l.epoch, App: l.app, TTL: l.ttl,
+		Floor: l.floor, Ceiling: l.ceiling, State: p.state(l, at), Revoked: l.status == Revoked,
+	}
+	switch {
+	case v.State == Free && l.pending != nil:
+		v.State = Quarantined // a write of its record is under way
+	case v.State == Held:
+		v.TimeLeft = l.deadline - at.steady
+	case v.State == Quarantined:
+		v.TimeLeft = p.freeAt(l, at) - at.steady
+	}
+	return v
+}
+
+// PoolStats are a pool's numbers, for metrics.
+type PoolStats struct {
+	Held, Quarantined, Free int
+	// NextFree is in how long the next ID can become free by time; it counts
+	// only where NextKnown.
+	NextFree  time.Duration
+	NextKnown bool
+	// Waiting is how many requests stand in the queue.
+	Waiting int
+}
+
+// Stats returns a pool's numbers. IDs with a write under way count as what
+// they were before.
+func (s *Server) Stats(now Now, name PoolName) (PoolStats, bool) {
+	at := s.advance(now)
+	p := s.pools[name]
+	if p == nil {
+		return PoolStats{}, false
+	}
+	p.settle(s, at)
+	st := PoolStats{Held: len(p.expiring), Quarantined: len(p.resting), Waiting: len(p.queue)}
+	st.Free = int(p.Last-p.First) + 1 - st.Held - st.Quarantined
+	if next, ok := p.nextFree(at); ok {
+		st.NextFree, st.NextKnown = max(next-at.steady, 0), true
+	}
+	return st, true
+}

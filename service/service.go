@@ -1,0 +1,253 @@
+package service
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/snowflake"
+	"github.com/cirrus-id/cirrus/store"
+)
+
+// Steady reads the steady clock: it never goes back, and counts the time that
+// the machine was suspended.
+type Steady interface {
+	Now() time.Duration
+}
+
+// Config is what a service is made of.
+type Config struct {
+	// Store keeps what must survive. Required. The caller closes it, after
+	// Close has returned.
+	Store store.Store
+	// Clock gives the wall clock, which only server time looks at (S8), and
+	// timers. Default: the machine's.
+	Clock clockwork.Clock
+	// Steady measures every duration. Required.
+	Steady Steady
+	// Stride is how far ahead the mark is written: 100 ms to 30 days, default
+	// 10 s. A longer one that the store was served with before counts on
+	// until it has passed once.
+	Stride time.Duration
+	// Logger takes what an operator should know. Default: slog.Default().
+	Logger *slog.Logger
+	// Random is where instance IDs come from that the server makes for those
+	// who send none. Default: crypto/rand.
+	Random io.Reader
+	// Version is what the service says it is. Default: "devel".
+	Version string
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Store == nil || c.Steady == nil {
+		return c, errors.New("service: Config needs a Store and a Steady clock")
+	}
+	if c.Clock == nil {
+		c.Clock = clockwork.NewRealClock()
+	}
+	if c.Stride == 0 {
+		c.Stride = fencing.DefaultStride
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Random == nil {
+		c.Random = rand.Reader
+	}
+	if c.Version == "" {
+		c.Version = "devel"
+	}
+	return c, nil
+}
+
+// Service answers for one store. All its state but the core's is about who
+// waits for what.
+type Service struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics *metrics
+
+	mu   sync.Mutex
+	core *fencing.Server
+	// changed is closed, and made anew, when a write is acknowledged or fails:
+	// whoever waits for a key or for the mark asks again.
+	changed chan struct{}
+	// waiting are those who stand in a queue for a free node ID.
+	waiting map[fencing.Ticket]*waiter
+	// watchers are the streams of Watch.
+	watchers map[*watcher]bool
+
+	// kick makes the keeper look at the mark at once.
+	kick chan struct{}
+	// closing is closed when the service stops taking requests; failed when
+	// the store has failed (S9), with failure as the cause.
+	closing, failed chan struct{}
+	closeOnce       sync.Once
+	failure         error
+	// writes are the commits under way and the keeper.
+	writes sync.WaitGroup
+}
+
+// New loads the store and writes the first mark (S10): when it returns, the
+// service may promise.
+//
+// An error says in one sentence why the store cannot be served, and what to do.
+func New(ctx context.Context, cfg Config) (*Service, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{
+		cfg: cfg, log: cfg.Logger,
+		changed:  make(chan struct{}),
+		waiting:  map[fencing.Ticket]*waiter{},
+		watchers: map[*watcher]bool{},
+		kick:     make(chan struct{}, 1),
+		closing:  make(chan struct{}),
+		failed:   make(chan struct{}),
+	}
+	s.metrics = newMetrics(s)
+	snap, err := cfg.Store.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// S6: the clock is read after loading.
+	if s.core, err = fencing.NewServer(snap, cfg.Stride, s.now()); err != nil {
+		return nil, err
+	}
+	first, next := s.core.Tick(s.now())
+	if err := s.commit(first); err != nil {
+		return nil, fmt.Errorf("the first mark could not be written: %w", err)
+	}
+	s.writes.Add(1)
+	go s.keep(next)
+	return s, nil
+}
+
+// now reads both clocks.
+func (s *Service) now() fencing.Now {
+	return fencing.Now{Steady: s.cfg.Steady.Now(), Wall: snowflake.Millis(s.cfg.Clock.Now().UnixMilli())}
+}
+
+// enter takes the core, and leave gives it back after telling the watchers.
+// Between them the clocks are read, so no reading is older than the one before.
+func (s *Service) enter() fencing.Now {
+	s.mu.Lock()
+	return s.now()
+}
+
+func (s *Service) leave() {
+	if len(s.watchers) > 0 {
+		s.tellWatchers()
+	}
+	s.mu.Unlock()
+}
+
+// commit makes a write durable and then shows it (S1). It runs to its end
+// whatever becomes of the request that wants it (S9): its context is the
+// server's. Writes of different keys don't wait for one another.
+func (s *Service) commit(w *fencing.Write) error {
+	started := s.cfg.Steady.Now()
+	err := s.cfg.Store.Commit(context.Background(), w.Batch)
+	s.metrics.storeWrite.Observe((s.cfg.Steady.Now() - started).Seconds())
+
+	now := s.enter()
+	defer s.leave()
+	if err != nil {
+		s.fail(err)
+	} else {
+		s.core.Written(now, w)
+	}
+	close(s.changed)
+	s.changed = make(chan struct{})
+	s.wakeAfter(w)
+	return err
+}
+
+// fail ends all promises: memory may be ahead of the store (S9).
+func (s *Service) fail(cause error) {
+	s.core.Fail(cause)
+	if s.failure == nil {
+		s.failure = cause
+		s.log.Error("a write failed; nothing more is promised", "error", cause)
+		close(s.failed)
+	}
+}
+
+// Failed is closed when the store has failed. The process should then exit
+// with Err.
+func (s *Service) Failed() <-chan struct{} { return s.failed }
+
+// Err is why the store failed, once Failed is closed.
+func (s *Service) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failure
+}
+
+// StopRequests ends streams and waits, and refuses new requests: the first
+// half of Close.
+func (s *Service) StopRequests() { s.closeOnce.Do(func() { close(s.closing) }) }
+
+// Close stops the service and returns when no commit is under way.
+func (s *Service) Close() {
+	s.StopRequests()
+	s.writes.Wait()
+}
+
+// stopping says whether StopRequests was called.
+func (s *Service) stopping() bool {
+	select {
+	case <-s.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// keep keeps the mark ahead of server time, notes what ended, and opens
+// pools, until the service stops.
+func (s *Service) keep(next time.Duration) {
+	defer s.writes.Done()
+	for {
+		timer := s.cfg.Clock.NewTimer(max(next-s.cfg.Steady.Now(), 0))
+		select {
+		case <-timer.Chan():
+		case <-s.kick:
+		case <-s.closing:
+			timer.Stop()
+			return
+		}
+		timer.Stop()
+		var w *fencing.Write
+		now := s.enter()
+		alarm := s.core.ClockAlarm()
+		w, next = s.core.Tick(now)
+		if s.core.ClockAlarm() && !alarm {
+			s.log.Error("the wall clock is far ahead of server time, which follows it at 1 % only: check the clock", "offset", s.core.ClockOffset())
+		}
+		s.leave()
+		if w == nil {
+			continue
+		}
+		if err := s.commit(w); err != nil {
+			return
+		}
+	}
+}
+
+// keepNow makes the keeper look at the mark now.
+func (s *Service) keepNow() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,31 @@
+package snowflake
+
+import (
+	"math"
+	"time"
+)
+
+// Millis is a point in time in Unix milliseconds.
+type Millis int64
+
+// Add returns the point in time d later; what is left of d below a
+// millisecond is dropped.
+func (m Millis) Add(d time.Duration) Millis { return m + Millis(d/time.Millisecond) }
+
+// Sub returns the time from o to m. Where that is more than a Duration can
+// hold (292 years), it is the longest Duration there is, as with time.Time.
+func (m Millis) Sub(o Millis) time.Duration {
+	const most = Millis(math.MaxInt64 / int64(time.Millisecond))
+	d := m - o
+	// The second half of each condition catches a difference that overflowed.
+	switch {
+	case d > most || (m > o && d < 0):
+		return math.MaxInt64
+	case d < -most || (m < o && d > 0):
+		return math.MinInt64
+	}
+	return time.Duration(d) * time.Millisecond
+}
+
+// Time returns the point in time in UTC, for people to read.
+func (m Millis) Time() time.Time { return time.UnixMilli(int64(m)).UTC() }

@@ -1,0 +1,66 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/snowflake"
+)
+
+// lastMillis bounds every point in time in a store, in Unix ms: the year
+// 10889, which is beyond the last timestamp of any layout, and far enough
+// below an int64 that adding a TTL can't overflow.
+const lastMillis snowflake.Millis = 1<<48 - 1
+
+// The checks say what no version of Cirrus would write. They hold for what is
+// written as for what is read, so no batch can leave a store that can't be
+// loaded again.
+
+func checkMeta(m *fencing.Meta) error {
+	switch {
+	case !plausible(m.Mark):
+		return fmt.Errorf("its mark is %d", m.Mark)
+	case m.Stride < fencing.MinStride || m.Stride > fencing.MaxDuration:
+		return fmt.Errorf("its stride is %v", m.Stride)
+	case !plausible(m.CreatedAt):
+		return fmt.Errorf("its creation time is %d", m.CreatedAt)
+	case m.FirstEpoch == 0:
+		return errors.New("its first epoch is 0")
+	}
+	return nil
+}
+
+func checkPool(p *fencing.Pool) error {
+	// Whether a quarantine is safe depends on the stride, which may have
+	// grown since the pool was written.
+	q := *p
+	q.Unsafe = true
+	if r := q.Validate(0); r != nil {
+		return r
+	}
+	if !plausible(p.CreatedAt) || !plausible(p.Layout.Origin) {
+		return fmt.Errorf("its creation time is %d and its layout's origin %d", p.CreatedAt, p.Layout.Origin)
+	}
+	return nil
+}
+
+func checkRecord(r *fencing.Record) error {
+	switch {
+	case r.Epoch == 0:
+		return errors.New("its epoch is 0")
+	case len(r.App) == 0 || len(r.App) > fencing.MaxAppID || !utf8.ValidString(string(r.App)):
+		return fmt.Errorf("its app ID is %q", r.App)
+	case r.TTL < fencing.MinTTL || r.TTL > fencing.MaxDuration:
+		return fmt.Errorf("its TTL is %v", r.TTL)
+	case r.Status != fencing.Live && r.Status != fencing.Ended && r.Status != fencing.Revoked:
+		return fmt.Errorf("its status is %d", r.Status)
+	// A lease that was released unused ends at floor − 1 (S4).
+	case !plausible(r.Floor) || r.Ceiling < r.Floor-1 || r.Ceiling > lastMillis:
+		return fmt.Errorf("its window is %d to %d", r.Floor, r.Ceiling)
+	}
+	return nil
+}
+
+func plausible(m snowflake.Millis) bool { return m >= 0 && m <= lastMillis }

@@ -1,0 +1,175 @@
+package pebble
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/store"
+)
+
+// The names in a store's directory.
+const (
+	database    = "pebble"
+	unfinished  = "pebble.new"
+	lockFile    = "LOCK"
+	lostFound = "lost+found" // in the root of a volume of its own
+)
+
+// dirMode is for the directories that Create makes: what is in a store is
+// nobody else's business.
+const dirMode os.FileMode = 0o750
+
+// Create makes a store in the directory, which must be missing or empty; its
+// parents are made, too. When it returns nil the store is durable, and closed.
+// Else there is no store (or, if only the last sync failed, perhaps a whole
+// one), and Create can be called again. The errors wrap ErrExists, ErrNotEmpty
+// or ErrLocked.
+func Create(dir string, meta fencing.Meta, pools []fencing.Pool, opts Options) error {
+	opts = opts.withDefaults()
+	batch := fencing.Batch{Meta: &meta, Pools: pools}
+	if err := store.Encode(batch, func(_, _ []byte) error { return nil }); err != nil {
+		return err
+	}
+	if err := vacant(opts.FS, dir); err != nil {
+		return err
+	}
+	if err := makeDirs(opts.FS, dir); err != nil {
+		return explain(dir, err)
+	}
+	lock, err := lockDir(opts.FS, dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(createLocked(dir, batch, opts), lock.Close())
+}
+
+// createLocked has the directory for itself.
+func createLocked(dir string, batch fencing.Batch, opts Options) error {
+	if err := vacant(opts.FS, dir); err != nil { // again: it may have waited
+		return err
+	}
+	temp := opts.FS.PathJoin(dir, unfinished)
+	if err := opts.FS.RemoveAll(temp); err != nil {
+		return explain(dir, err)
+	}
+	if err := fill(dir, temp, batch, opts); err != nil {
+		return errors.Join(explain(dir, err), opts.FS.RemoveAll(temp))
+	}
+	if err := opts.FS.Rename(temp, opts.FS.PathJoin(dir, database)); err != nil {
+		return explain(dir, err)
+	}
+	return explainIf(dir, syncDir(opts.FS, dir))
+}
+
+// fill makes a database with the batch in it. The batch is flushed to a table,
+// so that a log whose newest part is lost does not take the whole store with
+// it.
+func fill(dir, temp string, batch fencing.Batch, opts Options) error {
+	f := &failure{dir: dir, fatal: opts.Fatal}
+	p := opts.database(f)
+	p.ErrorIfExists = true
+	db, err := pebble.Open(temp, p)
+	if err != nil {
+		return err
+	}
+	s := &Store{db: db, failure: f}
+	if err := s.commit(batch); err != nil {
+		return errors.Join(err, db.Close())
+	}
+	if err := db.Flush(); err != nil {
+		return errors.Join(err, db.Close())
+	}
+	if err := db.Close(); err != nil {
+		return err
+	}
+	return syncDir(opts.FS, temp)
+}
+
+// vacant refuses a directory that is in use. What an earlier creation left
+// behind is no store: it was never acknowledged.
+func vacant(vf vfs.FS, dir string) error {
+	names, err := vf.List(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return explain(dir, err)
+	}
+	var foreign string
+	for _, name := range names {
+		switch name {
+		case database:
+			return fmt.Errorf("%s holds %w: serve it, or name another directory", dir, ErrExists)
+		case unfinished, lockFile, lostFound:
+		default:
+			foreign = name
+		}
+	}
+	if foreign != "" {
+		return fmt.Errorf("%s holds %w, such as %q: name an empty directory, or one that is not there yet", dir, ErrNotEmpty, foreign)
+	}
+	return nil
+}
+
+// lockDir keeps two processes from creating one store.
+func lockDir(vf vfs.FS, dir string) (io.Closer, error) {
+	lock, err := pebble.LockDirectory(dir, vf)
+	if err != nil {
+		return nil, lockError(dir, err)
+	}
+	return lock, nil
+}
+
+// makeDirs makes the directory and its parents, durably: else a crash could
+// take the store with the directory that it is in.
+func makeDirs(vf vfs.FS, dir string) error {
+	made := 0 // how many of the directories, from dir upwards, are new
+	for d := dir; ; d = vf.PathDir(d) {
+		_, err := vf.Stat(d)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		made++
+		if vf.PathDir(d) == d {
+			break
+		}
+	}
+	if err := vf.MkdirAll(dir, dirMode); err != nil {
+		return err
+	}
+	for d := dir; vf.PathDir(d) != d; d = vf.PathDir(d) {
+		// Of the directories that were there already, some may be new as
+		// well, from a creation that was killed; but their parents may
+		// belong to others, and not be readable.
+		if err := syncDir(vf, vf.PathDir(d)); err != nil && made > 0 {
+			return err
+		}
+		made--
+	}
+	return nil
+}
+
+func syncDir(vf vfs.FS, dir string) error {
+	d, err := vf.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func explainIf(dir string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return explain(dir, err)
+}

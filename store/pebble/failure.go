@@ -1,0 +1,83 @@
+package pebble
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/cirrus-id/cirrus/store"
+)
+
+// What can be wrong with a directory. The errors that wrap these say in a
+// sentence what is wrong and what to do.
+var (
+	// ErrNoStore: the directory holds no store; errors.Is knows it as
+	// fs.ErrNotExist, too.
+	ErrNoStore = fmt.Errorf("no Cirrus store (%w)", fs.ErrNotExist)
+	// ErrExists: the directory holds a store already; fs.ErrExist, too.
+	ErrExists = fmt.Errorf("a Cirrus store already (%w)", fs.ErrExist)
+	// ErrNotEmpty: the directory holds something that is no store.
+	ErrNotEmpty = errors.New("files that are no Cirrus store")
+	// ErrLocked: another process has the store open.
+	ErrLocked = errors.New("in use by another process")
+)
+
+// failure is how a store ends: once, and for good (S9).
+type failure struct {
+	dir   string
+	fatal func(error)
+	first atomic.Pointer[error]
+}
+
+// now ends the process. It does not return.
+func (f *failure) now(why error) {
+	err := f.sentence(why)
+	f.first.CompareAndSwap(nil, &err)
+	f.fatal(err)
+	panic(fmt.Errorf("Options.Fatal returned, which it must not: %w", err))
+}
+
+// err returns what ended the store, nil while it lives.
+func (f *failure) err() error {
+	if p := f.first.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+func (f *failure) sentence(why error) error {
+	if vfs.IsNoSpaceError(why) {
+		return fmt.Errorf("the disk that holds the store in %s is full: free some space and start again, nothing that was acknowledged is lost: %w", f.dir, why)
+	}
+	return fmt.Errorf("writing the store in %s failed: check its disk and start again, nothing that was acknowledged is lost unless the disk lost it: %w", f.dir, why)
+}
+
+// cause finds the error among the arguments of a log message.
+func cause(format string, args []any) error {
+	for _, a := range args {
+		if err, ok := a.(error); ok {
+			return err
+		}
+	}
+	return fmt.Errorf(format, args...)
+}
+
+// explain says what to do about an error in creating or opening the store.
+func explain(dir string, err error) error {
+	switch {
+	case errors.Is(err, syscall.ENOTDIR):
+		return fmt.Errorf("%s is not a directory: name a directory for the store: %w", dir, err)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("the store's directory %s can't be written: give the user that runs cirrus read and write access to it and all in it: %w", dir, err)
+	case vfs.IsNoSpaceError(err):
+		return fmt.Errorf("the disk that holds %s is full: free some space and start again: %w", dir, err)
+	case errors.Is(err, pebble.ErrDBDoesNotExist), pebble.IsCorruptionError(err):
+		return fmt.Errorf("%w: %s can't be opened: restore the store from a copy, then run \"cirrus recover\" on it: %w", store.ErrDamaged, dir, err)
+	}
+	return fmt.Errorf("the store in %s can't be opened: %w", dir, err)
+}

@@ -1,0 +1,113 @@
+package pebble
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/store"
+)
+
+// Open opens the store in the directory. It makes none: the error wraps
+// ErrNoStore where there is none, ErrLocked where another process has it open,
+// store.ErrDamaged or store.ErrNewerFormat where it can't be read. What Open
+// found is durable when it returns, even what an earlier process had written
+// without a sync.
+func Open(dir string, opts Options) (*Store, error) {
+	opts = opts.withDefaults()
+	inner := opts.FS.PathJoin(dir, database)
+	switch _, err := opts.FS.Stat(inner); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%s holds %w: make one with \"cirrus init --data %s\"", dir, ErrNoStore, dir)
+	case err != nil:
+		return nil, explain(dir, err)
+	}
+	lock, err := pebble.LockDirectory(inner, opts.FS)
+	if err != nil {
+		return nil, lockError(dir, err)
+	}
+	s, err := openLocked(dir, inner, lock, opts)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return s, nil
+}
+
+// OpenMemory makes and opens a store that is gone with the process. Of the
+// options FS is ignored.
+func OpenMemory(meta fencing.Meta, pools []fencing.Pool, opts Options) (*Store, error) {
+	const dir = "memory"
+	opts.FS = vfs.NewMem()
+	if err := Create(dir, meta, pools, opts); err != nil {
+		return nil, err
+	}
+	return Open(dir, opts)
+}
+
+func openLocked(dir, inner string, lock *pebble.Lock, opts Options) (*Store, error) {
+	if err := newerDatabase(inner, opts.FS); err != nil {
+		return nil, err
+	}
+	f := &failure{dir: dir, fatal: opts.Fatal}
+	p := opts.database(f)
+	p.Lock = lock
+	// There was a store here: if its database is gone, that is a damage to
+	// report, not a place to fill (S7).
+	p.ErrorIfNotExists = true
+	db, err := pebble.Open(inner, p)
+	if err != nil {
+		return nil, explain(dir, err)
+	}
+	s := &Store{db: db, lock: lock, failure: f}
+	if err := s.checkFormat(); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", dir, err), db.Close())
+	}
+	return s, nil
+}
+
+// newerDatabase refuses a database whose own format this binary doesn't know,
+// before Pebble changes anything in it.
+func newerDatabase(inner string, vf vfs.FS) error {
+	desc, err := pebble.Peek(inner, vf)
+	if err != nil && strings.Contains(err.Error(), "unknown format major version") {
+		return fmt.Errorf("%w: run the version of Cirrus that wrote it, or a later one: %w", store.ErrNewerFormat, err)
+	}
+	if err == nil && desc.Exists && desc.FormatMajorVersion > formatVersion {
+		return fmt.Errorf("%w: its database has format %d and this version of Cirrus writes %d: run the version that wrote it, or a later one",
+			store.ErrNewerFormat, desc.FormatMajorVersion, formatVersion)
+	}
+	return nil // what else is wrong with it, Open says
+}
+
+// checkFormat reads the meta, so that a store that can't be understood is
+// closed again before anything is written to it.
+func (s *Store) checkFormat() error {
+	value, closer, err := s.db.Get(store.MetaKey())
+	if errors.Is(err, pebble.ErrNotFound) {
+		var d store.Decoder
+		_, err = d.Snapshot() // says that the meta is missing
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	_, err = store.DecodeMeta(value)
+	return errors.Join(err, closer.Close())
+}
+
+// lockError tells a lock that is held from one that can't be had.
+func lockError(dir string, err error) error {
+	var path *fs.PathError // the file could not be made
+	held := errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) && !errors.As(err, &path) ||
+		strings.Contains(err.Error(), "held by current process")
+	if held {
+		return fmt.Errorf("the store in %s is %w: stop that one first, or name another directory", dir, ErrLocked)
+	}
+	return explain(dir, err)
+}

@@ -1,0 +1,116 @@
+package pebble
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// formatVersion is the database's own format, apart from the format of keys
+// and values. Since FormatWALSyncChunks the log says how far it was synced, so
+// damage before that point is told from a torn tail. It may be raised, never
+// lowered: Pebble takes older databases along when it opens them.
+const formatVersion = pebble.FormatTableFormatV6
+
+// Options are what a store can be told. The zero value is for production.
+type Options struct {
+	// FS is the file system; nil: the operating system's. Tests pass one
+	// that crashes or fails.
+	FS vfs.FS
+	// Logger gets what Pebble has to say, most of it at debug level; nil:
+	// slog.Default().
+	Logger *slog.Logger
+	// Fatal ends the process after a failed write (S9), in one sentence that
+	// says what to do; nil: it is logged and the process exits with 1. It
+	// must not return, since Pebble takes a return for success; a test may
+	// panic or call runtime.Goexit. It may be called from any goroutine, more
+	// than once, and with Pebble's locks held: it must not call the store.
+	Fatal func(error)
+
+	// tune changes Pebble's options in this package's tests.
+	tune func(*pebble.Options)
+}
+
+// withDefaults fills in what the zero value stands for.
+func (o Options) withDefaults() Options {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Fatal == nil {
+		log := o.Logger
+		o.Fatal = func(err error) {
+			log.Error("the store failed; the process ends", "error", err)
+			os.Exit(1)
+		}
+	}
+	return o
+}
+
+// database returns Pebble's options. The store is read once, from its first
+// key to its last, and then written in synced batches of about 150 bytes that
+// overwrite each other: so there is little to cache, and nothing that reads
+// would gain from should ever hold up a write.
+func (o Options) database(f *failure) *pebble.Options {
+	p := &pebble.Options{
+		FS:                 o.FS,
+		FormatMajorVersion: formatVersion,
+		Logger:             logger{o.Logger, f},
+		EventListener:      events(o.Logger, f),
+		CacheSize:          1 << 20,
+		// 4 MiB of log are replayed in a moment and hold the writes of some
+		// 20,000 grants. A slow flush may pile up eight of them, and
+		// compactions may fall far behind, before a write has to wait: a
+		// mark that is not written in time costs every lease.
+		MemTableSize:                4 << 20,
+		MemTableStopWritesThreshold: 8,
+		L0StopWritesThreshold:       1000,
+		DisableTableStats:           true, // they serve deletions; nothing is deleted
+		MaxManifestFileSize:         4 << 20,
+		MaxOpenFiles:                256,
+	}
+	if o.tune != nil {
+		o.tune(p)
+	}
+	return p
+}
+
+// events reports what an operator should know. A flush or a compaction that
+// fails is tried again at once and for ever, until writes stall: that is a
+// failed write, too (S9).
+func events(log *slog.Logger, f *failure) *pebble.EventListener {
+	return &pebble.EventListener{
+		BackgroundError: func(err error) { f.now(err) },
+		DiskSlow:        func(i pebble.DiskSlowInfo) { log.Warn("the store's disk is slow", "operation", i.String()) },
+		LowDiskSpace: func(i pebble.LowDiskSpaceInfo) {
+			log.Warn("the store's disk is nearly full", "free_bytes", i.AvailBytes, "total_bytes", i.TotalBytes)
+		},
+		WriteStallBegin: func(i pebble.WriteStallBeginInfo) { log.Warn("the store holds up writes", "reason", i.Reason) },
+		WriteStallEnd:   func() { log.Info("the store takes writes again") },
+	}
+}
+
+// logger passes Pebble's messages on.
+type logger struct {
+	log     *slog.Logger
+	failure *failure
+}
+
+func (l logger) Infof(format string, args ...any) {
+	l.log.Debug("pebble: " + fmt.Sprintf(format, args...))
+}
+
+func (l logger) Errorf(format string, args ...any) {
+	l.log.Error("pebble: " + fmt.Sprintf(format, args...))
+}
+
+// Fatalf never returns: after a failed sync of its log Pebble calls it, and
+// were it to return, the write would be taken for durable (S1, S9).
+func (l logger) Fatalf(format string, args ...any) {
+	l.failure.now(cause(format, args))
+}
