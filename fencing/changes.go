@@ -15,6 +15,17 @@ type PoolChange struct {
 	Unsafe                  *bool
 }
 
+// New returns a new pool with these settings and the defaults for the rest:
+// all the layout's node IDs, and the TTL as the longest one, too.
+func (c PoolChange) New(name PoolName) Pool {
+	p := NewPool(name)
+	set(&p.Layout, c.Layout)
+	p.Last = p.Layout.MaxNode()
+	set(&p.TTL, c.TTL)
+	p.MaxTTL = p.TTL
+	return c.apply(p)
+}
+
 // apply returns the pool with the change.
 func (c PoolChange) apply(p Pool) Pool {
 	set(&p.Layout, c.Layout)

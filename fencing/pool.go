@@ -56,9 +56,9 @@ func (p Pool) Validate(stride time.Duration) *Refusal {
 func (p Pool) validNew(at snowflake.Millis) *Refusal {
 	switch last := p.Layout.LastTimestamp(); {
 	case p.Layout.Origin > at:
-		return invalid("layout", "its origin %d is after the server's time %d: choose an origin in the past, or set the server's clock", p.Layout.Origin, at)
+		return refuse(ReasonForbidden, "the layout's origin %d is after the server's time %d: choose an origin in the past, or set the server's clock", p.Layout.Origin, at)
 	case last < at.Add(minLayoutLeft):
-		return invalid("layout", "its last timestamp %d is less than a year after the server's time %d: take more timestamp bits or a later origin", last, at)
+		return refuse(ReasonForbidden, "the layout's last timestamp %d is less than a year after the server's time %d: take more timestamp bits or a later origin", last, at)
 	}
 	return nil
 }
@@ -68,10 +68,10 @@ func (p Pool) validNew(at snowflake.Millis) *Refusal {
 func (p Pool) validChange(old Pool) *Refusal {
 	switch {
 	case p.Layout != old.Layout:
-		return refuse(ReasonImmutable, "the layout of pool %q is %s from origin %d for good: create another pool for %s from %d",
+		return refuse(ReasonForbidden, "the layout of pool %q is %s from origin %d for good: create another pool for %s from %d",
 			old.Name, old.Layout, old.Layout.Origin, p.Layout, p.Layout.Origin)
 	case p.First > old.First || p.Last < old.Last:
-		return refuse(ReasonImmutable, "the node IDs of pool %q are %d-%d and can only grow: give a range that holds them all, not %d-%d",
+		return refuse(ReasonForbidden, "the node IDs of pool %q are %d-%d and can only grow: give a range that holds them all, not %d-%d",
 			old.Name, old.First, old.Last, p.First, p.Last)
 	}
 	return nil

@@ -23,8 +23,8 @@ const (
 	ReasonQueueFull Reason = "QUEUE_FULL"
 	// ReasonLeaseLost: the lease is not, or no longer, the caller's.
 	ReasonLeaseLost Reason = "LEASE_LOST"
-	// ReasonImmutable: a change that S11 forbids.
-	ReasonImmutable Reason = "POOL_CHANGE_FORBIDDEN"
+	// ReasonForbidden: a pool, or a change of one, that S11 forbids.
+	ReasonForbidden Reason = "POOL_FORBIDDEN"
 	// ReasonLayoutExhausted: the layout's last timestamp is too near.
 	ReasonLayoutExhausted Reason = "LAYOUT_EXHAUSTED"
 	// ReasonNotOpened: the pool does not grant yet (S7).

@@ -193,6 +193,9 @@ func (s *Server) ClockOffset() time.Duration { return s.time.offset }
 // is followed at 1 % only (S8).
 func (s *Server) ClockAlarm() bool { return s.time.alarmed() }
 
+// ServerTime is server time at the last reading of the clocks.
+func (s *Server) ServerTime() snowflake.Millis { return s.time.ms }
+
 // Mark is the acknowledged mark.
 func (s *Server) Mark() snowflake.Millis { return s.meta.Mark }
 

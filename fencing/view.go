@@ -162,6 +162,8 @@ type PoolStats struct {
 	NextKnown bool
 	// Waiting is how many requests stand in the queue.
 	Waiting int
+	// Opened says whether the pool grants (S7).
+	Opened bool
 }
 
 // Stats returns a pool's numbers. IDs with a write under way count as what
@@ -173,7 +175,7 @@ func (s *Server) Stats(now Now, name PoolName) (PoolStats, bool) {
 		return PoolStats{}, false
 	}
 	p.settle(s, at)
-	st := PoolStats{Held: len(p.expiring), Quarantined: len(p.resting), Waiting: len(p.queue)}
+	st := PoolStats{Held: len(p.expiring), Quarantined: len(p.resting), Waiting: len(p.queue), Opened: p.Opened}
 	st.Free = int(p.Last-p.First) + 1 - st.Held - st.Quarantined
 	if next, ok := p.nextFree(at); ok {
 		st.NextFree, st.NextKnown = max(next-at.steady, 0), true

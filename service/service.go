@@ -251,3 +251,17 @@ func (s *Service) keepNow() {
 	default:
 	}
 }
+
+// Unopened says which pools grant nothing yet, and in how long they will if
+// the service runs on (S7).
+func (s *Service) Unopened() map[fencing.PoolName]time.Duration {
+	now := s.enter()
+	defer s.leave()
+	unopened := map[fencing.PoolName]time.Duration{}
+	for _, name := range s.core.PoolNames() {
+		if p, in, r := s.core.Pool(now, name); r == nil && !p.Opened {
+			unopened[name] = in
+		}
+	}
+	return unopened
+}

@@ -58,7 +58,7 @@ func (g *Generator) Begin(grant Grant) (*Lease, error) {
 		return nil, err
 	}
 	now := g.clock.Now()
-	lo, hi, err := grant.Time.bounds(now, grant.Layout, grant.Ceiling)
+	lo, _, err := grant.Time.bounds(now, grant.Layout, grant.Ceiling)
 	if err != nil {
 		return nil, err
 	}
@@ -68,9 +68,8 @@ func (g *Generator) Begin(grant Grant) (*Lease, error) {
 	if err := g.lease.Load().precedes(grant); err != nil {
 		return nil, err
 	}
-	v := grant.view(g.lead).sampled(now, lo, hi)
 	l := &Lease{clock: g.clock, grant: grant}
-	l.view.Store(&v)
+	l.view.Store(grant.view(g.lead, now, lo))
 	l.next.Store(uint64(grant.Floor-grant.Layout.Origin) << grant.Layout.SequenceBits) // G2: at or above the floor
 	g.lease.Store(l)
 	return l, nil
@@ -167,9 +166,10 @@ func (g Grant) validate() error {
 	return nil
 }
 
-// view is the grant as the first view of its lease, but for the time.
-func (g Grant) view(lead time.Duration) view {
-	v := view{
+// view is the first view of the lease. Its time starts, at steady now, at the
+// lower bound of true server time (G1).
+func (g Grant) view(lead, now time.Duration, lo instant) *view {
+	v := &view{
 		node:      uint64(g.Node) << g.Layout.SequenceBits,
 		seqBits:   g.Layout.SequenceBits,
 		nodeBits:  g.Layout.NodeBits,
@@ -177,6 +177,9 @@ func (g Grant) view(lead time.Duration) view {
 		layoutMs:  uint64(g.Layout.LastTimestamp() - g.Layout.Origin),
 		deadline:  g.Deadline,
 		ceilingMs: uint64(g.Ceiling - g.Layout.Origin),
+		since:     now,
+		time:      lo,
+		target:    lo,
 	}
 	v.lastMs = min(v.ceilingMs, v.layoutMs)
 	return v

@@ -16,10 +16,10 @@ import (
 
 // The names in a store's directory.
 const (
-	database    = "pebble"
-	unfinished  = "pebble.new"
-	lockFile    = "LOCK"
-	lostFound = "lost+found" // in the root of a volume of its own
+	database   = "pebble"
+	unfinished = "pebble.new"
+	lockFile   = "LOCK"
+	lostFound  = "lost+found" // in the root of a volume of its own
 )
 
 // dirMode is for the directories that Create makes: what is in a store is

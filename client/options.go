@@ -1,0 +1,188 @@
+package client
+
+import (
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/jonboulle/clockwork"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/internal/steady"
+	"github.com/cirrus-id/cirrus/snowflake"
+)
+
+// Option changes how Hold holds a lease. What an option is given is looked at
+// in Hold, which refuses what is out of bounds.
+type Option func(*config)
+
+// config is what the options come to.
+type config struct {
+	url      *url.URL
+	rules    fencing.HolderConfig
+	maxLead  time.Duration
+	onChange func(Event) // nil: nobody asks
+
+	http       HTTPOptions
+	httpClient connect.HTTPClient // nil: made from http
+	grpc       bool
+	header     http.Header
+
+	log    *slog.Logger
+	timers clockwork.Clock
+	steady snowflake.Clock
+	random func() uint64
+	runner Runner
+}
+
+// WithPool names the pool: 1 to 63 of a–z, 0–9 and "-". Default: "default".
+func WithPool(name fencing.PoolName) Option {
+	return func(c *config) { c.rules.Pool = name }
+}
+
+// WithTTL asks for leases with a TTL of d: 1 s to the pool's max_ttl. 0, the
+// default: the pool's TTL.
+func WithTTL(d time.Duration) Option { return func(c *config) { c.rules.TTL = d } }
+
+// WithWait lets the service queue a request for up to d, 0 to 60 s, if no node
+// ID is free: first come, first served. Default: 0. With or without, a holder
+// asks again as long as the service says that a node ID can become free.
+func WithWait(d time.Duration) Option { return func(c *config) { c.rules.Wait = d } }
+
+// WithMaxLead lets bursts of IDs run up to d, in whole milliseconds, ahead of
+// the generator's time (G3). 0, the default: 1 s; snowflake.NoLead: not at all.
+// No upper bound but the lease's ceiling.
+func WithMaxLead(d time.Duration) Option { return func(c *config) { c.maxLead = d } }
+
+// WithoutReacquire ends the holder when its lease is lost, where it would
+// otherwise acquire a new one (C5).
+func WithoutReacquire() Option { return func(c *config) { c.rules.NoReacquire = true } }
+
+// OnChange calls f on every change of the lease, one after the other and in
+// their order, in a goroutine beside the holder's: a slow f delays further
+// calls, never a heartbeat. While f is slow, up to 1024 changes wait; after that
+// the oldest are dropped, which is logged. f may call the holder's methods.
+func OnChange(f func(Event)) Option { return func(c *config) { c.onChange = f } }
+
+// WithTLS sets the TLS configuration for an https:// URL. Default: the system's
+// roots. Not together with WithHTTPClient.
+func WithTLS(t *tls.Config) Option { return func(c *config) { c.http.TLS = t } }
+
+// WithHTTP2 speaks nothing but HTTP/2, without TLS (h2c) if the URL is http://.
+// Default: HTTP/1.1 for http://, and what the server prefers for https://. Not
+// together with WithHTTPClient.
+func WithHTTP2() Option { return func(c *config) { c.http.HTTP2 = true } }
+
+// WithHTTPClient uses an HTTP client of yours; see NewHTTPClient. It must have
+// no timeout shorter than the wait of WithWait plus 5 s, and is not closed with
+// the holder.
+func WithHTTPClient(h connect.HTTPClient) Option {
+	return func(c *config) { c.httpClient = h }
+}
+
+// WithGRPC speaks the gRPC protocol, and HTTP/2 with it. Default: the Connect
+// protocol, which any HTTP proxy can carry.
+func WithGRPC() Option {
+	return func(c *config) { c.grpc, c.http.HTTP2 = true, true }
+}
+
+// WithHeader adds a header to every request, for example Authorization.
+func WithHeader(key, value string) Option {
+	return func(c *config) { c.header.Add(key, value) }
+}
+
+// WithLogger logs every change, and calls that fail. Default: no log.
+func WithLogger(l *slog.Logger) Option { return func(c *config) { c.log = l } }
+
+// WithClock sets the clock that timers run on. They only decide when to look at
+// the steady clock; nothing is measured with them. Default: the real one.
+func WithClock(timers clockwork.Clock) Option {
+	return func(c *config) { c.timers = timers }
+}
+
+// WithSteadyClock sets the clock that all durations are measured on, the
+// generator's included. It must count time spent suspended, and be safe for use
+// by many goroutines. Default: one that does, on Linux.
+func WithSteadyClock(s snowflake.Clock) Option {
+	return func(c *config) { c.steady = s }
+}
+
+// WithRandom sets the source of randomness, called by the holder's loop alone.
+// Instance IDs are made of it, and they are secrets: in production it must be
+// fit for cryptography. Default: crypto/rand.
+func WithRandom(random func() uint64) Option {
+	return func(c *config) { c.random = random }
+}
+
+// WithRunner sets how the holder waits and runs things beside itself; for
+// simulators. Default: goroutines.
+func WithRunner(r Runner) Option { return func(c *config) { c.runner = r } }
+
+// newConfig applies the options and says what is wrong with the result, if
+// anything.
+func newConfig(target, app string, opts []Option) (*config, error) {
+	c := &config{
+		rules:  fencing.HolderConfig{App: fencing.AppID(app)},
+		header: make(http.Header),
+		log:    slog.New(slog.DiscardHandler),
+		timers: clockwork.NewRealClock(),
+		random: cryptoRandom,
+		runner: goroutines{},
+	}
+	for _, opt := range opts {
+		opt(c)
+	}
+	if c.steady == nil {
+		c.steady = steady.New()
+	}
+	if c.rules.Pool == "" {
+		c.rules.Pool = fencing.DefaultPool
+	}
+	var err error
+	if c.url, err = parseURL(target); err != nil {
+		return nil, err
+	}
+	return c, c.validate()
+}
+
+func (c *config) validate() error {
+	switch {
+	case c.log == nil || c.timers == nil || c.random == nil || c.runner == nil:
+		return errors.New("an option was given nil: leave the option out to get its default")
+	case c.httpClient != nil && c.http.TLS != nil:
+		return errors.New("WithHTTPClient and WithTLS were both given: set TLS up in the HTTP client, or leave it out")
+	case c.httpClient != nil && c.http.HTTP2 && !c.grpc:
+		return errors.New("WithHTTPClient and WithHTTP2 were both given: set HTTP/2 up in the HTTP client, or leave it out")
+	case c.http.TLS != nil && c.url.Scheme != "https":
+		return fmt.Errorf("WithTLS was given for %s, which is not an https:// URL: write https://, or leave TLS out", c.url.Redacted())
+	}
+	return c.rules.Validate()
+}
+
+func parseURL(target string) (*url.URL, error) {
+	u, err := url.Parse(target)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("the service's URL: %w", err)
+	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
+		return nil, fmt.Errorf("the service's URL %q: give http://host:port or https://host:port", target)
+	case u.RawQuery != "" || u.Fragment != "":
+		return nil, fmt.Errorf("the service's URL %q: leave out what follows ? and #", target)
+	}
+	return u, nil
+}
+
+// cryptoRandom never fails: where the system has no randomness, rand.Read ends
+// the process.
+func cryptoRandom() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:])
+	return binary.LittleEndian.Uint64(b[:])
+}

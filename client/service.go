@@ -1,0 +1,188 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
+	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
+	"github.com/cirrus-id/cirrus/snowflake"
+)
+
+// errorDomain is that of the service's ErrorInfo: no proxy answers with it.
+const errorDomain = "cirrus"
+
+// maxReply bounds what is read of a reply, in bytes.
+const maxReply = 1 << 20
+
+// service makes the holder's calls.
+type service struct {
+	leases cirrusv1connect.LeaseServiceClient
+	close  func()
+}
+
+func newService(c *config) service {
+	s := service{close: func() {}}
+	httpClient := c.httpClient
+	if httpClient == nil {
+		own := NewHTTPClient(c.http)
+		httpClient, s.close = own, own.CloseIdleConnections
+	}
+	opts := []connect.ClientOption{
+		connect.WithAcceptCompression("gzip", nil, nil), // replies are small
+		connect.WithReadMaxBytes(maxReply),
+		connect.WithInterceptors(headers(c.header)),
+	}
+	if c.grpc {
+		opts = append(opts, connect.WithGRPC())
+	}
+	base := strings.TrimRight(c.url.String(), "/")
+	s.leases = cirrusv1connect.NewLeaseServiceClient(httpClient, base, opts...)
+	return s
+}
+
+// headers adds the app's headers to every request.
+func headers(add http.Header) connect.UnaryInterceptorFunc {
+	return func(next connect.UnaryFunc) connect.UnaryFunc {
+		return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+			for key, values := range add {
+				for _, v := range values {
+					req.Header().Add(key, v)
+				}
+			}
+			return next(ctx, req)
+		}
+	}
+}
+
+// do makes one call and blocks until it is answered or ctx is done. The error
+// is what the verdict was made from.
+func (s service) do(ctx context.Context, c fencing.Call) (fencing.Answer, error) {
+	lease, err := s.call(ctx, c)
+	if err != nil {
+		verdict, after := judge(err)
+		return fencing.Answer{Call: c, Verdict: verdict, RetryAfter: after}, err
+	}
+	return fencing.Answer{Call: c, Verdict: fencing.AnswerGood, Lease: leaseOf(lease)}, nil
+}
+
+// call makes one call. A Release brings no lease.
+func (s service) call(ctx context.Context, c fencing.Call) (*cirrusv1.Lease, error) {
+	switch c.Kind {
+	case fencing.CallAcquire:
+		resp, err := s.leases.Acquire(ctx, acquireRequest(c))
+		return resp.GetLease(), err
+	case fencing.CallHeartbeat:
+		resp, err := s.leases.Heartbeat(ctx, &cirrusv1.HeartbeatRequest{
+			Pool: string(c.Pool), NodeId: uint32(c.Node), Epoch: uint64(c.Epoch), InstanceId: string(c.Instance),
+		})
+		return resp.GetLease(), err
+	case fencing.CallRelease:
+		_, err := s.leases.Release(ctx, releaseRequest(c))
+		return nil, err
+	}
+	return nil, fmt.Errorf("call of kind %v: there is no such RPC", c.Kind)
+}
+
+func acquireRequest(c fencing.Call) *cirrusv1.AcquireRequest {
+	req := &cirrusv1.AcquireRequest{Pool: string(c.Pool), AppId: string(c.App), InstanceId: string(c.Instance)}
+	if c.TTL > 0 {
+		req.Ttl = durationpb.New(c.TTL)
+	}
+	if c.Wait > 0 {
+		req.Wait = durationpb.New(c.Wait)
+	}
+	return req
+}
+
+func releaseRequest(c fencing.Call) *cirrusv1.ReleaseRequest {
+	req := &cirrusv1.ReleaseRequest{
+		Pool: string(c.Pool), NodeId: uint32(c.Node), Epoch: uint64(c.Epoch), InstanceId: string(c.Instance),
+	}
+	if c.Last > 0 {
+		last := int64(c.Last)
+		req.LastTimestampMs = &last
+	}
+	return req
+}
+
+// leaseOf takes a lease from the wire as it is: fencing.Holder looks at whether
+// it can be one.
+func leaseOf(l *cirrusv1.Lease) fencing.Lease {
+	return fencing.Lease{
+		Pool:       fencing.PoolName(l.GetPool()),
+		Node:       snowflake.NodeID(l.GetNodeId()),
+		Epoch:      fencing.Epoch(l.GetEpoch()),
+		App:        fencing.AppID(l.GetAppId()),
+		TTL:        l.GetTtl().AsDuration(),
+		ServerTime: snowflake.Millis(l.GetServerTimeMs()),
+		Floor:      snowflake.Millis(l.GetFloorMs()),
+		Ceiling:    snowflake.Millis(l.GetCeilingMs()),
+		Layout:     layoutOf(l.GetLayout()),
+	}
+}
+
+// layoutOf keeps bits that no layout has from passing for some that one can
+// have: they become 255, which no layout has either.
+func layoutOf(l *cirrusv1.Layout) snowflake.Layout {
+	bits := func(n uint32) uint8 { return uint8(min(n, 255)) }
+	return snowflake.Layout{
+		Origin:        snowflake.Millis(l.GetOriginMs()),
+		TimestampBits: bits(l.GetTimestampBits()),
+		NodeBits:      bits(l.GetNodeBits()),
+		SequenceBits:  bits(l.GetSequenceBits()),
+	}
+}
+
+// judge is the one table from wire codes to what the rules go by. What an
+// Acquire takes as definite, a Heartbeat doesn't; that is for the rules.
+func judge(err error) (v fencing.Verdict, retryAfter time.Duration) {
+	reason, retry := details(err)
+	switch connect.CodeOf(err) {
+	case connect.CodeFailedPrecondition:
+		if reason == string(fencing.ReasonLeaseLost) {
+			return fencing.AnswerLost, 0
+		}
+		return fencing.AnswerRefused, 0
+	case connect.CodeInvalidArgument, connect.CodeNotFound, connect.CodeUnauthenticated, connect.CodePermissionDenied:
+		return fencing.AnswerRefused, 0
+	case connect.CodeResourceExhausted:
+		if retry == nil {
+			return fencing.AnswerRefused, 0
+		}
+	}
+	return fencing.AnswerFailed, max(retry.AsDuration(), 0)
+}
+
+// details returns what our service attached to its error; retry is nil if that
+// was not there.
+func details(err error) (reason string, retry *durationpb.Duration) {
+	var ce *connect.Error
+	if !errors.As(err, &ce) {
+		return "", nil
+	}
+	for _, d := range ce.Details() {
+		value, err := d.Value()
+		if err != nil {
+			continue
+		}
+		switch v := value.(type) {
+		case *errdetails.ErrorInfo:
+			if v.GetDomain() == errorDomain {
+				reason = v.GetReason()
+			}
+		case *errdetails.RetryInfo:
+			retry = v.GetRetryDelay()
+		}
+	}
+	return reason, retry
+}

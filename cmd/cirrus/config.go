@@ -1,0 +1,83 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/knadh/koanf/parsers/yaml"
+	"github.com/knadh/koanf/providers/file"
+	"github.com/knadh/koanf/v2"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// envPrefix begins the names of all environment variables that are read.
+const envPrefix = "CIRRUS_"
+
+// notSettings are flags that make no sense in the environment or in a file.
+var notSettings = map[string]bool{"config": true, "help": true, "yes": true}
+
+// configure fills in the flags that the command line does not give: from the
+// environment, else from the file. Only the names of flags are looked up, so
+// whatever else an environment holds (Kubernetes injects CIRRUS_PORT for a
+// Service named cirrus) is ignored.
+func configure(cmd *cobra.Command) error {
+	settings, err := readFile(cmd)
+	if err != nil {
+		return usageError{err}
+	}
+	var problems []error
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Changed || notSettings[f.Name] {
+			return
+		}
+		source, value := envName(f.Name), os.Getenv(envName(f.Name))
+		if value == "" {
+			source, value = "config file: "+f.Name, settings[f.Name]
+		}
+		if value == "" {
+			return
+		}
+		if err := cmd.Flags().Set(f.Name, value); err != nil {
+			problems = append(problems, usagef("%s=%q: %v", source, value, errors.Unwrap(err)))
+		}
+	})
+	return errors.Join(problems...)
+}
+
+func envName(flag string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// readFile reads the file that --config or CIRRUS_CONFIG names. Its keys are
+// the names of flags, of this command or of another one.
+func readFile(cmd *cobra.Command) (map[string]string, error) {
+	path, err := cmd.Flags().GetString("config")
+	if err != nil {
+		return nil, err
+	}
+	if path == "" {
+		path = os.Getenv(envName("config"))
+	}
+	if path == "" {
+		return nil, nil
+	}
+	k := koanf.New(".")
+	if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
+		return nil, fmt.Errorf("the config file %q can't be read: %w", path, err)
+	}
+	known := map[string]bool{}
+	for _, c := range all(cmd.Root()) {
+		c.Flags().VisitAll(func(f *pflag.Flag) { known[f.Name] = !notSettings[f.Name] })
+	}
+	settings := map[string]string{}
+	for _, key := range k.Keys() {
+		if !known[key] {
+			return nil, fmt.Errorf("the config file %q has an unknown key %q: give names of flags, such as max-ttl", path, key)
+		}
+		settings[key] = k.String(key)
+	}
+	return settings, nil
+}

@@ -1,0 +1,373 @@
+package fencing
+
+import (
+	"fmt"
+	"time"
+)
+
+// twin watches from outside what is asked, decided, made durable, promised and
+// minted in a world with one pool, and knows the promises of DESIGN.md by
+// heart. It is dumb on purpose: it keeps everything, searches linearly, and
+// shares neither code nor types with the rules that it judges.
+//
+// Each method answers what promise or rule was broken, or nil.
+type twin struct {
+	// exclusive says that the clocks are within what P1 assumes.
+	exclusive bool
+	quarantine, maxTTL time.Duration
+	// opened says that the pool is durably open.
+	opened bool
+	leases     []*twinLease
+	// onDisk is the epoch and status of the durable record of a node ID.
+	onDisk  map[int]twinRecord
+	mark    int64
+	minted  map[twinID]uint64
+	highest uint64
+	// stopped holds instances that will never mint again.
+	stopped map[string]bool
+	// servers are the processes that ever ran.
+	servers map[int]*twinServer
+	// line is who waits for a free ID, in order of arrival.
+	line []int
+	seen twinCounts
+}
+
+// twinCounts counts what happened, so that a test can tell that it tested.
+type twinCounts struct {
+	grants, reissues, revivals, takenOver, released, noted, lost, refused, minted, queued, fenced int
+}
+
+type twinID struct {
+	node int
+	ms   int64
+}
+
+type twinRecord struct {
+	epoch    uint64
+	instance string
+	live     bool // neither ended nor revoked
+	ended    bool
+}
+
+type twinServer struct {
+	stride time.Duration
+	// since is its steady clock when it had loaded.
+	since time.Duration
+	// loaded are the leases that were not ended then.
+	loaded map[*twinLease]bool
+	// markSent is its steady clock before its last acknowledged mark was sent,
+	// and mark what that mark was; marked says that there is one.
+	markSent time.Duration
+	mark     int64
+	marked   bool
+	// decided is the highest epoch that it ever decided on.
+	decided uint64
+	// last is the highest server time that it ever showed.
+	last int64
+}
+
+type twinLease struct {
+	node     int
+	epoch    uint64
+	instance string
+	ttl      time.Duration
+	// floor and top bound what may be minted under it, as promised so far.
+	floor, top int64
+	// used is the highest timestamp minted, 0 if none.
+	used int64
+	// deadlines are, for each server process, the deadline that it promised,
+	// on its own clock.
+	deadlines map[int]time.Duration
+	// clock is the holder's steady clock, until what it counts as its
+	// deadline if every reply reached it at once.
+	clock func() time.Duration
+	until time.Duration
+}
+
+func newTwin(quarantine, maxTTL time.Duration, exclusive, opened bool) *twin {
+	return &twin{
+		exclusive: exclusive, quarantine: quarantine, maxTTL: maxTTL, opened: opened,
+		onDisk: map[int]twinRecord{}, minted: map[twinID]uint64{},
+		stopped: map[string]bool{}, servers: map[int]*twinServer{},
+	}
+}
+
+func (w *twin) lease(node int, epoch uint64) *twinLease {
+	for _, l := range w.leases {
+		if l.node == node && l.epoch == epoch {
+			return l
+		}
+	}
+	return nil
+}
+
+// started tells that a server process has loaded what is durable.
+func (w *twin) started(server int, steady, stride time.Duration) {
+	s := &twinServer{stride: stride, since: steady, loaded: map[*twinLease]bool{}}
+	for node, rec := range w.onDisk {
+		if l := w.lease(node, rec.epoch); l != nil && !rec.ended {
+			s.loaded[l] = true
+		}
+	}
+	w.servers[server] = s
+}
+
+// showed tells a server time that a server process has shown.
+func (w *twin) showed(server int, ms int64) error {
+	s := w.servers[server]
+	if ms < s.last {
+		return fmt.Errorf("S8: server time went back from %d to %d", s.last, ms)
+	}
+	s.last = ms
+	return nil
+}
+
+// granting tells that the leading server has decided on a grant, which is not
+// durable yet.
+func (w *twin) granting(server int, steady time.Duration, waiter int, g twinLease) error {
+	s := w.servers[server]
+	if len(w.line) > 0 && w.line[0] != waiter {
+		return fmt.Errorf("queue: %d was served before %d", waiter, w.line[0])
+	}
+	if highest := max(w.highest, s.decided); g.epoch <= highest {
+		return fmt.Errorf("P3: epoch %d after %d", g.epoch, highest)
+	}
+	s.decided = g.epoch
+	if g.floor > s.mark {
+		return fmt.Errorf("S10: a grant at server time %d, above the mark %d", g.floor, s.mark)
+	}
+	if !w.opened {
+		return fmt.Errorf("S7: a grant in a pool that is not durably open")
+	}
+	if g.top != g.floor+g.ttl.Milliseconds() {
+		return fmt.Errorf("S2: window %d to %d for a TTL of %v", g.floor, g.top, g.ttl)
+	}
+	if !s.marked || steady >= s.markSent+s.stride {
+		return fmt.Errorf("S10: a grant at steady %v, after a mark sent at %v (%v) with stride %v", steady, s.markSent, s.marked, s.stride)
+	}
+	for _, l := range w.leases {
+		if l.node != g.node {
+			continue
+		}
+		if g.floor <= l.top {
+			return fmt.Errorf("P2: node ID %d granted from %d under epoch %d, but promised to %d under %d", g.node, g.floor, g.epoch, l.top, l.epoch)
+		}
+		if w.exclusive && !w.stopped[l.instance] && l.clock() < l.until {
+			return fmt.Errorf("P1: node ID %d granted under epoch %d, but its holder under %d lives until %v, and it is %v there", g.node, g.epoch, l.epoch, l.until, l.clock())
+		}
+		if err := w.rested(s, server, l, steady); err != nil {
+			return err
+		}
+	}
+	w.seen.grants++
+	return nil
+}
+
+// rested says whether a lease's node ID has had its quarantine, as this server
+// must see it.
+func (w *twin) rested(s *twinServer, server int, l *twinLease, steady time.Duration) error {
+	if rec := w.onDisk[l.node]; rec.epoch != l.epoch || rec.ended {
+		return nil
+	}
+	if d, ok := l.deadlines[server]; ok && steady < d+w.quarantine {
+		return fmt.Errorf("S2: node ID %d taken from epoch %d at %v, within deadline %v + quarantine %v", l.node, l.epoch, steady, d, w.quarantine)
+	}
+	if s.loaded[l] && steady < s.since+s.stride+l.ttl+w.quarantine {
+		return fmt.Errorf("S6: node ID %d taken from epoch %d at %v, within start %v + stride %v + TTL %v + quarantine %v",
+			l.node, l.epoch, steady, s.since, s.stride, l.ttl, w.quarantine)
+	}
+	return nil
+}
+
+// granted tells that a grant has become durable.
+func (w *twin) granted(g twinLease) {
+	for _, l := range w.leases {
+		if l.node == g.node {
+			w.seen.reissues++
+			break
+		}
+	}
+	g.deadlines = map[int]time.Duration{}
+	w.leases = append(w.leases, &g)
+	w.highest = max(w.highest, g.epoch)
+	w.onDisk[g.node] = twinRecord{epoch: g.epoch, instance: g.instance, live: true}
+}
+
+// promised tells that a server is about to answer an Acquire or a heartbeat
+// that was sent when the holder's clock showed sentAt.
+func (w *twin) promised(server int, leads bool, steady time.Duration, sentAt time.Duration, at int64, p twinLease) error {
+	s, l := w.servers[server], w.lease(p.node, p.epoch)
+	if l == nil || l.instance != p.instance {
+		return fmt.Errorf("S1: node ID %d promised under epoch %d to %q, which is not durable", p.node, p.epoch, p.instance)
+	}
+	if rec := w.onDisk[p.node]; leads && (rec.epoch != p.epoch || !rec.live) {
+		return fmt.Errorf("S3: node ID %d promised under epoch %d, but the record is %+v", p.node, p.epoch, rec)
+	}
+	if at > s.mark {
+		return fmt.Errorf("S10: a promise at server time %d, above the mark %d", at, s.mark)
+	}
+	if !s.marked || steady >= s.markSent+s.stride {
+		return fmt.Errorf("S10: a promise at steady %v, after a mark sent at %v (%v) with stride %v", steady, s.markSent, s.marked, s.stride)
+	}
+	if p.floor != l.floor || p.ttl != l.ttl {
+		return fmt.Errorf("S3: floor %d, TTL %v became %d, %v", l.floor, l.ttl, p.floor, p.ttl)
+	}
+	if p.top < at+l.ttl.Milliseconds() {
+		return fmt.Errorf("S3: ceiling %d at %d for a TTL of %v", p.top, at, l.ttl)
+	}
+	if w.stopped[l.instance] {
+		return nil // nobody will use it
+	}
+	if l.until != 0 && l.clock() >= l.until {
+		w.seen.revivals++
+	}
+	if _, ok := l.deadlines[server]; !ok && len(l.deadlines) > 0 {
+		w.seen.takenOver++
+	}
+	l.top = max(l.top, p.top)
+	l.deadlines[server] = max(l.deadlines[server], steady+l.ttl)
+	l.until = max(l.until, sentAt+l.ttl)
+	return w.apart(l)
+}
+
+// apart: no other lease of this node ID has a window that touches this one's
+// (P2), or a holder that may be live now (P1).
+func (w *twin) apart(l *twinLease) error {
+	for _, o := range w.leases {
+		if o == l || o.node != l.node {
+			continue
+		}
+		if o.floor <= l.top && l.floor <= o.top {
+			return fmt.Errorf("P2: node ID %d has windows %d-%d under epoch %d and %d-%d under %d", l.node, l.floor, l.top, l.epoch, o.floor, o.top, o.epoch)
+		}
+		live := func(l *twinLease) bool { return !w.stopped[l.instance] && l.clock() < l.until }
+		if w.exclusive && live(o) && live(l) {
+			return fmt.Errorf("P1: node ID %d has live holders under epochs %d and %d", l.node, o.epoch, l.epoch)
+		}
+	}
+	return nil
+}
+
+// losing tells that the leading server is about to answer LEASE_LOST.
+func (w *twin) losing(node int, epoch uint64, instance string) error {
+	w.seen.lost++
+	if rec := w.onDisk[node]; rec.live && rec.epoch == epoch && rec.instance == instance {
+		return fmt.Errorf("S3: LEASE_LOST for node ID %d under epoch %d, whose record is live", node, epoch)
+	}
+	return nil
+}
+
+// stops tells that an instance has minted its last ID (C6), at the latest now.
+func (w *twin) stops(instance string) { w.stopped[instance] = true }
+
+// released tells that a release has become durable, with what the holder said
+// it used last (0: nothing) and the ceiling that the store keeps.
+func (w *twin) released(node int, epoch uint64, last, ceiling int64) error {
+	w.seen.released++
+	l := w.lease(node, epoch)
+	w.onDisk[node] = twinRecord{epoch: epoch, instance: l.instance, ended: true}
+	if last > 0 {
+		l.top = min(l.top, max(last, l.floor-1))
+	}
+	if ceiling < l.top || ceiling < l.used {
+		return fmt.Errorf("S4: node ID %d released with ceiling %d, but used to %d and promised to %d", node, ceiling, l.used, l.top)
+	}
+	return nil
+}
+
+// revoked tells that a revocation has become durable.
+func (w *twin) revoked(node int) {
+	rec := w.onDisk[node]
+	rec.live = false
+	w.onDisk[node] = rec
+}
+
+// noting tells that the leading server has decided to note a record as ended.
+func (w *twin) noting(server int, steady time.Duration, node int, epoch uint64, ceiling, at int64) error {
+	l, rec := w.lease(node, epoch), w.onDisk[node]
+	if l == nil || rec.epoch != epoch || rec.ended {
+		return fmt.Errorf("S5: node ID %d noted as ended under epoch %d, but the record is %+v", node, epoch, rec)
+	}
+	if at <= ceiling || ceiling < l.top {
+		return fmt.Errorf("S5: node ID %d noted with ceiling %d at %d, but promised to %d", node, ceiling, at, l.top)
+	}
+	return w.rested(w.servers[server], server, l, steady)
+}
+
+// noted tells that such a note has become durable.
+func (w *twin) noted(node int) {
+	w.seen.noted++
+	rec := w.onDisk[node]
+	rec.live, rec.ended = false, true
+	w.onDisk[node] = rec
+}
+
+// marking tells that the leading server has decided to write the mark.
+func (w *twin) marking(ms int64) error {
+	if ms < w.mark {
+		return fmt.Errorf("S1: the mark was lowered from %d to %d", w.mark, ms)
+	}
+	return nil
+}
+
+// marked tells that a mark has become durable.
+func (w *twin) marked(ms int64) { w.mark = ms }
+
+// acknowledged tells that a server has heard so.
+func (w *twin) acknowledged(server int, sent time.Duration, ms int64) {
+	s := w.servers[server]
+	s.markSent, s.mark, s.marked = sent, ms, true
+}
+
+// opening tells that the leading server has decided to open the pool.
+func (w *twin) opening(server int, steady time.Duration) error {
+	s := w.servers[server]
+	if opens := s.since + w.maxTTL + w.quarantine + s.stride; steady < opens {
+		return fmt.Errorf("S7: the pool was opened at %v, before %v", steady, opens)
+	}
+	return nil
+}
+
+// mints tells that a holder puts a timestamp into an ID.
+func (w *twin) mints(node int, epoch uint64, ms int64) error {
+	w.seen.minted++
+	l := w.lease(node, epoch)
+	if ms < l.floor || ms > l.top {
+		return fmt.Errorf("P2: node ID %d minted %d under epoch %d, outside %d-%d", node, ms, epoch, l.floor, l.top)
+	}
+	l.used = max(l.used, ms)
+	if other, ok := w.minted[twinID{node, ms}]; ok && other != epoch {
+		return fmt.Errorf("P2: node ID %d minted %d under epochs %d and %d", node, ms, other, epoch)
+	}
+	w.minted[twinID{node, ms}] = epoch
+	return nil
+}
+
+// queues and leaves keep the line for a free ID.
+func (w *twin) queues(waiter int) {
+	w.seen.queued++
+	w.line = append(w.line, waiter)
+}
+
+func (w *twin) leaves(waiter int) {
+	for i, other := range w.line {
+		if other == waiter {
+			w.line = append(w.line[:i:i], w.line[i+1:]...)
+			return
+		}
+	}
+}
+
+// single: no instance has two live records (S2).
+func (w *twin) single() error {
+	nodes := map[string]int{}
+	for node, rec := range w.onDisk {
+		if other, ok := nodes[rec.instance]; rec.live && ok {
+			return fmt.Errorf("S2: instance %q holds node IDs %d and %d", rec.instance, other, node)
+		}
+		if rec.live {
+			nodes[rec.instance] = node
+		}
+	}
+	return nil
+}

@@ -1,0 +1,78 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"connectrpc.com/connect"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
+)
+
+// Names of the standard gRPC health protocol.
+const (
+	healthName           = "grpc.health.v1.Health"
+	healthCheckProcedure = "/" + healthName + "/Check"
+	healthWatchProcedure = "/" + healthName + "/Watch"
+)
+
+// newHealthHandler serves grpc.health.v1 for this service.
+func newHealthHandler(s *Service, opts ...connect.HandlerOption) (string, http.Handler) {
+	mux := http.NewServeMux()
+	mux.Handle(healthCheckProcedure, connect.NewUnaryHandlerSimple(healthCheckProcedure,
+		func(_ context.Context, req *healthv1.HealthCheckRequest) (*healthv1.HealthCheckResponse, error) {
+			if !knownService(req.Service) {
+				return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("there is no service %q: ask for %q, %q or the empty name",
+					req.Service, cirrusv1connect.LeaseServiceName, cirrusv1connect.AdminServiceName))
+			}
+			return s.health(), nil
+		}, opts...))
+	mux.Handle(healthWatchProcedure, connect.NewServerStreamHandlerSimple(healthWatchProcedure, s.watchHealth, opts...))
+	return "/" + healthName + "/", mux
+}
+
+func knownService(name string) bool {
+	switch name {
+	case "", healthName, cirrusv1connect.LeaseServiceName, cirrusv1connect.AdminServiceName:
+		return true
+	}
+	return false
+}
+
+// Ready says whether the service answers requests: it has loaded, its store
+// has not failed, and it is not stopping.
+func (s *Service) Ready() bool {
+	select {
+	case <-s.failed:
+		return false
+	default:
+		return !s.stopping()
+	}
+}
+
+func (s *Service) health() *healthv1.HealthCheckResponse {
+	if s.Ready() {
+		return &healthv1.HealthCheckResponse{Status: healthv1.HealthCheckResponse_SERVING}
+	}
+	return &healthv1.HealthCheckResponse{Status: healthv1.HealthCheckResponse_NOT_SERVING}
+}
+
+// watchHealth tells the state now, and its only change: the end.
+func (s *Service) watchHealth(ctx context.Context, req *healthv1.HealthCheckRequest, stream *connect.ServerStream[healthv1.HealthCheckResponse]) error {
+	first := s.health()
+	if !knownService(req.Service) {
+		first.Status = healthv1.HealthCheckResponse_SERVICE_UNKNOWN
+	}
+	if err := stream.Send(first); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return toWire(ctx.Err())
+	case <-s.closing:
+	case <-s.failed:
+	}
+	return stream.Send(&healthv1.HealthCheckResponse{Status: healthv1.HealthCheckResponse_NOT_SERVING})
+}

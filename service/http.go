@@ -1,0 +1,142 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"connectrpc.com/connect"
+	"connectrpc.com/grpcreflect"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
+)
+
+// Limits of the HTTP side.
+const (
+	// MaxRequestBytes is how large a request message may be, decompressed.
+	MaxRequestBytes = 1 << 20
+	// MaxHeaderBytes is how large a request's header may be.
+	MaxHeaderBytes = 64 << 10
+	// compressFrom is the size from which replies are compressed for those who
+	// ask for it: below, it costs more than it saves.
+	compressFrom = 16 << 10
+	// requestTime is how long a call that isn't a stream may take to arrive
+	// and be answered: the longest wait and then some.
+	requestTime = MaxWait + 30*time.Second
+	// headerTime and idleTime bound a connection without a request.
+	headerTime = 10 * time.Second
+	idleTime   = 3 * time.Minute
+)
+
+// HandlerOptions are what every RPC of the service is served with. They are
+// shared with the benchmark's handlers that do nothing.
+func HandlerOptions(log *slog.Logger) []connect.HandlerOption {
+	return []connect.HandlerOption{
+		connect.WithReadMaxBytes(MaxRequestBytes),
+		connect.WithCompressMinBytes(compressFrom),
+		connect.WithCodec(jsonCodec{name: "json"}),
+		connect.WithCodec(jsonCodec{name: "json; charset=utf-8"}),
+		connect.WithRecover(recovered(log)),
+	}
+}
+
+// recovered logs a panic in a handler and answers INTERNAL; the process goes on.
+func recovered(log *slog.Logger) func(context.Context, connect.Spec, http.Header, any) error {
+	return func(_ context.Context, spec connect.Spec, _ http.Header, p any) error {
+		log.Error("a handler panicked", "procedure", spec.Procedure, "panic", p, "stack", string(debug.Stack()))
+		return connect.NewError(connect.CodeInternal, fmt.Errorf("%s failed inside the server: report it with the server's log", spec.Procedure))
+	}
+}
+
+// Handler serves all services, health and reflection, for Connect, gRPC,
+// gRPC-Web and plain HTTP with JSON.
+func (s *Service) Handler() http.Handler {
+	mux := http.NewServeMux()
+	opts := HandlerOptions(s.log)
+	mux.Handle(cirrusv1connect.NewLeaseServiceHandler(leases{s}, opts...))
+	mux.Handle(cirrusv1connect.NewAdminServiceHandler(admin{s}, opts...))
+	mux.Handle(newHealthHandler(s, opts...))
+	reflector := grpcreflect.NewStaticReflector(
+		cirrusv1connect.LeaseServiceName, cirrusv1connect.AdminServiceName, healthName)
+	mux.Handle(grpcreflect.NewHandlerV1(reflector, opts...))
+	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, opts...))
+	return s.refuseWhenStopping(Middleware(mux))
+}
+
+// refuseWhenStopping turns new requests away while those under way end.
+func (s *Service) refuseWhenStopping(next http.Handler) http.Handler {
+	errs := connect.NewErrorWriter()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.stopping() {
+			w.Header().Set("Connection", "close")
+			_ = errs.Write(w, r, toWire(errStopping)) // the connection is going anyway
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// streams are the procedures whose requests may last.
+var streams = map[string]bool{
+	cirrusv1connect.AdminServiceWatchProcedure:                       true,
+	healthWatchProcedure:                                             true,
+	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo":      true,
+	"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": true,
+}
+
+// Middleware is what all requests pass through before they reach an RPC. It
+// keeps a body that never ends from holding a connection for ever. Whoever
+// adds authentication adds it here.
+func Middleware(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !streams[r.URL.Path] {
+			// An error means that the connection knows no deadlines.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(requestTime))
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// NewHTTPServer returns a server for a handler: HTTP/1.1 and HTTP/2, without
+// TLS, with the service's limits.
+func NewHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler:           h,
+		Protocols:         &protocols,
+		MaxHeaderBytes:    MaxHeaderBytes,
+		ReadHeaderTimeout: headerTime,
+		IdleTimeout:       idleTime,
+		HTTP2:             &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// jsonCodec is Connect's JSON, but it shows fields that are 0: node ID 0 is a
+// node ID.
+type jsonCodec struct{ name string }
+
+func (c jsonCodec) Name() string { return c.name }
+
+func (c jsonCodec) Marshal(msg any) ([]byte, error) {
+	m, ok := msg.(proto.Message)
+	if !ok {
+		return nil, fmt.Errorf("%T is no protobuf message", msg)
+	}
+	return protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(m)
+}
+
+func (c jsonCodec) Unmarshal(data []byte, msg any) error {
+	m, ok := msg.(proto.Message)
+	if !ok {
+		return fmt.Errorf("%T is no protobuf message", msg)
+	}
+	return protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(data, m)
+}

@@ -1,0 +1,129 @@
+package service
+
+import (
+	"io"
+	"net/http"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/cirrus-id/cirrus/fencing"
+)
+
+// metrics are the service's numbers. What the core knows is asked of it when
+// somebody looks.
+type metrics struct {
+	registry   *prometheus.Registry
+	grants     *prometheus.CounterVec
+	heartbeats *prometheus.CounterVec
+	refusals   *prometheus.CounterVec
+	forgotten  prometheus.Counter
+	storeWrite prometheus.Histogram
+
+	// byPool spares each heartbeat the look-up by label.
+	byPool sync.Map // fencing.PoolName → prometheus.Counter
+}
+
+func newMetrics(s *Service) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		grants: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cirrus_grants_total", Help: "Grants that became durable.",
+		}, []string{"pool"}),
+		heartbeats: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cirrus_heartbeats_total", Help: "Heartbeats that kept a lease.",
+		}, []string{"pool"}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cirrus_refusals_total", Help: "Requests that were refused, by the reason that the ErrorInfo gives.",
+		}, []string{"reason"}),
+		forgotten: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "cirrus_forgotten_writes_total", Help: "Node IDs whose holder knew of a later grant than the store: the store has lost a write (S12).",
+		}),
+		storeWrite: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "cirrus_store_write_seconds", Help: "How long the store took to make a commit durable.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 10),
+		}),
+	}
+	m.registry.MustRegister(m.grants, m.heartbeats, m.refusals, m.forgotten, m.storeWrite, &coreCollector{s},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+func (m *metrics) heartbeat(pool fencing.PoolName) {
+	c, ok := m.byPool.Load(pool)
+	if !ok {
+		c, _ = m.byPool.LoadOrStore(pool, m.heartbeats.WithLabelValues(string(pool)))
+	}
+	c.(prometheus.Counter).Inc()
+}
+
+// coreCollector reads the core's numbers.
+type coreCollector struct{ s *Service }
+
+var (
+	leasesDesc   = prometheus.NewDesc("cirrus_node_ids", "Node IDs by state: held, quarantined or free.", []string{"pool", "state"}, nil)
+	nextFreeDesc = prometheus.NewDesc("cirrus_next_free_seconds", "In how long the next node ID can become free by time; absent where none will.", []string{"pool"}, nil)
+	waitingDesc  = prometheus.NewDesc("cirrus_waiting_requests", "Requests in the queue for a free node ID.", []string{"pool"}, nil)
+	openedDesc   = prometheus.NewDesc("cirrus_pool_opened", "1 where the pool grants leases, 0 where it is not opened yet (S7).", []string{"pool"}, nil)
+	offsetDesc   = prometheus.NewDesc("cirrus_clock_offset_seconds", "The wall clock less server time.", nil, nil)
+	alarmDesc    = prometheus.NewDesc("cirrus_clock_alarm", "1 while the wall clock is too far ahead to be followed at once (S8).", nil, nil)
+	markDesc     = prometheus.NewDesc("cirrus_mark_ahead_seconds", "The acknowledged mark less server time; below 0 nothing is promised (S10).", nil, nil)
+)
+
+// Describe names the numbers.
+func (c *coreCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{leasesDesc, nextFreeDesc, waitingDesc, openedDesc, offsetDesc, alarmDesc, markDesc} {
+		ch <- d
+	}
+}
+
+// Collect reads the numbers.
+func (c *coreCollector) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	now := c.s.enter()
+	defer c.s.leave()
+	for _, name := range c.s.core.PoolNames() {
+		st, _ := c.s.core.Stats(now, name)
+		pool := string(name)
+		gauge(leasesDesc, float64(st.Held), pool, "held")
+		gauge(leasesDesc, float64(st.Quarantined), pool, "quarantined")
+		gauge(leasesDesc, float64(st.Free), pool, "free")
+		gauge(waitingDesc, float64(st.Waiting), pool)
+		gauge(openedDesc, number(st.Opened), pool)
+		if st.NextKnown {
+			gauge(nextFreeDesc, st.NextFree.Seconds(), pool)
+		}
+	}
+	gauge(offsetDesc, c.s.core.ClockOffset().Seconds())
+	gauge(alarmDesc, number(c.s.core.ClockAlarm()))
+	gauge(markDesc, c.s.core.Mark().Sub(c.s.core.ServerTime()).Seconds())
+}
+
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// MetricsHandler serves /livez, /readyz and /metrics.
+func (s *Service) MetricsHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{Registry: s.metrics.registry}))
+	mux.HandleFunc("/livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, true) })
+	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.Ready()) })
+	return mux
+}
+
+func answer(w http.ResponseWriter, ok bool) {
+	text := "ok\n"
+	if !ok {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		text = "not serving\n"
+	}
+	_, _ = io.WriteString(w, text) // whoever asked may be gone
+}

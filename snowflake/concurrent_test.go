@@ -1,0 +1,125 @@
+package snowflake_test
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cirrus-id/cirrus/snowflake"
+)
+
+// sharedClock is a testClock for many goroutines: a reading moves it by 50 µs
+// now and then, so that all of the generator's branches are taken.
+type sharedClock struct{ ns atomic.Int64 }
+
+func (c *sharedClock) Now() time.Duration    { return time.Duration(c.ns.Add(500)) }
+func (c *sharedClock) Sleep(d time.Duration) { c.ns.Add(int64(d)) }
+
+// Many goroutines mint under one lease after the other; each lease is extended
+// and then stopped while they do. No two IDs are equal, each goroutine's rise,
+// and no lease's IDs are above the last that Stop reported, which was minted.
+func TestManyGoroutines(t *testing.T) {
+	const goroutines, leases, perLease = 8, 20, 4_000
+	clock := &sharedClock{}
+	gen := snowflake.NewGenerator(clock, snowflake.Options{MaxLead: 3 * ms})
+
+	var minted atomic.Int64
+	enough := make(chan struct{}, goroutines) // perLease more were minted
+	count := func(n int) {
+		if now := minted.Add(int64(n)); now/perLease != (now-int64(n))/perLease {
+			enough <- struct{}{}
+		}
+	}
+	done := make(chan struct{})
+	ids := make([][]snowflake.ID, goroutines)
+	var minters sync.WaitGroup
+	for i := range goroutines {
+		minters.Go(func() {
+			run := make([]snowflake.ID, 1+3*(i%2)) // half of them call NextN
+			for {
+				n, err := 0, error(nil)
+				if len(run) == 1 {
+					if run[0], err = gen.Next(); err == nil {
+						n = 1
+					}
+				} else {
+					n, err = gen.NextN(run)
+				}
+				ids[i] = append(ids[i], run[:n]...)
+				count(n)
+				if err == nil {
+					continue
+				}
+				if !errors.Is(err, snowflake.ErrLeaseNotValid) {
+					t.Error(err)
+					return
+				}
+				select {
+				case <-done:
+					return
+				default:
+				}
+			}
+		})
+	}
+
+	last := make(map[snowflake.NodeID]snowflake.Millis, leases)
+	for node := range snowflake.NodeID(leases) {
+		grant := snowflake.Grant{
+			Layout: snowflake.Layout{Origin: small.Origin, TimestampBits: 41, NodeBits: 10, SequenceBits: 2}, Node: node,
+			Floor: t0, Ceiling: t0 + 1_000_000, Deadline: 1 << 62,
+			Time: snowflake.TimeSample{ServerTime: t0},
+		}
+		lease, err := gen.Begin(grant)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for beat := range snowflake.Millis(10) {
+			extend(t, lease, snowflake.Extension{Ceiling: grant.Ceiling + beat, Deadline: 1 << 62,
+				Time: snowflake.TimeSample{ServerTime: t0 + beat, RoundTrip: time.Second, ReceivedAt: 0}})
+		}
+		<-enough
+		last[node], _ = lease.Stop()
+	}
+	close(done)
+	minters.Wait()
+	checkMinted(t, ids, last)
+}
+
+func checkMinted(t *testing.T, ids [][]snowflake.ID, last map[snowflake.NodeID]snowflake.Millis) {
+	t.Helper()
+	layout := snowflake.Layout{Origin: small.Origin, TimestampBits: 41, NodeBits: 10, SequenceBits: 2}
+	highest := make(map[snowflake.NodeID]snowflake.Millis)
+	var all []snowflake.ID
+	for _, mine := range ids {
+		before := make(map[snowflake.NodeID]snowflake.ID)
+		for _, id := range mine {
+			p, err := layout.Decompose(id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.Timestamp > last[p.Node] {
+				t.Fatalf("%+v was minted, but Stop reported %d as the last", p, last[p.Node])
+			}
+			if id <= before[p.Node] {
+				t.Fatalf("ID %d came after %d in one goroutine", id, before[p.Node])
+			}
+			before[p.Node] = id
+			highest[p.Node] = max(highest[p.Node], p.Timestamp)
+		}
+		all = append(all, mine...)
+	}
+	for node, ts := range last {
+		if highest[node] != ts {
+			t.Errorf("node ID %d: Stop reported %d as the last, minted was up to %d", node, ts, highest[node])
+		}
+	}
+	slices.Sort(all)
+	if n := len(slices.Compact(slices.Clone(all))); n != len(all) {
+		t.Errorf("%d of %d IDs were minted twice", len(all)-n, len(all))
+	}
+	t.Logf("%d IDs under %d leases", len(all), len(last))
+}

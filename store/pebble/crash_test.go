@@ -1,0 +1,421 @@
+package pebble
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/snowflake"
+	"github.com/cirrus-id/cirrus/store"
+	"github.com/cirrus-id/cirrus/store/storetest"
+)
+
+// A faulty file system, and a dead one, are wrappers of the same interface.
+
+// watchedFS asks before every operation that writes.
+type watchedFS struct {
+	*errorfs.FS
+	ask errorfs.Injector
+}
+
+func watch(inner vfs.FS, before func(errorfs.Op) error) *watchedFS {
+	ask := errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind.ReadOrWrite() != errorfs.OpIsWrite {
+			return nil
+		}
+		return before(op)
+	})
+	return &watchedFS{FS: errorfs.Wrap(inner, ask), ask: ask}
+}
+
+// ReuseForWrite watches the file, too, which errorfs doesn't: Pebble's logs
+// are used again.
+func (w *watchedFS) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := w.FS.ReuseForWrite(oldname, newname, c)
+	if err != nil {
+		return nil, err
+	}
+	return errorfs.WrapFile(f, w.ask), nil
+}
+
+// point is a crash: what the disk held, and what was known before and after.
+type point struct {
+	op            errorfs.Op
+	disk          *vfs.MemFS
+	unsynced      int // percent of what was not synced that survives
+	after, before storetest.Moment
+}
+
+// crashes takes two crashes before every write: with nothing and with all
+// unsynced surviving.
+type crashes struct {
+	mu      sync.Mutex
+	fs      *vfs.MemFS
+	journal *storetest.Journal
+	points  []point
+	writes  int
+}
+
+func (c *crashes) take(op errorfs.Op) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.writes++
+	after := c.journal.Now()
+	none := c.fs.CrashClone(vfs.CrashCloneCfg{})
+	all := c.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(0, 0))})
+	before := c.journal.Now()
+	c.points = append(c.points, point{op, none, 0, after, before}, point{op, all, 100, after, before})
+	return nil
+}
+
+func (p point) String() string {
+	return fmt.Sprintf("crash before %d on %q with %d%% of the unsynced", p.op.Kind, p.op.Path, p.unsynced)
+}
+
+// production are the options as they are, busy ones that make Pebble rotate
+// its log, flush and compact all the time.
+var tunings = map[string]func(*pebble.Options){
+	"production": nil,
+	"busy": func(p *pebble.Options) {
+		p.MemTableSize = 8 << 10
+		p.L0CompactionThreshold = 2
+		p.MaxManifestFileSize = 1 << 10
+	},
+}
+
+func options(fs vfs.FS, tune func(*pebble.Options)) Options {
+	return Options{FS: fs, Logger: quiet, Fatal: func(err error) { panic(err) }, tune: tune}
+}
+
+// newJournal begins with what create makes.
+func newJournal() *storetest.Journal {
+	return storetest.NewJournal(storetest.Meta(), storetest.Pool(fencing.DefaultPool))
+}
+
+func create(t *testing.T, opts Options) {
+	t.Helper()
+	if err := Create(dir, storetest.Meta(), []fencing.Pool{storetest.Pool(fencing.DefaultPool)}, opts); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func open(t *testing.T, opts Options) *Store {
+	t.Helper()
+	s, err := Open(dir, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// live commits the batches one after the other, noting each in the journal.
+func live(s *Store, j *storetest.Journal, batches []fencing.Batch) error {
+	for _, b := range batches {
+		n := j.Begin(b)
+		if err := s.Commit(context.Background(), b); err != nil {
+			return err
+		}
+		j.Acknowledge(n)
+	}
+	return nil
+}
+
+// report prints the number of points, whether or not the tests are verbose.
+func report(t *testing.T, format string, args ...any) {
+	t.Helper()
+	line := fmt.Sprintf(format, args...)
+	t.Log(line)
+	if !testing.Verbose() {
+		fmt.Printf("%s: %s\n", t.Name(), line)
+	}
+}
+
+// TestCrash crashes before every write of a history: of grants, releases,
+// revokes, marks, pool changes and a recovery.
+func TestCrash(t *testing.T) {
+	for name, tune := range tunings {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := &crashes{fs: vfs.NewCrashableMem(), journal: newJournal()}
+			create(t, options(c.fs, tune))
+			s := open(t, options(watch(c.fs, c.take), tune))
+			if err := live(s, c.journal, storetest.History(7, 150)); err != nil {
+				t.Fatal(err)
+			}
+			if err := together(s, c.journal); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range c.points {
+				survives(t, p, c.journal, tune)
+			}
+			report(t, "%d crash points: before each of %d writes, with all and with nothing unsynced surviving", len(c.points), c.writes)
+		})
+	}
+}
+
+// together commits many batches at once, so that they share syncs.
+func together(s *Store, j *storetest.Journal) error {
+	var wg sync.WaitGroup
+	errs := make(chan error, 16)
+	for w := range cap(errs) {
+		wg.Go(func() {
+			var batches []fencing.Batch
+			for i := range fencing.Epoch(4) {
+				r := storetest.Record(fencing.DefaultPool, 0, storetest.Meta().FirstEpoch+1<<30+i)
+				first, second := r, r
+				first.Node += 100 + 2*snowflake.NodeID(w)
+				second.Node += 101 + 2*snowflake.NodeID(w)
+				batches = append(batches, fencing.Batch{Records: []fencing.Record{first, second}})
+			}
+			errs <- live(s, j, batches)
+		})
+	}
+	wg.Wait()
+	close(errs)
+	for err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// survives opens what a crash left, checks it, and sees that the store goes on
+// from there: a commit after the crash survives another one.
+func survives(t *testing.T, p point, j *storetest.Journal, tune func(*pebble.Options)) {
+	t.Helper()
+	opts := options(p.disk, tune)
+	s, err := Open(dir, opts)
+	if err != nil {
+		t.Fatalf("%v: %v", p, err)
+	}
+	snap, err := s.Load(context.Background())
+	if err != nil {
+		t.Fatalf("%v: %v", p, err)
+	}
+	if err := j.Check(snap, p.after, p.before); err != nil {
+		t.Fatalf("%v: %v", p, err)
+	}
+	snap.Meta.Mark++
+	if err := s.Commit(context.Background(), fencing.Batch{Meta: &snap.Meta}); err != nil {
+		t.Fatalf("%v: %v", p, err)
+	}
+	again := p.disk.CrashClone(vfs.CrashCloneCfg{})
+	if err := s.Close(); err != nil {
+		t.Fatalf("%v: %v", p, err)
+	}
+	holds(t, again, tune, snap, p)
+}
+
+// holds opens the disk and compares what is on it.
+func holds(t *testing.T, disk *vfs.MemFS, tune func(*pebble.Options), want fencing.Snapshot, p point) {
+	t.Helper()
+	s, err := Open(dir, options(disk, tune))
+	if err != nil {
+		t.Fatalf("%v, then: %v", p, err)
+	}
+	got, err := s.Load(context.Background())
+	if err != nil {
+		t.Fatalf("%v, then: %v", p, err)
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Fatalf("%v, then: the store holds\n%v, want\n%v", p, got, want)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatalf("%v, then: %v", p, err)
+	}
+}
+
+// TestCrashInCreate: there is no store, or a whole one; where there is none,
+// one can be made.
+func TestCrashInCreate(t *testing.T) {
+	j := newJournal()
+	c := &crashes{fs: vfs.NewCrashableMem(), journal: j}
+	create(t, options(watch(c.fs, c.take), nil))
+	if err := c.take(errorfs.Op{}); err != nil { // Create has returned
+		t.Fatal(err)
+	}
+	whole := 0
+	for i, p := range c.points {
+		s, err := Open(dir, options(p.disk, nil))
+		if errors.Is(err, ErrNoStore) && i < len(c.points)-2 {
+			create(t, options(p.disk, nil))
+			survives(t, p, j, nil)
+			continue
+		}
+		if err != nil {
+			t.Fatalf("%v: %v", p, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		whole++
+		survives(t, p, j, nil)
+	}
+	if whole < 2 || whole == len(c.points) {
+		t.Errorf("%d of %d points have a store: the sweep misses the creation", whole, len(c.points))
+	}
+	report(t, "%d crash points in a creation, a whole store at %d of them", len(c.points), whole)
+}
+
+// TestCrashInOpen crashes while a store that crashed is opened.
+func TestCrashInOpen(t *testing.T) {
+	for name, tune := range tunings {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := &crashes{fs: vfs.NewCrashableMem(), journal: newJournal()}
+			create(t, options(c.fs, tune))
+			s := open(t, options(watch(c.fs, c.take), tune))
+			if err := live(s, c.journal, storetest.History(8, 60)); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			swept := 0
+			const step = 29 // odd: so that both kinds of crash come up
+			for i := 0; i < len(c.points); i += step {
+				swept += sweepOpen(t, c.points[i], c.journal, tune)
+			}
+			report(t, "%d crash points in the opening of %d crashed stores", swept, (len(c.points)+step-1)/step)
+		})
+	}
+}
+
+func sweepOpen(t *testing.T, p point, j *storetest.Journal, tune func(*pebble.Options)) int {
+	t.Helper()
+	c := &crashes{fs: p.disk, journal: j}
+	s := open(t, options(watch(p.disk, c.take), tune))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range c.points {
+		q.after, q.before = p.after, p.before
+		survives(t, q, j, tune)
+	}
+	return len(c.points)
+}
+
+// TestKilledThenPowerCut kills the process before every write, lets another
+// one open what it left in the page cache, and then cuts the power: whatever
+// the second process was shown must still be there (S1).
+func TestKilledThenPowerCut(t *testing.T) {
+	points := 0
+	for k := 0; ; k++ {
+		fs := vfs.NewCrashableMem()
+		create(t, options(fs, nil))
+		j := newJournal()
+		if !killedAt(t, fs, j, k) {
+			break
+		}
+		points++
+		p := point{disk: fs, unsynced: 100, after: j.Now(), before: j.Now()}
+		s := open(t, options(fs, nil))
+		snap, err := s.Load(context.Background())
+		if err != nil {
+			t.Fatalf("killed before write %d: %v", k, err)
+		}
+		if err := j.Check(snap, p.after, p.before); err != nil {
+			t.Fatalf("killed before write %d: %v", k, err)
+		}
+		disk := fs.CrashClone(vfs.CrashCloneCfg{})
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		holds(t, disk, nil, snap, p)
+	}
+	if points < 50 {
+		t.Errorf("only %d points", points)
+	}
+	report(t, "%d kills, each followed by a power cut", points)
+}
+
+// killedAt lives until the k-th write and says whether there was one: from then
+// on the disk takes nothing, and whoever writes is gone.
+func killedAt(t *testing.T, fs *vfs.MemFS, j *storetest.Journal, k int) bool {
+	var mu sync.Mutex
+	writes := 0
+	dead := errors.New("the process is dead")
+	opts := Options{
+		FS: unlocked{watch(fs, func(errorfs.Op) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if writes++; writes > k {
+				return dead
+			}
+			return nil
+		})},
+		Logger: quiet,
+		Fatal:  func(error) { runtime.Goexit() },
+	}
+	survived := false
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		s, err := Open(dir, opts)
+		if err != nil {
+			return
+		}
+		if err := live(s, j, storetest.History(9, 25)); err != nil {
+			return
+		}
+		if err := s.Close(); err != nil {
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		survived = writes <= k
+	})
+	wg.Wait()
+	return !survived
+}
+
+// unlocked takes no locks: in one process nobody would release those of a dead
+// one.
+type unlocked struct{ vfs.FS }
+
+func (unlocked) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
+
+// TestDamagedLog flips a bit of what was synced: the store must say so instead
+// of forgetting what came after.
+func TestDamagedLog(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	create(t, options(fs, nil))
+	s := open(t, options(fs, nil))
+	if err := live(s, newJournal(), storetest.History(3, 50)); err != nil {
+		t.Fatal(err)
+	}
+	crashed := fs.CrashClone(vfs.CrashCloneCfg{})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	flipped := 0
+	names, err := crashed.List(dir + "/" + database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if data, err := crashed.UnsafeGetFileDataBuffer(dir + "/" + database + "/" + name); err == nil && len(name) == 10 && name[6:] == ".log" && len(data) > 100 {
+			data[60] ^= 1
+			flipped++
+		}
+	}
+	if flipped != 1 {
+		t.Fatalf("flipped a bit in %d logs of %v", flipped, names)
+	}
+	if _, err := Open(dir, options(crashed, nil)); !errors.Is(err, store.ErrDamaged) {
+		t.Errorf("got %v, want ErrDamaged", err)
+	}
+}
