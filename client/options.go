@@ -28,6 +28,7 @@ type config struct {
 	url      *url.URL
 	rules    fencing.HolderConfig
 	maxLead  time.Duration
+	noLast   bool // Release doesn't say what was used last
 	onChange func(Event) // nil: nobody asks
 
 	http       HTTPOptions
@@ -64,6 +65,12 @@ func WithMaxLead(d time.Duration) Option { return func(c *config) { c.maxLead = 
 // WithoutReacquire ends the holder when its lease is lost, where it would
 // otherwise acquire a new one (C5).
 func WithoutReacquire() Option { return func(c *config) { c.rules.NoReacquire = true } }
+
+// WithoutLastTimestamp is for a holder whose IDs are not minted by its
+// Generator. Release can't know then which timestamp was used last, so it
+// doesn't say, and the service waits the lease's whole window out before it
+// grants the node ID again (S4). Default: the generator's last one is told.
+func WithoutLastTimestamp() Option { return func(c *config) { c.noLast = true } }
 
 // OnChange calls f on every change of the lease, one after the other and in
 // their order, in a goroutine beside the holder's: a slow f delays further

@@ -27,11 +27,12 @@ const maxReply = 1 << 20
 // service makes the holder's calls.
 type service struct {
 	leases cirrusv1connect.LeaseServiceClient
+	noLast bool // say nothing of what was used last
 	close  func()
 }
 
 func newService(c *config) service {
-	s := service{close: func() {}}
+	s := service{noLast: c.noLast, close: func() {}}
 	httpClient := c.httpClient
 	if httpClient == nil {
 		own := NewHTTPClient(c.http)
@@ -87,7 +88,7 @@ func (s service) call(ctx context.Context, c fencing.Call) (*cirrusv1.Lease, err
 		})
 		return resp.GetLease(), err
 	case fencing.CallRelease:
-		_, err := s.leases.Release(ctx, releaseRequest(c))
+		_, err := s.leases.Release(ctx, s.releaseRequest(c))
 		return nil, err
 	}
 	return nil, fmt.Errorf("call of kind %v: there is no such RPC", c.Kind)
@@ -104,11 +105,11 @@ func acquireRequest(c fencing.Call) *cirrusv1.AcquireRequest {
 	return req
 }
 
-func releaseRequest(c fencing.Call) *cirrusv1.ReleaseRequest {
+func (s service) releaseRequest(c fencing.Call) *cirrusv1.ReleaseRequest {
 	req := &cirrusv1.ReleaseRequest{
 		Pool: string(c.Pool), NodeId: uint32(c.Node), Epoch: uint64(c.Epoch), InstanceId: string(c.Instance),
 	}
-	if c.Last > 0 {
+	if c.Last > 0 && !s.noLast {
 		last := int64(c.Last)
 		req.LastTimestampMs = &last
 	}

@@ -9,6 +9,10 @@ import (
 // MaxQueue is how many requests may wait for a free ID of one pool.
 const MaxQueue = 1024
 
+// retrySoon is when to ask again for a free ID where only the outcome of a
+// write under way tells when there will be one.
+const retrySoon = 100 * time.Millisecond
+
 // Ticket is a place in a pool's queue for a free ID. 0 is none.
 type Ticket uint64
 
@@ -168,6 +172,7 @@ func (s *Server) enqueue(p *pool, req AcquireRequest, at reading) (Decision, *Re
 	switch {
 	case !req.Queue:
 		r := refuse(ReasonNoFreeNodeID, "every node ID of pool %q is taken or in quarantine: ask again later, wait in line, or grow the pool's range", string(p.Name))
+		r.RetryAfter = retrySoon // a write under way will tell more
 		if known {
 			r.RetryAfter = max(next-at.steady, time.Millisecond)
 		}

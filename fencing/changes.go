@@ -111,8 +111,11 @@ func (s *Server) poolWritten(settings Pool, at reading) {
 	if settings.First < p.First || settings.Last > p.Last {
 		p.fresh = settings.First
 	}
+	rested := p.Quarantine
 	p.Pool = settings
-	p.placeAll(at) // the quarantine may have changed
+	if p.Quarantine != rested {
+		p.placeAll(at)
+	}
 }
 
 // add takes in the lease of an ID that was never granted before.

@@ -84,20 +84,28 @@ type life struct {
 // forAllLives plays many lives, and shows each step to a fresh watch.
 func forAllLives(t *testing.T, watch func() func(step) error) {
 	rapid.Check(t, func(t *rapid.T) {
-		l := &life{t: t, watch: watch(), epochs: make(map[fencing.InstanceID]fencing.Epoch)}
-		l.h = fencing.NewHolder(fencing.HolderConfig{App: "app", NoReacquire: odds(t, "reacquire") < 10})
-		l.acquire()
-		for range rapid.SampledFrom([]int{5, 20, 60}).Draw(t, "steps") {
-			l.step()
+		for range rapid.SampledFrom([]int{1, 5, 20}).Draw(t, "lives") {
+			l := &life{t: t, watch: watch(), epochs: make(map[fencing.InstanceID]fencing.Epoch)}
+			l.h = fencing.NewHolder(fencing.HolderConfig{App: "app", NoReacquire: odds(t, "reacquire") < 10})
+			l.acquire()
+			for range rapid.SampledFrom([]int{5, 20, 60}).Draw(t, "steps") {
+				l.step()
+				if l.h.Phase() == fencing.HolderOver && odds(t, "end") < 30 {
+					break
+				}
+			}
 		}
 	})
 }
 
 func (l *life) step() {
 	l.now += rapid.SampledFrom([]time.Duration{
-		0, 10 * time.Millisecond, 700 * time.Millisecond, 3 * time.Second, 9 * time.Second, 11 * time.Second, lifeTTL, 3 * lifeTTL,
+		0, 0, time.Millisecond, time.Millisecond, 10 * time.Millisecond, 700 * time.Millisecond, 700 * time.Millisecond,
+		3 * time.Second, 3 * time.Second, 9 * time.Second, 11 * time.Second, lifeTTL, 3 * lifeTTL,
 	}).Draw(l.t, "pause")
 	switch n := odds(l.t, "input"); {
+	case l.h.Phase() == fencing.HolderStopping && n < 50:
+		l.take(l.stopped())
 	case n < 30:
 		l.take(step{in: inTick})
 	case n < 50:
@@ -105,11 +113,11 @@ func (l *life) step() {
 			l.now = max(l.now, next)
 		}
 		l.take(step{in: inTick})
-	case n < 93:
+	case n < 94:
 		l.take(step{in: inAnswer, answer: l.someAnswer()})
-	case n < 95:
+	case n < 97:
 		l.acquire()
-	case n < 98:
+	case n < 99:
 		l.take(step{in: inRelease})
 	default:
 		l.take(step{in: inAbandon})
@@ -173,9 +181,9 @@ func (l *life) someAnswer() fencing.Answer {
 		a.Call = l.calls[n-1]
 	}
 	switch v := odds(l.t, "verdict"); {
-	case v < 65:
+	case v < 60:
 		a.Verdict = fencing.AnswerGood
-	case v < 88:
+	case v < 82:
 		a.Verdict = fencing.AnswerFailed
 		a.RetryAfter = time.Duration(rapid.IntRange(0, 90).Draw(l.t, "retry")) * time.Second
 	case v < 97:

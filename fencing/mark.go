@@ -65,7 +65,8 @@ func (s *Server) Tick(now Now) (w *Write, next time.Duration) {
 	meta.Stride = s.mark.stride
 	s.mark.writing = true
 	w = &Write{Batch: Batch{Meta: &meta}, sent: at.steady}
-	for _, p := range s.pools {
+	for _, name := range s.PoolNames() { // in order, so that a run can be repeated
+		p := s.pools[name]
 		if s.opens(p, at) {
 			w.Batch.Pools = append(w.Batch.Pools, s.open(p))
 		}

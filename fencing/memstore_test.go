@@ -2,6 +2,7 @@ package fencing
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -69,3 +70,6 @@ func (m *memStore) load() Snapshot {
 func (m *memStore) copied() *memStore {
 	return &memStore{meta: m.meta, pools: maps.Clone(m.pools), records: maps.Clone(m.records)}
 }
+
+// errTest is why a test's store fails.
+var errTest = errors.New("disk full")

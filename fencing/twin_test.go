@@ -34,7 +34,7 @@ type twin struct {
 
 // twinCounts counts what happened, so that a test can tell that it tested.
 type twinCounts struct {
-	grants, reissues, revivals, takenOver, released, noted, lost, refused, minted, queued, fenced int
+	grants, reissues, revivals, takenOver, released, noted, lost, refused, minted, queued, disasters int
 }
 
 type twinID struct {
