@@ -203,9 +203,9 @@ func (h *Holder) perform(acts []fencing.Action) {
 		}
 	}
 	if h.loop.rules.Phase() == fencing.HolderOver {
-		h.first.open()
+		h.over.open() // before first: who passes that looks whether it is over
 		h.stopped.open()
-		h.over.open()
+		h.first.open()
 	}
 }
 

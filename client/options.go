@@ -28,7 +28,7 @@ type config struct {
 	url      *url.URL
 	rules    fencing.HolderConfig
 	maxLead  time.Duration
-	noLast   bool // Release doesn't say what was used last
+	noLast   bool        // Release doesn't say what was used last
 	onChange func(Event) // nil: nobody asks
 
 	http       HTTPOptions

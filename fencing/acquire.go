@@ -1,6 +1,7 @@
 package fencing
 
 import (
+	"slices"
 	"time"
 
 	"github.com/cirrus-id/cirrus/snowflake"
@@ -58,8 +59,8 @@ func (s *Server) acquire(p *pool, req AcquireRequest, at reading) (Decision, *Re
 	}
 	if !p.Opened {
 		r := refuse(ReasonNotOpened, "pool %q opens in %v: its store is new and an earlier one may have been lost with leases out; wait, or vouch that there was none with `cirrus init`",
-			string(p.Name), (p.opensAt(s.mark.stride) - at.steady).Round(time.Second))
-		r.RetryAfter = max(p.opensAt(s.mark.stride)-at.steady, time.Millisecond)
+			string(p.Name), (p.opensAt(s.mark.longest) - at.steady).Round(time.Second))
+		r.RetryAfter = max(p.opensAt(s.mark.longest)-at.steady, time.Millisecond)
 		return Decision{}, r
 	}
 	if !s.promising(at) {
@@ -177,11 +178,12 @@ func (s *Server) enqueue(p *pool, req AcquireRequest, at reading) (Decision, *Re
 			r.RetryAfter = max(next-at.steady, time.Millisecond)
 		}
 		return Decision{}, r
-	case req.Ticket == 0 && len(p.queue) >= MaxQueue:
+	case slices.Contains(p.queue, req.Ticket): // keeps its place
+	case len(p.queue) >= MaxQueue:
 		r := refuse(ReasonQueueFull, "%d requests already wait for a node ID of pool %q, which is the most: ask again later, or grow the pool's range", MaxQueue, string(p.Name))
 		r.RetryAfter = time.Second
 		return Decision{}, r
-	case req.Ticket == 0:
+	default:
 		s.lastTicket++
 		req.Ticket = s.lastTicket
 		p.queue = append(p.queue, req.Ticket)

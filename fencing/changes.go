@@ -113,8 +113,15 @@ func (s *Server) poolWritten(settings Pool, at reading) {
 	}
 	rested := p.Quarantine
 	p.Pool = settings
-	if p.Quarantine != rested {
-		p.placeAll(at)
+	if p.Quarantine == rested {
+		return
+	}
+	resting := p.resting
+	p.placeAll(at)
+	for _, l := range resting {
+		if l.shelf == Free {
+			s.emit(p, EventFreed, l, at)
+		}
 	}
 }
 

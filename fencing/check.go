@@ -61,11 +61,11 @@ func (p *pool) checkShelves() error {
 			moving++
 		case l.shelf == Held && (p.expiring[l.slot] != l || l.due > l.deadline):
 			return fmt.Errorf("node ID %d would expire unnoticed", l.node)
-		case l.shelf == Quarantined && p.resting[l.slot] != l:
+		case l.shelf == Quarantined && !l.cooling && p.resting[l.slot] != l, l.shelf == Quarantined && l.cooling && p.cooling[l.slot] != l:
 			return fmt.Errorf("node ID %d would rest for ever", l.node)
 		}
 	}
-	if sum := len(p.expiring) + len(p.resting) + p.free.len + moving; sum != len(p.leases) || free != p.free.len {
+	if sum := len(p.expiring) + len(p.resting) + len(p.cooling) + p.free.len + moving; sum != len(p.leases) || free != p.free.len {
 		return fmt.Errorf("%d leases stand on the shelves (%d of %d free ones), of %d", sum, free, p.free.len, len(p.leases))
 	}
 	return nil

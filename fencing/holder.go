@@ -267,8 +267,11 @@ func (h *Holder) Stopped(at time.Duration, last snowflake.Millis, used bool) []A
 // one, runs out by itself. Nothing will be minted under it (C6).
 func (h *Holder) Abandon(at time.Duration) []Action {
 	acts := h.cancel(h.expire(at))
-	if h.phase == HolderHolding {
+	switch h.phase {
+	case HolderHolding:
 		acts = append(acts, h.about(ActStop))
+	case HolderStopping, HolderReleasing:
+		return h.end(ChangeReleased, acts)
 	}
 	h.phase, h.live = HolderOver, false
 	return acts
@@ -329,9 +332,10 @@ func (h *Holder) begin(sentAt time.Duration, acts []Action) []Action {
 	return append(acts, began, h.tell(change))
 }
 
-// heartbeaten is Answered for a Heartbeat of the present instance.
+// heartbeaten is Answered for a Heartbeat of the present instance, and so of the
+// present lease: an instance has no more than one (C1).
 func (h *Holder) heartbeaten(at time.Duration, a Answer, current bool, j Jitter, acts []Action) []Action {
-	if h.phase != HolderHolding && h.phase != HolderConfirming || a.Call.Epoch != h.lease.Epoch {
+	if h.phase != HolderHolding && h.phase != HolderConfirming {
 		return acts
 	}
 	switch {

@@ -143,3 +143,102 @@ func showCall(c fencing.Call) string {
 	}
 	return fmt.Sprintf("heartbeat node %d epoch %d as %s", c.Node, c.Epoch, c.Instance)
 }
+
+// held returns a holder that was granted a lease with the given TTL at 0 s.
+func held(t *testing.T, ttl time.Duration, j fencing.Jitter) fencing.Holder {
+	t.Helper()
+	h := fencing.NewHolder(fencing.HolderConfig{App: "app"})
+	call := h.Acquire(0, "instance-of-a-test")[0].Call
+	h.Answered(0, fencing.Answer{Call: call, Verdict: fencing.AnswerGood, Lease: fencing.Lease{
+		Pool: fencing.DefaultPool, Node: 3, Epoch: 1, App: "app", TTL: ttl,
+		ServerTime: 1000, Floor: 1000, Ceiling: snowflake.Millis(1000).Add(ttl), Layout: plainLayout,
+	}}, j)
+	if !h.Live(0) {
+		t.Fatalf("holder is %v, should be live", h.Phase())
+	}
+	return h
+}
+
+// TestHolderPace: heartbeats every TTL/3 ± 10 %, tries of no more than TTL/3 and
+// 5 s, retries after a half to the whole of a doubling time (C3).
+func TestHolderPace(t *testing.T) {
+	const most = ^fencing.Jitter(0)
+	for _, tt := range []struct {
+		ttl      time.Duration
+		jitter   fencing.Jitter
+		next     time.Duration // the first heartbeat
+		try      time.Duration
+		backoffs []time.Duration
+	}{
+		{ttl: 30 * time.Second, jitter: 0, next: 9 * time.Second, try: 5 * time.Second, backoffs: ms(50, 100, 200, 400, 800, 1000, 1000)},
+		{ttl: 30 * time.Second, jitter: most, next: 11 * time.Second, try: 5 * time.Second, backoffs: ms(100, 200, 400, 800, 1600, 2000, 2000)},
+		{ttl: 3 * time.Second, jitter: 0, next: 900 * time.Millisecond, try: time.Second, backoffs: ms(50)},
+		{ttl: fencing.MaxDuration, jitter: most, next: fencing.MaxDuration / 30 * 11, try: 5 * time.Second, backoffs: ms(100)},
+	} {
+		h := held(t, tt.ttl, tt.jitter)
+		near := func(what string, want time.Duration) time.Duration {
+			next, _ := h.Next()
+			if d := want - next; d < 0 || d > want/1000 { // jitter is a little below its most
+				t.Errorf("TTL %v, jitter %d: %s at %v, want %v", tt.ttl, tt.jitter, what, next, want)
+			}
+			return next
+		}
+		at := near("heartbeat", tt.next)
+		for _, backoff := range tt.backoffs {
+			call := h.Tick(at, tt.jitter)[0].Call
+			if next, _ := h.Next(); next != at+tt.try {
+				t.Errorf("TTL %v: a try takes %v, want %v", tt.ttl, next-at, tt.try)
+			}
+			h.Answered(at, fencing.Answer{Call: call, Verdict: fencing.AnswerFailed}, tt.jitter)
+			at = near("retry", at+backoff)
+		}
+	}
+}
+
+func ms(n ...int64) []time.Duration {
+	ds := make([]time.Duration, len(n))
+	for i := range n {
+		ds[i] = time.Duration(n[i]) * time.Millisecond
+	}
+	return ds
+}
+
+// TestHolderIsAValue: a copy goes its own way, and two that are told the same
+// are equal.
+func TestHolderIsAValue(t *testing.T) {
+	a := held(t, 30*time.Second, evenJitter)
+	b := a
+	b.Tick(12*time.Second, evenJitter)
+	if a == b || a != held(t, 30*time.Second, evenJitter) {
+		t.Error("a step of a copy changed the original, or did not change the copy")
+	}
+	a.Tick(12*time.Second, evenJitter)
+	if a != b {
+		t.Errorf("told the same, they differ:\n%+v\n%+v", a, b)
+	}
+}
+
+func TestHolderConfigValidate(t *testing.T) {
+	good := fencing.HolderConfig{App: "app"}
+	for _, tt := range []struct {
+		name   string
+		change func(*fencing.HolderConfig)
+		ok     bool
+	}{
+		{"least", func(*fencing.HolderConfig) {}, true},
+		{"all", func(c *fencing.HolderConfig) { c.Pool, c.TTL, c.Wait = "eu-1", fencing.MaxDuration, fencing.MaxWait }, true},
+		{"no app", func(c *fencing.HolderConfig) { c.App = "" }, false},
+		{"app not UTF-8", func(c *fencing.HolderConfig) { c.App = "\xff" }, false},
+		{"pool in capitals", func(c *fencing.HolderConfig) { c.Pool = "EU" }, false},
+		{"TTL too short", func(c *fencing.HolderConfig) { c.TTL = fencing.MinTTL - 1 }, false},
+		{"TTL too long", func(c *fencing.HolderConfig) { c.TTL = fencing.MaxDuration + 1 }, false},
+		{"negative wait", func(c *fencing.HolderConfig) { c.Wait = -1 }, false},
+		{"wait too long", func(c *fencing.HolderConfig) { c.Wait = fencing.MaxWait + 1 }, false},
+	} {
+		c := good
+		tt.change(&c)
+		if err := c.Validate(); (err == nil) != tt.ok {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}

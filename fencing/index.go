@@ -10,8 +10,9 @@ import (
 
 // pool is a pool as the server runs it: its settings, its leases, and the
 // shelves that tell without a search which lease to look at next. A lease
-// stands on one shelf: expiring while held, resting while quarantined, free;
-// on none while its record has a write under way that will move it.
+// stands on one shelf: expiring while held, resting and then cooling while
+// quarantined, free; on none while its record has a write under way that will
+// move it.
 type pool struct {
 	Pool
 	// since is the steady time from which this process has run the pool.
@@ -32,8 +33,13 @@ type pool struct {
 	// byApp finds the node ID that an app ID held last.
 	byApp map[AppID]snowflake.NodeID
 
-	expiring, resting leaseHeap
-	free              leaseList
+	// expiring and resting (deadline + quarantine) are ordered by steady time,
+	// cooling (its last ceiling) by server time, which may leap.
+	expiring, resting, cooling leaseHeap
+	free                       leaseList
+	// leaving counts, by the shelf that they stood on, the leases whose release
+	// or revocation is under way.
+	leaving [Free + 1]int
 	// unnoted are IDs that came free by time and that no write has noted as
 	// ended yet (S5). Some may have been revived or granted since.
 	unnoted []snowflake.NodeID
@@ -89,7 +95,7 @@ func (p *pool) load(l *lease) {
 // they came free.
 func (p *pool) placeAll(at reading) {
 	slices.Sort(p.nodes)
-	p.expiring, p.resting, p.free, p.unnoted = nil, nil, leaseList{}, nil
+	p.expiring, p.resting, p.cooling, p.free, p.unnoted = nil, nil, nil, leaseList{}, nil
 	all := make([]*lease, 0, len(p.nodes))
 	for _, node := range p.nodes {
 		all = append(all, p.leases[node])
@@ -109,8 +115,7 @@ func (p *pool) place(l *lease, at reading) {
 		l.due = l.deadline
 		p.expiring.push(l)
 	case Quarantined:
-		l.due = p.freeAt(l, at)
-		p.resting.push(l)
+		p.rest(l, at)
 	case Free:
 		p.free.push(l)
 		if l.status != Ended {
@@ -119,13 +124,29 @@ func (p *pool) place(l *lease, at reading) {
 	}
 }
 
+// rest puts a lease that stands on no shelf among the quarantined ones.
+func (p *pool) rest(l *lease, at reading) {
+	l.shelf = Quarantined
+	if l.cooling = l.status == Ended || at.steady >= l.deadline+p.Quarantine; l.cooling {
+		l.due = l.ceiling.Sub(0)
+		p.cooling.push(l)
+		return
+	}
+	l.due = l.deadline + p.Quarantine
+	p.resting.push(l)
+}
+
 // unplace takes a lease off its shelf.
 func (p *pool) unplace(l *lease) {
 	switch l.shelf {
 	case Held:
 		p.expiring.remove(l)
 	case Quarantined:
-		p.resting.remove(l)
+		if l.cooling {
+			p.cooling.remove(l)
+		} else {
+			p.resting.remove(l)
+		}
 	case Free:
 		p.free.remove(l)
 	}
@@ -133,24 +154,27 @@ func (p *pool) unplace(l *lease) {
 }
 
 // settle moves every lease whose time has come to the next shelf and tells
-// the watchers. Nothing depends on when it runs (S5).
+// the watchers. Nothing depends on when it runs (S5), not even the order of
+// the free ones: all go through every shelf.
 func (p *pool) settle(s *Server, at reading) {
 	for l := p.expiring.due(at.steady); l != nil; l = p.expiring.due(at.steady) {
 		p.unplace(l)
-		p.place(l, at)
-		if l.shelf != Held {
-			s.emit(p, EventExpired, l, at)
+		if p.state(l, at) == Held {
+			p.place(l, at) // a heartbeat has moved its deadline
+			continue
 		}
-		if l.shelf == Free {
-			s.emit(p, EventFreed, l, at)
-		}
+		p.rest(l, at)
+		s.emit(p, EventExpired, l, at)
 	}
 	for l := p.resting.due(at.steady); l != nil; l = p.resting.due(at.steady) {
 		p.unplace(l)
+		p.rest(l, at)
+	}
+	before := (at.server - 1).Sub(0) // free: server time > the last ceiling
+	for l := p.cooling.due(before); l != nil; l = p.cooling.due(before) {
+		p.unplace(l)
 		p.place(l, at)
-		if l.shelf == Free {
-			s.emit(p, EventFreed, l, at)
-		}
+		s.emit(p, EventFreed, l, at)
 	}
 }
 
@@ -170,8 +194,13 @@ func (p *pool) nextExpiry() (time.Duration, bool) {
 
 // nextFree is the steady time at which the next ID can become free by time.
 func (p *pool) nextFree(at reading) (next time.Duration, ok bool) {
-	if len(p.resting) > 0 {
-		next, ok = p.resting[0].due, true
+	for _, h := range []leaseHeap{p.resting, p.cooling} {
+		if len(h) == 0 {
+			continue
+		}
+		if free := p.freeAt(h[0], at); !ok || free < next {
+			next, ok = free, true
+		}
 	}
 	if _, any := p.nextExpiry(); any {
 		if free := p.freeAt(p.expiring[0], at); !ok || free < next {

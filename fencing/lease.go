@@ -42,6 +42,8 @@ type lease struct {
 	// shelf is the index that the lease stands in: what it was when it was
 	// last looked at. No rule asks it; rules compare.
 	shelf State
+	// cooling says which of the two heaps a quarantined one is in.
+	cooling bool
 	// slot is its place in a heap.
 	slot     int32
 	epoch    Epoch
@@ -52,7 +54,7 @@ type lease struct {
 	floor, ceiling snowflake.Millis
 	// deadline is the steady time until which the holder may be live.
 	deadline time.Duration
-	// due is the key in a heap: the steady time at which to look again.
+	// due is the key in a heap: when to look again.
 	due time.Duration
 	// pending is the write of this record that is under way (S1).
 	pending *change
@@ -93,6 +95,8 @@ type change struct {
 	deadline time.Duration
 	instance InstanceHash
 	ttl      time.Duration
+	// from is the shelf that the lease was taken off.
+	from State
 }
 
 type changeKind uint8

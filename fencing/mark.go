@@ -13,6 +13,9 @@ type markLease struct {
 	// stride is what the term keeps and writes with each mark; configured is
 	// what it was asked to keep.
 	stride, configured time.Duration
+	// longest is the stride that the term began with: an earlier one may have
+	// kept it.
+	longest time.Duration
 	// since is the steady time at which the term began (its loading ended).
 	since time.Duration
 	// sent is the steady time before the last acknowledged write was sent;
@@ -94,7 +97,7 @@ func (s *Server) openDue(at reading) bool {
 // opens says whether the pool can be opened now: its suspicion is over, and
 // no other write of it is under way.
 func (s *Server) opens(p *pool, at reading) bool {
-	return !p.Opened && !s.changing[p.Name] && at.steady >= p.opensAt(s.mark.stride)
+	return !p.Opened && !s.changing[p.Name] && at.steady >= p.opensAt(s.mark.longest)
 }
 
 func (s *Server) nextTick(at reading) time.Duration {
@@ -102,7 +105,7 @@ func (s *Server) nextTick(at reading) time.Duration {
 	next := min(s.mark.sent+half, at.steady+s.meta.Mark.Add(-half).Sub(at.server)+time.Millisecond)
 	for _, p := range s.pools {
 		if !p.Opened && !s.changing[p.Name] {
-			next = min(next, p.opensAt(s.mark.stride))
+			next = min(next, p.opensAt(s.mark.longest))
 		}
 	}
 	return max(next, at.steady)

@@ -108,7 +108,9 @@ func (w *world) step() {
 	case "copy":
 		w.copied = w.disk.copied()
 	case "disaster":
-		w.disaster()
+		if rapid.IntRange(0, 4).Draw(t, "spared") == 0 {
+			w.disaster()
+		}
 	}
 }
 
@@ -304,19 +306,21 @@ func checkWorld(t *testing.T, draw func(t *rapid.T) climate) {
 	t.Helper()
 	var seen twinCounts
 	worlds := 0
-	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld(t, draw(t))
-		for range rapid.IntRange(30, 300).Draw(t, "steps") {
-			w.step()
-			w.check()
-		}
-		w.heal()
-		seen.add(w.twin.seen)
-		worlds++
-	})
+	for range 10 { // a world takes a third of a millisecond
+		rapid.Check(t, func(t *rapid.T) {
+			w := newWorld(t, draw(t))
+			for range rapid.IntRange(30, 300).Draw(t, "steps") {
+				w.step()
+				w.check()
+			}
+			w.heal()
+			seen.add(w.twin.seen)
+			worlds++
+		})
+	}
 	t.Logf("%d worlds: %+v", worlds, seen)
-	if worlds >= 50 && !t.Failed() && (seen.reissues < worlds || seen.revivals < worlds/5 || seen.takenOver < worlds/5 ||
-		seen.noted < worlds/5 || seen.lost < worlds/5 || seen.released < worlds/5 || seen.minted < worlds) {
+	least := min(seen.reissues, 5*seen.revivals, 5*seen.takenOver, 5*seen.noted, 5*seen.lost, 5*seen.released, 2*seen.minted, seen.refused, seen.queued)
+	if worlds >= 500 && least < worlds {
 		t.Errorf("too little happened in %d worlds: %+v", worlds, seen)
 	}
 }

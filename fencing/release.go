@@ -73,10 +73,11 @@ func (s *Server) Revoke(now Now, name PoolName, node snowflake.NodeID, epoch Epo
 // begin marks a lease's record as having a write under way: it is open to no
 // other until that is acknowledged (S1).
 func (p *pool) begin(l *lease, rec Record, kind changeKind) Record {
+	l.pending = &change{kind: kind, instance: l.instance, ttl: l.ttl, from: l.shelf}
 	if kind != changeNoted {
+		p.leaving[l.shelf]++
 		p.unplace(l) // a noted one keeps its place among the free
 	}
-	l.pending = &change{kind: kind, instance: l.instance, ttl: l.ttl}
 	return rec
 }
 
@@ -89,6 +90,10 @@ func (s *Server) recordWritten(p *pool, rec *Record, at reading) {
 		delete(p.granting, rec.Node)
 	}
 	l.pending = nil
+	p.settle(s, at) // what came free before this does, is in line before it
+	if c.kind == changeReleased || c.kind == changeRevoked {
+		p.leaving[c.from]--
+	}
 	switch c.kind {
 	case changeGranted:
 		p.forgetApp(l)

@@ -47,7 +47,7 @@ func NewServer(snap Snapshot, stride time.Duration, now Now) (*Server, error) {
 	s := &Server{
 		time:     clock,
 		meta:     snap.Meta,
-		mark:     markLease{stride: longer, configured: stride, since: now.Steady},
+		mark:     markLease{stride: longer, longest: longer, configured: stride, since: now.Steady},
 		pools:    make(map[PoolName]*pool, len(snap.Pools)),
 		changing: map[PoolName]bool{},
 	}

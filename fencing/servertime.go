@@ -61,11 +61,11 @@ func (t *serverTime) advance(now Now) snowflake.Millis {
 	lead := wall - t.ms - snowflake.Millis(elapsed/time.Millisecond)
 	switch limit := snowflake.Millis(maxLeap.Milliseconds()); {
 	case lead > limit:
-		elapsed += elapsed / slew // S8: a large lead at 1 %, with an alarm
+		elapsed += min(elapsed/slew, lead.Sub(0)) // S8: a large lead at 1 %, with an alarm
 	case lead > 0:
 		t.ms, t.rest, elapsed = wall, 0, 0 // S8: a small lead at once
 	case lead < 0:
-		elapsed -= elapsed / slew // S8: never back, but 1 % slow
+		elapsed -= min(elapsed/slew, (-lead).Sub(0)) // S8: never back, but 1 % slow until they meet
 	}
 	t.rest += elapsed
 	t.ms = min(t.ms+snowflake.Millis(t.rest/time.Millisecond), lastServerTime)

@@ -13,11 +13,11 @@ import (
 // Each method answers what promise or rule was broken, or nil.
 type twin struct {
 	// exclusive says that the clocks are within what P1 assumes.
-	exclusive bool
+	exclusive          bool
 	quarantine, maxTTL time.Duration
 	// opened says that the pool is durably open.
 	opened bool
-	leases     []*twinLease
+	leases []*twinLease
 	// onDisk is the epoch and status of the durable record of a node ID.
 	onDisk  map[int]twinRecord
 	mark    int64

@@ -78,8 +78,13 @@ func (s *Server) Settle(now Now, name PoolName) (next time.Duration, ok bool) {
 	}
 	p.settle(s, at)
 	next, ok = p.nextExpiry()
-	if len(p.resting) > 0 && (!ok || p.resting[0].due < next) {
-		next, ok = p.resting[0].due, true
+	for _, h := range []leaseHeap{p.resting, p.cooling} {
+		if len(h) == 0 {
+			continue
+		}
+		if free := p.freeAt(h[0], at); !ok || free < next {
+			next, ok = free, true
+		}
 	}
 	return next, ok
 }
@@ -95,7 +100,7 @@ func (s *Server) Pool(now Now, name PoolName) (Pool, time.Duration, *Refusal) {
 	if p.Opened {
 		return p.Pool, 0, nil
 	}
-	return p.Pool, max(p.opensAt(s.mark.stride)-at.steady, 0), nil
+	return p.Pool, max(p.opensAt(s.mark.longest)-at.steady, 0), nil
 }
 
 // PoolNames are the names of all pools, in order.
@@ -175,7 +180,9 @@ func (s *Server) Stats(now Now, name PoolName) (PoolStats, bool) {
 		return PoolStats{}, false
 	}
 	p.settle(s, at)
-	st := PoolStats{Held: len(p.expiring), Quarantined: len(p.resting), Waiting: len(p.queue), Opened: p.Opened}
+	st := PoolStats{Waiting: len(p.queue), Opened: p.Opened}
+	st.Held = len(p.expiring) + p.leaving[Held]
+	st.Quarantined = len(p.resting) + len(p.cooling) + p.leaving[Quarantined]
 	st.Free = int(p.Last-p.First) + 1 - st.Held - st.Quarantined
 	if next, ok := p.nextFree(at); ok {
 		st.NextFree, st.NextKnown = max(next-at.steady, 0), true

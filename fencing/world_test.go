@@ -60,7 +60,7 @@ type world struct {
 	strides            []time.Duration
 	rates              []int64
 	// copied is an old copy of the store.
-	copied *memStore
+	copied             *memStore
 	instances, waiters int
 }
 
@@ -69,6 +69,8 @@ type process struct {
 	*Server
 	id      int
 	machine machine
+	// opened says that it knows the pool to be open.
+	opened bool
 	// waiting are requests that were told to wait, in order of arrival.
 	waiting []*waiter
 	// flights are the writes under way, in the order of the decisions.
@@ -236,7 +238,7 @@ func (w *world) start() {
 			w.fatal(err)
 		}
 	}
-	p.Server, w.leader = s, p
+	p.Server, p.opened, w.leader = s, w.disk.pools[DefaultPool].Opened, p
 	w.twin.started(p.id, now.Steady, longer)
 	w.logf("server %d starts at %v, stride %v, mark %d", p.id, now.Steady, longer, s.Mark()-startOfWorld)
 	w.tick(p)
@@ -366,6 +368,9 @@ func (w *world) acknowledge(p *process, i int) {
 	if f.w.Batch.Meta != nil {
 		w.twin.acknowledged(p.id, f.sent, int64(f.w.Batch.Meta.Mark))
 	}
+	for _, pool := range f.w.Batch.Pools {
+		p.opened = pool.Opened
+	}
 	switch {
 	case f.by == nil:
 	case f.by.kind == callAcquire:
@@ -432,7 +437,7 @@ func (w *world) serve(p *process, wt *waiter) {
 	case d.Write != nil:
 		w.decide(p, wt, d.Write, now)
 	case d.Wait != WaitNone:
-		if leads && d.Ticket != 0 && wt.ticket == 0 {
+		if leads && d.Ticket != wt.ticket {
 			w.twin.queues(wt.id)
 		}
 		wt.ticket = d.Ticket
@@ -488,7 +493,7 @@ func (w *world) refuse(p *process, wt *waiter, r *Refusal) {
 		w.twin.seen.refused++
 		w.fatal(w.exhausted(p, r))
 	case ReasonNotOpened:
-		if w.twin.opened && w.disk.pools[DefaultPool].Opened {
+		if p.opened {
 			w.t.Fatalf("S7: refused as not opened, but it is: %v", r)
 		}
 	default:

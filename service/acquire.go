@@ -22,8 +22,8 @@ func (s *Service) acquire(ctx context.Context, req fencing.AcquireRequest, wait 
 		case d.Write != nil:
 			// The grant is looked at again once its write is acknowledged: the
 			// instance has a live record then, and gets it as if by heartbeat.
-			if err := s.commit(d.Write); err != nil {
-				return fencing.Lease{}, s.storeFailed()
+			if err := s.write(d); err != nil {
+				return fencing.Lease{}, err
 			}
 			s.metrics.grants.WithLabelValues(string(req.Pool)).Inc()
 			continue

@@ -38,7 +38,8 @@ func newPool(req *cirrusv1.Pool) (fencing.Pool, *fencing.Refusal) {
 	if r != nil {
 		return fencing.Pool{}, r
 	}
-	return c.New(poolName(req.GetName())), nil
+	name, r := poolName(req.GetName())
+	return c.New(name), r
 }
 
 // CreatePool makes the pool durable and returns it as it is then.
@@ -50,11 +51,15 @@ func (s *Service) CreatePool(ctx context.Context, p fencing.Pool) (*cirrusv1.Poo
 
 // UpdatePool changes what may change of a pool.
 func (h admin) UpdatePool(ctx context.Context, req *cirrusv1.UpdatePoolRequest) (*cirrusv1.UpdatePoolResponse, error) {
+	name, r := poolName(req.GetPool().GetName())
+	if r != nil {
+		return nil, toWire(h.s.refusal(r))
+	}
 	c, r := poolChange(req.GetPool())
 	if r != nil {
 		return nil, toWire(h.s.refusal(r))
 	}
-	shown, err := h.s.UpdatePool(ctx, poolName(req.GetPool().GetName()), c)
+	shown, err := h.s.UpdatePool(ctx, name, c)
 	return &cirrusv1.UpdatePoolResponse{Pool: shown}, toWire(err)
 }
 
@@ -89,7 +94,11 @@ func (s *Service) showPool(name fencing.PoolName) (*cirrusv1.Pool, error) {
 
 // GetPool shows one pool.
 func (h admin) GetPool(_ context.Context, req *cirrusv1.GetPoolRequest) (*cirrusv1.GetPoolResponse, error) {
-	p, err := h.s.showPool(poolName(req.Name))
+	name, r := poolName(req.Name)
+	if r != nil {
+		return nil, toWire(h.s.refusal(r))
+	}
+	p, err := h.s.showPool(name)
 	return &cirrusv1.GetPoolResponse{Pool: p}, toWire(err)
 }
 
@@ -98,6 +107,12 @@ func (h admin) ListPools(_ context.Context, req *cirrusv1.ListPoolsRequest) (*ci
 	size, r := pageSize(req.PageSize)
 	if r != nil {
 		return nil, toWire(h.s.refusal(r))
+	}
+	if err := h.s.alive(); err != nil {
+		return nil, toWire(err)
+	}
+	if _, r := poolName(req.PageToken); r != nil {
+		return nil, toWire(h.s.refusal(badToken(req.PageToken)))
 	}
 	names := h.s.poolNames()
 	i := sort.Search(len(names), func(i int) bool { return string(names[i]) > req.PageToken })
@@ -144,9 +159,13 @@ func (h admin) ListLeases(_ context.Context, req *cirrusv1.ListLeasesRequest) (*
 	if r != nil {
 		return nil, toWire(h.s.refusal(r))
 	}
+	pool, r := poolName(req.Pool)
+	if r != nil {
+		return nil, toWire(h.s.refusal(r))
+	}
 	now := h.s.enter()
 	defer h.s.leave()
-	rows, next, more, r := h.s.core.List(now, poolName(req.Pool), from, size)
+	rows, next, more, r := h.s.core.List(now, pool, from, size)
 	if r != nil {
 		return nil, toWire(h.s.refusal(r))
 	}
@@ -166,14 +185,22 @@ func leaseToken(token string) (snowflake.NodeID, *fencing.Refusal) {
 	}
 	from, err := strconv.ParseUint(token, 10, 32)
 	if err != nil {
-		return 0, badField("page_token", fmt.Sprintf("%q was not given out: pass on the next_page_token of the page before", token))
+		return 0, badToken(token)
 	}
 	return snowflake.NodeID(from), nil
 }
 
+func badToken(token string) *fencing.Refusal {
+	return badField("page_token", quoted(token)+" was not given out: pass on the next_page_token of the page before")
+}
+
 // Revoke takes no more heartbeats of a lease.
 func (h admin) Revoke(ctx context.Context, req *cirrusv1.RevokeRequest) (*cirrusv1.RevokeResponse, error) {
-	pool, node, epoch := poolName(req.Pool), snowflake.NodeID(req.NodeId), fencing.Epoch(req.Epoch)
+	pool, r := poolName(req.Pool)
+	if r != nil {
+		return nil, toWire(h.s.refusal(r))
+	}
+	node, epoch := snowflake.NodeID(req.NodeId), fencing.Epoch(req.Epoch)
 	d, err := h.s.decide(ctx, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
 		return h.s.core.Revoke(now, pool, node, epoch)
 	})

@@ -3,6 +3,7 @@ package service
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -12,12 +13,25 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// poolName reads a pool's name: an empty one means the default pool.
-func poolName(name string) fencing.PoolName {
-	if name == "" {
-		return fencing.DefaultPool
+// poolName reads a pool's name: an empty one means the default pool. A name
+// that no pool can have is malformed, not unknown.
+func poolName(name string) (fencing.PoolName, *fencing.Refusal) {
+	if name == "" || name == string(fencing.DefaultPool) {
+		return fencing.DefaultPool, nil
 	}
-	return fencing.PoolName(name)
+	n := fencing.PoolName(name)
+	return n, fencing.NewPool(n).Validate(0)
+}
+
+// maxQuoted is how much of what a caller sent an error repeats.
+const maxQuoted = 64
+
+// quoted repeats what a caller sent, cut short: errors travel in headers.
+func quoted(sent string) string {
+	if len(sent) > maxQuoted {
+		return strconv.Quote(sent[:maxQuoted]) + "…"
+	}
+	return strconv.Quote(sent)
 }
 
 // duration reads a Duration: an absent one is 0.
@@ -92,7 +106,7 @@ var wireStates = map[fencing.State]cirrusv1.LeaseState{
 }
 
 func wireStatus(l fencing.LeaseStatus) *cirrusv1.LeaseStatus {
-	return &cirrusv1.LeaseStatus{
+	w := &cirrusv1.LeaseStatus{
 		Pool:      string(l.Pool),
 		NodeId:    uint32(l.Node),
 		Epoch:     uint64(l.Epoch),
@@ -101,9 +115,12 @@ func wireStatus(l fencing.LeaseStatus) *cirrusv1.LeaseStatus {
 		FloorMs:   int64(l.Floor),
 		CeilingMs: int64(l.Ceiling),
 		State:     wireStates[l.State],
-		TimeLeft:  durationpb.New(l.TimeLeft),
 		Revoked:   l.Revoked,
 	}
+	if l.State != fencing.Free {
+		w.TimeLeft = durationpb.New(l.TimeLeft)
+	}
+	return w
 }
 
 // wirePool shows a pool; opensIn counts where it is not opened.

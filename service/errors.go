@@ -71,6 +71,17 @@ func (s *Service) storeFailed() error {
 	})
 }
 
+// alive refuses once the store has failed, where the answer could be one that
+// the core is not asked for.
+func (s *Service) alive() error {
+	select {
+	case <-s.failed:
+		return s.storeFailed()
+	default:
+		return nil
+	}
+}
+
 // toWire turns what a handler ends with into what goes over the wire.
 func toWire(err error) error {
 	var r *fencing.Refusal

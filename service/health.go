@@ -24,8 +24,8 @@ func newHealthHandler(s *Service, opts ...connect.HandlerOption) (string, http.H
 	mux.Handle(healthCheckProcedure, connect.NewUnaryHandlerSimple(healthCheckProcedure,
 		func(_ context.Context, req *healthv1.HealthCheckRequest) (*healthv1.HealthCheckResponse, error) {
 			if !knownService(req.Service) {
-				return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("there is no service %q: ask for %q, %q or the empty name",
-					req.Service, cirrusv1connect.LeaseServiceName, cirrusv1connect.AdminServiceName))
+				return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("there is no service %s: ask for %q, %q or the empty name",
+					quoted(req.Service), cirrusv1connect.LeaseServiceName, cirrusv1connect.AdminServiceName))
 			}
 			return s.health(), nil
 		}, opts...))

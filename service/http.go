@@ -90,13 +90,13 @@ var streams = map[string]bool{
 }
 
 // Middleware is what all requests pass through before they reach an RPC. It
-// keeps a body that never ends from holding a connection for ever. Whoever
-// adds authentication adds it here.
+// lifts from streams the server's limit on how long a request may take to
+// arrive. Whoever adds authentication adds it here.
 func Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !streams[r.URL.Path] {
+		if streams[r.URL.Path] {
 			// An error means that the connection knows no deadlines.
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(requestTime))
+			_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -113,6 +113,7 @@ func NewHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
 		Protocols:         &protocols,
 		MaxHeaderBytes:    MaxHeaderBytes,
 		ReadHeaderTimeout: headerTime,
+		ReadTimeout:       requestTime, // so a body that never ends holds no connection for ever
 		IdleTimeout:       idleTime,
 		HTTP2:             &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
@@ -138,5 +139,8 @@ func (c jsonCodec) Unmarshal(data []byte, msg any) error {
 	if !ok {
 		return fmt.Errorf("%T is no protobuf message", msg)
 	}
-	return protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(data, m)
+	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(data, m); err != nil {
+		return fmt.Errorf("this is no JSON of a %s: %w; send its fields as the API describes them", m.ProtoReflect().Descriptor().FullName(), err)
+	}
+	return nil
 }

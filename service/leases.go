@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -16,7 +17,7 @@ import (
 // Limits of LeaseService.
 const (
 	// MaxWait is how long an Acquire may wait for a free node ID.
-	MaxWait = 60 * time.Second
+	MaxWait = fencing.MaxWait
 	// MaxBatch is how many heartbeats a HeartbeatBatch may have.
 	MaxBatch = 1024
 )
@@ -45,7 +46,10 @@ func (h leases) acquireRequest(req *cirrusv1.AcquireRequest) (instance fencing.I
 	if r = instance.Validate(); r != nil {
 		return instance, ask, 0, r
 	}
-	ask = fencing.AcquireRequest{Pool: poolName(req.Pool), App: fencing.AppID(req.AppId), Instance: instance.Hash()}
+	ask = fencing.AcquireRequest{App: fencing.AppID(req.AppId), Instance: instance.Hash()}
+	if ask.Pool, r = poolName(req.Pool); r != nil {
+		return instance, ask, 0, r
+	}
 	if r = ask.App.Validate(); r != nil {
 		return instance, ask, 0, r
 	}
@@ -84,9 +88,15 @@ func (h leases) HeartbeatBatch(ctx context.Context, req *cirrusv1.HeartbeatBatch
 	if n := len(req.Heartbeats); n > MaxBatch {
 		return nil, toWire(h.s.refusal(badField("heartbeats", fmt.Sprintf("%d are too many: send at most %d at once", n, MaxBatch))))
 	}
+	if err := h.s.alive(); err != nil {
+		return nil, toWire(err)
+	}
 	results := make([]*cirrusv1.HeartbeatResult, len(req.Heartbeats))
 	for i, one := range req.Heartbeats {
 		lease, err := h.s.heartbeat(ctx, one)
+		if endsBatch(err) {
+			return nil, toWire(err)
+		}
 		if err != nil {
 			results[i] = &cirrusv1.HeartbeatResult{Result: &cirrusv1.HeartbeatResult_Error{Error: batchError(err)}}
 			continue
@@ -94,6 +104,16 @@ func (h leases) HeartbeatBatch(ctx context.Context, req *cirrusv1.HeartbeatBatch
 		results[i] = &cirrusv1.HeartbeatResult{Result: &cirrusv1.HeartbeatResult_Lease{Lease: lease}}
 	}
 	return &cirrusv1.HeartbeatBatchResponse{Results: results}, nil
+}
+
+// endsBatch says whether an error is one that no heartbeat of a batch would be
+// spared: the caller is gone, or the service ends, or its store has failed.
+func endsBatch(err error) bool {
+	var r *fencing.Refusal
+	if !errors.As(err, &r) {
+		return err != nil
+	}
+	return r.Reason == reasonStopping || r.Reason == fencing.ReasonStoreFailed
 }
 
 func (s *Service) heartbeat(ctx context.Context, req *cirrusv1.HeartbeatRequest) (*cirrusv1.Lease, error) {
@@ -120,9 +140,10 @@ func leaseRef(pool string, node uint32, epoch uint64, instance string) (fencing.
 	if r := id.Validate(); r != nil {
 		return fencing.LeaseRef{}, r
 	}
+	name, r := poolName(pool)
 	return fencing.LeaseRef{
-		Pool: poolName(pool), Node: snowflake.NodeID(node), Epoch: fencing.Epoch(epoch), Instance: id.Hash(),
-	}, nil
+		Pool: name, Node: snowflake.NodeID(node), Epoch: fencing.Epoch(epoch), Instance: id.Hash(),
+	}, r
 }
 
 // Release ends a lease.
@@ -152,8 +173,9 @@ func (s *Service) write(d fencing.Decision) error {
 	if d.Write == nil {
 		return nil
 	}
-	if err := s.commit(d.Write); err != nil {
-		return s.storeFailed()
+	err := s.commit(d.Write)
+	if err == nil || errors.Is(err, errStopping) {
+		return err
 	}
-	return nil
+	return s.storeFailed()
 }

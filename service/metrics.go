@@ -46,7 +46,11 @@ func newMetrics(s *Service) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 10),
 		}),
 	}
-	m.registry.MustRegister(m.grants, m.heartbeats, m.refusals, m.forgotten, m.storeWrite, &coreCollector{s},
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "cirrus_build_info", Help: "1, with the version that runs.", ConstLabels: prometheus.Labels{"version": s.cfg.Version},
+	})
+	build.Set(1)
+	m.registry.MustRegister(build, m.grants, m.heartbeats, m.refusals, m.forgotten, m.storeWrite, &coreCollector{s},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -63,7 +67,7 @@ func (m *metrics) heartbeat(pool fencing.PoolName) {
 type coreCollector struct{ s *Service }
 
 var (
-	leasesDesc   = prometheus.NewDesc("cirrus_node_ids", "Node IDs by state: held, quarantined or free.", []string{"pool", "state"}, nil)
+	nodeIDsDesc  = prometheus.NewDesc("cirrus_node_ids", "Node IDs by state: held, quarantined or free.", []string{"pool", "state"}, nil)
 	nextFreeDesc = prometheus.NewDesc("cirrus_next_free_seconds", "In how long the next node ID can become free by time; absent where none will.", []string{"pool"}, nil)
 	waitingDesc  = prometheus.NewDesc("cirrus_waiting_requests", "Requests in the queue for a free node ID.", []string{"pool"}, nil)
 	openedDesc   = prometheus.NewDesc("cirrus_pool_opened", "1 where the pool grants leases, 0 where it is not opened yet (S7).", []string{"pool"}, nil)
@@ -74,7 +78,7 @@ var (
 
 // Describe names the numbers.
 func (c *coreCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{leasesDesc, nextFreeDesc, waitingDesc, openedDesc, offsetDesc, alarmDesc, markDesc} {
+	for _, d := range []*prometheus.Desc{nodeIDsDesc, nextFreeDesc, waitingDesc, openedDesc, offsetDesc, alarmDesc, markDesc} {
 		ch <- d
 	}
 }
@@ -89,9 +93,9 @@ func (c *coreCollector) Collect(ch chan<- prometheus.Metric) {
 	for _, name := range c.s.core.PoolNames() {
 		st, _ := c.s.core.Stats(now, name)
 		pool := string(name)
-		gauge(leasesDesc, float64(st.Held), pool, "held")
-		gauge(leasesDesc, float64(st.Quarantined), pool, "quarantined")
-		gauge(leasesDesc, float64(st.Free), pool, "free")
+		gauge(nodeIDsDesc, float64(st.Held), pool, "held")
+		gauge(nodeIDsDesc, float64(st.Quarantined), pool, "quarantined")
+		gauge(nodeIDsDesc, float64(st.Free), pool, "free")
 		gauge(waitingDesc, float64(st.Waiting), pool)
 		gauge(openedDesc, number(st.Opened), pool)
 		if st.NextKnown {

@@ -42,6 +42,9 @@ type Config struct {
 	// Random is where instance IDs come from that the server makes for those
 	// who send none. Default: crypto/rand.
 	Random io.Reader
+	// Runner is how the service waits and runs things beside itself; for
+	// simulators. Default: goroutines.
+	Runner Runner
 	// Version is what the service says it is. Default: "devel".
 	Version string
 }
@@ -61,6 +64,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Random == nil {
 		c.Random = rand.Reader
+	}
+	if c.Runner == nil {
+		c.Runner = goroutines{}
 	}
 	if c.Version == "" {
 		c.Version = "devel"
@@ -92,8 +98,9 @@ type Service struct {
 	closing, failed chan struct{}
 	closeOnce       sync.Once
 	failure         error
-	// writes are the commits under way and the keeper.
+	// writes are the commits under way and the keeper; once closed, none begins.
 	writes sync.WaitGroup
+	closed bool
 }
 
 // New loads the store and writes the first mark (S10): when it returns, the
@@ -128,7 +135,7 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 		return nil, fmt.Errorf("the first mark could not be written: %w", err)
 	}
 	s.writes.Add(1)
-	go s.keep(next)
+	s.cfg.Runner.Go(func() { s.keep(next) })
 	return s, nil
 }
 
@@ -154,7 +161,13 @@ func (s *Service) leave() {
 // commit makes a write durable and then shows it (S1). It runs to its end
 // whatever becomes of the request that wants it (S9): its context is the
 // server's. Writes of different keys don't wait for one another.
+//
+// It errs with what the store says, or with errStopping after Close.
 func (s *Service) commit(w *fencing.Write) error {
+	if !s.beginWrite() {
+		return errStopping
+	}
+	defer s.writes.Done()
 	started := s.cfg.Steady.Now()
 	err := s.cfg.Store.Commit(context.Background(), w.Batch)
 	s.metrics.storeWrite.Observe((s.cfg.Steady.Now() - started).Seconds())
@@ -172,13 +185,28 @@ func (s *Service) commit(w *fencing.Write) error {
 	return err
 }
 
-// fail ends all promises: memory may be ahead of the store (S9).
+// beginWrite counts a commit as under way, unless Close was called: nobody
+// writes to a store that is about to be closed.
+func (s *Service) beginWrite() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.writes.Add(1)
+	}
+	return !s.closed
+}
+
+// fail ends all promises: memory may be ahead of the store (S9). Whoever waits
+// in a queue is told.
 func (s *Service) fail(cause error) {
 	s.core.Fail(cause)
 	if s.failure == nil {
 		s.failure = cause
 		s.log.Error("a write failed; nothing more is promised", "error", cause)
 		close(s.failed)
+	}
+	for _, w := range s.waiting {
+		w.signal()
 	}
 }
 
@@ -197,9 +225,13 @@ func (s *Service) Err() error {
 // half of Close.
 func (s *Service) StopRequests() { s.closeOnce.Do(func() { close(s.closing) }) }
 
-// Close stops the service and returns when no commit is under way.
+// Close stops the service and returns when no commit is under way, and none
+// will be.
 func (s *Service) Close() {
 	s.StopRequests()
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
 	s.writes.Wait()
 }
 
@@ -217,23 +249,23 @@ func (s *Service) stopping() bool {
 // pools, until the service stops.
 func (s *Service) keep(next time.Duration) {
 	defer s.writes.Done()
+	alarmed := false
 	for {
 		timer := s.cfg.Clock.NewTimer(max(next-s.cfg.Steady.Now(), 0))
-		select {
-		case <-timer.Chan():
-		case <-s.kick:
-		case <-s.closing:
-			timer.Stop()
+		s.cfg.Runner.Wait(timer.Chan(), s.kick, s.closing, nil)
+		timer.Stop()
+		if s.stopping() {
 			return
 		}
-		timer.Stop()
 		var w *fencing.Write
 		now := s.enter()
-		alarm := s.core.ClockAlarm()
 		w, next = s.core.Tick(now)
-		if s.core.ClockAlarm() && !alarm {
+		// Any request's reading of the clocks may have been the first to see it.
+		alarm := s.core.ClockAlarm()
+		if alarm && !alarmed {
 			s.log.Error("the wall clock is far ahead of server time, which follows it at 1 % only: check the clock", "offset", s.core.ClockOffset())
 		}
+		alarmed = alarm
 		s.leave()
 		if w == nil {
 			continue
@@ -241,6 +273,7 @@ func (s *Service) keep(next time.Duration) {
 		if err := s.commit(w); err != nil {
 			return
 		}
+		next = 0 // look again: a pool may open before the next mark is due
 	}
 }
 

@@ -31,25 +31,18 @@ func (s *Service) wait(ctx context.Context, woken <-chan struct{}, at time.Durat
 		defer timer.Stop()
 		due = timer.Chan()
 	}
-	select {
-	case <-woken:
-	case <-due:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.closing:
+	s.cfg.Runner.Wait(due, woken, ctx.Done(), s.closing)
+	if s.stopping() {
 		return errStopping
 	}
-	return nil
+	return ctx.Err()
 }
 
 // decide asks the core until it has an answer: while a key's write is under
 // way, or the mark must be written first, it waits.
 func (s *Service) decide(ctx context.Context, ask func(fencing.Now) (fencing.Decision, *fencing.Refusal)) (fencing.Decision, error) {
 	for {
-		now := s.enter()
-		d, r := ask(now)
-		changed := s.changed
-		s.leave()
+		d, changed, r := s.askOnce(ask)
 		switch {
 		case r != nil:
 			return d, s.refusal(r)
@@ -62,6 +55,15 @@ func (s *Service) decide(ctx context.Context, ask func(fencing.Now) (fencing.Dec
 			return d, err
 		}
 	}
+}
+
+// askOnce asks the core, and gives it back even if that panics: the process
+// goes on.
+func (s *Service) askOnce(ask func(fencing.Now) (fencing.Decision, *fencing.Refusal)) (fencing.Decision, <-chan struct{}, *fencing.Refusal) {
+	now := s.enter()
+	defer s.leave()
+	d, r := ask(now)
+	return d, s.changed, r
 }
 
 // wakeAfter wakes those in the queues to whom a write matters: whose turn it

@@ -35,7 +35,11 @@ var wireEvents = map[fencing.EventKind]cirrusv1.Event{
 
 // Watch streams what is present in a pool, and then what happens.
 func (h admin) Watch(ctx context.Context, req *cirrusv1.WatchRequest, stream *connect.ServerStream[cirrusv1.WatchResponse]) error {
-	w, present, r := h.s.startWatch(poolName(req.Pool))
+	pool, r := poolName(req.Pool)
+	if r != nil {
+		return toWire(h.s.refusal(r))
+	}
+	w, present, r := h.s.startWatch(pool)
 	if r != nil {
 		return toWire(h.s.refusal(r))
 	}
@@ -71,6 +75,7 @@ func (s *Service) startWatch(pool fencing.PoolName) (*watcher, []*cirrusv1.Watch
 		}
 	}
 	present = append(present, &cirrusv1.WatchResponse{Event: cirrusv1.Event_EVENT_SYNCED, ServerTimeMs: server})
+	s.tellWatchers() // what the listing brought to light is news to the others only
 	w := &watcher{pool: pool, events: make(chan fencing.Event, MaxWatchBehind)}
 	s.watchers[w] = true
 	s.core.SetWatched(pool, true)

@@ -27,13 +27,16 @@ func TestManyGoroutines(t *testing.T) {
 	gen := snowflake.NewGenerator(clock, snowflake.Options{MaxLead: 3 * ms})
 
 	var minted atomic.Int64
-	enough := make(chan struct{}, goroutines) // perLease more were minted
+	progress := make(chan struct{}, 1) // minted has risen since it was last read
 	count := func(n int) {
-		if now := minted.Add(int64(n)); now/perLease != (now-int64(n))/perLease {
-			enough <- struct{}{}
+		minted.Add(int64(n))
+		select {
+		case progress <- struct{}{}:
+		default:
 		}
 	}
 	done := make(chan struct{})
+	failed := make(chan error, goroutines)
 	ids := make([][]snowflake.ID, goroutines)
 	var minters sync.WaitGroup
 	for i := range goroutines {
@@ -54,7 +57,7 @@ func TestManyGoroutines(t *testing.T) {
 					continue
 				}
 				if !errors.Is(err, snowflake.ErrLeaseNotValid) {
-					t.Error(err)
+					failed <- err
 					return
 				}
 				select {
@@ -68,10 +71,11 @@ func TestManyGoroutines(t *testing.T) {
 
 	last := make(map[snowflake.NodeID]snowflake.Millis, leases)
 	for node := range snowflake.NodeID(leases) {
+		now := time.Duration(clock.ns.Load())
 		grant := snowflake.Grant{
 			Layout: snowflake.Layout{Origin: small.Origin, TimestampBits: 41, NodeBits: 10, SequenceBits: 2}, Node: node,
 			Floor: t0, Ceiling: t0 + 1_000_000, Deadline: 1 << 62,
-			Time: snowflake.TimeSample{ServerTime: t0},
+			Time: snowflake.TimeSample{ServerTime: t0, ReceivedAt: now},
 		}
 		lease, err := gen.Begin(grant)
 		if err != nil {
@@ -79,9 +83,15 @@ func TestManyGoroutines(t *testing.T) {
 		}
 		for beat := range snowflake.Millis(10) {
 			extend(t, lease, snowflake.Extension{Ceiling: grant.Ceiling + beat, Deadline: 1 << 62,
-				Time: snowflake.TimeSample{ServerTime: t0 + beat, RoundTrip: time.Second, ReceivedAt: 0}})
+				Time: snowflake.TimeSample{ServerTime: t0 + beat, RoundTrip: time.Second, ReceivedAt: now}})
 		}
-		<-enough
+		for enough := minted.Load() + perLease; minted.Load() < enough; {
+			select {
+			case <-progress:
+			case err := <-failed:
+				t.Fatal(err)
+			}
+		}
 		last[node], _ = lease.Stop()
 	}
 	close(done)

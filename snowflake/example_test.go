@@ -38,15 +38,15 @@ func ExampleGenerator() {
 	_, err = generator.Next()
 	fmt.Println(errors.Is(err, snowflake.ErrLeaseNotValid))
 	// Output:
-	// 2143987303723003904 <nil>
-	// 2143987303723003905 <nil>
-	// 2143987303723003906 <nil>
+	// 2143981510456274944 <nil>
+	// 2143981510456274945 <nil>
+	// 2143981510456274946 <nil>
 	// last used: 1800000000000 true
 	// true
 }
 
 func ExampleLayout_Decompose() {
-	id, err := snowflake.Parse("2143987303723003905")
+	id, err := snowflake.Parse("2143981510456274945")
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -57,14 +57,14 @@ func ExampleLayout_Decompose() {
 }
 
 func ExampleID() {
-	id := snowflake.ID(2143987303723003905)
+	id := snowflake.ID(2143981510456274945)
 	text, err := json.Marshal(map[string]snowflake.ID{"id": id})
 	fmt.Println(string(text), err)
 	fmt.Println(id.Base32())
 	_, err = snowflake.Parse("-7")
 	fmt.Println(err)
 	// Output:
-	// {"id":"2143987303723003905"} <nil>
-	// 1VG8Z0ZVG0W01
+	// {"id":"2143981510456274945"} <nil>
+	// 1VG7KTC7W0W01
 	// ID "-7" is not a decimal number: '-' at byte 0 is no digit
 }

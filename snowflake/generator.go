@@ -20,7 +20,8 @@ type Clock interface {
 // otherwise.
 const DefaultMaxLead = time.Second
 
-// NoLead, as a MaxLead, keeps a generator from being ahead of its time at all.
+// NoLead is the MaxLead that keeps a generator from being ahead of its time at
+// all.
 const NoLead time.Duration = -1
 
 // Options of a generator. The zero value is a sound choice.
@@ -58,7 +59,7 @@ func NewGenerator(clock Clock, opts Options) *Generator {
 }
 
 // rounds is how often a lost compare-and-swap is tried again before the clock
-// is read anew. Each loss is another goroutine's ID, some 50 ns.
+// is read anew: each loss is another goroutine's gain, and some 50 ns.
 const rounds = 8
 
 // Next mints one ID, above all that were minted under the same lease. It

@@ -401,6 +401,9 @@ func TestExtremes(t *testing.T) {
 		{"time far above a narrow layout", func(g *snowflake.Grant) {
 			g.Layout, g.Floor, g.Time.ServerTime = narrow, 1, farthest
 		}, math.MaxInt64 - 1, snowflake.ErrLayoutExhausted},
+		{"time whose position wraps around to the floor's", func(g *snowflake.Grant) {
+			g.Layout, g.Floor, g.Time.ServerTime = narrow, 1, 1<<42+5
+		}, 0, snowflake.ErrLayoutExhausted},
 		{"time far above the ceiling", func(g *snowflake.Grant) {
 			g.Layout, g.Floor, g.Ceiling, g.Time.ServerTime = wide, 1, farthest, farthest
 		}, math.MaxInt64 - 1, snowflake.ErrCeiling},

@@ -16,12 +16,11 @@ func (m Millis) Add(d time.Duration) Millis { return m + Millis(d/time.Milliseco
 // hold (292 years), it is the longest Duration there is, as with time.Time.
 func (m Millis) Sub(o Millis) time.Duration {
 	const most = Millis(math.MaxInt64 / int64(time.Millisecond))
-	d := m - o
-	// The second half of each condition catches a difference that overflowed.
+	d := m - o // may overflow, to the other sign
 	switch {
-	case d > most || (m > o && d < 0):
+	case m > o && (d < 0 || d > most):
 		return math.MaxInt64
-	case d < -most || (m < o && d > 0):
+	case m < o && (d > 0 || d < -most):
 		return math.MinInt64
 	}
 	return time.Duration(d) * time.Millisecond

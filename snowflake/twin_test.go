@@ -128,21 +128,19 @@ type call struct {
 	size  int
 	fresh bool // no room was taken since time last moved
 	want  []snowflake.Parts
-	err   error
 }
 
-// settle lets the twin mint what the call has room for at this instant.
-func (p *pair) settle(c *call) {
-	for len(c.want) < c.size && c.err == nil {
+// settle lets the twin mint what the call has room for at this instant, and
+// says why it has room for no more.
+func (p *pair) settle(c *call) error {
+	for len(c.want) < c.size {
 		parts, err := p.twin.mint()
 		if err != nil {
-			if err != errWait {
-				c.err = err
-			}
-			return
+			return err
 		}
 		c.want = append(c.want, parts)
 	}
+	return nil
 }
 
 // onNow runs as the generator reads its clock, between loading what the lease
@@ -153,10 +151,10 @@ func (p *pair) onNow() {
 	}
 	c := p.calls[len(p.calls)-1]
 	if !c.fresh {
-		p.settle(c)
+		_ = p.settle(c) // whether it goes on is seen after the reading
 	}
 	c.fresh = false
-	if len(p.calls) > 2 || rapid.IntRange(0, 7).Draw(p.T, "at a reading") > 0 {
+	if len(p.calls) > 2 || rapid.SampledFrom([]int{0, 1, 2, 3, 4, 5, 6, 7}).Draw(p.T, "at a reading") > 0 {
 		return
 	}
 	p.reading++
@@ -171,14 +169,13 @@ func (p *pair) onNow() {
 // onSleep runs as the generator waits (G3): a wait must be right, and short.
 func (p *pair) onSleep(d time.Duration) {
 	c := p.calls[len(p.calls)-1]
-	p.settle(c)
-	if _, err := p.twin.next(); err != errWait || len(c.want) == c.size {
+	if err := p.settle(c); !errors.Is(err, errWait) {
 		p.Fatalf("it sleeps, but the twin says %v with %d of %d minted", err, len(c.want), c.size)
 	}
 	if d <= 0 || d > 5*time.Millisecond {
 		p.Fatalf("it sleeps for %s at once", d)
 	}
-	switch rapid.IntRange(0, 9).Draw(p.T, "while it sleeps") {
+	switch rapid.SampledFrom([]int{0, 1, 2, 3, 4, 5, 6, 7}).Draw(p.T, "while it sleeps") {
 	case 0:
 		p.stop()
 	case 1:
@@ -229,10 +226,10 @@ func (p *pair) mint() {
 		n, err = p.gen.NextN(ids)
 	}
 	p.calls = p.calls[:len(p.calls)-1]
-	p.settle(c)
+	want := p.settle(c)
 
-	if !errors.Is(err, c.err) || (err == nil) != (n == size) {
-		p.Fatalf("%d of %d IDs and error %v, want error %v", n, size, err, c.err)
+	if !errors.Is(err, want) || (err == nil) != (n == size) {
+		p.Fatalf("%d of %d IDs and error %v, want error %v", n, size, err, want)
 	}
 	var got []snowflake.Parts
 	for _, id := range ids[:n] {
@@ -252,9 +249,9 @@ func (p *pair) sample(ceiling snowflake.Millis) snowflake.TimeSample {
 	l := &p.twin.lease
 	now := l.layout.Origin + snowflake.Millis(l.time/halfNsPerMs)
 	return snowflake.TimeSample{
-		ServerTime: min(max(l.layout.Origin, now+snowflake.Millis(rapid.IntRange(-60, 60).Draw(p.T, "server time off"))), ceiling),
-		RoundTrip:  time.Duration(rapid.IntRange(0, 80_000_000).Draw(p.T, "round trip")),
-		ReceivedAt: p.clock.now - min(p.clock.now, time.Duration(rapid.SampledFrom([]int{0, 0, 1, 3_000_001}).Draw(p.T, "age"))),
+		ServerTime: min(max(l.layout.Origin, now+snowflake.Millis(rapid.SampledFrom([]int{-60, -9, -1, 0, 1, 9, 60}).Draw(p.T, "server time off"))), ceiling),
+		RoundTrip:  rapid.SampledFrom([]time.Duration{0, 1, 999_999, 5 * ms, 80 * ms}).Draw(p.T, "round trip"),
+		ReceivedAt: p.clock.now - min(p.clock.now, rapid.SampledFrom([]time.Duration{0, 0, 1, 3_000_001}).Draw(p.T, "age")),
 	}
 }
 
@@ -266,9 +263,9 @@ func (p *pair) heartbeat() {
 	if len(p.late) > 0 && rapid.IntRange(0, 3).Draw(p.T, "late or doubled") == 0 {
 		e = rapid.SampledFrom(p.late).Draw(p.T, "reply")
 	} else {
-		e.Ceiling = p.twin.lease.ceiling + snowflake.Millis(rapid.IntRange(-20, 40).Draw(p.T, "ceiling"))
+		e.Ceiling = p.twin.lease.ceiling + snowflake.Millis(rapid.SampledFrom([]int{-20, 0, 5, 40, 300}).Draw(p.T, "ceiling"))
 		e.Ceiling = max(e.Ceiling, p.twin.lease.layout.Origin)
-		e.Deadline = p.clock.now + time.Duration(rapid.IntRange(-20, 120).Draw(p.T, "deadline"))*time.Millisecond
+		e.Deadline = p.clock.now + rapid.SampledFrom([]time.Duration{-20 * ms, 1, 30 * ms, 120 * ms, 400 * ms}).Draw(p.T, "deadline")
 		e.Time = p.sample(e.Ceiling)
 		p.late = append(p.late, e)
 	}
@@ -312,8 +309,8 @@ func (p *pair) begin() {
 	floor := min(server+snowflake.Millis(rapid.IntRange(0, 20).Draw(p.T, "floor")), layout.LastTimestamp())
 	g := snowflake.Grant{
 		Layout: layout, Node: snowflake.NodeID(rapid.Uint32Range(0, 1).Draw(p.T, "node")), Floor: floor,
-		Ceiling:  floor + snowflake.Millis(rapid.IntRange(0, 100).Draw(p.T, "window")),
-		Deadline: p.clock.now + time.Duration(rapid.IntRange(0, 200).Draw(p.T, "deadline"))*time.Millisecond,
+		Ceiling:  floor + snowflake.Millis(rapid.SampledFrom([]int{0, 3, 60, 300}).Draw(p.T, "window")),
+		Deadline: p.clock.now + rapid.SampledFrom([]time.Duration{0, 30 * ms, 200 * ms}).Draw(p.T, "deadline"),
 		Time:     snowflake.TimeSample{ServerTime: server, ReceivedAt: p.clock.now},
 	}
 	if p.lease != nil && rapid.Bool().Draw(p.T, "in the same pool") {
@@ -352,23 +349,32 @@ func TestGeneratorAgainstTwin(t *testing.T) {
 		}
 		p.gen = snowflake.NewGenerator(p.clock, opts)
 		p.clock.onNow, p.clock.onSleep = p.onNow, p.onSleep
-		t.Repeat(map[string]func(*rapid.T){
-			"mint":      func(*rapid.T) { p.mint() },
-			"mint more": func(*rapid.T) { p.mint() },
-			"pass": func(t *rapid.T) {
-				p.pass(time.Duration(rapid.IntRange(0, 20_000_000).Draw(t, "ns")))
-			},
-			"heartbeat": func(*rapid.T) { p.heartbeat() },
-			"stop": func(t *rapid.T) {
-				if rapid.IntRange(0, 3).Draw(t, "really") == 0 {
-					p.stop()
-				}
-			},
-			"begin": func(t *rapid.T) {
-				if p.lease == nil || p.twin.lease.stopped || rapid.Bool().Draw(t, "over a running lease") {
-					p.begin()
-				}
-			},
-		})
+		p.begin()
+		for range 100 {
+			p.act()
+		}
 	})
+}
+
+// act does one thing, mostly minting, which may have others in its course.
+func (p *pair) act() {
+	if p.twin.lease.stopped && rapid.Bool().Draw(p.T, "anew") {
+		p.begin()
+	}
+	switch rapid.SampledFrom([]string{
+		"mint", "mint", "mint", "mint", "pass", "pass", "heartbeat", "heartbeat", "begin", "stop",
+	}).Draw(p.T, "action") {
+	case "mint":
+		p.mint()
+	case "pass":
+		p.pass(rapid.SampledFrom([]time.Duration{1, 999_999, ms, 1_000_001, 7 * ms, 20 * ms}).Draw(p.T, "time"))
+	case "heartbeat":
+		p.heartbeat()
+	case "begin":
+		p.begin()
+	case "stop":
+		if rapid.IntRange(0, 3).Draw(p.T, "really") == 0 {
+			p.stop()
+		}
+	}
 }

@@ -93,8 +93,13 @@ environment, and the environment beats the file.`,
 	})
 	root.AddCommand(
 		newServe(), newInit(), newRecover(),
-		newIDs(),
+		newIDs(), newRun(),
+		newAcquire(), newHeartbeat(), newRelease(),
+		newLs(), newWatch(), newRevoke(), newPools(),
+		newDecode(), newVersion(),
+		newBench(), newBenchServer(),
 	)
+	setUpCompletion(root)
 	for _, cmd := range all(root) {
 		wrapArgs(cmd)
 	}

@@ -73,7 +73,7 @@ func createLocked(dir string, batch fencing.Batch, opts Options) error {
 // it.
 func fill(dir, temp string, batch fencing.Batch, opts Options) error {
 	f := &failure{dir: dir, fatal: opts.Fatal}
-	p := opts.database(f)
+	p, _ := opts.database(f)
 	p.ErrorIfExists = true
 	db, err := pebble.Open(temp, p)
 	if err != nil {

@@ -34,12 +34,12 @@ type failure struct {
 	first atomic.Pointer[error]
 }
 
-// now ends the process. It does not return.
+// now ends the process. It does not return, even if Options.Fatal does.
 func (f *failure) now(why error) {
 	err := f.sentence(why)
 	f.first.CompareAndSwap(nil, &err)
 	f.fatal(err)
-	panic(fmt.Errorf("Options.Fatal returned, which it must not: %w", err))
+	select {}
 }
 
 // err returns what ended the store, nil while it lives.

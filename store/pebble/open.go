@@ -55,7 +55,7 @@ func openLocked(dir, inner string, lock *pebble.Lock, opts Options) (*Store, err
 		return nil, err
 	}
 	f := &failure{dir: dir, fatal: opts.Fatal}
-	p := opts.database(f)
+	p, disk := opts.database(f)
 	p.Lock = lock
 	// There was a store here: if its database is gone, that is a damage to
 	// report, not a place to fill (S7).
@@ -64,10 +64,11 @@ func openLocked(dir, inner string, lock *pebble.Lock, opts Options) (*Store, err
 	if err != nil {
 		return nil, explain(dir, err)
 	}
-	s := &Store{db: db, lock: lock, failure: f}
+	s := &Store{db: db, lock: lock, failure: f, disk: disk}
 	if err := s.checkFormat(); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", dir, err), db.Close())
 	}
+	disk.armed.Store(true)
 	return s, nil
 }
 

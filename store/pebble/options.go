@@ -10,9 +10,10 @@ import (
 )
 
 // formatVersion is the database's own format, apart from the format of keys
-// and values. Since FormatWALSyncChunks the log says how far it was synced, so
-// damage before that point is told from a torn tail. It may be raised, never
-// lowered: Pebble takes older databases along when it opens them.
+// and values. It is recent enough for the log to say how far it was synced, so
+// damage is told from a torn tail, except in the log's newest 32 KiB (S12). It
+// may be raised, never lowered: Pebble takes older databases along when it
+// opens them.
 const formatVersion = pebble.FormatTableFormatV6
 
 // Options are what a store can be told. The zero value is for production.
@@ -23,11 +24,12 @@ type Options struct {
 	// Logger gets what Pebble has to say, most of it at debug level; nil:
 	// slog.Default().
 	Logger *slog.Logger
-	// Fatal ends the process after a failed write (S9), in one sentence that
-	// says what to do; nil: it is logged and the process exits with 1. It
-	// must not return, since Pebble takes a return for success; a test may
-	// panic or call runtime.Goexit. It may be called from any goroutine, more
-	// than once, and with Pebble's locks held: it must not call the store.
+	// Fatal ends the process after a failed write (S9), with a sentence that
+	// says what to do; nil: it is logged and the process exits with 1. If it
+	// returns, the goroutine that called it stands still for ever, since
+	// Pebble would take a return for success. It may be called from any
+	// goroutine, more than once, and with Pebble's locks held: so it must not
+	// call the store, and had better not unwind.
 	Fatal func(error)
 
 	// tune changes Pebble's options in this package's tests.
@@ -56,9 +58,10 @@ func (o Options) withDefaults() Options {
 // key to its last, and then written in synced batches of about 150 bytes that
 // overwrite each other: so there is little to cache, and nothing that reads
 // would gain from should ever hold up a write.
-func (o Options) database(f *failure) *pebble.Options {
+func (o Options) database(f *failure) (*pebble.Options, *failStopFS) {
+	disk := &failStopFS{FS: o.FS, failure: f}
 	p := &pebble.Options{
-		FS:                 o.FS,
+		FS:                 disk,
 		FormatMajorVersion: formatVersion,
 		Logger:             logger{o.Logger, f},
 		EventListener:      events(o.Logger, f),
@@ -74,10 +77,13 @@ func (o Options) database(f *failure) *pebble.Options {
 		MaxManifestFileSize:         4 << 20,
 		MaxOpenFiles:                256,
 	}
+	if o.FS == vfs.Default {
+		p.WithFSDefaults() // notices a slow disk
+	}
 	if o.tune != nil {
 		o.tune(p)
 	}
-	return p
+	return p, disk
 }
 
 // events reports what an operator should know. A flush or a compaction that

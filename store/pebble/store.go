@@ -18,6 +18,7 @@ type Store struct {
 	db      *pebble.DB
 	lock    *pebble.Lock
 	failure *failure
+	disk    *failStopFS
 
 	// mu keeps Close from pulling the database from under the others, who
 	// hold it for reading: it is no queue, and commits overlap.
@@ -51,11 +52,11 @@ func (s *Store) Confirm(context.Context) error {
 // Close waits for what is under way and closes the store; a second Close does
 // nothing. A store that failed is left as it is, for the process to end.
 func (s *Store) Close() error {
+	if err := s.failure.err(); err != nil {
+		return err // commits may stand still, and never let go of mu
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.failure.err(); err != nil {
-		return err
-	}
 	if s.closed {
 		return nil
 	}
@@ -96,7 +97,7 @@ func (s *Store) commit(b fencing.Batch) error {
 }
 
 // apply returns when the batch is durable (S1), and not at all when it may not
-// be: Pebble reports that to Fatalf.
+// be: that ends the process (S9).
 func (s *Store) apply(batch *pebble.Batch) error {
 	defer s.panicked()
 	if err := s.db.Apply(batch, pebble.Sync); err != nil {
@@ -115,7 +116,11 @@ func (s *Store) panicked() {
 	if s.failure.err() != nil { // it comes from Options.Fatal
 		panic(v)
 	}
-	s.failure.now(fmt.Errorf("pebble panicked: %v", v))
+	err, ok := v.(error)
+	if !ok {
+		err = fmt.Errorf("pebble panicked: %v", v)
+	}
+	s.failure.now(err)
 }
 
 // sizeOf is about how many bytes the batch takes, so that one with a million

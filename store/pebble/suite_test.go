@@ -46,7 +46,8 @@ func factory(dir string, opts Options) storetest.Factory {
 // put writes past the codec.
 func put(dir string, opts Options, key, value []byte) error {
 	opts = opts.withDefaults()
-	db, err := pebble.Open(opts.FS.PathJoin(dir, database), opts.database(&failure{dir: dir, fatal: opts.Fatal}))
+	p, _ := opts.database(&failure{dir: dir, fatal: opts.Fatal})
+	db, err := pebble.Open(opts.FS.PathJoin(dir, database), p)
 	if err != nil {
 		return err
 	}

@@ -48,6 +48,7 @@ func Run(t *testing.T, factory func(t *testing.T) Factory) {
 		{"SnapshotIsOwn", testSnapshotIsOwn},
 		{"AllOrNothing", testAllOrNothing},
 		{"Concurrent", testConcurrent},
+		{"CloseWhileBusy", testCloseWhileBusy},
 		{"Unfit", testUnfit},
 		{"Damaged", func(t *testing.T, _ *subject) { testDamaged(t, factory) }},
 		{"NewerFormat", testNewerFormat},
@@ -233,6 +234,44 @@ func testConcurrent(t *testing.T, s *subject) {
 		want.Records = append(want.Records, Record("p", n, commits))
 	}
 	s.holds(want)
+}
+
+// testCloseWhileBusy: Close lets what is under way finish, and turns away what
+// comes after.
+func testCloseWhileBusy(t *testing.T, s *subject) {
+	const writers = 8
+	s.create(Meta(), Pool("p"))
+	j := NewJournal(Meta(), Pool("p"))
+	var wg, started sync.WaitGroup
+	started.Add(writers)
+	for w := range snowflake.NodeID(writers) {
+		wg.Go(func() {
+			for e := fencing.Epoch(1); ; e++ {
+				b := fencing.Batch{Records: []fencing.Record{Record("p", w, e)}}
+				n := j.Begin(b)
+				err := s.Commit(context.Background(), b)
+				if e == 1 {
+					started.Done()
+				}
+				if err != nil {
+					if !errors.Is(err, store.ErrClosed) {
+						t.Error(err)
+					}
+					return
+				}
+				j.Acknowledge(n)
+			}
+		})
+	}
+	started.Wait()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
+	s.reopen()
+	if err := j.Check(s.load(), j.Now(), j.Now()); err != nil {
+		t.Error(err)
+	}
 }
 
 func testUnfit(t *testing.T, s *subject) {

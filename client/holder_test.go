@@ -1,0 +1,495 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+
+	"github.com/cirrus-id/cirrus/client"
+	"github.com/cirrus-id/cirrus/fencing"
+	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
+	"github.com/cirrus-id/cirrus/snowflake"
+)
+
+// layout is the fake service's.
+var layout = snowflake.Layout{TimestampBits: 41, NodeBits: 10, SequenceBits: 12}
+
+func TestHoldKeepsTheLease(t *testing.T) {
+	inWorld(t, func(w *world) {
+		h := w.mustHold(client.WithPool("eu"), client.WithTTL(ttl), client.WithWait(time.Second))
+		w.mints(h, true)
+		lost := h.Lost()
+		w.pass(10 * time.Minute)
+		id := w.mints(h, true)
+		parts, err := layout.Decompose(id)
+		if err != nil || parts.Node != 100 || h.NodeID() != 100 || h.Epoch() != 1 {
+			w.Errorf("minted %+v, %v under node ID %d, epoch %d", parts, err, h.NodeID(), h.Epoch())
+		}
+		if isClosed(lost) {
+			w.Error("Lost is closed, though the lease was kept")
+		}
+		acquires, beats, _ := w.service.counts()
+		if least, most := int(10*time.Minute/every*10/11), int(10*time.Minute/every*10/9); acquires != 1 || beats < least || beats > most {
+			w.Errorf("%d acquires and %d heartbeats in 10 minutes, want 1 and %d to %d", acquires, beats, least, most)
+		}
+		w.told(client.Held)
+		a := w.service.acquires[0]
+		if a.GetPool() != "eu" || a.GetAppId() != "app" || a.GetTtl().AsDuration() != ttl || a.GetWait().AsDuration() != time.Second || len(a.GetInstanceId()) != 32 {
+			w.Errorf("asked for %v", a)
+		}
+		l := h.Lease()
+		if l.Node != 100 || l.Epoch != 1 || l.Pool != "eu" || l.App != "app" || l.TTL != ttl || l.Layout != layout || l.Ceiling <= l.Floor {
+			w.Errorf("lease %+v", l)
+		}
+	})
+}
+
+// TestHoldContext: it bounds Hold, and not the life of what Hold returned.
+func TestHoldContext(t *testing.T) {
+	inWorld(t, func(w *world) {
+		ctx, cancel := context.WithCancel(w.Context())
+		h, err := w.hold(ctx)
+		if err != nil {
+			w.Fatal(err)
+		}
+		cancel()
+		w.pass(5 * ttl)
+		w.mints(h, true)
+		w.told(client.Held)
+		if err := h.Release(w.Context()); err != nil {
+			w.Error(err)
+		}
+	})
+}
+
+func TestExpireAndRevive(t *testing.T) {
+	inWorld(t, func(w *world) {
+		h := w.mustHold()
+		lost := h.Lost()
+		w.service.set(down, nil)
+		w.pass(ttl - time.Millisecond)
+		w.mints(h, true)
+		w.pass(time.Millisecond)
+		w.mints(h, false)
+		w.told(client.Held, client.Expired)
+		if !isClosed(lost) {
+			w.Error("Lost is open, though the lease has expired")
+		}
+		if e := w.events.list()[1]; connect.CodeOf(e.Err) != connect.CodeUnavailable || e.Lease.Valid() {
+			w.Errorf("expired: %+v", e)
+		}
+		w.pass(5 * ttl)
+		w.service.set(nil, nil)
+		w.pass(fencing.MaxBackoff)
+		w.told(client.Held, client.Expired, client.Revived)
+		w.mints(h, true)
+		if h.Epoch() != 1 {
+			w.Errorf("revived under epoch %d", h.Epoch())
+		}
+	})
+}
+
+func TestLostAndReacquired(t *testing.T) {
+	inWorld(t, func(w *world) {
+		h := w.mustHold()
+		generator, first, lost := h.Generator(), w.mints(h, true), h.Lost()
+		w.service.loseAll()
+		w.pass(every * 11 / 10)
+		w.told(client.Held, client.Lost, client.Reacquired)
+		if !isClosed(lost) {
+			w.Error("Lost is open, though the lease was lost")
+		}
+		id := w.mints(h, true)
+		if l := h.Lease(); l.Node != 101 || l.Epoch != 2 || generator != h.Generator() {
+			w.Errorf("reacquired %+v", l)
+		}
+		before, _ := layout.Decompose(first)
+		after, err := layout.Decompose(id)
+		if err != nil || before.Node != 100 || after.Node != 101 {
+			w.Errorf("minted %+v, then %+v, %v", before, after, err)
+		}
+		if e := w.events.list()[1]; e.Lease.Epoch != 1 || connect.CodeOf(e.Err) != connect.CodeFailedPrecondition {
+			w.Errorf("lost: %+v", e)
+		}
+		if a := w.service.acquires; a[0].GetInstanceId() == a[1].GetInstanceId() {
+			w.Error("two leases have one instance ID (C1)")
+		}
+	})
+}
+
+// TestLostStopsAtOnce: between the loss and the next lease nothing is minted,
+// though the deadline is far (C5).
+func TestLostStopsAtOnce(t *testing.T) {
+	inWorld(t, func(w *world) {
+		h := w.mustHold()
+		w.service.set(func(ctx context.Context, r any) error {
+			if _, ok := r.(*cirrusv1.AcquireRequest); ok {
+				return hang(ctx, r)
+			}
+			return nil
+		}, nil)
+		w.service.loseAll()
+		w.pass(every * 11 / 10)
+		w.mints(h, false)
+		w.told(client.Held, client.Lost)
+		if h.Epoch() != 1 {
+			w.Errorf("epoch %d, want the last one, 1", h.Epoch())
+		}
+	})
+}
+
+func TestWithoutReacquire(t *testing.T) {
+	inWorld(t, func(w *world) {
+		h := w.mustHold(client.WithoutReacquire())
+		w.service.loseAll()
+		w.pass(ttl)
+		w.mints(h, false)
+		w.told(client.Held, client.Lost)
+		if acquires, _, _ := w.service.counts(); acquires != 1 {
+			w.Errorf("acquired %d times", acquires)
+		}
+		if err := h.Release(w.Context()); err != nil {
+			w.Errorf("release of a lost lease: %v", err)
+		}
+	})
+}
+
+func TestReacquireRefused(t *testing.T) {
+	inWorld(t, func(w *world) {
+		h := w.mustHold()
+		w.service.loseAll()
+		w.service.set(func(_ context.Context, r any) error {
+			if _, ok := r.(*cirrusv1.AcquireRequest); ok {
+				return refusal(connect.CodeResourceExhausted)
+			}
+			return nil
+		}, nil)
+		w.pass(ttl)
+		w.mints(h, false)
+		w.told(client.Held, client.Lost, client.Refused)
+		if e := w.events.list()[2]; connect.CodeOf(e.Err) != connect.CodeResourceExhausted {
+			w.Errorf("refused: %+v", e)
+		}
+		if err := h.Release(w.Context()); err != nil {
+			w.Errorf("release of nothing: %v", err)
+		}
+	})
+}
+
+// TestReleaseStopsFirst: when the service hears of a release, minting has ended,
+// and it hears of the last timestamp used (C6).
+func TestReleaseStopsFirst(t *testing.T) {
+	inWorld(t, func(w *world) {
+		h := w.mustHold()
+		lost := h.Lost()
+		w.pass(1234 * time.Millisecond)
+		id := w.mints(h, true)
+		parts, _ := layout.Decompose(id)
+		w.service.set(func(_ context.Context, r any) error {
+			if _, ok := r.(*cirrusv1.ReleaseRequest); ok {
+				w.mints(h, false)
+			}
+			return nil
+		}, nil)
+		if err := h.Release(w.Context()); err != nil {
+			w.Fatal(err)
+		}
+		w.mints(h, false)
+		w.told(client.Held, client.Released)
+		if !isClosed(lost) {
+			w.Error("Lost is open after Release")
+		}
+		if r := w.service.releases[0]; r.GetLastTimestampMs() != int64(parts.Timestamp) || r.GetEpoch() != 1 || r.GetNodeId() != 100 {
+			w.Errorf("released %v, last ID %+v", r, parts)
+		}
+		if err := h.Release(w.Context()); err != nil {
+			w.Errorf("second release: %v", err)
+		}
+		w.pass(time.Minute)
+		if _, beats, releases := w.service.counts(); beats != 0 || releases != 1 {
+			w.Errorf("%d heartbeats and %d releases", beats, releases)
+		}
+	})
+}
+
+func TestReleaseOfAnUnusedLease(t *testing.T) {
+	inWorld(t, func(w *world) {
+		h := w.mustHold()
+		if err := h.Release(w.Context()); err != nil {
+			w.Fatal(err)
+		}
+		if r := w.service.releases[0]; r.GetLastTimestampMs() != int64(h.Lease().Floor)-1 {
+			w.Errorf("released %v, want floor - 1", r)
+		}
+	})
+}
+
+func TestReleaseFails(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		fault func(context.Context, any) error
+		ctx   time.Duration
+		took  time.Duration // at most
+		code  connect.Code  // 0: no error
+		cause error
+	}{
+		{name: "down", fault: down, took: fencing.MaxRelease + fencing.MaxBackoff, code: connect.CodeUnavailable},
+		{name: "hangs", fault: hang, took: fencing.MaxRelease + fencing.MaxTry + fencing.MaxBackoff, code: connect.CodeUnknown},
+		{name: "down, and no time", fault: down, ctx: time.Second, took: time.Second, cause: context.DeadlineExceeded},
+		{name: "hangs, and no time", fault: hang, ctx: time.Second, took: time.Second, cause: context.DeadlineExceeded},
+		{name: "forbidden", fault: func(context.Context, any) error { return refusal(connect.CodePermissionDenied) }, code: connect.CodePermissionDenied},
+		{name: "lost", fault: func(context.Context, any) error { return leaseLost() }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				h := w.mustHold()
+				w.service.set(tt.fault, nil)
+				ctx, cancel := context.WithCancel(w.Context())
+				if tt.ctx > 0 {
+					ctx, cancel = context.WithTimeout(w.Context(), tt.ctx)
+				}
+				defer cancel()
+				start := time.Now()
+				err := h.Release(ctx)
+				if took := time.Since(start); took > tt.took {
+					w.Errorf("took %v", took)
+				}
+				switch {
+				case tt.cause != nil && !errors.Is(err, tt.cause), tt.code != 0 && connect.CodeOf(err) != tt.code:
+					w.Errorf("error %v", err)
+				case (err != nil) != (tt.cause != nil || tt.code != 0):
+					w.Errorf("error %v", err)
+				}
+				w.told(client.Held, client.Released)
+				if e := w.events.list()[1].Err; (e != nil) != (err != nil) || !errors.Is(err, e) && e != nil {
+					w.Errorf("told %v, Release returned %v", e, err)
+				}
+				w.mints(h, false)
+			})
+		})
+	}
+}
+
+// TestAnswerLost: the answers to Acquire are lost, so the same instance asks
+// again, and gets the same lease.
+func TestAnswerLost(t *testing.T) {
+	inWorld(t, func(w *world) {
+		lost := 0
+		w.service.set(nil, func(ctx context.Context, r any) error {
+			if lost++; lost <= 3 {
+				return down(ctx, r)
+			}
+			return nil
+		})
+		h := w.mustHold()
+		if acquires, _, _ := w.service.counts(); acquires != 4 || len(w.service.leases) != 1 || h.Epoch() != 1 {
+			w.Errorf("%d acquires for %d leases, epoch %d", acquires, len(w.service.leases), h.Epoch())
+		}
+	})
+}
+
+// TestSlowAcquire: what took longer than TTL/3 is confirmed by a heartbeat
+// before the app hears of it (C2).
+func TestSlowAcquire(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.service.set(nil, func(ctx context.Context, r any) error {
+			if _, ok := r.(*cirrusv1.AcquireRequest); ok {
+				return slow(every+time.Millisecond)(ctx, r)
+			}
+			return nil
+		})
+		h := w.mustHold(client.WithWait(time.Minute))
+		if _, beats, _ := w.service.counts(); beats != 1 {
+			w.Errorf("%d heartbeats before the app heard of the lease, want 1", beats)
+		}
+		if h.Remaining() != ttl {
+			w.Errorf("remaining %v, want %v from the heartbeat", h.Remaining(), ttl)
+		}
+	})
+}
+
+// TestDeadlineCountsFromSending: an answer that lay about makes the lease no
+// longer (C2).
+func TestDeadlineCountsFromSending(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.service.set(nil, slow(4*time.Second))
+		h := w.mustHold()
+		if want := ttl - 4*time.Second; h.Remaining() != want {
+			w.Errorf("remaining %v, want %v", h.Remaining(), want)
+		}
+	})
+}
+
+func TestHoldFails(t *testing.T) {
+	const patience = 10 * time.Second
+	for _, tt := range []struct {
+		name  string
+		fault func(context.Context, any) error
+		took  time.Duration
+		code  connect.Code
+	}{
+		{"no such pool", func(context.Context, any) error { return refusal(connect.CodeNotFound) }, 0, connect.CodeNotFound},
+		{"malformed", func(context.Context, any) error { return refusal(connect.CodeInvalidArgument) }, 0, connect.CodeInvalidArgument},
+		{"no credentials", func(context.Context, any) error { return refusal(connect.CodeUnauthenticated) }, 0, connect.CodeUnauthenticated},
+		{"layout exhausted", func(context.Context, any) error { return refusal(connect.CodeFailedPrecondition) }, 0, connect.CodeFailedPrecondition},
+		{"full for good", func(context.Context, any) error { return refusal(connect.CodeResourceExhausted) }, 0, connect.CodeResourceExhausted},
+		{"full", func(context.Context, any) error { return refusal(connect.CodeResourceExhausted, retryIn(time.Second)) }, patience, connect.CodeResourceExhausted},
+		{"not open", func(context.Context, any) error { return refusal(connect.CodeUnavailable, retryIn(time.Minute)) }, patience, connect.CodeUnavailable},
+		{"down", down, patience, connect.CodeUnavailable},
+		{"hangs", hang, patience, connect.CodeUnknown},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.service.set(tt.fault, nil)
+				ctx, cancel := context.WithTimeout(w.Context(), patience)
+				defer cancel()
+				start := time.Now()
+				h, err := w.hold(ctx)
+				if h != nil || connect.CodeOf(err) != tt.code || errors.Is(err, context.DeadlineExceeded) != (tt.took > 0) {
+					w.Errorf("holder: %t, error %v", h != nil, err)
+				}
+				if took := time.Since(start); took != tt.took {
+					w.Errorf("took %v, want %v", took, tt.took)
+				}
+			})
+		})
+	}
+}
+
+func TestHoldWaitsForANodeID(t *testing.T) {
+	inWorld(t, func(w *world) {
+		free, asked := time.Now().Add(45*time.Second), 0
+		w.service.set(func(context.Context, any) error {
+			asked++
+			if left := time.Until(free); left > 0 {
+				return refusal(connect.CodeResourceExhausted, retryIn(left))
+			}
+			return nil
+		}, nil)
+		start := time.Now()
+		w.mustHold()
+		if took := time.Since(start); took < 45*time.Second || took > 50*time.Second {
+			w.Errorf("took %v, want 45 to 50 s", took)
+		}
+		if asked != 2 {
+			w.Errorf("asked %d times, want to be told when and then come back", asked)
+		}
+	})
+}
+
+// TestStalledLoop: the steady clock is past the deadline, and no timer has fired
+// yet. Who asks gets the right answer all the same (C4).
+func TestStalledLoop(t *testing.T) {
+	inWorld(t, func(w *world) {
+		h := w.mustHold()
+		w.mints(h, true)
+		w.pass(0) // until the loop sleeps
+		w.steady.jump(ttl)
+		w.mints(h, false)
+		if got := w.events.list(); len(got) > 1 {
+			w.Errorf("told %v: the loop was not stalled", got)
+		}
+		w.pass(time.Second) // how late the loop may notice
+		w.told(client.Held, client.Expired, client.Revived)
+		w.mints(h, true)
+	})
+}
+
+// TestSlowOnChange: an app that is slow to listen delays no heartbeat, hears of
+// all in order, and may call back.
+func TestSlowOnChange(t *testing.T) {
+	inWorld(t, func(w *world) {
+		var h *client.Holder
+		listen := make(chan struct{})
+		h = w.mustHold(client.OnChange(func(e client.Event) {
+			<-listen
+			w.events.add(e)
+			if e.Change == client.Reacquired {
+				if err := h.Release(w.Context()); err != nil {
+					w.Error(err)
+				}
+			}
+		}))
+		w.pass(3 * ttl)
+		w.mints(h, true)
+		w.service.loseAll()
+		w.pass(every * 11 / 10)
+		w.mints(h, true)
+		w.told()
+		close(listen)
+		w.told(client.Held, client.Lost, client.Reacquired, client.Released)
+		w.mints(h, false)
+	})
+}
+
+// TestSameWindowTwice: a service that has lost its memory grants a window again.
+// The generator finds out, and the holder ends rather than mint.
+func TestSameWindowTwice(t *testing.T) {
+	inWorld(t, func(w *world) {
+		h := w.mustHold()
+		w.pass(time.Second)
+		w.mints(h, true)
+		w.service.mu.Lock()
+		for instance, l := range w.service.leases {
+			delete(w.service.leases, instance)
+			floor := l.GetFloorMs()
+			w.service.before = func(_ context.Context, r any) error {
+				if a, ok := r.(*cirrusv1.AcquireRequest); ok {
+					l.FloorMs, l.Epoch = floor, 7
+					w.service.leases[a.GetInstanceId()] = l
+				}
+				return nil
+			}
+		}
+		w.service.mu.Unlock()
+		w.pass(every * 11 / 10)
+		w.mints(h, false)
+		w.told(client.Held, client.Lost, client.Refused)
+		if e := w.events.list()[2]; !errors.Is(e.Err, snowflake.ErrSameLease) {
+			w.Errorf("refused: %v", e.Err)
+		}
+	})
+}
+
+func TestOptionsRefused(t *testing.T) {
+	for _, tt := range []struct {
+		name, url, app string
+		opt            client.Option
+		want           string // in the error
+	}{
+		{"no scheme", "localhost:50051", "app", nil, "http://host:port"},
+		{"no host", "http://", "app", nil, "http://host:port"},
+		{"query", "http://cirrus.test?a=b", "app", nil, "?"},
+		{"no app", "http://cirrus.test", "", nil, "app_id"},
+		{"pool", "http://cirrus.test", "app", client.WithPool("Über"), "pool"},
+		{"ttl", "http://cirrus.test", "app", client.WithTTL(time.Millisecond), "ttl"},
+		{"wait", "http://cirrus.test", "app", client.WithWait(time.Hour), "wait"},
+		{"nil", "http://cirrus.test", "app", client.WithLogger(nil), "nil"},
+	} {
+		var opts []client.Option
+		if tt.opt != nil {
+			opts = append(opts, tt.opt)
+		}
+		if h, err := client.Hold(t.Context(), tt.url, tt.app, opts...); h != nil || err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, %v", tt.name, h, err)
+		}
+	}
+}
+
+// TestForeignLeaseLost: what a proxy answers is not our service's word.
+func TestForeignLeaseLost(t *testing.T) {
+	inWorld(t, func(w *world) {
+		h := w.mustHold()
+		w.service.set(func(context.Context, any) error {
+			return refusal(connect.CodeFailedPrecondition, &errdetails.ErrorInfo{Reason: "LEASE_LOST", Domain: "proxy.test"})
+		}, nil)
+		w.pass(ttl - time.Millisecond)
+		w.mints(h, true)
+		w.told(client.Held)
+	})
+}

@@ -1,0 +1,35 @@
+package client
+
+import (
+	"testing"
+
+	"github.com/cirrus-id/cirrus/fencing"
+)
+
+// What a Release says of the last timestamp decides how long a node ID rests,
+// so it must be left out when somebody else minted.
+func TestReleaseSaysWhatWasUsedLast(t *testing.T) {
+	call := fencing.Call{Kind: fencing.CallRelease, Pool: "p", Node: 3, Epoch: 9, Last: 1700000000000}
+	for _, tc := range []struct {
+		name string
+		opts []Option
+		want *int64
+	}{
+		{"minted by the generator", nil, new(int64(1700000000000))},
+		{"minted elsewhere", []Option{WithoutLastTimestamp()}, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cfg, err := newConfig("http://127.0.0.1:1", "app", tc.opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := newService(cfg).releaseRequest(call).LastTimestampMs
+			switch {
+			case (got == nil) != (tc.want == nil):
+				t.Errorf("last_timestamp_ms is %v, want %v", got, tc.want)
+			case got != nil && *got != *tc.want:
+				t.Errorf("last_timestamp_ms is %d, want %d", *got, *tc.want)
+			}
+		})
+	}
+}

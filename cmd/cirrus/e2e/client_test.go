@@ -1,0 +1,485 @@
+//go:build linux
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
+	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
+)
+
+// callTime bounds a call, beside what it asks to wait for.
+const callTime = 2 * time.Second
+
+// dial returns clients for the service at a URL, in one of the ways of talking
+// to it.
+func dial(url string, way int) (cirrusv1connect.LeaseServiceClient, cirrusv1connect.AdminServiceClient) {
+	w := ways[way%len(ways)]
+	return cirrusv1connect.NewLeaseServiceClient(w.http, url, w.opts...), cirrusv1connect.NewAdminServiceClient(w.http, url, w.opts...)
+}
+
+// The ways of talking to the service.
+const (
+	connectProto = iota
+	connectJSON
+	grpcH2C
+)
+
+var ways = []struct {
+	http *http.Client
+	opts []connect.ClientOption
+}{
+	connectProto: {http: httpClient(false)},
+	connectJSON:  {http: httpClient(false), opts: []connect.ClientOption{connect.WithProtoJSON()}},
+	grpcH2C:      {http: httpClient(true), opts: []connect.ClientOption{connect.WithGRPC()}},
+}
+
+func httpClient(h2c bool) *http.Client {
+	var protocols http.Protocols
+	protocols.SetHTTP1(!h2c)
+	protocols.SetUnencryptedHTTP2(h2c)
+	return &http.Client{Transport: &http.Transport{Protocols: &protocols, MaxIdleConnsPerHost: 64}}
+}
+
+// client holds leases for a while, one bunch after the other, by the rules of
+// holders: C1 to C7 and G1 to G4. It knows the API alone. What else it does is
+// what apps do: it stalls, vanishes, and gives things back or not.
+type client struct {
+	*observer
+	leases cirrusv1connect.LeaseServiceClient
+	admin  cirrusv1connect.AdminServiceClient
+	pools  []string
+	rng    *rand.Rand
+	ids    []uint64
+}
+
+// lease is one lease as its holder knows it.
+type lease struct {
+	*grant
+	ttl      time.Duration
+	deadline instant
+	ceiling  int64
+	layout   *cirrusv1.Layout
+	beat     instant // when the next heartbeat is due
+	over     bool
+	old      *answer // an answer to be told once more, later (C7)
+
+	// The generator's: server time was base at baseAt (G1); last and sequence
+	// are the last ID's, once there is one.
+	base     int64
+	baseAt   instant
+	last     int64
+	sequence int64
+	minted   bool
+}
+
+// answer is a good reply, and when its request was sent and it came.
+type answer struct {
+	*cirrusv1.Lease
+	sent, received instant
+}
+
+// run goes on until the context ends.
+func (c *client) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		n := 1
+		if c.chance(0.25) {
+			n = 2 + c.rng.IntN(5)
+		}
+		var held []*lease
+		for range n {
+			if l := c.acquire(ctx); l != nil {
+				held = append(held, l)
+			}
+		}
+		c.hold(ctx, held, c.between(50*time.Millisecond, 2200*time.Millisecond))
+		for _, l := range held {
+			c.end(ctx, l)
+		}
+	}
+}
+
+func (c *client) chance(p float64) bool { return c.rng.Float64() < p }
+
+func (c *client) between(low, high time.Duration) time.Duration {
+	return low + draw(c.rng, high-low)
+}
+
+// draw draws a duration below d.
+func draw(rng *rand.Rand, d time.Duration) time.Duration { return time.Duration(rng.Int64N(int64(d))) }
+
+// nap waits; it decides on the pace, never on what is right.
+func nap(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// fresh makes an instance ID of 128 random bits (C1).
+func (c *client) fresh() string { return fmt.Sprintf("%016x%016x", c.rng.Uint64(), c.rng.Uint64()) }
+
+// acquire asks for a node ID until it has one. An answer may be lost with the
+// lease in it, so the same instance asks again; or gives up, and nobody will
+// ever know that lease.
+func (c *client) acquire(ctx context.Context) *lease {
+	req := &cirrusv1.AcquireRequest{
+		Pool:       c.pools[c.rng.IntN(len(c.pools))],
+		AppId:      fmt.Sprintf("app-%d", c.rng.IntN(300)),
+		InstanceId: c.fresh(),
+	}
+	wait := time.Duration(0)
+	if c.chance(0.5) {
+		wait = c.between(100*time.Millisecond, 4*time.Second)
+		req.Wait = durationpb.New(wait)
+	}
+	if c.chance(0.3) {
+		req.Ttl = durationpb.New(c.between(time.Second, 2*time.Second).Round(time.Millisecond))
+	}
+	for asked := now(); ctx.Err() == nil; {
+		sent := now()
+		var resp *cirrusv1.AcquireResponse
+		err := within(ctx, callTime+wait, func(ctx context.Context) (err error) {
+			resp, err = c.leases.Acquire(ctx, req)
+			return err
+		})
+		if err == nil {
+			a := answer{resp.Lease, sent, now()}
+			return c.begin(c.granted(asked, sent, a.received, a.Lease), a)
+		}
+		c.judge("Acquire", err, connect.CodeResourceExhausted)
+		if c.chance(0.03) {
+			return nil
+		}
+		nap(ctx, min(retryAfter(err), 200*time.Millisecond)+c.between(time.Millisecond, 20*time.Millisecond))
+	}
+	return nil
+}
+
+// begin starts a lease's life, with a generator of its own (G4). If Acquire
+// took longer than TTL/3, a heartbeat is due at once (C2), and nothing is
+// minted past the deadline in any case.
+func (c *client) begin(g *grant, a answer) *lease {
+	l := &lease{grant: g, ttl: a.Ttl.AsDuration(), layout: a.Layout, base: a.ServerTimeMs, baseAt: a.received}
+	l.apply(a)
+	if a.received > a.sent.add(l.ttl/3) {
+		l.beat = a.received
+	}
+	return l
+}
+
+// apply takes a reply over: forward only, and only of this very lease (C7).
+func (l *lease) apply(a answer) {
+	if a.Epoch != l.epoch || a.NodeId != l.node || l.over {
+		return
+	}
+	l.deadline = max(l.deadline, a.sent.add(l.ttl)) // C2
+	l.ceiling = max(l.ceiling, a.CeilingMs)
+	if l.time(a.received) < a.ServerTimeMs { // G1
+		l.base, l.baseAt = a.ServerTimeMs, a.received
+	}
+	l.beat = a.received.add(l.ttl / 3)
+}
+
+// time is the generator's: it knows no wall clock.
+func (l *lease) time(at instant) int64 { return l.base + time.Duration(at-l.baseAt).Milliseconds() }
+
+// next is the next ID, if there may be one now (G2, C4).
+func (l *lease) next() (id uint64, ok bool) {
+	at := now()
+	if l.over || at >= l.deadline {
+		return 0, false
+	}
+	ts, seq := max(l.time(at), l.floor), int64(0)
+	if l.minted && ts <= l.last {
+		if ts, seq = l.last, l.sequence+1; seq >= 1<<l.layout.SequenceBits {
+			ts, seq = ts+1, 0 // G3: ahead of its time, as far as the ceiling
+		}
+	}
+	if ts > l.ceiling {
+		return 0, false
+	}
+	l.last, l.sequence, l.minted = ts, seq, true
+	id = uint64(ts-l.layout.OriginMs) << (l.layout.NodeBits + l.layout.SequenceBits)
+	return id | uint64(l.node)<<l.layout.SequenceBits | uint64(seq), true
+}
+
+// hold mints, and keeps the leases alive, for a while.
+func (c *client) hold(ctx context.Context, held []*lease, d time.Duration) {
+	for until := now().add(d); now() < until && ctx.Err() == nil; {
+		for _, l := range held {
+			c.mint(l)
+			if l.old != nil && c.chance(0.2) {
+				l.apply(*l.old) // late and doubled
+			}
+		}
+		c.keep(ctx, held)
+		switch {
+		case c.chance(0.004):
+			c.revokeSome(ctx)
+		case c.chance(0.006) && len(held) > 0:
+			// A stall, perhaps to long after the deadline.
+			nap(ctx, c.between(0, 2*held[0].ttl))
+		}
+		nap(ctx, c.between(5*time.Millisecond, 30*time.Millisecond))
+	}
+}
+
+// mint mints a few IDs, now and then a burst that runs ahead of the time.
+func (c *client) mint(l *lease) {
+	n := c.rng.IntN(4)
+	if c.chance(0.005) {
+		n = c.rng.IntN(4000)
+	}
+	for range n {
+		id, ok := l.next()
+		if !ok {
+			return
+		}
+		c.ids = append(c.ids, id)
+	}
+}
+
+// keep sends the heartbeats that are due, in one call or one by one.
+func (c *client) keep(ctx context.Context, held []*lease) {
+	var due []*lease
+	for _, l := range held {
+		if !l.over && now() >= l.beat {
+			due = append(due, l)
+		}
+	}
+	if len(due) > 1 || len(due) == 1 && c.chance(0.1) {
+		c.batch(ctx, due)
+		return
+	}
+	for _, l := range due {
+		c.heartbeat(ctx, l)
+	}
+}
+
+func (l *lease) request() *cirrusv1.HeartbeatRequest {
+	return &cirrusv1.HeartbeatRequest{Pool: l.pool, NodeId: l.node, Epoch: l.epoch, InstanceId: l.instance}
+}
+
+func (c *client) heartbeat(ctx context.Context, l *lease) {
+	sent := now()
+	var resp *cirrusv1.HeartbeatResponse
+	err := within(ctx, l.ttl/3, func(ctx context.Context) (err error) {
+		resp, err = c.leases.Heartbeat(ctx, l.request())
+		return err
+	})
+	switch received := now(); {
+	case err == nil:
+		c.kept(l, answer{resp.Lease, sent, received})
+	case reason(err) == "LEASE_LOST":
+		c.lose(l, received)
+	default:
+		c.judge("Heartbeat", err)
+		c.backOff(l)
+	}
+}
+
+func (c *client) batch(ctx context.Context, due []*lease) {
+	req := &cirrusv1.HeartbeatBatchRequest{}
+	for _, l := range due {
+		req.Heartbeats = append(req.Heartbeats, l.request())
+	}
+	sent := now()
+	var resp *cirrusv1.HeartbeatBatchResponse
+	err := within(ctx, due[0].ttl/3, func(ctx context.Context) (err error) {
+		resp, err = c.leases.HeartbeatBatch(ctx, req)
+		return err
+	})
+	received := now()
+	if err != nil {
+		c.judge("HeartbeatBatch", err)
+		for _, l := range due {
+			c.backOff(l)
+		}
+		return
+	}
+	if len(resp.Results) != len(due) {
+		c.wrong("HeartbeatBatch of %d has %d results", len(due), len(resp.Results))
+		return
+	}
+	for i, l := range due {
+		switch e := resp.Results[i].GetError(); {
+		case e == nil:
+			c.kept(l, answer{resp.Results[i].GetLease(), sent, received})
+		case e.Reason == "LEASE_LOST":
+			c.lose(l, received)
+		case e.Code == "unavailable":
+			c.backOff(l)
+		default:
+			c.wrong("%v: HeartbeatBatch answered %v", l.grant, e)
+		}
+	}
+}
+
+// kept takes a good heartbeat over, and may keep an older answer for later.
+func (c *client) kept(l *lease, a answer) {
+	c.heartbeaten(l.grant, a.sent, a.received, a.Lease)
+	if l.old == nil || c.chance(0.3) {
+		l.old = &a
+	}
+	l.apply(a)
+}
+
+// lose: on LEASE_LOST a holder stops at once (C5).
+func (c *client) lose(l *lease, received instant) {
+	l.over = true
+	c.wasLost(l.grant, received)
+}
+
+// backOff: heartbeats are tried again to the deadline, and past it (C3).
+func (c *client) backOff(l *lease) {
+	l.beat = now().add(c.between(10*time.Millisecond, 100*time.Millisecond))
+}
+
+// end ends a lease in one of the ways in which leases end.
+func (c *client) end(ctx context.Context, l *lease) {
+	switch p := c.rng.Float64(); {
+	case l.over:
+	case p < 0.4: // vanish: it mints no more, and nobody is told
+		l.over = true
+		c.stopped(l.grant, now())
+	case p < 0.5:
+		c.release(ctx, l, nil)
+	default:
+		last := l.floor - 1
+		if l.minted {
+			last = l.last
+		}
+		c.release(ctx, l, &last)
+	}
+}
+
+// release stops minting and gives the ID back (C6), trying again until there
+// is an answer or the lease has run out by itself.
+func (c *client) release(ctx context.Context, l *lease, last *int64) {
+	l.over = true
+	c.releasing(l.grant, now(), last)
+	req := &cirrusv1.ReleaseRequest{Pool: l.pool, NodeId: l.node, Epoch: l.epoch, InstanceId: l.instance, LastTimestampMs: last}
+	for again := c.chance(0.1); ; again = false {
+		err := within(ctx, callTime, func(ctx context.Context) error {
+			_, err := c.leases.Release(ctx, req)
+			return err
+		})
+		received := now()
+		switch {
+		case err == nil:
+			c.wasReleased(l.grant, received)
+			if !again { // repeating it is harmless
+				c.probe(ctx, l)
+				return
+			}
+			continue
+		case reason(err) == "LEASE_LOST" || received > l.deadline || ctx.Err() != nil:
+			return
+		}
+		c.judge("Release", err)
+		nap(ctx, c.between(5*time.Millisecond, 50*time.Millisecond))
+	}
+}
+
+// probe sends, now and then, a heartbeat under a lease that was given back. It
+// mints nothing; the observer looks at the answer.
+func (c *client) probe(ctx context.Context, l *lease) {
+	if c.chance(0.2) {
+		c.heartbeat(ctx, l)
+	}
+}
+
+// revokeSome takes somebody's lease away.
+func (c *client) revokeSome(ctx context.Context) {
+	g := c.anyGrant(c.rng)
+	if g == nil {
+		return
+	}
+	c.revoking(g, now())
+	err := within(ctx, callTime, func(ctx context.Context) error {
+		_, err := c.admin.Revoke(ctx, &cirrusv1.RevokeRequest{Pool: g.pool, NodeId: g.node, Epoch: g.epoch})
+		return err
+	})
+	switch {
+	case err == nil:
+		c.wasRevoked(g, now())
+	case reason(err) != "LEASE_LOST": // it may have ended in the meantime
+		c.judge("Revoke", err)
+	}
+}
+
+// anyGrant picks one of the recent grants.
+func (o *observer) anyGrant(rng *rand.Rand) *grant {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	recent := o.grants[max(0, len(o.grants)-40):]
+	if len(recent) == 0 {
+		return nil
+	}
+	return recent[rng.IntN(len(recent))]
+}
+
+// within makes a call that is given up after d.
+func within(ctx context.Context, d time.Duration, call func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return call(ctx)
+}
+
+// judge finds errors that the service should not answer with. That it can't be
+// reached, or has not answered in time, is what this is about.
+func (c *client) judge(what string, err error, also ...connect.Code) {
+	if !connect.IsWireError(err) {
+		return
+	}
+	code := connect.CodeOf(err)
+	for _, ok := range append(also, connect.CodeUnavailable, connect.CodeDeadlineExceeded, connect.CodeCanceled) {
+		if code == ok {
+			return
+		}
+	}
+	c.wrong("%s: unexpected answer: %v", what, err)
+}
+
+// reason is that of the service's ErrorInfo.
+func reason(err error) string {
+	if info, ok := detail[*errdetails.ErrorInfo](err); ok && info.Domain == "cirrus" {
+		return info.Reason
+	}
+	return ""
+}
+
+// retryAfter is when the service said to ask again.
+func retryAfter(err error) time.Duration {
+	info, _ := detail[*errdetails.RetryInfo](err)
+	return info.GetRetryDelay().AsDuration()
+}
+
+// detail finds what machines read of an error.
+func detail[T any](err error) (found T, ok bool) {
+	var e *connect.Error
+	if !errors.As(err, &e) {
+		return found, false
+	}
+	for _, d := range e.Details() {
+		if v, err := d.Value(); err == nil {
+			if found, ok = v.(T); ok {
+				return found, true
+			}
+		}
+	}
+	return found, false
+}

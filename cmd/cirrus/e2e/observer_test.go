@@ -1,0 +1,425 @@
+//go:build linux
+
+package e2e
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
+)
+
+// instant is a reading of the one steady clock that all that is observed is
+// timed with. Service and clients run on one machine, so a reading before a
+// request was sent lies before all that the service did about it, and one after
+// its answer came lies behind that.
+type instant time.Duration
+
+// never is later than any instant.
+const never = instant(math.MaxInt64)
+
+var began = time.Now()
+
+func now() instant { return instant(time.Since(began)) }
+
+func (i instant) add(d time.Duration) instant { return i + instant(d) }
+
+func (i instant) String() string { return time.Duration(i).String() }
+
+// nodeKey names a node ID.
+type nodeKey struct {
+	pool string
+	node uint32
+}
+
+// grant is what is known of one acknowledged grant: what the service promised,
+// and what its holder did.
+type grant struct {
+	nodeKey
+	epoch         uint64
+	app, instance string
+	floor         int64
+
+	asked    instant // before the first request for it was sent
+	answered instant // after its first answer came
+
+	ceiling  int64   // the highest that was promised
+	deadline instant // the latest by the holder's rule: sent + TTL
+	live     []span  // when its holder could use it
+
+	// What was asked for, and what of it was acknowledged: never if not.
+	releaseSent, released instant
+	last                  *int64 // what the release said was used last
+	revokeSent, revoked   instant
+
+	lost instant // when LEASE_LOST first came; never if it did not
+}
+
+// span is a time during which a holder was live.
+type span struct{ from, to instant }
+
+// used is the highest timestamp that the holder may have put into an ID: what
+// it said itself, or else what it was promised.
+func (g *grant) used() int64 {
+	if g.last != nil {
+		return max(*g.last, g.floor-1)
+	}
+	return g.ceiling
+}
+
+func (g *grant) String() string {
+	return fmt.Sprintf("node ID %d of pool %q under epoch %d (asked for at %v, answered at %v, deadline %v)",
+		g.node, g.pool, g.epoch, g.asked, g.answered, g.deadline)
+}
+
+// observer keeps what happened, and finds what should not have.
+type observer struct {
+	quarantine time.Duration
+
+	mu         sync.Mutex
+	grants     []*grant
+	byInstance map[string]*grant
+	latest     map[nodeKey]*grant // of the highest epoch
+	violations []string
+	heartbeats int
+	revived    int // heartbeats that came after the deadline, and were good
+}
+
+func newObserver(quarantine time.Duration) *observer {
+	return &observer{quarantine: quarantine, byInstance: map[string]*grant{}, latest: map[nodeKey]*grant{}}
+}
+
+// enough violations tell what is wrong.
+const enough = 20
+
+func (o *observer) violated(format string, args ...any) {
+	if len(o.violations) < enough {
+		o.violations = append(o.violations, fmt.Sprintf(format, args...))
+	}
+}
+
+// wrong notes what a client found by itself.
+func (o *observer) wrong(format string, args ...any) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.violated(format, args...)
+}
+
+// failed says whether there is something to report.
+func (o *observer) failed() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.violations) > 0
+}
+
+// granted notes an Acquire that succeeded. asked is when the instance was first
+// asked for, sent when the request was sent that this is the answer to.
+func (o *observer) granted(asked, sent, received instant, l *cirrusv1.Lease) *grant {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	g := o.byInstance[l.InstanceId]
+	if g == nil {
+		g = &grant{
+			nodeKey: nodeKey{l.Pool, l.NodeId}, epoch: l.Epoch, app: l.AppId, instance: l.InstanceId,
+			floor: l.FloorMs, asked: asked, answered: received, ceiling: l.CeilingMs,
+			releaseSent: never, released: never, revokeSent: never, revoked: never, lost: never,
+		}
+		o.grants = append(o.grants, g)
+		o.byInstance[g.instance] = g
+		if old := o.latest[g.nodeKey]; old == nil || old.epoch < g.epoch {
+			o.latest[g.nodeKey] = g
+		}
+	}
+	o.promised(g, sent, received, l)
+	return g
+}
+
+// heartbeaten notes a heartbeat that succeeded.
+func (o *observer) heartbeaten(g *grant, sent, received instant, l *cirrusv1.Lease) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.heartbeats++
+	if sent > g.deadline {
+		o.revived++
+	}
+	o.promised(g, sent, received, l)
+}
+
+// promised looks at a lease that came over the wire, and at when it came.
+func (o *observer) promised(g *grant, sent, received instant, l *cirrusv1.Lease) {
+	if l.NodeId != g.node || l.Epoch != g.epoch || l.Pool != g.pool || l.FloorMs != g.floor || l.InstanceId != g.instance || l.AppId != g.app {
+		o.violated("%v: the same lease is told differently: %v", g, l)
+	}
+	if l.FloorMs > l.ServerTimeMs || l.ServerTimeMs > l.CeilingMs {
+		o.violated("%v: server time %d is outside of the window, %d to %d", g, l.ServerTimeMs, l.FloorMs, l.CeilingMs)
+	}
+	for _, end := range []struct {
+		what string
+		at   instant
+	}{{"was released", g.released}, {"was revoked", g.revoked}, {"was told lost", g.lost}} {
+		if sent > end.at {
+			o.violated("%v: kept by a request sent at %v although it %s at %v", g, sent, end.what, end.at)
+		}
+	}
+	deadline := sent.add(l.Ttl.AsDuration())
+	g.ceiling = max(g.ceiling, l.CeilingMs)
+	g.deadline = max(g.deadline, deadline)
+	if n := len(g.live); n > 0 && received <= g.live[n-1].to {
+		g.live[n-1].to = max(g.live[n-1].to, deadline)
+	} else if received < deadline {
+		g.live = append(g.live, span{received, deadline})
+	}
+}
+
+// stopped notes that the holder mints no more under this lease, from now on.
+func (o *observer) stopped(g *grant, at instant) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	g.stop(at)
+}
+
+func (g *grant) stop(at instant) {
+	if n := len(g.live); n > 0 {
+		g.live[n-1].to = min(g.live[n-1].to, at)
+	}
+}
+
+// releasing notes a release before it is sent; last is nil if it won't say.
+func (o *observer) releasing(g *grant, at instant, last *int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	g.stop(at)
+	g.releaseSent, g.last = min(g.releaseSent, at), last
+}
+
+// wasReleased notes a release that was acknowledged.
+func (o *observer) wasReleased(g *grant, received instant) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	g.released = min(g.released, received)
+}
+
+// revoking notes a revoke before it is sent.
+func (o *observer) revoking(g *grant, at instant) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	g.revokeSent = min(g.revokeSent, at)
+}
+
+// wasRevoked notes a revoke that was acknowledged.
+func (o *observer) wasRevoked(g *grant, received instant) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	g.revoked = min(g.revoked, received)
+}
+
+// wasLost notes LEASE_LOST.
+func (o *observer) wasLost(g *grant, received instant) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	g.stop(received)
+	g.lost = min(g.lost, received)
+}
+
+// counts are what the run goes by.
+type counts struct {
+	grants, changes, changedIDs, heartbeats, revived, released, revoked, lost int
+}
+
+func (o *observer) count() counts {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	c := counts{grants: len(o.grants), heartbeats: o.heartbeats, revived: o.revived}
+	holders := map[nodeKey]int{}
+	for _, g := range o.grants {
+		holders[g.nodeKey]++
+		c.released += known(g.released)
+		c.revoked += known(g.revoked)
+		c.lost += known(g.lost)
+	}
+	for _, n := range holders {
+		c.changes += n - 1
+		if n > 1 {
+			c.changedIDs++
+		}
+	}
+	return c
+}
+
+// known is 1 for what has happened.
+func known(at instant) int {
+	if at == never {
+		return 0
+	}
+	return 1
+}
+
+// expectation is what a listing has to show of a node ID that is asked for
+// after this was taken.
+type expectation struct {
+	*grant
+	ceiling  int64
+	deadline instant
+	released bool
+	revoked  bool
+}
+
+// expect says what is acknowledged now.
+func (o *observer) expect(pool string) []expectation {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var all []expectation
+	for key, g := range o.latest {
+		if key.pool == pool {
+			all = append(all, expectation{g, g.ceiling, g.deadline, g.released != never, g.revoked != never})
+		}
+	}
+	return all
+}
+
+// audit compares a listing with what was acknowledged before it was asked for.
+func (o *observer) audit(want []expectation, received instant, rows map[uint32]*cirrusv1.LeaseStatus) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, e := range want {
+		row := rows[e.node]
+		switch {
+		case row == nil || row.Epoch < e.epoch:
+			o.violated("%v: an acknowledged grant is gone: the listing shows %v", e.grant, row)
+		case row.Epoch == e.epoch:
+			o.auditRow(e, received, row)
+		}
+	}
+}
+
+func (o *observer) auditRow(e expectation, received instant, row *cirrusv1.LeaseStatus) {
+	held := row.State == cirrusv1.LeaseState_LEASE_STATE_HELD
+	untouched := e.releaseSent == never && e.revokeSent == never // to this moment
+	switch {
+	case row.AppId != e.app || row.FloorMs != e.floor:
+		o.violated("%v: the listing shows another app or floor: %v", e.grant, row)
+	case e.releaseSent == never && row.CeilingMs < e.ceiling:
+		o.violated("%v: ceiling %d was promised, the listing shows %v", e.grant, e.ceiling, row)
+	case untouched && e.deadline > received && !held:
+		o.violated("%v: held, but the listing, at %v, shows %v", e.grant, received, row)
+	case (e.released || e.revoked) && held:
+		o.violated("%v: released or revoked, but the listing shows it held: %v", e.grant, row)
+	case e.released && row.CeilingMs < e.used():
+		o.violated("%v: released with %d used, the listing shows %v", e.grant, e.used(), row)
+	}
+}
+
+// verdict looks at the whole history.
+func (o *observer) verdict() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	slices.SortFunc(o.grants, func(a, b *grant) int { return cmp.Compare(a.epoch, b.epoch) })
+	perPool, perNode := map[string][]*grant{}, map[nodeKey][]*grant{}
+	for _, g := range o.grants {
+		perPool[g.pool] = append(perPool[g.pool], g)
+		perNode[g.nodeKey] = append(perNode[g.nodeKey], g)
+		o.checkLost(g)
+	}
+	for _, grants := range perPool {
+		o.checkEpochs(grants)
+	}
+	for _, grants := range perNode {
+		o.checkWindows(grants)
+		o.checkLive(grants)
+		o.checkRest(grants)
+	}
+	return o.violations
+}
+
+// checkLost: an acknowledged grant is kept until it is released, revoked, or
+// could have been followed by another one.
+func (o *observer) checkLost(g *grant) {
+	if g.lost == never || g.releaseSent <= g.lost || g.revokeSent <= g.lost {
+		return
+	}
+	if g.lost < g.deadline.add(o.quarantine) {
+		o.violated("%v: LEASE_LOST at %v, within deadline and quarantine", g, g.lost)
+	}
+}
+
+// checkEpochs (P3): no epoch twice, and an epoch is above all those that were
+// answered before it was asked for. The grants of a pool come by epoch.
+func (o *observer) checkEpochs(grants []*grant) {
+	earliest := never // answer among the grants with a higher epoch
+	for i, g := range slices.Backward(grants) {
+		if i+1 < len(grants) && grants[i+1].epoch == g.epoch {
+			o.violated("one epoch for two: %v, and %v", g, grants[i+1])
+		}
+		if earliest < g.asked {
+			o.violated("%v: a higher epoch had been answered before, at %v", g, earliest)
+		}
+		earliest = min(earliest, g.answered)
+	}
+}
+
+// checkWindows (P2): of two grants of a node ID, the later floor is above all
+// that the earlier one may have used. They come by epoch.
+func (o *observer) checkWindows(grants []*grant) {
+	var highest *grant
+	for _, g := range grants {
+		if highest != nil && g.floor <= highest.used() {
+			o.violated("%v: its floor %d is not above %d, which was used under %v", g, g.floor, highest.used(), highest)
+		}
+		if highest == nil || g.used() > highest.used() {
+			highest = g
+		}
+	}
+}
+
+// checkLive (P1): no two holders of a node ID are live at one instant.
+func (o *observer) checkLive(grants []*grant) {
+	type life struct {
+		span
+		*grant
+	}
+	var lives []life
+	for _, g := range grants {
+		for _, s := range g.live {
+			lives = append(lives, life{s, g})
+		}
+	}
+	slices.SortFunc(lives, func(a, b life) int { return cmp.Compare(a.from, b.from) })
+	var last life // of all before, the one that is live for longest
+	for _, l := range lives {
+		if last.grant != nil && last.grant != l.grant && l.from < last.to {
+			o.violated("two are live at %v: %v, and %v", l.from, last.grant, l.grant)
+		}
+		if last.grant == nil || l.to > last.to {
+			last = l
+		}
+	}
+}
+
+// checkRest: unless it was released, a node ID is not granted again before
+// deadline + quarantine. The service's deadline is no earlier than the holder's,
+// and the answer no earlier than the grant. The grants come by epoch.
+func (o *observer) checkRest(grants []*grant) {
+	for i, g := range grants {
+		for _, before := range grants[:i] {
+			if before.releaseSent >= g.answered && g.answered < before.deadline.add(o.quarantine) {
+				o.violated("%v: granted within deadline and quarantine of %v", g, before)
+			}
+		}
+	}
+}
+
+// duplicates returns the IDs that occur more than once. It sorts ids.
+func duplicates(ids []uint64) []uint64 {
+	slices.Sort(ids)
+	var twice []uint64
+	for i := 1; i < len(ids); i++ {
+		if ids[i] == ids[i-1] {
+			twice = append(twice, ids[i])
+		}
+	}
+	return slices.Compact(twice)
+}

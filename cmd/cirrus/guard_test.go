@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// seconds makes a steady time or a duration.
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+func TestGuard(t *testing.T) {
+	type look struct {
+		at, remaining float64
+		want          order
+	}
+	for _, tc := range []struct {
+		name  string
+		looks []look // with a grace of 2 s
+	}{
+		{"heartbeats are answered", []look{{0, 9, orderNone}, {3, 9, orderNone}, {6, 9, orderNone}, {60, 9, orderNone}}},
+		{"no heartbeat is answered", []look{{0, 9, orderNone}, {6.9, 2.1, orderNone}, {7, 2, orderAsk}, {8, 1, orderNone}, {9, 0, orderKill}, {10, 0, orderNone}}},
+		{"one is answered after the child was asked", []look{{0, 9, orderNone}, {7, 2, orderAsk}, {8, 9, orderNone}, {9, 8, orderKill}, {9.1, 7.9, orderNone}}},
+		{"lost early", []look{{0, 9, orderNone}, {3, 0, orderAsk}, {4.9, 0, orderNone}, {5, 0, orderKill}}},
+		{"lost shortly before the deadline", []look{{0, 9, orderNone}, {6.9, 2.1, orderNone}, {6.95, 0, orderAsk}, {8.9, 0, orderNone}, {8.95, 0, orderKill}}},
+		{"lost after the child was asked", []look{{0, 9, orderNone}, {7.5, 1.5, orderAsk}, {8, 0, orderNone}, {9, 0, orderKill}}},
+		{"stalled into the grace", []look{{0, 9, orderNone}, {8.5, 0.5, orderAsk}, {9, 0, orderKill}}},
+		{"stalled past the deadline", []look{{0, 9, orderNone}, {3600, 0, orderKill}}},
+		{"gone before the first look", []look{{1, 0, orderKill}}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			g := &guard{grace: 2 * time.Second}
+			for _, l := range tc.looks {
+				if got := g.look(seconds(l.at), seconds(l.remaining)); got != l.want {
+					t.Errorf("at %v s, %v s remaining: order %d, want %d", l.at, l.remaining, got, l.want)
+				}
+			}
+		})
+	}
+}
+
+func TestGuardWithoutGrace(t *testing.T) {
+	g := &guard{}
+	for _, l := range []struct {
+		at, remaining time.Duration
+		want          order
+	}{{0, time.Second, orderNone}, {time.Second - 1, 1, orderNone}, {time.Second, 0, orderKill}} {
+		if got := g.look(l.at, l.remaining); got != l.want {
+			t.Errorf("at %v: order %d, want %d", l.at, got, l.want)
+		}
+	}
+}
+
+// Whoever looks when wait says never kills late, asks grace before the deadline
+// or as soon as it can, and never spins.
+func TestGuardIsInTime(t *testing.T) {
+	for seed := range uint64(2000) {
+		if err := guardLife(rand.New(rand.NewPCG(seed, 0))); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+	}
+}
+
+// guardLife is the life of one child, whose lease has a TTL of 3 s and is
+// heartbeaten until it isn't.
+func guardLife(r *rand.Rand) error {
+	const ttl, grace = 3 * time.Second, time.Second
+	g := &guard{grace: grace}
+	deadline, lastGood := ttl, time.Duration(r.IntN(10))*time.Second
+	lostAt := time.Duration(1 << 62)
+	if r.IntN(2) == 0 {
+		lostAt = lastGood + time.Duration(r.Int64N(int64(ttl)))
+	}
+	for at, asked := time.Duration(0), time.Duration(-1); ; {
+		if at <= lastGood {
+			deadline = at + ttl
+		}
+		remaining := max(0, deadline-at)
+		if at >= lostAt {
+			remaining = 0
+		}
+		switch g.look(at, remaining) {
+		case orderAsk:
+			asked = at
+			if due := min(deadline-grace, lostAt); at < due || at > due+maxLook {
+				return fmt.Errorf("asked at %v, due at %v", at, due)
+			}
+		case orderKill:
+			if want := min(deadline, asked+grace); at != want {
+				return fmt.Errorf("asked at %v and killed at %v, not at %v", asked, at, want)
+			}
+			return nil
+		}
+		if at > deadline {
+			return fmt.Errorf("still alive at %v, after the deadline %v", at, deadline)
+		}
+		step := g.wait(at)
+		if step <= 0 || step > maxLook {
+			return fmt.Errorf("at %v it waits for %v", at, step)
+		}
+		at += step
+	}
+}

@@ -1,0 +1,87 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// operation is what one of the workers does over and over.
+type operation func(ctx context.Context, worker int) error
+
+// repeat has workers do an operation for about as long as d, and counts.
+func repeat(ctx context.Context, workers int, d time.Duration, op operation) (sample, error) {
+	var over atomic.Bool
+	var ops atomic.Int64
+	var mu sync.Mutex
+	var problem error
+	var group sync.WaitGroup
+	timer := time.AfterFunc(d, func() { over.Store(true) })
+	defer timer.Stop()
+	started := time.Now()
+	for worker := range workers {
+		group.Go(func() {
+			done := int64(0)
+			for done == 0 || !over.Load() {
+				if err := op(ctx, worker); err != nil {
+					over.Store(true)
+					mu.Lock()
+					problem = errors.Join(problem, err)
+					mu.Unlock()
+					break
+				}
+				done++
+			}
+			ops.Add(done)
+		})
+	}
+	group.Wait()
+	return sample{ops: ops.Load(), wall: time.Since(started)}, problem
+}
+
+// loaded is a side that loads a server, and counts the CPU time of the server.
+func loaded(c *child, workers int, op operation) side {
+	return func(ctx context.Context, d time.Duration) (sample, error) {
+		return c.during(func() (sample, error) { return repeat(ctx, workers, d, op) })
+	}
+}
+
+// during adds to a sample what the server used meanwhile.
+func (c *child) during(run func() (sample, error)) (sample, error) {
+	before, err := c.usage()
+	if err != nil {
+		return sample{}, err
+	}
+	s, err := run()
+	if err != nil {
+		return s, err
+	}
+	after, err := c.usage()
+	s.used = after.since(before)
+	s.cpu = s.used.CPU
+	return s, err
+}
+
+// rates says in words what the two sides of a comparison did.
+func rates(what string, ours, limit []sample) string {
+	allocs := func(s sample) float64 { return float64(s.used.Allocs) / float64(s.ops) }
+	bytes := func(s sample) float64 { return float64(s.used.AllocBytes) / float64(s.ops) }
+	return fmt.Sprintf("%s a second: %s, doing nothing %s; allocations each: %s (%s bytes), doing nothing %s (%s)", what,
+		number(median(ours, rate)), number(median(limit, rate)),
+		number(median(ours, allocs)), number(median(ours, bytes)),
+		number(median(limit, allocs)), number(median(limit, bytes)))
+}
+
+// each runs n goroutines and waits for them all.
+func each(n int, run func(i int) error) error {
+	problems := make([]error, n)
+	var group sync.WaitGroup
+	for i := range n {
+		group.Go(func() { problems[i] = run(i) })
+	}
+	group.Wait()
+	return errors.Join(problems...)
+}

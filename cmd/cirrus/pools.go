@@ -1,0 +1,220 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
+	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
+	"github.com/cirrus-id/cirrus/snowflake"
+)
+
+func newPools() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "pools",
+		Short: "Create, change and show pools",
+		Long: `A pool is a set of node IDs with one layout and one pair of timings. IDs of two
+pools differ only if the pools share layout and origin and their ranges of node
+IDs are disjoint. Pools are never deleted.`,
+		Example: `  cirrus pools create billing --node-ids 0-511
+  cirrus pools ls`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newPoolsCreate(), newPoolsUpdate(), newPoolsGet(), newPoolsLs())
+	return cmd
+}
+
+func newPoolsCreate() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "create NAME",
+		Short: "Create a pool",
+		Long: `Create creates a pool. Doing so again with the same settings succeeds and changes
+nothing.`,
+		Example: `  cirrus pools create billing
+  cirrus pools create eu --node-ids 0-511 --ttl 20s --quarantine 40s
+  cirrus pools create long --layout 42/12/9 --origin 1577836800000`,
+		Args: cobra.ExactArgs(1),
+	}
+	addPoolSettings(cmd)
+	addAddr(cmd)
+	output := addOutput(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return changePool(cmd, args[0], *output, func(admin cirrusv1connect.AdminServiceClient, p *cirrusv1.Pool) (poolReply, error) {
+			ctx, cancel := callContext(cmd, 0)
+			defer cancel()
+			return admin.CreatePool(ctx, &cirrusv1.CreatePoolRequest{Pool: p})
+		})
+	}
+	return cmd
+}
+
+func newPoolsUpdate() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "update NAME",
+		Short: "Change the settings of a pool",
+		Long: `Update changes those settings of a pool that are given, by flag, environment or
+file, and leaves the others. Layout and origin are fixed, and the range of node
+IDs only grows. Leases that were granted before keep their TTL.`,
+		Example: `  cirrus pools update billing --quarantine 1m
+  cirrus pools update eu --node-ids 0-767 --unsafe=false`,
+		Args: cobra.ExactArgs(1),
+	}
+	addPoolSettings(cmd)
+	addAddr(cmd)
+	output := addOutput(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return changePool(cmd, args[0], *output, func(admin cirrusv1connect.AdminServiceClient, p *cirrusv1.Pool) (poolReply, error) {
+			ctx, cancel := callContext(cmd, 0)
+			defer cancel()
+			return admin.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: p})
+		})
+	}
+	return cmd
+}
+
+// poolReply is a reply that carries a pool.
+type poolReply interface{ GetPool() *cirrusv1.Pool }
+
+// changePool creates or updates a pool as the flags describe it.
+func changePool(cmd *cobra.Command, name string, o outputFlag, do func(cirrusv1connect.AdminServiceClient, *cirrusv1.Pool) (poolReply, error)) error {
+	change, err := poolChange(cmd.Flags())
+	if err != nil {
+		return err
+	}
+	admin, err := dialAdmin(cmd)
+	if err != nil {
+		return err
+	}
+	resp, err := do(admin, poolMessage(name, change))
+	if err != nil {
+		return explain(err)
+	}
+	return printOne(cmd.OutOrStdout(), o, resp.GetPool(), poolFields(resp.GetPool()))
+}
+
+// poolMessage carries what is given of a pool, and nothing else.
+func poolMessage(name string, c fencing.PoolChange) *cirrusv1.Pool {
+	p := &cirrusv1.Pool{Name: name, Unsafe: c.Unsafe}
+	if l := c.Layout; l != nil {
+		p.Layout = &cirrusv1.Layout{
+			OriginMs:      int64(l.Origin),
+			TimestampBits: uint32(l.TimestampBits),
+			NodeBits:      uint32(l.NodeBits),
+			SequenceBits:  uint32(l.SequenceBits),
+		}
+	}
+	if c.First != nil && c.Last != nil {
+		p.NodeIds = &cirrusv1.NodeRange{First: uint32(*c.First), Last: uint32(*c.Last)}
+	}
+	p.Ttl, p.MaxTtl, p.Quarantine = wireDuration(c.TTL), wireDuration(c.MaxTTL), wireDuration(c.Quarantine)
+	return p
+}
+
+func wireDuration(d *time.Duration) *durationpb.Duration {
+	if d == nil {
+		return nil
+	}
+	return durationpb.New(*d)
+}
+
+func newPoolsGet() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "get NAME",
+		Short: "Show a pool",
+		Example: `  cirrus pools get default
+  cirrus pools get billing -o json`,
+		Args: cobra.ExactArgs(1),
+	}
+	addAddr(cmd)
+	output := addOutput(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		p, err := getPool(cmd, args[0])
+		if err != nil {
+			return err
+		}
+		return printOne(cmd.OutOrStdout(), *output, p, poolFields(p))
+	}
+	return cmd
+}
+
+func getPool(cmd *cobra.Command, name string) (*cirrusv1.Pool, error) {
+	admin, err := dialAdmin(cmd)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := callContext(cmd, 0)
+	defer cancel()
+	resp, err := admin.GetPool(ctx, &cirrusv1.GetPoolRequest{Name: name})
+	if err != nil {
+		return nil, explain(err)
+	}
+	return resp.GetPool(), nil
+}
+
+func newPoolsLs() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "ls",
+		Short: "List all pools",
+		Example: `  cirrus pools ls
+  cirrus pools ls -o json | jq -r '.[].name'`,
+	}
+	addAddr(cmd)
+	output := addOutput(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return listPools(cmd, *output) }
+	return cmd
+}
+
+func listPools(cmd *cobra.Command, o outputFlag) error {
+	admin, err := dialAdmin(cmd)
+	if err != nil {
+		return err
+	}
+	l := newList(cmd.OutOrStdout(), o, poolFields(nil))
+	for req := (&cirrusv1.ListPoolsRequest{PageSize: pageSize}); ; {
+		ctx, cancel := callContext(cmd, 0)
+		resp, err := admin.ListPools(ctx, req)
+		cancel()
+		if err != nil {
+			return explain(err)
+		}
+		for _, p := range resp.GetPools() {
+			if err := l.add(p, poolFields(p)); err != nil {
+				return err
+			}
+		}
+		if err := l.page(); err != nil {
+			return err
+		}
+		if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
+			return l.end()
+		}
+	}
+}
+
+// poolFields are a pool's, for people; of nil they make a heading.
+func poolFields(p *cirrusv1.Pool) []field {
+	return []field{
+		{"name", p.GetName()},
+		{"layout", bits(p.GetLayout())},
+		{"origin_ms", decimal(p.GetLayout().GetOriginMs())},
+		{"node_ids", fmt.Sprintf("%d-%d", p.GetNodeIds().GetFirst(), p.GetNodeIds().GetLast())},
+		{"ttl", shortDuration(p.GetTtl())},
+		{"max_ttl", shortDuration(p.GetMaxTtl())},
+		{"quarantine", shortDuration(p.GetQuarantine())},
+		{"unsafe", strconv.FormatBool(p.GetUnsafe())},
+		{"opened", openedOrWhen(p)},
+	}
+}
+
+// openedOrWhen says whether a pool grants, or from when on it will.
+func openedOrWhen(p *cirrusv1.Pool) string {
+	if p.GetOpened() {
+		return "true"
+	}
+	return "at " + snowflake.Millis(p.GetOpensAtMs()).Time().Format(millisLayout)
+}

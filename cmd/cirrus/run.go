@@ -1,0 +1,200 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cirrus-id/cirrus/client"
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/internal/steady"
+)
+
+const (
+	// defaultGrace is --grace's default; a third of the TTL, if that is less.
+	defaultGrace = 5 * time.Second
+	// releaseTime bounds how long cirrus outlives its child.
+	releaseTime = 3 * time.Second
+)
+
+func newRun() *cobra.Command {
+	var in runFlags
+	cmd := &cobra.Command{
+		Use:   "run --app NAME -- CMD [ARG]...",
+		Short: "Hold a lease for a child process, and end it before the lease does",
+		Long: `Run holds a lease for a child process, which finds it in its environment:
+CIRRUS_NODE_ID, CIRRUS_EPOCH, CIRRUS_POOL, and CIRRUS_FLOOR_MS, the first
+timestamp that it may put into IDs. Run heartbeats for it, gives the lease back
+when the child ends, and exits with the child's exit code; 128 and the number of
+the signal, if one ended it.
+
+Those variables can't change, so there is no second lease: when the first can't
+be kept, the child has to go. It gets SIGTERM --grace before the deadline unless
+a heartbeat is answered first, and SIGKILL at the deadline. When the lease is
+lost, the SIGTERM comes at once, and the SIGKILL after the grace, or at the
+deadline if that is sooner: up to it the node ID is nobody else's, since the
+service lets even a revoked one rest until then.
+
+What is promised: such a child has exclusion (P1) and fencing (P3): one live
+holder, and an epoch to turn a late one away by. It doesn't have uniqueness (P2):
+it stamps IDs by its own clock, which may be set back to where another holder has
+been, and nobody can stop it between its last look at its lease and its next ID.
+For P2, mint with the Go client. P1 needs a cirrus that gets to run: if it alone
+is stopped, by SIGSTOP, nobody watches over the child, and P3 is what is left.
+
+The child leads a process group of its own, in the background of a terminal: it
+can't read from that. SIGINT and SIGQUIT are passed on to the whole group, SIGHUP,
+SIGTERM, SIGUSR1, SIGUSR2 and SIGWINCH to the child alone. SIGTSTP (Ctrl-Z) stops
+all, as who doesn't heartbeat must not run. What the lease's end brings is for the
+whole group; and what is left of the group when the child ends is killed.
+
+On Linux the child is killed if cirrus is, however that happens, unless it changed
+its user; its own children are not, and neither a kill nor the end of the lease
+reaches those that leave the group. So let the process that uses the node ID be
+the child itself: in a shell script, start it with exec.`,
+		Example: `  cirrus run --app billing -- ./billing-server --port 8080
+  cirrus run --app worker --ttl 1m --grace 15s --wait 5m -- sh -c 'exec ./worker --node "$CIRRUS_NODE_ID"'`,
+		Args: cobra.MinimumNArgs(1),
+	}
+	f := cmd.Flags()
+	f.SetInterspersed(false) // what follows CMD is CMD's
+	f.StringVar(&in.app, "app", "", "the app ID: 1 to 253 bytes, a hint for getting the same node ID again")
+	f.DurationVar(&in.ttl, "ttl", 0, "the lease's TTL (default: the pool's)")
+	f.DurationVar(&in.grace, "grace", defaultGrace, "how long before the deadline the child is asked to end, at most a third of the TTL (default: that, if it is less)")
+	f.DurationVar(&in.wait, "wait", 10*time.Second, "how long to wait for a lease")
+	addAddr(cmd)
+	addPool(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return in.run(cmd, args) }
+	return cmd
+}
+
+// runFlags are what `cirrus run` was asked for.
+type runFlags struct {
+	app              string
+	ttl, grace, wait time.Duration
+}
+
+func (in runFlags) run(cmd *cobra.Command, args []string) error {
+	if err := in.check(cmd, args[0]); err != nil {
+		return err
+	}
+	// From here on nothing that can be passed on is missed: what arrives before
+	// there is a child waits for it.
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, passedOn()...)
+	defer signal.Stop(signals)
+
+	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	holder, err := in.hold(cmd, log)
+	if err != nil {
+		return err
+	}
+	code, err := in.keep(cmd, args, holder, signals, log)
+	giveBack(cmd, holder, log)
+	if err == nil && code != 0 {
+		return exitError(code)
+	}
+	return err
+}
+
+// check finds what is wrong before a lease is asked for.
+func (in runFlags) check(cmd *cobra.Command, path string) error {
+	switch {
+	case in.grace < 0:
+		return usagef("--grace %v: give a time from 0 up", in.grace)
+	case in.wait <= 0:
+		return usagef("--wait %v: give a time above 0", in.wait)
+	}
+	if err := required(cmd, "app"); err != nil {
+		return err
+	}
+	if _, err := exec.LookPath(path); err != nil {
+		return fmt.Errorf("the command can't be run: %w; give its path, or one that is in PATH", err)
+	}
+	return nil
+}
+
+// hold gets the only lease.
+func (in runFlags) hold(cmd *cobra.Command, log *slog.Logger) (*client.Holder, error) {
+	addr, err := address(cmd)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := cmd.Flags().GetString("pool")
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), in.wait)
+	defer cancel()
+	holder, err := client.Hold(ctx, addr, in.app,
+		client.WithPool(fencing.PoolName(pool)), client.WithTTL(in.ttl),
+		// A little less, so that the service gets to say why it took so long.
+		client.WithWait(min(in.wait*9/10, fencing.MaxWait)),
+		client.WithoutReacquire(),     // the child's environment can't change
+		client.WithoutLastTimestamp(), // the child mints
+		client.WithLogger(log))
+	switch {
+	case err == nil:
+		return holder, nil
+	case cmd.Context().Err() != nil:
+		return nil, errors.New("a signal came before there was a lease, so nothing was started")
+	case errors.Is(err, context.DeadlineExceeded):
+		return nil, holdError(err, addr)
+	}
+	return nil, explain(err)
+}
+
+// keep starts the child and ends it before the lease does; see newRun.
+func (in runFlags) keep(cmd *cobra.Command, args []string, holder *client.Holder, signals <-chan os.Signal, log *slog.Logger) (code int, err error) {
+	g, err := in.guard(cmd, holder.Lease())
+	if err != nil {
+		return 0, err
+	}
+	child, err := startChild(cmd, args, holder.Lease())
+	if err != nil {
+		return 0, err
+	}
+	clock, lost := steady.New(), holder.Lost()
+	for timer := time.NewTimer(0); ; {
+		at := clock.Now() // before Remaining, as guard wants it
+		child.carryOut(g.look(at, holder.Remaining()), log, holder)
+		timer.Reset(g.wait(at))
+		select {
+		case <-timer.C:
+		case <-lost:
+			lost = nil // look at once, and once only
+		case s := <-signals:
+			child.passOn(s)
+		case <-child.ended:
+			return child.end()
+		}
+	}
+}
+
+// guard is made for the lease's TTL, which is known only now.
+func (in runFlags) guard(cmd *cobra.Command, l client.Lease) (*guard, error) {
+	most := l.TTL / 3
+	if given(cmd.Flags(), "grace") && in.grace > most {
+		return nil, usagef("--grace %v is more than a third of the lease's TTL, %v: give %v at most", in.grace, l.TTL, most)
+	}
+	return &guard{grace: min(in.grace, most)}, nil
+}
+
+// giveBack releases the lease. What the child used last it alone knows, so the
+// service waits the window out.
+func giveBack(cmd *cobra.Command, holder *client.Holder, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), releaseTime)
+	defer cancel()
+	if err := holder.Release(ctx); err != nil {
+		log.Warn("the lease could not be given back, so it runs out by itself", "error", err)
+	}
+}

@@ -1,0 +1,961 @@
+package fencing
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/cirrus-id/cirrus/snowflake"
+)
+
+// S2: the ID that this app held last if it is free, else the one that has been
+// free longest. Time is honest here, so the model is a list of instants.
+func TestChoice(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := smallPool(snowflake.NodeID(rapid.IntRange(0, 5).Draw(t, "last")))
+		g := newRig(t, time.Second, p)
+		type use struct {
+			Lease
+			free time.Duration // since when it is or will be free
+		}
+		uses := make([]use, p.Last+1)
+		held := map[AppID]snowflake.NodeID{} // the last one of each app
+		for range rapid.IntRange(1, 60).Draw(t, "steps") {
+			for range rapid.IntRange(0, 60).Draw(t, "seconds") {
+				g.pass(time.Second)
+				g.s.Settle(g.now, DefaultPool)
+			}
+			if u := &uses[rapid.IntRange(0, len(uses)-1).Draw(t, "release")]; u.Epoch != 0 && u.free > g.now.Steady+p.Quarantine {
+				u.free = g.now.Steady + u.Ceiling.Sub(g.s.time.ms) + time.Millisecond
+				var last *snowflake.Millis
+				if rapid.Bool().Draw(t, "says the last timestamp") {
+					u.free, last = g.now.Steady, ptr(u.Floor-1)
+				}
+				wantReason(t, "Release", g.release(u.Lease, last), "")
+				u.Epoch = 0
+				continue
+			}
+			app := AppID(fmt.Sprintf("app-%d", rapid.IntRange(0, 4).Draw(t, "app")))
+			longest := -1
+			for n, u := range uses {
+				if u.free <= g.now.Steady && (longest < 0 || u.free < uses[longest].free) {
+					longest = n
+				}
+			}
+			d, r := g.s.Acquire(g.now, AcquireRequest{Pool: DefaultPool, App: app, Instance: hashOf(fmt.Sprint(g.s.pools[DefaultPool].highest + 1))})
+			if (r != nil) != (longest < 0) {
+				t.Fatalf("refused: %v, want node ID %d", r, longest)
+			}
+			if r != nil {
+				continue
+			}
+			rec := d.Write.Batch.Records[0]
+			n := rec.Node
+			switch own, ok := held[app]; {
+			case uses[n].free > g.now.Steady:
+				t.Fatalf("node ID %d is granted at %v, but free at %v", n, g.now.Steady, uses[n].free)
+			case ok && uses[own].free <= g.now.Steady && uses[own].App == app && n != own:
+				t.Fatalf("node ID %d is granted to %s, which held %d", n, app, own)
+			case (!ok || n != own) && uses[n].free > uses[longest].free+time.Second:
+				t.Fatalf("node ID %d is granted, free since %v, but %d is since %v", n, uses[n].free, longest, uses[longest].free)
+			}
+			g.do(d.Write)
+			held[app] = n
+			uses[n] = use{Lease: Lease{Pool: DefaultPool, Node: n, Epoch: rec.Epoch, App: app, Floor: rec.Floor, Ceiling: rec.Ceiling}, free: g.now.Steady + rec.TTL + p.Quarantine}
+		}
+	})
+}
+
+// S2: a repeated Acquire moves the deadline when it arrives, although the
+// grant's own write is still under way.
+func TestAcquireJoinsItsGrant(t *testing.T) {
+	g := newRig(t, 10*time.Second, smallPool(0))
+	d, r := g.s.Acquire(g.now, ask("a"))
+	wantReason(t, "Acquire", r, "")
+	g.set(8 * time.Second)
+	joined, r := g.s.Acquire(g.now, ask("a"))
+	wantReason(t, "second Acquire", r, "")
+	if joined.Write != nil || joined.Wait != WaitKey {
+		t.Fatalf("a second grant for one instance: %+v", joined)
+	}
+	g.set(time.Second)
+	g.do(d.Write)
+	if v, _ := g.s.Lease(g.now, DefaultPool, 0); v.TimeLeft != 29*time.Second {
+		t.Errorf("%v left after the join, want 29s", v.TimeLeft)
+	}
+}
+
+// S3: who can send a good heartbeat, and what is said to all others.
+func TestHeartbeatNeedsEverything(t *testing.T) {
+	g := newRig(t, 10*time.Second, smallPool(3))
+	l := g.lease("a")
+	ref := g.refOf(l)
+	for _, c := range []struct {
+		name   string
+		change func(*LeaseRef)
+		want   Reason
+	}{
+		{"the holder", func(*LeaseRef) {}, ""},
+		{"another instance", func(r *LeaseRef) { r.Instance = hashOf("b") }, ReasonLeaseLost},
+		{"an earlier epoch", func(r *LeaseRef) { r.Epoch-- }, ReasonLeaseLost},
+		{"a later epoch", func(r *LeaseRef) { r.Epoch++ }, ReasonLeaseLost},
+		{"epoch 0", func(r *LeaseRef) { r.Epoch = 0 }, ReasonInvalid},
+		{"another node ID", func(r *LeaseRef) { r.Node++ }, ReasonLeaseLost},
+		{"a node ID beyond the layout", func(r *LeaseRef) { r.Node = 1024 }, ReasonInvalid},
+		{"another pool", func(r *LeaseRef) { r.Pool = "other" }, ReasonPoolNotFound},
+	} {
+		other := ref
+		c.change(&other)
+		_, r := g.s.Heartbeat(g.now, other)
+		wantReason(t, "heartbeat with "+c.name, r, c.want)
+		if c.want == "" {
+			continue
+		}
+		d, r := g.s.Release(g.now, other, nil)
+		wantReason(t, "release with "+c.name, r, c.want)
+		if d.Write != nil {
+			t.Errorf("release with %s writes", c.name)
+		}
+	}
+	if _, r := g.beat(l); r != nil {
+		t.Errorf("the lease is gone: %v", r)
+	}
+}
+
+// S3: deadline and ceiling only move forward, even where server time stands
+// still against the steady clock, and the lease keeps its own TTL.
+func TestHeartbeatMovesForward(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := smallPool(0)
+		p.Quarantine = time.Hour // nothing is noted as ended
+		g := newRig(t, 10*time.Second, p)
+		req := ask("a")
+		req.TTL = rapid.SampledFrom([]time.Duration{0, MinTTL, 7 * time.Second, p.MaxTTL}).Draw(t, "ttl")
+		first, r := g.acquire(req)
+		wantReason(t, "Acquire", r, "")
+		before := first
+		for range rapid.IntRange(1, 20).Draw(t, "steps") {
+			switch rapid.IntRange(0, 3).Draw(t, "what") {
+			case 0:
+				g.now.Wall -= snowflake.Millis(rapid.IntRange(0, 100_000).Draw(t, "back"))
+			case 1:
+				g.restart(10 * time.Second)
+			case 2:
+				g.pass(time.Duration(rapid.IntRange(0, 90).Draw(t, "seconds")) * time.Second)
+			case 3:
+				d, _ := g.s.UpdatePool(g.now, DefaultPool, PoolChange{TTL: ptr(2 * time.Second), MaxTTL: ptr(3 * time.Second)})
+				g.do(d.Write)
+			}
+			g.tick()
+			was := g.s.pools[DefaultPool].leases[0].deadline
+			l, r := g.beat(before)
+			wantReason(t, "Heartbeat", r, "")
+			deadline := g.s.pools[DefaultPool].leases[0].deadline
+			if deadline != max(was, g.now.Steady+first.TTL) {
+				t.Fatalf("deadline %v at %v, TTL %v, was %v", deadline, g.now.Steady, first.TTL, was)
+			}
+			if l.Ceiling < before.Ceiling || l.Ceiling < l.ServerTime.Add(l.TTL) || l.Floor != first.Floor || l.Epoch != first.Epoch || l.TTL != first.TTL {
+				t.Fatalf("%+v after %+v", l, before)
+			}
+			before = l
+		}
+	})
+}
+
+// S4: what ceiling a release leaves, and what else it takes.
+func TestReleaseCeiling(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		last *snowflake.Millis
+		want snowflake.Millis // less the floor
+		bad  bool
+	}{
+		{name: "says nothing", want: 35_000},
+		{name: "the last one used", last: ptr(startOfWorld + 4_000), want: 4_000},
+		{name: "the ceiling", last: ptr(startOfWorld + 35_000), want: 35_000},
+		{name: "more than was promised", last: ptr(startOfWorld + 36_000), want: 35_000},
+		{name: "the floor", last: ptr(startOfWorld), want: 0},
+		{name: "nothing used", last: ptr(startOfWorld - 1), want: -1},
+		{name: "less than that", last: ptr(snowflake.Millis(1)), want: -1},
+		{name: "zero", last: ptr(snowflake.Millis(0)), bad: true},
+		{name: "negative", last: ptr(snowflake.Millis(-1)), bad: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := newRig(t, 10*time.Second, smallPool(0))
+			l := g.lease("a")
+			g.pass(5 * time.Second)
+			if _, r := g.beat(l); r != nil {
+				t.Fatal(r)
+			}
+			r := g.release(l, c.last)
+			if c.bad {
+				wantReason(t, "Release", r, ReasonInvalid)
+				if _, r := g.beat(l); r != nil {
+					t.Errorf("a refused release took the lease: %v", r)
+				}
+				return
+			}
+			wantReason(t, "Release", r, "")
+			rec := g.store.records[recordKey{DefaultPool, 0}]
+			if rec.Status != Ended || rec.Ceiling != l.Floor+c.want || rec.Epoch != l.Epoch {
+				t.Errorf("record %v to %d (floor %d) under epoch %d, want ended at floor + %d under %d", rec.Status, rec.Ceiling, rec.Floor, rec.Epoch, c.want, l.Epoch)
+			}
+			if d, r := g.s.Release(g.now, g.refOf(l), c.last); r != nil || d.Write != nil {
+				t.Errorf("repeated: %+v, %v", d, r)
+			}
+		})
+	}
+}
+
+// S5: at most 100 notes go with one write of the mark, in all pools together,
+// and in the same order in every run.
+func TestNotesAreLimited(t *testing.T) {
+	run := func() (batches [][]Record) {
+		g := newRig(t, 10*time.Second, smallPool(200))
+		p := smallPool(200)
+		p.Name = "other"
+		d, r := g.s.CreatePool(g.now, p)
+		wantReason(t, "CreatePool", r, "")
+		g.do(d.Write)
+		for i := range 240 {
+			req := ask(fmt.Sprint("app-", i))
+			if i%2 == 1 {
+				req.Pool = "other"
+			}
+			if _, r := g.acquire(req); r != nil {
+				t.Fatal(r)
+			}
+		}
+		for range 200 {
+			g.set(time.Second)
+			if w, _ := g.s.Tick(g.now); w != nil {
+				if len(w.Batch.Records) > 0 {
+					batches = append(batches, w.Batch.Records)
+				}
+				g.do(w)
+			}
+		}
+		for key, rec := range g.store.records {
+			if rec.Status != Ended {
+				t.Errorf("%v was never noted", key)
+			}
+		}
+		return batches
+	}
+	first := run()
+	for i, want := range []int{100, 100, 40} {
+		if len(first) != 3 || len(first[i]) != want {
+			t.Fatalf("%d batches, batch %d has %d notes, want %d of 3", len(first), i, len(first[i]), want)
+		}
+	}
+	for range 5 {
+		if !reflect.DeepEqual(run(), first) {
+			t.Fatal("two runs differ")
+		}
+	}
+}
+
+// S7: what a new store and a recovered one hold.
+func TestGenesis(t *testing.T) {
+	b, err := NewStore(startOfWorld, 3*time.Second, false, smallPool(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Meta{Mark: startOfWorld, Stride: 3 * time.Second, CreatedAt: startOfWorld, FirstEpoch: Epoch(startOfWorld/1000) << 20}
+	if *b.Meta != want || b.Pools[0].Opened || b.Pools[0].CreatedAt != startOfWorld {
+		t.Errorf("new store: %+v, %+v", *b.Meta, b.Pools[0])
+	}
+
+	g := newRig(t, 3*time.Second, smallPool(3))
+	old := g.lease("old")
+	revoked := g.lease("revoked")
+	d, _ := g.s.Revoke(g.now, DefaultPool, revoked.Node, revoked.Epoch)
+	g.do(d.Write)
+	gone := g.lease("gone")
+	g.release(gone, ptr(gone.Floor))
+	wall := g.now.Wall.Add(time.Hour)
+	b, err = Recover(g.store.load(), wall, 2*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark := wall.Add(3 * time.Second) // the longer stride
+	if b.Meta.Mark != mark || b.Meta.Stride != 3*time.Second || b.Meta.Vouched || b.Meta.FirstEpoch != Epoch(wall/1000)<<20 || b.Pools[0].Opened {
+		t.Errorf("recovered: %+v, %+v", *b.Meta, b.Pools[0])
+	}
+	if len(b.Records) != 3 {
+		t.Fatalf("%d records recovered", len(b.Records))
+	}
+	for _, rec := range b.Records {
+		if rec.Status != Ended || rec.Ceiling != mark.Add(time.Minute) {
+			t.Errorf("node ID %d recovered as %v to %d, want ended at %d", rec.Node, rec.Status, rec.Ceiling, mark.Add(time.Minute))
+		}
+	}
+	g.store.commit(b)
+	g.now.Wall = wall
+	g.restart(3 * time.Second)
+	_, r := g.beat(old)
+	wantReason(t, "heartbeat after recover", r, ReasonLeaseLost)
+	_, r = g.acquire(ask("new"))
+	wantReason(t, "Acquire after recover", r, ReasonNotOpened)
+	p := smallPool(0)
+	p.Name = "other"
+	d, r = g.s.CreatePool(g.now, p)
+	wantReason(t, "CreatePool after recover", r, "")
+	if d.Write.Batch.Pools[0].Opened {
+		t.Error("a new pool of a recovered store is open")
+	}
+}
+
+// Recover never lowers anything.
+func TestRecoverOnlyRaises(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		millis := rapid.Custom(func(t *rapid.T) snowflake.Millis {
+			return startOfWorld + snowflake.Millis(rapid.IntRange(-50_000, 50_000).Draw(t, "ms"))
+		})
+		p := smallPool(1)
+		snap := Snapshot{
+			Meta:    Meta{Mark: millis.Draw(t, "mark"), Stride: 5 * time.Second, FirstEpoch: Epoch(rapid.Uint64Range(1, 1<<60).Draw(t, "first epoch"))},
+			Pools:   []Pool{p},
+			Records: []Record{{Pool: p.Name, Epoch: 7, TTL: 2 * time.Minute, Status: Ended, Ceiling: millis.Draw(t, "ceiling") + 500_000*rapid.SampledFrom([]snowflake.Millis{0, 1}).Draw(t, "far")}},
+		}
+		wall := millis.Draw(t, "wall")
+		b, err := Recover(snap, wall, 10*time.Second)
+		if wall < snap.Meta.Mark-60_000 {
+			if err == nil {
+				t.Fatal("a wall clock far behind was taken")
+			}
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.Meta.Mark < snap.Meta.Mark || b.Meta.Mark < wall+10_000 || b.Meta.FirstEpoch < snap.Meta.FirstEpoch || b.Meta.FirstEpoch < Epoch(wall/1000)<<20 {
+			t.Fatalf("%+v from %+v at %d", *b.Meta, snap.Meta, wall)
+		}
+		// The record's own TTL was granted under an older max_ttl.
+		if c := b.Records[0].Ceiling; c < snap.Records[0].Ceiling || c < b.Meta.Mark+120_000 {
+			t.Fatalf("ceiling %d from %d, mark %d", c, snap.Records[0].Ceiling, b.Meta.Mark)
+		}
+	})
+}
+
+// S7: suspicion lasts for the stride that an earlier server may have kept,
+// though this one shortens its own meanwhile.
+func TestSuspicionOutlastsTheLongerStride(t *testing.T) {
+	b, err := NewStore(startOfWorld, 20*time.Second, false, smallPool(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &rig{t: t, store: newMemStore(b), now: Now{Wall: startOfWorld}}
+	g.restart(time.Second)
+	opens := 60*time.Second + 20*time.Second + 20*time.Second
+	for g.now.Steady < opens-time.Second {
+		g.pass(time.Second)
+		_, r := g.acquire(ask("a"))
+		wantReason(t, fmt.Sprintf("Acquire at %v", g.now.Steady), r, ReasonNotOpened)
+		if _, left, _ := g.s.Pool(g.now, DefaultPool); left != opens-g.now.Steady || r.RetryAfter != left {
+			t.Fatalf("at %v the pool opens in %v (%v), want %v", g.now.Steady, left, r.RetryAfter, opens-g.now.Steady)
+		}
+	}
+	if g.s.Stride() != time.Second {
+		t.Errorf("stride %v, want the configured one by now", g.s.Stride())
+	}
+	g.pass(time.Second)
+	if g.lease("a").Epoch != g.store.meta.FirstEpoch || !g.store.pools[DefaultPool].Opened {
+		t.Error("not durably opened")
+	}
+}
+
+// S6: a stride configured shorter takes effect only when all that was promised
+// under the longer one is over, and then it is what the store hears.
+func TestStrideShortens(t *testing.T) {
+	g := newRig(t, 20*time.Second, smallPool(0))
+	g.restart(time.Second)
+	for g.now.Steady < 20*time.Second {
+		if g.s.Stride() != 20*time.Second || g.store.meta.Stride != 20*time.Second {
+			t.Fatalf("at %v the stride is %v, stored as %v", g.now.Steady, g.s.Stride(), g.store.meta.Stride)
+		}
+		g.pass(time.Second)
+	}
+	g.pass(time.Second)
+	if g.s.Stride() != time.Second || g.store.meta.Stride != time.Second {
+		t.Errorf("then it is %v, stored as %v", g.s.Stride(), g.store.meta.Stride)
+	}
+	// The other way it is longer at once.
+	g.restart(5 * time.Second)
+	if g.store.meta.Stride != 5*time.Second {
+		t.Errorf("stride %v stored, want the longer one", g.store.meta.Stride)
+	}
+}
+
+// S8: whatever the wall clock shows, server time never goes back, meets a wall
+// clock that is a little ahead at once, and else keeps within 1 % of the
+// steady clock.
+func TestServerTime(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		now := Now{Steady: 5 * time.Second, Wall: startOfWorld}
+		st, err := startServerTime(now, startOfWorld, time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The bounds of what it may show, in ns: slow and fast from the last leap.
+		slow := time.Duration(0)
+		base := st.ms
+		fast := slow
+		for range rapid.IntRange(1, 50).Draw(t, "readings") {
+			d := time.Duration(rapid.Int64Range(0, int64(rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second, time.Hour, 24 * time.Hour}).Draw(t, "about"))).Draw(t, "elapsed"))
+			now.Steady += d
+			now.Wall = now.Wall.Add(d)
+			if rapid.IntRange(0, 2).Draw(t, "jump") == 0 {
+				now.Wall += snowflake.Millis(rapid.SampledFrom([]int{-1, 1, -1000, 1000, -3_600_000, 599_000, 601_000, 86_400_000, -1 << 60, 1 << 60}).Draw(t, "by"))
+			}
+			now.Wall = min(max(now.Wall, 0), lastServerTime)
+			before := st.ms
+			got := st.advance(now)
+			slow, fast = slow+d-d/slew, fast+d+d/slew
+			low, high := base+snowflake.Millis(slow/time.Millisecond), base+snowflake.Millis(fast/time.Millisecond)+1
+			lead := now.Wall - (before + snowflake.Millis(d/time.Millisecond))
+			switch {
+			case got < before:
+				t.Fatalf("%d after %d", got, before)
+			case got < low:
+				t.Fatalf("%d is slower than 1 %%: want %d at least", got, low)
+			case got < now.Wall && lead <= 0 && before+snowflake.Millis(d/time.Millisecond) > now.Wall:
+				t.Fatalf("%d fell behind the wall clock %d while waiting for it", got, now.Wall)
+			case lead > 0 && lead < 600_000 && got != now.Wall && got != now.Wall+1:
+				t.Fatalf("%d does not follow the wall clock %d, %d ms ahead", got, now.Wall, lead)
+			case got > high && (got != now.Wall || got-before > 600_001+snowflake.Millis(d/time.Millisecond)):
+				t.Fatalf("%d leapt from %d, wall clock %d", got, before, now.Wall)
+			}
+			if got == now.Wall || got > high {
+				base, slow, fast = got, 0, 0
+			}
+			if st.offset != now.Wall.Sub(got) || st.alarmed() != (now.Wall-got > 600_000) {
+				t.Fatalf("offset %v, alarm %v at %d, wall clock %d", st.offset, st.alarmed(), got, now.Wall)
+			}
+		}
+	})
+}
+
+// S8: where server time starts, and which wall clocks are refused.
+func TestServerTimeStarts(t *testing.T) {
+	const day, year = 24 * 3600 * 1000, 365 * 24 * 3600 * 1000
+	for _, c := range []struct {
+		wall, mark, want snowflake.Millis // want 0: refused
+	}{
+		{wall: startOfWorld, mark: startOfWorld, want: startOfWorld},
+		{wall: startOfWorld - 5_000, mark: startOfWorld, want: startOfWorld - 5_000},
+		{wall: startOfWorld - 11_000, mark: startOfWorld, want: startOfWorld - 10_000},
+		{wall: startOfWorld - day, mark: startOfWorld, want: startOfWorld - 10_000},
+		{wall: startOfWorld - day - 1, mark: startOfWorld},
+		{wall: startOfWorld + year, mark: startOfWorld, want: startOfWorld + year},
+		{wall: startOfWorld + year + 1, mark: startOfWorld},
+		{wall: -1, mark: 0},
+		{wall: lastServerTime + 1, mark: lastServerTime},
+	} {
+		st, err := startServerTime(Now{Wall: c.wall}, c.mark, 10*time.Second)
+		if (err != nil) != (c.want == 0) || err == nil && st.ms != c.want {
+			t.Errorf("wall clock %d, mark %d: starts at %d, %v, want %d", c.wall, c.mark, st.ms, err, c.want)
+		}
+		if err != nil && !strings.Contains(err.Error(), "set the clock") {
+			t.Errorf("no way out in %q", err)
+		}
+	}
+}
+
+// S9: after a failed write nothing is answered any more.
+func TestFailStop(t *testing.T) {
+	g := newRig(t, 10*time.Second, smallPool(3))
+	l := g.lease("a")
+	g.s.Fail(errTest)
+	_, r := g.s.Acquire(g.now, ask("b"))
+	wantReason(t, "Acquire", r, ReasonStoreFailed)
+	_, r = g.s.Heartbeat(g.now, g.refOf(l))
+	wantReason(t, "Heartbeat", r, ReasonStoreFailed)
+	_, r = g.s.Release(g.now, g.refOf(l), nil)
+	wantReason(t, "Release", r, ReasonStoreFailed)
+	_, r = g.s.Revoke(g.now, DefaultPool, l.Node, l.Epoch)
+	wantReason(t, "Revoke", r, ReasonStoreFailed)
+	_, r = g.s.CreatePool(g.now, NewPool("other"))
+	wantReason(t, "CreatePool", r, ReasonStoreFailed)
+	_, r = g.s.UpdatePool(g.now, DefaultPool, PoolChange{})
+	wantReason(t, "UpdatePool", r, ReasonStoreFailed)
+	_, _, _, r = g.s.List(g.now, DefaultPool, 0, 10)
+	wantReason(t, "List", r, ReasonStoreFailed)
+	_, _, r = g.s.Pool(g.now, DefaultPool)
+	wantReason(t, "Pool", r, ReasonStoreFailed)
+	g.set(time.Hour)
+	if w, _ := g.s.Tick(g.now); w != nil {
+		t.Error("Tick writes after a failure")
+	}
+}
+
+// S10: the mark is a lease: it ends a stride after its write was sent, and
+// with server time above it; and a term's first promise waits for a write.
+func TestMarkLease(t *testing.T) {
+	g := newRig(t, 10*time.Second, smallPool(3))
+	l := g.lease("a")
+	g.set(10*time.Second - time.Millisecond)
+	if _, r := g.beat(l); r != nil {
+		t.Fatal(r)
+	}
+	waits := func(what string) {
+		t.Helper()
+		if d, r := g.s.Heartbeat(g.now, g.refOf(l)); r != nil || d.Wait != WaitMark {
+			t.Errorf("%s: heartbeat gets %+v, %v", what, d, r)
+		}
+		if d, r := g.s.Acquire(g.now, ask("a")); r != nil || d.Wait != WaitMark {
+			t.Errorf("%s: Acquire again gets %+v, %v", what, d, r)
+		}
+		if d, r := g.s.Acquire(g.now, ask("b")); r != nil || d.Wait != WaitMark {
+			t.Errorf("%s: Acquire gets %+v, %v", what, d, r)
+		}
+	}
+	g.set(time.Millisecond)
+	waits("a stride after the write")
+
+	w, _ := g.s.Tick(g.now)
+	g.set(4 * time.Second)
+	waits("before the write is acknowledged")
+	if again, _ := g.s.Tick(g.now); again != nil {
+		t.Error("two writes of the mark are under way")
+	}
+	g.do(w)
+	g.set(6*time.Second - time.Millisecond)
+	if _, r := g.beat(l); r != nil {
+		t.Fatal(r)
+	}
+	g.set(time.Millisecond)
+	waits("a stride after the write was sent")
+
+	g.tick()
+	g.now.Wall = g.now.Wall.Add(11 * time.Second)
+	waits("server time above the mark")
+	g.tick()
+	if _, r := g.beat(l); r != nil {
+		t.Fatal(r)
+	}
+
+	s, err := NewServer(g.store.load(), 10*time.Second, g.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.s = s
+	waits("before a start's first write")
+	g.tick()
+	if _, r := g.beat(l); r != nil {
+		t.Fatal(r)
+	}
+}
+
+// S10: a grant is looked at again when its own write is acknowledged.
+func TestGrantIsLookedAtAgain(t *testing.T) {
+	g := newRig(t, 10*time.Second, smallPool(3))
+	d, r := g.s.Acquire(g.now, ask("a"))
+	wantReason(t, "Acquire", r, "")
+	g.set(10 * time.Second)
+	g.do(d.Write)
+	if d, r := g.s.Acquire(g.now, ask("a")); r != nil || d.Wait != WaitMark {
+		t.Errorf("a grant whose mark has lapsed gets %+v, %v", d, r)
+	}
+}
+
+// S10: at a load, an instance with two live records keeps the one with the
+// higher epoch.
+func TestTwoLiveRecords(t *testing.T) {
+	for _, swapped := range []bool{false, true} {
+		g := newRig(t, 10*time.Second, smallPool(3))
+		g.lease("a")
+		rec := g.store.records[recordKey{DefaultPool, 0}]
+		rec.Node = 1
+		if rec.Epoch++; swapped {
+			rec.Node, rec.Epoch = 0, rec.Epoch+1
+			low := rec
+			low.Node, low.Epoch = 1, rec.Epoch-1
+			g.store.commit(Batch{Records: []Record{low}})
+		}
+		g.store.commit(Batch{Records: []Record{rec}})
+		g.restart(10 * time.Second)
+		if err := g.s.Check(); err != nil {
+			t.Error(err)
+		}
+		if l := g.lease("a"); l.Node != rec.Node || l.Epoch != rec.Epoch {
+			t.Errorf("it keeps node ID %d under epoch %d, want %d under %d", l.Node, l.Epoch, rec.Node, rec.Epoch)
+		}
+	}
+}
+
+// S11: what may change, and what may not.
+func TestPoolChanges(t *testing.T) {
+	g := newRig(t, 10*time.Second, smallPool(3))
+	lower := snowflake.DefaultLayout
+	lower.SequenceBits--
+	for _, c := range []struct {
+		name   string
+		change PoolChange
+		want   Reason
+	}{
+		{"layout", PoolChange{Layout: &lower}, ReasonForbidden},
+		{"origin", PoolChange{Layout: &snowflake.Layout{Origin: 1, TimestampBits: 41, NodeBits: 10, SequenceBits: 12}}, ReasonForbidden},
+		{"range shrinks above", PoolChange{Last: ptr(snowflake.NodeID(2))}, ReasonForbidden},
+		{"range shrinks below", PoolChange{First: ptr(snowflake.NodeID(1))}, ReasonForbidden},
+		{"range beyond the layout", PoolChange{Last: ptr(snowflake.NodeID(1024))}, ReasonInvalid},
+		{"range grows", PoolChange{Last: ptr(snowflake.NodeID(5))}, ""},
+		{"quarantine below the stride", PoolChange{Quarantine: ptr(9 * time.Second)}, ReasonInvalid},
+		{"quarantine below a tenth of the TTL", PoolChange{TTL: ptr(300 * time.Second), MaxTTL: ptr(300 * time.Second)}, ReasonInvalid},
+		{"the same, unsafe", PoolChange{Quarantine: ptr(time.Second), Unsafe: ptr(true)}, ""},
+		{"ttl above max_ttl", PoolChange{TTL: ptr(61 * time.Second)}, ReasonInvalid},
+		{"ttl", PoolChange{TTL: ptr(31 * time.Second)}, ""},
+		{"nothing", PoolChange{}, ""},
+	} {
+		before := g.store.pools[DefaultPool]
+		d, r := g.s.UpdatePool(g.now, DefaultPool, c.change)
+		wantReason(t, c.name, r, c.want)
+		if c.want != "" && d.Write != nil {
+			t.Errorf("%s: a refused change is written", c.name)
+		}
+		if d.Write != nil {
+			if again, r := g.s.UpdatePool(g.now, DefaultPool, c.change); r != nil || again.Wait != WaitKey {
+				t.Errorf("%s: another change meanwhile gets %+v, %v", c.name, again, r)
+			}
+		}
+		g.do(d.Write)
+		if want := c.change.apply(before); c.want == "" && g.s.pools[DefaultPool].Pool != want {
+			t.Errorf("%s: the pool is %+v", c.name, g.s.pools[DefaultPool].Pool)
+		}
+	}
+}
+
+// S11: which pools can be created.
+func TestCreatePool(t *testing.T) {
+	g := newRig(t, 10*time.Second, smallPool(3))
+	for _, c := range []struct {
+		name   string
+		change func(*Pool)
+		want   Reason
+	}{
+		{"defaults", func(*Pool) {}, ""},
+		{"the same again", func(*Pool) {}, ""},
+		{"with other settings", func(p *Pool) { p.TTL = time.Second }, ReasonPoolExists},
+		{"origin after server time", func(p *Pool) { p.Name = "late"; p.Layout.Origin = startOfWorld + 1 }, ReasonForbidden},
+		{"origin at server time", func(p *Pool) { p.Name = "now"; p.Layout.Origin = startOfWorld }, ""},
+		{"less than a year left", func(p *Pool) {
+			p.Name = "short"
+			p.Layout.TimestampBits = 35
+			p.Layout.Origin = startOfWorld + 365*24*3600*1000 - 1<<35
+		}, ReasonForbidden},
+		{"a year left", func(p *Pool) {
+			p.Name = "year"
+			p.Layout.TimestampBits = 35
+			p.Layout.Origin = startOfWorld + 365*24*3600*1000 - 1<<35 + 1
+		}, ""},
+		{"no name", func(p *Pool) { p.Name = "" }, ReasonInvalid},
+		{"a long name", func(p *Pool) { p.Name = PoolName(strings.Repeat("a", 64)) }, ReasonInvalid},
+		{"a bad name", func(p *Pool) { p.Name = "Ä" }, ReasonInvalid},
+		{"a TTL below a second", func(p *Pool) { p.Name = "x"; p.TTL = time.Second - 1 }, ReasonInvalid},
+		{"range backwards", func(p *Pool) { p.Name = "x"; p.First, p.Last = 2, 1 }, ReasonInvalid},
+	} {
+		p := NewPool("other")
+		c.change(&p)
+		d, r := g.s.CreatePool(g.now, p)
+		wantReason(t, c.name, r, c.want)
+		if d.Write != nil {
+			if again, r := g.s.CreatePool(g.now, p); r != nil || again.Wait != WaitKey {
+				t.Errorf("%s: another creation meanwhile gets %+v, %v", c.name, again, r)
+			}
+		}
+		g.do(d.Write)
+		if _, ok := g.store.pools[p.Name]; ok != (c.want == "" || c.want == ReasonPoolExists) {
+			t.Errorf("%s: stored: %v", c.name, ok)
+		}
+	}
+	g.tick()
+	l, r := g.acquire(AcquireRequest{Pool: "other", App: "a", Instance: hashOf("a")})
+	if r != nil || l.Epoch != g.store.meta.FirstEpoch {
+		t.Errorf("the new pool grants %+v, %v", l, r)
+	}
+}
+
+// S2: nothing is granted whose ceiling is beyond the layout's last timestamp.
+func TestLayoutEnds(t *testing.T) {
+	p := smallPool(3)
+	p.Layout.TimestampBits = 35
+	p.Layout.Origin = startOfWorld + 366*24*3600*1000 - 1<<35
+	g := newRig(t, 10*time.Second, p)
+	g.now.Wall = p.Layout.LastTimestamp() - 40_000
+	snap := g.store.load()
+	snap.Meta.Mark = g.now.Wall
+	g.store.meta = snap.Meta
+	g.restart(10 * time.Second)
+	req := ask("long")
+	req.TTL = 40*time.Second + time.Millisecond
+	_, r := g.acquire(req)
+	wantReason(t, "a ceiling beyond", r, ReasonLayoutExhausted)
+	req.TTL = 40 * time.Second
+	l, r := g.acquire(req)
+	if r != nil || l.Ceiling != p.Layout.LastTimestamp() {
+		t.Errorf("a ceiling at the end: %+v, %v", l, r)
+	}
+}
+
+// S12: a promise that the store forgot is told once for a node ID, and only
+// where it did forget one.
+func TestForgotten(t *testing.T) {
+	g := newRig(t, 10*time.Second, smallPool(3))
+	l := g.lease("a")
+	forgotten := func(node snowflake.NodeID, e Epoch) bool {
+		t.Helper()
+		_, r := g.s.Heartbeat(g.now, LeaseRef{Pool: DefaultPool, Node: node, Epoch: e, Instance: hashOf("b")})
+		wantReason(t, "Heartbeat", r, ReasonLeaseLost)
+		return r.Forgotten
+	}
+	if forgotten(0, l.Epoch) || forgotten(0, l.Epoch-1) {
+		t.Error("an alarm for a lease that is known")
+	}
+	if !forgotten(0, l.Epoch+1) || forgotten(0, l.Epoch+2) {
+		t.Error("a later epoch: want one alarm")
+	}
+	if !forgotten(2, 1) || forgotten(2, 1) {
+		t.Error("a node ID never granted: want one alarm")
+	}
+	if _, r := g.beat(l); r != nil {
+		t.Errorf("the lease was changed: %v", r)
+	}
+}
+
+// The queue is bounded; a ticket that is in it no more gets a new place, not
+// an endless wait; giving up is possible.
+func TestQueue(t *testing.T) {
+	g := newRig(t, 10*time.Second, smallPool(0))
+	l := g.lease("a")
+	wait := func(app string, ticket Ticket) Decision {
+		t.Helper()
+		req := ask(app)
+		req.Queue, req.Ticket = true, ticket
+		d, r := g.s.Acquire(g.now, req)
+		if r != nil || d.Wait != WaitFree || d.Ticket == 0 {
+			t.Fatalf("%s gets %+v, %v", app, d, r)
+		}
+		return d
+	}
+	first := wait("b", 0)
+	if first.At != 50*time.Second {
+		t.Errorf("the next one is free at %v, want 50s", first.At)
+	}
+	if again := wait("b", first.Ticket); again.Ticket != first.Ticket {
+		t.Errorf("ticket %d became %d", first.Ticket, again.Ticket)
+	}
+	for i := 1; i < MaxQueue; i++ {
+		wait(fmt.Sprint("c", i), 0)
+	}
+	req := ask("d")
+	req.Queue = true
+	_, r := g.s.Acquire(g.now, req)
+	wantReason(t, "one too many", r, ReasonQueueFull)
+	g.s.LeaveQueue(DefaultPool, first.Ticket)
+	if g.s.Turn(DefaultPool) != first.Ticket+1 {
+		t.Errorf("it is %d's turn, want %d", g.s.Turn(DefaultPool), first.Ticket+1)
+	}
+	if back := wait("b", first.Ticket); back.Ticket == first.Ticket {
+		t.Error("a place that was given up is kept")
+	}
+	wantReason(t, "Release", g.release(l, ptr(l.Floor)), "")
+	g.set(time.Second)
+	req = ask("e") // nobody overtakes, whether it would wait or not
+	_, r = g.acquire(req)
+	wantReason(t, "overtaking", r, ReasonNoFreeNodeID)
+	req = ask("c1")
+	req.Queue, req.Ticket = true, first.Ticket+1
+	if got, r := g.acquire(req); r != nil || got.Node != 0 {
+		t.Errorf("the first in line gets %+v, %v", got, r)
+	}
+}
+
+// Numbers count what is acknowledged: a node ID whose release is under way is
+// still held.
+func TestStatsMatchTheListing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := smallPool(5)
+		g := newRig(t, 10*time.Second, p)
+		var under []*Write
+		for i := range rapid.IntRange(1, 50).Draw(t, "steps") {
+			node := snowflake.NodeID(rapid.IntRange(0, 5).Draw(t, "node ID"))
+			rec, known := g.store.records[recordKey{DefaultPool, node}]
+			var d Decision
+			switch rapid.IntRange(0, 5).Draw(t, "what") {
+			case 0, 1:
+				d, _ = g.s.Acquire(g.now, ask(fmt.Sprint(i)))
+			case 2:
+				if known {
+					d, _ = g.s.Release(g.now, LeaseRef{Pool: DefaultPool, Node: node, Epoch: rec.Epoch, Instance: rec.Instance}, nil)
+				}
+			case 3:
+				if known {
+					d, _ = g.s.Revoke(g.now, DefaultPool, node, rec.Epoch)
+				}
+			case 4:
+				for _, w := range under {
+					g.do(w)
+				}
+				under = nil
+				g.pass(time.Duration(rapid.IntRange(1, 80).Draw(t, "seconds")) * time.Second)
+			case 5:
+				if len(under) > 0 {
+					g.do(under[0])
+					under = under[1:]
+				}
+			}
+			if d.Write != nil {
+				under = append(under, d.Write)
+			}
+			if err := g.s.Check(); err != nil {
+				t.Fatal(err)
+			}
+			var want PoolStats
+			leases, _, _, _ := g.s.List(g.now, DefaultPool, 0, 10)
+			for _, l := range leases {
+				switch {
+				case l.State == Held:
+					want.Held++
+				case l.State == Quarantined && l.TimeLeft > 0:
+					want.Quarantined++
+				}
+			}
+			want.Free = 6 - want.Held - want.Quarantined
+			if st, _ := g.s.Stats(g.now, DefaultPool); st.Held != want.Held || st.Quarantined != want.Quarantined || st.Free != want.Free {
+				t.Fatalf("%+v, but the listing has %+v of %+v", st, want, leases)
+			}
+		}
+	})
+}
+
+// A wall clock that leaps ahead takes server time past ceilings: their node
+// IDs are free at once, for listings and for grants alike.
+func TestLeapFrees(t *testing.T) {
+	g := newRig(t, 10*time.Second, smallPool(0))
+	l := g.lease("a")
+	wantReason(t, "Release", g.release(l, nil), "")
+	if s := g.state(0); s != Quarantined {
+		t.Fatalf("%v, want quarantined: its ceiling is to come", s)
+	}
+	_, r := g.acquire(ask("b"))
+	wantReason(t, "Acquire", r, ReasonNoFreeNodeID)
+	g.now.Wall = g.now.Wall.Add(time.Minute)
+	g.tick()
+	if s := g.state(0); s != Free {
+		t.Fatalf("%v, want free", s)
+	}
+	if b := g.lease("b"); b.Floor <= l.Ceiling {
+		t.Errorf("windows to %d and from %d", l.Ceiling, b.Floor)
+	}
+}
+
+// A refusal for want of free IDs always says when to ask again, even when
+// all hangs on writes under way: clients give up without it.
+func TestExhaustedSaysWhen(t *testing.T) {
+	g := newRig(t, 10*time.Second, smallPool(0))
+	refused := func(what string) {
+		t.Helper()
+		_, r := g.acquire(ask("b"))
+		wantReason(t, what, r, ReasonNoFreeNodeID)
+		if r != nil && r.RetryAfter <= 0 {
+			t.Errorf("%s: no hint when to ask again", what)
+		}
+	}
+	d, _ := g.s.Acquire(g.now, ask("a"))
+	refused("grant under way")
+	g.do(d.Write)
+	refused("held")
+	g.set(31 * time.Second)
+	g.tick()
+	refused("quarantined")
+	var w *Write
+	for w == nil || len(w.Batch.Records) == 0 {
+		g.do(w)
+		g.set(time.Second)
+		w, _ = g.s.Tick(g.now)
+	}
+	refused("note under way")
+	g.do(w)
+	l := g.lease("b")
+	d, _ = g.s.Release(g.now, g.refOf(l), ptr(l.Floor))
+	_, r := g.acquire(ask("c"))
+	wantReason(t, "release under way", r, ReasonNoFreeNodeID)
+}
+
+// Watchers hear of what is durable, in order, and of what time brings.
+func TestEvents(t *testing.T) {
+	g := newRig(t, 10*time.Second, smallPool(1))
+	g.s.SetWatched(DefaultPool, true)
+	heard := func(want ...EventKind) {
+		t.Helper()
+		g.s.Settle(g.now, DefaultPool)
+		var got []EventKind
+		for _, e := range g.s.TakeEvents() {
+			got = append(got, e.Kind)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("heard %v, want %v", got, want)
+		}
+	}
+	d, _ := g.s.Acquire(g.now, ask("a"))
+	heard()
+	g.do(d.Write)
+	heard(EventGranted)
+	l := g.lease("a")
+	heard()
+	g.pass(30 * time.Second)
+	heard(EventExpired)
+	if _, r := g.beat(l); r != nil {
+		t.Fatal(r)
+	}
+	heard(EventGranted)
+	d, _ = g.s.Revoke(g.now, DefaultPool, l.Node, l.Epoch)
+	heard()
+	g.do(d.Write)
+	heard(EventRevoked)
+	g.pass(50 * time.Second)
+	heard(EventFreed)
+	l = g.lease("b")
+	g.pass(time.Second)
+	g.release(l, ptr(l.Floor))
+	heard(EventGranted, EventReleased, EventFreed)
+	g.lease("c")
+	g.pass(45 * time.Second)
+	heard(EventGranted, EventExpired)
+	d, _ = g.s.UpdatePool(g.now, DefaultPool, PoolChange{Quarantine: ptr(10 * time.Second)})
+	g.do(d.Write)
+	heard(EventFreed)
+}
+
+// What is malformed changes nothing and names its field.
+func TestMalformed(t *testing.T) {
+	g := newRig(t, 10*time.Second, smallPool(3))
+	for _, ttl := range []time.Duration{-1, time.Second - 1, 61 * time.Second} {
+		req := ask("a")
+		req.TTL = ttl
+		if _, r := g.acquire(req); r == nil || r.Field != "ttl" {
+			t.Errorf("ttl %v: %v", ttl, r)
+		}
+	}
+	for _, app := range []AppID{"", AppID(strings.Repeat("a", 254)), "\xff"} {
+		if r := app.Validate(); r == nil || r.Field != "app_id" {
+			t.Errorf("app ID %q: %v", app, r)
+		}
+	}
+	for _, i := range []InstanceID{"", "fifteen-letters", InstanceID(strings.Repeat("a", 65)), "sixteen letters\n"} {
+		switch r := i.Validate(); {
+		case r == nil || r.Field != "instance_id":
+			t.Errorf("instance ID %q: %v", i, r)
+		case i != "" && strings.Contains(r.Message, string(i)):
+			t.Errorf("%q tells the secret", r.Message)
+		}
+	}
+	if len(g.store.records) != 0 {
+		t.Errorf("something was written: %v", g.store.records)
+	}
+}

@@ -1,0 +1,29 @@
+package service
+
+import "time"
+
+// Runner is how the service runs its keeper and how unary requests block; they
+// do so nowhere else but in the store. A simulator brings its own and runs the
+// service as coroutines of one thread.
+type Runner interface {
+	// Go runs f beside the caller and returns at once.
+	Go(f func())
+	// Wait blocks until timer, a, b or c is ready; nil channels never are. It
+	// may take the value that made one ready. It says nothing about which it
+	// was: the caller looks for itself.
+	Wait(timer <-chan time.Time, a, b, c <-chan struct{})
+}
+
+// goroutines is the Runner of real life.
+type goroutines struct{}
+
+func (goroutines) Go(f func()) { go f() }
+
+func (goroutines) Wait(timer <-chan time.Time, a, b, c <-chan struct{}) {
+	select {
+	case <-timer:
+	case <-a:
+	case <-b:
+	case <-c:
+	}
+}
