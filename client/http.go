@@ -33,12 +33,16 @@ const (
 // itself: connections are kept, dead ones are noticed, and HTTP proxies are
 // taken from the environment. It has no timeout of its own: pass contexts.
 func NewHTTPClient(o HTTPOptions) *http.Client {
+	return &http.Client{Transport: newTransport(o)}
+}
+
+func newTransport(o HTTPOptions) *http.Transport {
 	var protocols http.Protocols
 	protocols.SetHTTP1(!o.HTTP2)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(o.HTTP2)
 	dialer := net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}
-	return &http.Client{Transport: &http.Transport{
+	return &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         dialer.DialContext,
 		TLSClientConfig:     o.TLS.Clone(),
@@ -53,5 +57,5 @@ func NewHTTPClient(o HTTPOptions) *http.Client {
 			PingTimeout:      pingTimeout,
 			WriteByteTimeout: pingTimeout,
 		},
-	}}
+	}
 }

@@ -35,8 +35,7 @@ func newService(c *config) service {
 	s := service{noLast: c.noLast, close: func() {}}
 	httpClient := c.httpClient
 	if httpClient == nil {
-		own := NewHTTPClient(c.http)
-		httpClient, s.close = own, own.CloseIdleConnections
+		httpClient, s.close = ownHTTPClient(c.http)
 	}
 	opts := []connect.ClientOption{
 		connect.WithAcceptCompression("gzip", nil, nil), // replies are small
@@ -49,6 +48,17 @@ func newService(c *config) service {
 	base := strings.TrimRight(c.url.String(), "/")
 	s.leases = cirrusv1connect.NewLeaseServiceClient(httpClient, base, opts...)
 	return s
+}
+
+// ownHTTPClient returns an HTTP client and what closes its connections.
+func ownHTTPClient(o HTTPOptions) (connect.HTTPClient, func()) {
+	transport := newTransport(o)
+	open := &conns{open: make(map[*conn]struct{})}
+	open.watch(transport)
+	return &http.Client{Transport: transport}, func() {
+		transport.CloseIdleConnections()
+		open.close()
+	}
 }
 
 // headers adds the app's headers to every request.

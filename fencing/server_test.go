@@ -426,6 +426,8 @@ func TestServerTime(t *testing.T) {
 				t.Fatalf("%d is slower than 1 %%: want %d at least", got, low)
 			case got < now.Wall && lead <= 0 && before+snowflake.Millis(d/time.Millisecond) > now.Wall:
 				t.Fatalf("%d fell behind the wall clock %d while waiting for it", got, now.Wall)
+			case now.Wall < before && got > before+snowflake.Millis((d-d/slew)/time.Millisecond)+1:
+				t.Fatalf("%d after %d in %v: it does not wait for the wall clock %d", got, before, d, now.Wall)
 			case lead > 0 && lead < 600_000 && got != now.Wall && got != now.Wall+1:
 				t.Fatalf("%d does not follow the wall clock %d, %d ms ahead", got, now.Wall, lead)
 			case got > high && (got != now.Wall || got-before > 600_001+snowflake.Millis(d/time.Millisecond)):
@@ -550,6 +552,19 @@ func TestMarkLease(t *testing.T) {
 	if _, r := g.beat(l); r != nil {
 		t.Fatal(r)
 	}
+
+	// Server time runs slow here, so it does not reach the mark in a stride.
+	g.now.Wall -= 3_600_000
+	g.set(10 * time.Second)
+	w, _ = g.s.Tick(g.now)
+	if g.s.time.ms > g.s.Mark() {
+		t.Fatalf("server time %d is above the mark %d", g.s.time.ms, g.s.Mark())
+	}
+	waits("a stride after the write, though below the mark")
+	g.do(w)
+	if _, r := g.beat(l); r != nil {
+		t.Fatal(r)
+	}
 }
 
 // S10: a grant is looked at again when its own write is acknowledged.
@@ -627,6 +642,29 @@ func TestPoolChanges(t *testing.T) {
 		if want := c.change.apply(before); c.want == "" && g.s.pools[DefaultPool].Pool != want {
 			t.Errorf("%s: the pool is %+v", c.name, g.s.pools[DefaultPool].Pool)
 		}
+	}
+}
+
+// S11: a range grows at both ends, and what it grew by is granted.
+func TestGrownRange(t *testing.T) {
+	p := smallPool(2)
+	p.First = 2
+	g := newRig(t, 10*time.Second, p)
+	d, _ := g.s.Acquire(g.now, ask("a"))
+	change, r := g.s.UpdatePool(g.now, DefaultPool, PoolChange{First: ptr(snowflake.NodeID(1)), Last: ptr(snowflake.NodeID(3))})
+	wantReason(t, "UpdatePool", r, "")
+	_, r = g.acquire(ask("b"))
+	wantReason(t, "Acquire before the change is durable", r, ReasonNoFreeNodeID)
+	g.do(change.Write)
+	nodes := map[snowflake.NodeID]bool{d.Write.Batch.Records[0].Node: true}
+	g.do(d.Write)
+	for _, app := range []string{"b", "c"} {
+		nodes[g.lease(app).Node] = true
+	}
+	_, r = g.acquire(ask("d"))
+	wantReason(t, "one too many", r, ReasonNoFreeNodeID)
+	if len(nodes) != 3 || nodes[0] || nodes[4] {
+		t.Errorf("node IDs %v were granted", nodes)
 	}
 }
 

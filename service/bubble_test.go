@@ -9,9 +9,12 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/jonboulle/clockwork"
 
 	"github.com/cirrus-id/cirrus/fencing"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
@@ -26,7 +29,7 @@ import (
 type bubble struct {
 	t      *testing.T
 	store  *testStore
-	clock  *bentClock
+	wall   *wallClock
 	s      *Service
 	leases cirrusv1connect.LeaseServiceClient
 	admin  cirrusv1connect.AdminServiceClient
@@ -49,7 +52,7 @@ func inBubble(t *testing.T, opts bubbleOptions, test func(b *bubble)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Until(time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)))
-		b := &bubble{t: t, log: &syncBuffer{}, net: newPipeListener(), clock: &bentClock{start: time.Now()}}
+		b := &bubble{t: t, log: &syncBuffer{}, net: newPipeListener(), wall: &wallClock{Clock: clockwork.NewRealClock()}}
 		b.store = newTestStore(newBatch(t, time.Now(), !opts.suspicous, opts.pool))
 		b.begin(opts)
 		defer b.end()
@@ -72,7 +75,7 @@ func newBatch(t testing.TB, wall time.Time, vouched bool, edit func(*fencing.Poo
 }
 
 func (b *bubble) begin(opts bubbleOptions) {
-	cfg := Config{Store: b.store, Steady: b.clock, Logger: slog.New(slog.NewTextHandler(b.log, nil))}
+	cfg := Config{Store: b.store, Clock: b.wall, Steady: steadyClock{time.Now()}, Logger: slog.New(slog.NewTextHandler(b.log, nil))}
 	if opts.random != nil {
 		cfg.Random = opts.random
 	}
@@ -90,10 +93,7 @@ func (b *bubble) begin(opts bubbleOptions) {
 
 func (b *bubble) end() {
 	b.t.Helper()
-	b.store.holdIf(nil)
-	for _, h := range b.store.takeHeld() {
-		h.let(nil)
-	}
+	b.store.letAll()
 	b.s.StopRequests()
 	if err := b.server.Shutdown(context.Background()); err != nil {
 		b.t.Error(err)
@@ -279,27 +279,18 @@ func releaseRequest(l *cirrusv1.Lease, last *int64) *cirrusv1.ReleaseRequest {
 	return &cirrusv1.ReleaseRequest{Pool: l.Pool, NodeId: l.NodeId, Epoch: l.Epoch, InstanceId: l.InstanceId, LastTimestampMs: last}
 }
 
-// bentClock is a steady clock that a test can bend: the wall clock of a bubble
-// goes on, this one stops for a while.
-type bentClock struct {
-	start time.Time
-	mu    sync.Mutex
-	lag   time.Duration
+// steadyClock is a bubble's steady clock.
+type steadyClock struct{ start time.Time }
+
+func (c steadyClock) Now() time.Duration { return time.Since(c.start) }
+
+// wallClock is a bubble's wall clock, which a test can set.
+type wallClock struct {
+	clockwork.Clock
+	lead atomic.Int64
 }
 
-func (c *bentClock) Now() time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return time.Since(c.start) - c.lag
-}
-
-// skip makes the time pass on the wall clock alone.
-func (c *bentClock) skip(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	time.Sleep(d)
-	c.lag += d
-}
+func (c *wallClock) Now() time.Time { return c.Clock.Now().Add(time.Duration(c.lead.Load())) }
 
 // syncBuffer is a buffer that a logger may write to while a test reads it.
 type syncBuffer struct {

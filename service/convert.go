@@ -143,6 +143,9 @@ func wirePool(p fencing.Pool, opensIn time.Duration, server snowflake.Millis) *c
 
 // poolChange reads which settings of a pool a request gives.
 func poolChange(p *cirrusv1.Pool) (c fencing.PoolChange, r *fencing.Refusal) {
+	if p == nil {
+		return c, nil
+	}
 	if p.GetLayout() != nil {
 		l, r := layout(p.Layout)
 		if r != nil {

@@ -29,7 +29,8 @@ type testStore struct {
 	commits  int
 
 	hold func(fencing.Batch) bool
-	held []*heldCommit
+	held []*heldCommit // not taken yet
+	all  []*heldCommit
 	fail error
 }
 
@@ -44,8 +45,14 @@ type heldCommit struct {
 	answer chan error
 }
 
-// let answers the commit: nil makes it durable.
-func (h *heldCommit) let(err error) { h.answer <- err }
+// let answers the commit, the first time that it is called: nil makes it
+// durable.
+func (h *heldCommit) let(err error) {
+	select {
+	case h.answer <- err:
+	default:
+	}
+}
 
 func newTestStore(b fencing.Batch) *testStore {
 	s := &testStore{
@@ -110,7 +117,7 @@ func (s *testStore) begin(ctx context.Context, b fencing.Batch) (*heldCommit, er
 		return nil, nil
 	}
 	h := &heldCommit{batch: b, answer: make(chan error, 1)}
-	s.held = append(s.held, h)
+	s.held, s.all = append(s.held, h), append(s.all, h)
 	return h, nil
 }
 
@@ -152,6 +159,16 @@ func (s *testStore) failWith(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fail = err
+}
+
+// letAll holds nothing any more.
+func (s *testStore) letAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hold = nil
+	for _, h := range s.all {
+		h.let(nil)
+	}
 }
 
 // takeHeld hands over what is held.

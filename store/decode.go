@@ -47,7 +47,7 @@ func (d *Decoder) Add(key, value []byte) error {
 	case bytes.HasPrefix(key, []byte(poolPrefix)):
 		err = d.addPool(key[len(poolPrefix):], value)
 	default:
-		err = errors.New("Cirrus has no such key")
+		err = errors.New("no version of Cirrus writes such a key")
 	}
 	if err != nil {
 		return damaged(key, err)

@@ -141,6 +141,30 @@ func TestCreateTwice(t *testing.T) {
 	}
 }
 
+// TestCreateOvertaken: another creation is over just before this one has the
+// lock. Its store stays.
+func TestCreateOvertaken(t *testing.T) {
+	disk := vfs.NewMem()
+	overtaken := false
+	slow := watch(disk, func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpLock && !overtaken {
+			overtaken = true
+			create(t, options(disk, nil))
+		}
+		return nil
+	})
+	if err := Create(dir, storetest.Meta(), nil, options(slow, nil)); !errors.Is(err, ErrExists) {
+		t.Errorf("got %v, want ErrExists", err)
+	}
+	s := open(t, options(disk, nil))
+	if snap, err := s.Load(context.Background()); err != nil || len(snap.Pools) != 1 {
+		t.Errorf("the other store holds %+v, %v", snap, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestOpenRefuses(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -156,8 +180,10 @@ func TestOpenRefuses(t *testing.T) {
 			}
 		}, ErrNoStore, "cirrus init"},
 		{"no manifest", func(t *testing.T, disk *vfs.MemFS) { removeMatching(t, disk, "MANIFEST") }, store.ErrDamaged, "restore"},
-		{"no tables", func(t *testing.T, disk *vfs.MemFS) { removeMatching(t, disk, ".sst") }, nil, "can't be opened"},
+		{"no tables", func(t *testing.T, disk *vfs.MemFS) { removeMatching(t, disk, ".sst") }, store.ErrDamaged, "restore"},
 		{"nothing in the database", func(t *testing.T, disk *vfs.MemFS) { removeMatching(t, disk, "") }, store.ErrDamaged, "restore"},
+		{"no meta", func(t *testing.T, disk *vfs.MemFS) { rewrite(t, disk, nil) }, store.ErrDamaged, "the meta"},
+		{"a newer format", func(t *testing.T, disk *vfs.MemFS) { rewrite(t, disk, []byte{8, store.Format + 1}) }, store.ErrNewerFormat, "or a later one"},
 		{"a newer database", func(t *testing.T, disk *vfs.MemFS) { newer(t, disk, pebble.FormatNewest) }, store.ErrNewerFormat, "or a later one"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -166,7 +192,7 @@ func TestOpenRefuses(t *testing.T) {
 			test.setUp(t, disk)
 			before := disk.String()
 			s, err := Open(dir, options(disk, nil))
-			if s != nil || err == nil || test.want != nil && !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.says) {
+			if s != nil || !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.says) {
 				t.Fatalf("got %v, want %v and %q", err, test.want, test.says)
 			}
 			if test.name != "no tables" && strings.Count(disk.String(), "\n") > strings.Count(before, "\n")+1 {
@@ -193,6 +219,14 @@ func removeMatching(t *testing.T, disk *vfs.MemFS, part string) {
 		if strings.Contains(name, part) {
 			removeAll(t, disk, dir+"/"+database+"/"+name)
 		}
+	}
+}
+
+// rewrite changes the meta, or deletes it.
+func rewrite(t *testing.T, disk *vfs.MemFS, meta []byte) {
+	t.Helper()
+	if err := put(dir, options(disk, nil), store.MetaKey(), meta); err != nil {
+		t.Fatal(err)
 	}
 }
 

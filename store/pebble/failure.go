@@ -76,7 +76,7 @@ func explain(dir string, err error) error {
 		return fmt.Errorf("the store's directory %s can't be written: give the user that runs cirrus read and write access to it and all in it: %w", dir, err)
 	case vfs.IsNoSpaceError(err):
 		return fmt.Errorf("the disk that holds %s is full: free some space and start again: %w", dir, err)
-	case errors.Is(err, pebble.ErrDBDoesNotExist), pebble.IsCorruptionError(err):
+	case errors.Is(err, pebble.ErrDBDoesNotExist), errors.Is(err, fs.ErrNotExist), pebble.IsCorruptionError(err):
 		return fmt.Errorf("%w: %s can't be opened: restore the store from a copy, then run \"cirrus recover\" on it: %w", store.ErrDamaged, dir, err)
 	}
 	return fmt.Errorf("the store in %s can't be opened: %w", dir, err)

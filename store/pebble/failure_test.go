@@ -67,7 +67,7 @@ func TestFailedWrite(t *testing.T) {
 				s := open(t, opts)
 				s.disk.armed.Store(armed)
 				j := newJournal()
-				lied := breakUnder(s, j, disk)
+				lied := breakUnder(s, j, disk, fatal)
 
 				err := <-fatal
 				if !errors.Is(err, test.err) || !strings.Contains(err.Error(), test.says) || strings.Contains(err.Error(), "\n") {
@@ -98,9 +98,9 @@ func fatalOptions(fs vfs.FS, tune func(*pebble.Options)) (Options, chan error) {
 }
 
 // breakUnder lets eight writers commit, four times on a good disk and then on a
-// broken one. It returns when the disk is broken, and notes whether a commit is
+// broken one. It returns when the disk is broken, and tells whether a commit is
 // acknowledged all the same.
-func breakUnder(s *Store, j *storetest.Journal, disk *broken) *atomic.Bool {
+func breakUnder(s *Store, j *storetest.Journal, disk *broken, fatal chan<- error) *atomic.Bool {
 	lied := new(atomic.Bool)
 	var good sync.WaitGroup
 	good.Add(8)
@@ -120,6 +120,7 @@ func breakUnder(s *Store, j *storetest.Journal, disk *broken) *atomic.Bool {
 				j.Acknowledge(n)
 				if i >= 5 {
 					lied.Store(true)
+					fatal <- errors.New("a commit was acknowledged on a broken disk")
 				}
 			}
 		}()
