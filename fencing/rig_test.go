@@ -138,6 +138,14 @@ func (g *rig) release(l Lease, last *snowflake.Millis) *Refusal {
 	return r
 }
 
+// released releases a lease that is held.
+func (g *rig) released(l Lease, last *snowflake.Millis) {
+	g.t.Helper()
+	if r := g.release(l, last); r != nil {
+		g.t.Fatal(r)
+	}
+}
+
 func (g *rig) state(node snowflake.NodeID) State {
 	g.t.Helper()
 	v, ok := g.s.Lease(g.now, DefaultPool, node)

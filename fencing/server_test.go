@@ -276,7 +276,7 @@ func TestGenesis(t *testing.T) {
 	d, _ := g.s.Revoke(g.now, DefaultPool, revoked.Node, revoked.Epoch)
 	g.do(d.Write)
 	gone := g.lease("gone")
-	g.release(gone, ptr(gone.Floor))
+	g.released(gone, ptr(gone.Floor))
 	wall := g.now.Wall.Add(time.Hour)
 	b, err = Recover(g.store.load(), wall, 2*time.Second)
 	if err != nil {
@@ -960,7 +960,7 @@ func TestEvents(t *testing.T) {
 	heard(EventFreed)
 	l = g.lease("b")
 	g.pass(time.Second)
-	g.release(l, ptr(l.Floor))
+	g.released(l, ptr(l.Floor))
 	heard(EventGranted, EventReleased, EventFreed)
 	g.lease("c")
 	g.pass(45 * time.Second)

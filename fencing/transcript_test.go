@@ -36,7 +36,7 @@ func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/server", func(t *testing.T, path string) {
 		s := &transcript{leases: map[string]Lease{}, tickets: map[string]Ticket{}}
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
-			s.rig.t, s.d = t, d
+			s.t, s.d = t, d
 			return strings.TrimRight(s.run(), "\n") + "\n"
 		})
 	})

@@ -131,7 +131,6 @@ type testHolder struct {
 	until   time.Duration
 	// used is the last timestamp minted under the lease, 0 if none.
 	used snowflake.Millis
-	gone bool
 }
 
 func (m machine) steady(now time.Duration) time.Duration {
@@ -525,7 +524,7 @@ func (w *world) exhausted(p *process, r *Refusal) error {
 		}
 	}
 	if r.RetryAfter <= 0 {
-		return fmt.Errorf("P4: refused without a hint when to ask again: %v", r)
+		return fmt.Errorf("P4: refused without a hint when to ask again: %w", r)
 	}
 	return nil
 }

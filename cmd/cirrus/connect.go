@@ -71,8 +71,12 @@ func explain(err error) error {
 	if !errors.As(err, &e) {
 		return err
 	}
-	if connect.IsWireError(err) {
-		return fmt.Errorf("%s (%s)", e.Message(), e.Code())
+	message := escape([]byte(e.Message())) // it may repeat what somebody sent
+	switch {
+	case connect.IsWireError(err):
+		return fmt.Errorf("%s (%s)", message, e.Code())
+	case errors.Is(err, context.Canceled):
+		return errors.New("interrupted before there was an answer: what was asked for may have been done or not")
 	}
-	return fmt.Errorf("the service can't be reached: %s; is `cirrus serve` running, and is --addr right?", e.Message())
+	return fmt.Errorf("the service can't be reached: %s; is `cirrus serve` running, and is --addr right?", message)
 }

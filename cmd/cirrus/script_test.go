@@ -41,6 +41,8 @@ func TestScript(t *testing.T) {
 			ps := &processes{byName: map[string]*process{}}
 			env.Values[processesKey{}] = ps
 			env.Defer(ps.killAll)
+			// With the race detector each process would sleep for a second at its end.
+			env.Setenv("GORACE", os.Getenv("GORACE")+" atexit_sleep_ms=0")
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

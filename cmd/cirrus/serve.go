@@ -92,7 +92,7 @@ func openStore(cmd *cobra.Command, log *slog.Logger) (opened, error) {
 	if err != nil {
 		return opened{}, err
 	}
-	opts := pebble.Options{Logger: log}
+	opts := storeOptions(cmd, log)
 	if dir == memory {
 		batch, err := newStore(cmd, true)
 		if err != nil {

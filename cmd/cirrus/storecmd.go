@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"log/slog"
+	"os"
 	"strings"
 	"time"
 
@@ -32,8 +34,17 @@ func dataDir(cmd *cobra.Command) (string, error) {
 	return dir, err
 }
 
-// newDefaultPool is the default pool as the flags describe it, for a store
-// that is about to be made.
+// storeOptions are those of every store: one that fails ends the process, with
+// a sentence that says why (S9).
+func storeOptions(cmd *cobra.Command, log *slog.Logger) pebble.Options {
+	return pebble.Options{Logger: log, Fatal: func(err error) {
+		cmd.PrintErrf("cirrus: %v\n", err)
+		os.Exit(exitFailed)
+	}}
+}
+
+// newStore is a new store's first batch, with the default pool as the flags
+// describe it.
 func newStore(cmd *cobra.Command, vouched bool) (fencing.Batch, error) {
 	change, err := poolChange(cmd.Flags())
 	if err != nil {
@@ -67,7 +78,7 @@ can't be left in a manifest to vouch for a disk that was lost.`,
 			if err != nil {
 				return err
 			}
-			if err := pebble.Create(dir, *batch.Meta, batch.Pools, pebble.Options{Logger: quiet}); err != nil {
+			if err := pebble.Create(dir, *batch.Meta, batch.Pools, storeOptions(cmd, quiet)); err != nil {
 				return err
 			}
 			cmd.Printf("created a store in %s; serve it with: cirrus serve --data %s\n", dir, dir)
@@ -111,7 +122,7 @@ func recoverStore(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	st, err := pebble.Open(dir, pebble.Options{Logger: quiet})
+	st, err := pebble.Open(dir, storeOptions(cmd, quiet))
 	if err != nil {
 		return err
 	}

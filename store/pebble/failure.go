@@ -79,5 +79,5 @@ func explain(dir string, err error) error {
 	case errors.Is(err, pebble.ErrDBDoesNotExist), errors.Is(err, fs.ErrNotExist), pebble.IsCorruptionError(err):
 		return fmt.Errorf("%w: %s can't be opened: restore the store from a copy, then run \"cirrus recover\" on it: %w", store.ErrDamaged, dir, err)
 	}
-	return fmt.Errorf("the store in %s can't be opened: %w", dir, err)
+	return fmt.Errorf("the store in %s can't be opened: check the directory and its disk: %w", dir, err)
 }

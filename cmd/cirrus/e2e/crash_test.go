@@ -53,6 +53,7 @@ func TestKill(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes more than a minute")
 	}
+	t.Parallel() // it waits most of the time
 	seed := *seedFlag
 	if seed == 0 {
 		seed = rand.Uint64()
@@ -76,14 +77,20 @@ func TestKill(t *testing.T) {
 	c := obs.count()
 	t.Logf("%d kills (%d before it answered), %d grants, %d node IDs changed holder %d times, %d heartbeats (%d after the deadline), %d released, %d revoked, %d lost, %d IDs minted",
 		kills, early, c.grants, c.changedIDs, c.changes, c.heartbeats, c.revived, c.released, c.revoked, c.lost, len(ids))
+	judge(t, obs, ids)
+	if kills < *killsFlag || c.grants < wantGrants || c.changedIDs < wantChangedIDs {
+		t.Errorf("too little happened within %v: want %d kills, %d grants and %d node IDs that changed holder", crashTime, *killsFlag, wantGrants, wantChangedIDs)
+	}
+}
+
+// judge looks at what was observed, and at all IDs that were minted.
+func judge(t *testing.T, obs *observer, ids []uint64) {
+	t.Helper()
 	for _, v := range obs.verdict() {
 		t.Error(v)
 	}
 	if twice := duplicates(ids); len(twice) > 0 {
 		t.Errorf("%d IDs were minted twice, the first is %d", len(twice), twice[0])
-	}
-	if kills < *killsFlag || c.grants < wantGrants || c.changedIDs < wantChangedIDs {
-		t.Errorf("too little happened within %v: want %d kills, %d grants and %d node IDs that changed holder", crashTime, *killsFlag, wantGrants, wantChangedIDs)
 	}
 }
 

@@ -5,7 +5,7 @@ package e2e
 import (
 	"bufio"
 	"io"
-	"os/exec"
+	"os"
 	"strconv"
 	"sync"
 	"testing"
@@ -16,11 +16,10 @@ import (
 
 // The default layout: 41/10/12 bits.
 const (
-	origin       = 1288834974657
-	nodeShift    = 12
-	timeShift    = 22
-	nodeIDMask   = 1<<10 - 1
-	sequenceMask = 1<<12 - 1
+	origin     = 1288834974657
+	nodeShift  = 12
+	timeShift  = 22
+	nodeIDMask = 1<<10 - 1
 )
 
 // timestampOf and nodeOf read an ID of the default layout.
@@ -40,22 +39,20 @@ func mint(t testing.TB, url, app string, flags ...string) *minter {
 	t.Helper()
 	m := &minter{eof: make(chan struct{})}
 	cmd := command(t, append([]string{"ids", "-n", "0", "--addr", url, "--app", app, "--wait", patience.String()}, flags...)...)
-	out := pipe(t, cmd)
+	out, in, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout = in
 	m.process = start(t, cmd)
+	in.Close() // the process has it now, and its end is the pipe's
 	go m.read(t, out)
 	t.Cleanup(func() {
 		_ = m.Process.Kill() // it may be gone already
 		<-m.eof
+		out.Close()
 	})
 	return m
-}
-
-func pipe(t testing.TB, cmd *exec.Cmd) io.Reader {
-	t.Helper()
-	r, w := io.Pipe()
-	cmd.Stdout = w // Wait returns when all has been copied
-	t.Cleanup(func() { w.Close() })
-	return r
 }
 
 func (m *minter) read(t testing.TB, out io.Reader) {

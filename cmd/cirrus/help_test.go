@@ -1,0 +1,42 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// Each command's help has examples, and they are calls that it would accept.
+func TestExamples(t *testing.T) {
+	for _, cmd := range all(newRoot()) {
+		t.Run(cmd.CommandPath(), func(t *testing.T) {
+			if cmd.Short == "" || cmd.Example == "" {
+				t.Fatal("its help lacks a sentence or an example")
+			}
+			for line := range strings.Lines(cmd.Example) {
+				checkExample(t, strings.TrimSpace(line))
+			}
+		})
+	}
+}
+
+// checkExample looks at a line that calls cirrus plainly, up to what the shell
+// does with its output.
+func checkExample(t *testing.T, line string) {
+	line, _, _ = strings.Cut(line, " | ")
+	line, _, _ = strings.Cut(line, " > ")
+	words := strings.Fields(line)
+	if len(words) == 0 || words[0] != "cirrus" {
+		return
+	}
+	cmd, args, err := newRoot().Find(words[1:])
+	if err != nil {
+		t.Fatalf("%s: %v", line, err)
+	}
+	cmd.InitDefaultHelpFlag()
+	if err := cmd.ParseFlags(args); err != nil {
+		t.Fatalf("%s: %v", line, err)
+	}
+	if err := cmd.ValidateArgs(cmd.Flags().Args()); err != nil {
+		t.Fatalf("%s: %v", line, err)
+	}
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// Wrong usage ends with exit code 2 and one line that says what to do, before
+// anything is asked of a service or done to a disk.
+func TestWrongUsage(t *testing.T) {
+	for _, tc := range []struct{ args, hint string }{
+		{"init --data x --layout 41/10", "41/10/12"},
+		{"init --data x --node-ids 9-3", "0-1023"},
+		{"init --data x leftover", "--help"},
+		{"serve --data :memory: --log-format xml", "text or json"},
+		{"serve --data :memory: --log-level loud", "debug, info, warn or error"},
+		{"serve --data :memory: --ttl soon", "--ttl"},
+		{"serve --data :memory: --listen=", "127.0.0.1:50051"},
+		{"ids --format octal", "dec, base32 or json"},
+		{"ids --rate -3", "--rate"},
+		{"ids --wait 0s", "--wait"},
+		{"ids 5", "--help"},
+		{"run --app a", "--help"},
+		{"run --app a --grace -1s -- true", "--grace"},
+		{"run --app a --wait 0s -- true", "--wait"},
+		{"acquire --app a --ttl soon", "--ttl"},
+		{"acquire --app a -o xml", "table or json"},
+		{"acquire a", "--help"},
+		{"heartbeat --epoch 1 --instance-id 0123456789abcdef", "--node-id is missing"},
+		{"heartbeat --node-id 1 --instance-id 0123456789abcdef", "--epoch is missing"},
+		{"heartbeat --node-id 1 --epoch 1", "--instance-id is missing"},
+		{"heartbeat --node-id -1 --epoch 1 --instance-id 0123456789abcdef", "--node-id"},
+		{"heartbeat --node-id 4294967296 --epoch 1 --instance-id 0123456789abcdef", "--node-id"},
+		{"release --node-id 1 --epoch 1", "--instance-id is missing"},
+		{"release --node-id 1 --epoch 1 --instance-id 0123456789abcdef --last-timestamp now", "--last-timestamp"},
+		{"ls --state gone", "held, quarantined or free"},
+		{"ls -o yaml", "table or json"},
+		{"ls default", "--help"},
+		{"watch default", "--help"},
+		{"revoke", "--help"},
+		{"revoke 0 1 --epoch 1", "--help"},
+		{"revoke zero --epoch 1", "no node ID"},
+		{"revoke 4294967296 --epoch 1", "no node ID"},
+		{"revoke 0", "--epoch is missing"},
+		{"revoke 0 --epoch -1", "--epoch"},
+		{"pools drop eu", "--help"},
+		{"pools create", "--help"},
+		{"pools create a b", "--help"},
+		{"pools create a --node-ids some", "0-1023"},
+		{"pools create a --layout 41", "41/10/12"},
+		{"pools update", "--help"},
+		{"pools get", "--help"},
+		{"pools ls all", "--help"},
+		{"decode", "--help"},
+		{"decode 1 2", "--help"},
+		{"decode 12x", `"12x"`},
+		{"decode 9223372036854775808", "2^63"},
+		{"decode -- -1", `"-1"`},
+		{"decode 8ZZZZZZZZZZZZ", "2^63"},
+		{"decode 1 --layout 10/10/10", "32 to 45"},
+		{"decode 1 --layout 41/10/12 --pool long", "leave one of them out"},
+		{"version now", "--help"},
+		{"completion tcsh", "--help"},
+	} {
+		t.Run(tc.args, func(t *testing.T) {
+			var stdout, stderr strings.Builder
+			code := run(strings.Fields(tc.args), strings.NewReader(""), &stdout, &stderr)
+			said := stderr.String()
+			if code != exitUsage || !strings.Contains(said, tc.hint) {
+				t.Errorf("exit code %d, want %d, and %q in %q", code, exitUsage, tc.hint, said)
+			}
+			if !strings.HasPrefix(said, "cirrus: ") || strings.Count(said, "\n") != 1 || stdout.Len() > 0 {
+				t.Errorf("it should say one line on stderr and nothing on stdout, but says %q and %q", said, stdout.String())
+			}
+		})
+	}
+}
