@@ -173,7 +173,7 @@ func (h *Holder) abandon(cause error) {
 		return
 	}
 	if last := h.loop.lastErr; last != nil {
-		cause = fmt.Errorf("%w; the last try: %w", cause, last)
+		cause = fmt.Errorf("%w (given up: %w)", last, cause)
 	}
 	h.holdErr, h.releaseErr = cause, cause
 	h.perform(h.loop.rules.Abandon(h.steady()))

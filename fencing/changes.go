@@ -61,7 +61,7 @@ func (s *Server) CreatePool(now Now, p Pool) (Decision, *Refusal) {
 		if sameSettings(old.Pool, p) {
 			return Decision{}, nil
 		}
-		return Decision{}, refuse(ReasonPoolExists, "pool %q exists with other settings: look at it with GetPool, and change it with UpdatePool where that is allowed", string(p.Name))
+		return Decision{}, refuse(ReasonPoolExists, "pool %q exists with other settings: look at it (GetPool, `cirrus pools get`), and update it where that is allowed", string(p.Name))
 	}
 	if r := p.validNew(at.server); r != nil {
 		return Decision{}, r

@@ -181,7 +181,7 @@ func (s *Server) pool(name PoolName) (*pool, *Refusal) {
 	}
 	p := s.pools[name]
 	if p == nil {
-		return nil, refuse(ReasonPoolNotFound, "there is no pool %q: create it, or name one that ListPools shows", string(name))
+		return nil, refuse(ReasonPoolNotFound, "there is no pool %q: create it, or name one of those that there are (ListPools, `cirrus pools ls`)", string(name))
 	}
 	return p, nil
 }

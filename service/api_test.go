@@ -331,13 +331,19 @@ func (h *host) poolErrors() []errorRow {
 	both("a max_ttl below the TTL", "max_ttl", func(p *cirrusv1.Pool) { p.MaxTtl = proto3(time.Second) })
 	both("a negative quarantine", "quarantine", func(p *cirrusv1.Pool) { p.Quarantine = proto3(-time.Second) })
 	both("a quarantine below the stride", "quarantine", func(p *cirrusv1.Pool) { p.Quarantine = proto3(time.Second) })
-	both("a quarantine below a tenth of the TTL", "quarantine", func(p *cirrusv1.Pool) { p.Ttl, p.MaxTtl, p.Quarantine = proto3(1000*time.Second), proto3(1000*time.Second), proto3(99*time.Second) })
+	both("a quarantine below a tenth of the TTL", "quarantine", func(p *cirrusv1.Pool) {
+		p.Ttl, p.MaxTtl, p.Quarantine = proto3(1000*time.Second), proto3(1000*time.Second), proto3(99*time.Second)
+	})
 	add("node IDs the wrong way round", func(p *cirrusv1.Pool) { p.NodeIds = &cirrusv1.NodeRange{First: 5, Last: 4} }, badInput("node_ids"), wanted{})
 	add("node IDs beyond the layout", func(p *cirrusv1.Pool) { p.NodeIds = &cirrusv1.NodeRange{Last: 1024} }, badInput("node_ids"), badInput("node_ids"))
 	add("too many bits", func(p *cirrusv1.Pool) { p.Layout = &cirrusv1.Layout{TimestampBits: 41, NodeBits: 11, SequenceBits: 12} }, badInput("layout"), wanted{})
-	add("far too many bits", func(p *cirrusv1.Pool) { p.Layout = &cirrusv1.Layout{TimestampBits: 41 + 256, NodeBits: 10, SequenceBits: 12} }, badInput("layout"), badInput("layout"))
+	add("far too many bits", func(p *cirrusv1.Pool) {
+		p.Layout = &cirrusv1.Layout{TimestampBits: 41 + 256, NodeBits: 10, SequenceBits: 12}
+	}, badInput("layout"), badInput("layout"))
 	add("no bits", func(p *cirrusv1.Pool) { p.Layout = &cirrusv1.Layout{} }, badInput("layout"), wanted{})
-	add("a negative origin", func(p *cirrusv1.Pool) { p.Layout = &cirrusv1.Layout{OriginMs: -1, TimestampBits: 41, NodeBits: 10, SequenceBits: 12} }, badInput("layout"), wanted{})
+	add("a negative origin", func(p *cirrusv1.Pool) {
+		p.Layout = &cirrusv1.Layout{OriginMs: -1, TimestampBits: 41, NodeBits: 10, SequenceBits: 12}
+	}, badInput("layout"), wanted{})
 	add("an origin in the future", func(p *cirrusv1.Pool) {
 		p.Layout = &cirrusv1.Layout{OriginMs: theDay.UnixMilli() + 1, TimestampBits: 41, NodeBits: 10, SequenceBits: 12}
 	}, forbidden, wanted{})

@@ -41,9 +41,9 @@ type bubble struct {
 
 // bubbleOptions are what tests want otherwise.
 type bubbleOptions struct {
-	pool      func(*fencing.Pool)
-	suspicous bool
-	random    *strings.Reader
+	pool       func(*fencing.Pool)
+	suspicious bool
+	random     *strings.Reader
 }
 
 // inBubble runs a test in a bubble. When the test is over it checks the core's
@@ -53,7 +53,7 @@ func inBubble(t *testing.T, opts bubbleOptions, test func(b *bubble)) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Until(time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)))
 		b := &bubble{t: t, log: &syncBuffer{}, net: newPipeListener(), wall: &wallClock{Clock: clockwork.NewRealClock()}}
-		b.store = newTestStore(newBatch(t, time.Now(), !opts.suspicous, opts.pool))
+		b.store = newTestStore(newBatch(t, time.Now(), !opts.suspicious, opts.pool))
 		b.begin(opts)
 		defer b.end()
 		test(b)
@@ -85,7 +85,11 @@ func (b *bubble) begin(opts bubbleOptions) {
 	}
 	b.s = s
 	b.server = NewHTTPServer(s.Handler(), cfg.Logger)
-	go b.server.Serve(b.net)
+	go func() {
+		if err := b.server.Serve(b.net); !errors.Is(err, http.ErrServerClosed) {
+			b.t.Error(err)
+		}
+	}()
 	b.http = &http.Client{Transport: &http.Transport{DialContext: b.net.dial, MaxIdleConnsPerHost: 100}}
 	b.leases = cirrusv1connect.NewLeaseServiceClient(b.http, "http://cirrus")
 	b.admin = cirrusv1connect.NewAdminServiceClient(b.http, "http://cirrus")

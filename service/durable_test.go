@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -209,7 +210,7 @@ func TestFailedWriteEndsAll(t *testing.T) {
 		default:
 			t.Error("Failed is not closed")
 		}
-		if b.s.Err() != errDisk {
+		if !errors.Is(b.s.Err(), errDisk) {
 			t.Errorf("Err says %v", b.s.Err())
 		}
 		granting.let(nil) // durable, but no promise may follow
@@ -333,7 +334,7 @@ func TestCloseWaitsForWrites(t *testing.T) {
 		}
 		before := b.store.commitsSoFar()
 		err := b.s.write(fencing.Decision{Write: &fencing.Write{}})
-		if err != error(errStopping) || b.store.commitsSoFar() != before {
+		if !errors.Is(err, errStopping) || b.store.commitsSoFar() != before {
 			t.Errorf("a write after Close: %v", err)
 		}
 	})
@@ -362,6 +363,25 @@ func TestForgottenTold(t *testing.T) {
 	})
 }
 
+// S8, S10: when the wall clock leaps, server time goes with it, above the mark:
+// who asks then waits for a new one, and not for the time at which it is due.
+func TestLeapOfWallClock(t *testing.T) {
+	inBubble(t, bubbleOptions{}, func(b *bubble) {
+		lease := b.acquired("app")
+		b.wall.lead.Store(int64(time.Minute))
+		got := b.heartbeatDone(lease)
+		if got.ServerTimeMs != time.Now().Add(time.Minute).UnixMilli() || got.ServerTimeMs > b.store.mark() {
+			t.Errorf("promised at %d, the mark is %d", got.ServerTimeMs, b.store.mark())
+		}
+		b.wall.lead.Store(int64(2 * time.Minute))
+		b.acquired("another")
+		b.wall.lead.Store(0) // and it goes back: server time does not
+		if late := b.heartbeatDone(lease); late.ServerTimeMs < got.ServerTimeMs+60_000 {
+			t.Errorf("server time went back to %d from %d", late.ServerTimeMs, got.ServerTimeMs+60_000)
+		}
+	})
+}
+
 // A wall clock that runs away is told once, whoever saw it first.
 func TestClockAlarmTold(t *testing.T) {
 	inBubble(t, bubbleOptions{}, func(b *bubble) {
@@ -383,7 +403,7 @@ func TestClockAlarmTold(t *testing.T) {
 
 // S7: a pool of a suspicious store opens when it said that it would.
 func TestSuspiciousPoolOpens(t *testing.T) {
-	inBubble(t, bubbleOptions{suspicous: true, pool: func(p *fencing.Pool) { p.Quarantine = 12 * time.Second }}, func(b *bubble) {
+	inBubble(t, bubbleOptions{suspicious: true, pool: func(p *fencing.Pool) { p.Quarantine = 12 * time.Second }}, func(b *bubble) {
 		c := b.acquire("app", time.Minute)
 		b.settle()
 		c.failed(t, "an Acquire", wanted{code: connect.CodeUnavailable, reason: fencing.ReasonNotOpened, retry: true})

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -67,17 +68,18 @@ func newHostWith(t *testing.T, vouched bool, edit func(*fencing.Pool), random io
 		t.Fatal(err)
 	}
 	server := NewHTTPServer(h.s.Handler(), log)
-	served := make(chan struct{})
-	go func() {
-		server.Serve(l)
-		close(served)
-	}()
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
 	h.url = "http://" + l.Addr().String()
 	h.h1, h.h2 = &http.Client{Transport: &http.Transport{}}, &http.Client{Transport: h2c()}
 	t.Cleanup(func() {
 		h.s.StopRequests()
-		server.Shutdown(context.Background())
-		<-served
+		if err := server.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 		h.s.Close()
 		h.h1.CloseIdleConnections()
 		h.h2.CloseIdleConnections()

@@ -201,12 +201,13 @@ func TestHeadTimesOutAtItsTurn(t *testing.T) {
 			inBubble(t, bubbleOptions{pool: nodes(1)}, func(b *bubble) {
 				one := b.acquired("one")
 				line := []*acquireCall{b.queue(10*time.Second, "short")[0], b.queue(time.Minute, "long")[0]}
-				go func() {
+				back := start(func(ctx context.Context) (*cirrusv1.ReleaseResponse, error) {
 					time.Sleep(10 * time.Second)
 					unused := one.FloorMs - 1
-					b.leases.Release(context.Background(), releaseRequest(one, &unused))
-				}()
+					return b.leases.Release(ctx, releaseRequest(one, &unused))
+				})
 				b.pass(10 * time.Second)
+				back.done(t, "the release")
 				if line[0].err == nil && line[0].ended() {
 					b.released(line[0].resp.Lease)
 				} else {
@@ -242,7 +243,9 @@ func TestQueueIsBounded(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
 		for i := range fencing.MaxQueue { // without a connection each
-			go b.s.acquire(ctx, fencing.AcquireRequest{Pool: fencing.DefaultPool, App: "w", Instance: fencing.InstanceID(fmt.Sprint(i)).Hash()}, time.Minute)
+			start(func(context.Context) (fencing.Lease, error) {
+				return b.s.acquire(ctx, fencing.AcquireRequest{Pool: fencing.DefaultPool, App: "w", Instance: fencing.InstanceID(fmt.Sprint(i)).Hash()}, time.Minute)
+			})
 		}
 		b.settle()
 		if got := b.metric("cirrus_waiting_requests"); got != fencing.MaxQueue {

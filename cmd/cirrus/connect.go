@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cirrus-id/cirrus/client"
+	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 )
 
@@ -59,6 +60,10 @@ func dialAdmin(cmd *cobra.Command) (cirrusv1connect.AdminServiceClient, error) {
 }
 
 func httpClient() *http.Client { return client.NewHTTPClient(client.HTTPOptions{}) }
+
+// queueTime is how much of a wait for a lease is spent in the service's queue:
+// a little less than all, so that the service gets to say why it took so long.
+func queueTime(wait time.Duration) time.Duration { return min(wait*9/10, fencing.MaxWait) }
 
 // callContext bounds one call, wait included.
 func callContext(cmd *cobra.Command, wait time.Duration) (context.Context, context.CancelFunc) {

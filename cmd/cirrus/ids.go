@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -95,9 +94,9 @@ func mintIDs(cmd *cobra.Command) error {
 	first, cancel := context.WithTimeout(cmd.Context(), in.wait)
 	defer cancel()
 	holder, err := client.Hold(first, in.addr, in.app,
-		client.WithPool(fencing.PoolName(in.pool)), client.WithTTL(in.ttl))
+		client.WithPool(fencing.PoolName(in.pool)), client.WithTTL(in.ttl), client.WithWait(queueTime(in.wait)))
 	if err != nil {
-		return holdError(err, in.addr)
+		return holdError(err, in.wait)
 	}
 	out := bufio.NewWriter(cmd.OutOrStdout())
 	err = mint(cmd.Context(), holder, in, out)
@@ -180,9 +179,9 @@ func ended(in idsFlags, err error) error {
 }
 
 // holdError says why there was no first lease.
-func holdError(err error, addr string) error {
-	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("no lease in time from %s (see --wait): %w", addr, err)
+func holdError(err error, wait time.Duration) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("no lease within --wait %v: %w", wait, explain(err))
 	}
-	return err
+	return explain(err)
 }

@@ -137,8 +137,7 @@ func (in runFlags) hold(cmd *cobra.Command, log *slog.Logger) (*client.Holder, e
 	defer cancel()
 	holder, err := client.Hold(ctx, addr, in.app,
 		client.WithPool(fencing.PoolName(pool)), client.WithTTL(in.ttl),
-		// A little less, so that the service gets to say why it took so long.
-		client.WithWait(min(in.wait*9/10, fencing.MaxWait)),
+		client.WithWait(queueTime(in.wait)),
 		client.WithoutReacquire(),     // the child's environment can't change
 		client.WithoutLastTimestamp(), // the child mints
 		client.WithLogger(log))
@@ -147,10 +146,8 @@ func (in runFlags) hold(cmd *cobra.Command, log *slog.Logger) (*client.Holder, e
 		return holder, nil
 	case cmd.Context().Err() != nil:
 		return nil, errors.New("a signal came before there was a lease, so nothing was started")
-	case errors.Is(err, context.DeadlineExceeded):
-		return nil, holdError(err, addr)
 	}
-	return nil, explain(err)
+	return nil, holdError(err, in.wait)
 }
 
 // keep starts the child and ends it before the lease does; see newRun.

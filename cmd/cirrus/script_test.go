@@ -154,6 +154,13 @@ func captured(ts *testscript.TestScript, text, pattern string, vars []string) bo
 func startProcess(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, len(args) >= 2, "start NAME PROG [ARG]...")
 	ps := ts.Value(processesKey{}).(*processes)
+	if old := ps.byName[args[0]]; old != nil {
+		select {
+		case <-old.done:
+		default:
+			ts.Fatalf("process %q still runs", args[0])
+		}
+	}
 	cmd := command(ts, args[1:])
 	stdout, err := os.Create(ts.MkAbs(args[0] + ".out"))
 	ts.Check(err)
@@ -168,13 +175,6 @@ func startProcess(ts *testscript.TestScript, neg bool, args []string) {
 		_ = cmd.Wait() // join looks at how it ended
 		close(p.done)
 	}()
-	if old := ps.byName[args[0]]; old != nil {
-		select {
-		case <-old.done:
-		default:
-			ts.Fatalf("process %q still runs", args[0])
-		}
-	}
 	ps.byName[args[0]] = p
 }
 

@@ -77,11 +77,19 @@ func serve(cmd *cobra.Command) error {
 		Store: st, Steady: steady.New(), Stride: stride, Logger: log, Version: version(),
 	})
 	if err != nil {
-		return errors.Join(err, st.Close())
+		return errors.Join(unlessStopped(cmd, err), st.Close())
 	}
 	err = serveOpened(cmd, svc, st, log)
 	svc.Close()
 	return errors.Join(err, st.Close())
+}
+
+// unlessStopped: a signal during the start is an end like any other.
+func unlessStopped(cmd *cobra.Command, err error) error {
+	if cmd.Context().Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // openStore opens the store that --data names, and makes one where there is

@@ -41,7 +41,7 @@ func Create(dir string, meta fencing.Meta, pools []fencing.Pool, opts Options) e
 		return err
 	}
 	if err := makeDirs(opts.FS, dir); err != nil {
-		return explain(dir, err)
+		return explainCreate(dir, err)
 	}
 	lock, err := lockDir(opts.FS, dir)
 	if err != nil {
@@ -57,15 +57,15 @@ func createLocked(dir string, batch fencing.Batch, opts Options) error {
 	}
 	temp := opts.FS.PathJoin(dir, unfinished)
 	if err := opts.FS.RemoveAll(temp); err != nil {
-		return explain(dir, err)
+		return explainCreate(dir, err)
 	}
 	if err := fill(dir, temp, batch, opts); err != nil {
-		return errors.Join(explain(dir, err), opts.FS.RemoveAll(temp))
+		return errors.Join(explainCreate(dir, err), opts.FS.RemoveAll(temp))
 	}
 	if err := opts.FS.Rename(temp, opts.FS.PathJoin(dir, database)); err != nil {
-		return explain(dir, err)
+		return explainCreate(dir, err)
 	}
-	return explainIf(dir, syncDir(opts.FS, dir))
+	return explainCreateIf(dir, syncDir(opts.FS, dir))
 }
 
 // fill makes a database with the batch in it. The batch is flushed to a table,
@@ -100,7 +100,7 @@ func vacant(vf vfs.FS, dir string) error {
 		return nil
 	}
 	if err != nil {
-		return explain(dir, err)
+		return explainCreate(dir, err)
 	}
 	var foreign string
 	for _, name := range names {
@@ -167,9 +167,9 @@ func syncDir(vf vfs.FS, dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-func explainIf(dir string, err error) error {
+func explainCreateIf(dir string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return explain(dir, err)
+	return explainCreate(dir, err)
 }

@@ -54,6 +54,9 @@ func (f *failure) sentence(why error) error {
 	if vfs.IsNoSpaceError(why) {
 		return fmt.Errorf("the disk that holds the store in %s is full: free some space and start again, nothing that was acknowledged is lost: %w", f.dir, why)
 	}
+	if errors.Is(why, fs.ErrPermission) || errors.Is(why, syscall.EROFS) {
+		return unwritable(f.dir, why)
+	}
 	return fmt.Errorf("writing the store in %s failed: check its disk and start again, nothing that was acknowledged is lost unless the disk lost it: %w", f.dir, why)
 }
 
@@ -67,13 +70,26 @@ func cause(format string, args []any) error {
 	return fmt.Errorf(format, args...)
 }
 
-// explain says what to do about an error in creating or opening the store.
+func unwritable(dir string, err error) error {
+	return fmt.Errorf("the store's directory %s can't be written: give the user that runs cirrus read and write access to it and all in it: %w", dir, err)
+}
+
+// explainCreate says what to do about an error in creating the store. What is
+// missing then is no damage.
+func explainCreate(dir string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the store's directory %s can't be created: name one that can: %w", dir, err)
+	}
+	return explain(dir, err)
+}
+
+// explain says what to do about an error in opening the store.
 func explain(dir string, err error) error {
 	switch {
 	case errors.Is(err, syscall.ENOTDIR):
 		return fmt.Errorf("%s is not a directory: name a directory for the store: %w", dir, err)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		return fmt.Errorf("the store's directory %s can't be written: give the user that runs cirrus read and write access to it and all in it: %w", dir, err)
+		return unwritable(dir, err)
 	case vfs.IsNoSpaceError(err):
 		return fmt.Errorf("the disk that holds %s is full: free some space and start again: %w", dir, err)
 	case errors.Is(err, pebble.ErrDBDoesNotExist), errors.Is(err, fs.ErrNotExist), pebble.IsCorruptionError(err):

@@ -137,31 +137,37 @@ func (all *crowd) wait() []uint64 {
 	return ids
 }
 
-// killUntilDone starts and kills the service until enough has happened, and
-// returns how often it did, and how often before the service had answered. When it
-// returns, the service is down.
+// killUntilDone kills the service and starts it again until enough has happened,
+// and returns how often it did, and how often before the service had answered.
+// When it returns, the service is down.
 func killUntilDone(ctx context.Context, t *testing.T, srv *server, obs *observer, rng *rand.Rand) (kills, early int) {
-	for ctx.Err() == nil && !obs.failed() {
+	for {
 		answered := auditLater(ctx, srv.url(), obs)
 		nap(ctx, uptime(rng))
-		if srv.ended() {
-			t.Fatalf("the service ended by itself (%v):\n%s", srv.ProcessState, srv.stderr)
-		}
-		srv.kill(t)
+		killAlive(t, srv)
 		kills++
 		if !answered() {
 			early++
 		}
-		srv.look(t)
-		if ws := srv.ProcessState.Sys().(syscall.WaitStatus); ws.Signal() != syscall.SIGKILL {
-			t.Fatalf("the service ended by itself (%v):\n%s", srv.ProcessState, srv.stderr)
-		}
-		if c := obs.count(); kills >= *killsFlag && c.grants >= wantGrants && c.changedIDs >= wantChangedIDs {
-			break
+		c := obs.count()
+		done := kills >= *killsFlag && c.grants >= wantGrants && c.changedIDs >= wantChangedIDs
+		if done || ctx.Err() != nil || obs.failed() {
+			return kills, early
 		}
 		srv.process = start(t, command(t, srv.args()...))
 	}
-	return kills, early
+}
+
+// killAlive kills the service, which must not have ended by itself.
+func killAlive(t *testing.T, srv *server) {
+	t.Helper()
+	if !srv.ended() {
+		srv.kill(t)
+	}
+	if ws := srv.ProcessState.Sys().(syscall.WaitStatus); ws.Signal() != syscall.SIGKILL {
+		t.Fatalf("the service ended by itself (%v):\n%s", srv.ProcessState, srv.stderr)
+	}
+	srv.look(t)
 }
 
 // uptime draws how long the service lives: now and then it doesn't get to

@@ -14,15 +14,18 @@ import (
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 )
 
-// The default layout: 41/10/12 bits.
+// layout is that of the pools in which minters mint. Of a millisecond's sequence
+// there are four, so that a minter at full speed soon is as far ahead of its time
+// as it may be.
 const (
+	layout     = "41/10/2"
 	origin     = 1288834974657
-	nodeShift  = 12
-	timeShift  = 22
+	nodeShift  = 2
+	timeShift  = 12
 	nodeIDMask = 1<<10 - 1
 )
 
-// timestampOf and nodeOf read an ID of the default layout.
+// timestampOf and nodeOf read an ID of that layout.
 func timestampOf(id uint64) int64 { return int64(id>>timeShift) + origin }
 func nodeOf(id uint64) uint64     { return id >> nodeShift & nodeIDMask }
 

@@ -23,8 +23,8 @@ const (
 // serveOne serves a pool of one node ID with short timings.
 func serveOne(t *testing.T, quarantine time.Duration) *server {
 	t.Helper()
-	return serve(t, initStore(t, "--node-ids", "0-0", "--ttl", stallTTL.String(), "--quarantine", quarantine.String(), "--stride", "200ms"),
-		"--stride", "200ms")
+	return serve(t, initStore(t, "--node-ids", "0-0", "--layout", layout,
+		"--ttl", stallTTL.String(), "--quarantine", quarantine.String(), "--stride", "200ms"), "--stride", "200ms")
 }
 
 // outlast lets d go by. It is how long a stall lasts, and nothing is taken to
@@ -40,15 +40,17 @@ func outlast(t *testing.T, d time.Duration) {
 // has lost.
 func TestStalledHolder(t *testing.T) {
 	t.Parallel()
-	t.Run("paced", func(t *testing.T) { stallHolder(t, "--rate", "2000") })
-	t.Run("at full speed", func(t *testing.T) { stallHolder(t) }) // as far ahead of its time as it may be
+	t.Run("paced", func(t *testing.T) { stallHolder(t, 500, "--rate", "2000") })
+	// As far ahead of its time as it may be, or as its window goes.
+	t.Run("at full speed", func(t *testing.T) { stallHolder(t, 5000) })
 }
 
-func stallHolder(t *testing.T, speed ...string) {
+// stallHolder stops a process that has minted n IDs.
+func stallHolder(t *testing.T, n int, speed ...string) {
 	srv := serveOne(t, stallQuarantine)
 	events := watch(t, srv.url())
 	stalled := mint(t, srv.url(), "stalled", speed...)
-	stalled.mints(t, 500)
+	stalled.mints(t, n)
 
 	stalled.freeze(t)
 	other := mint(t, srv.url(), "other", "--rate", "2000")
@@ -153,7 +155,7 @@ func onlyLease(t *testing.T, srv *server) *cirrusv1.LeaseStatus {
 func TestSlowNetwork(t *testing.T) {
 	t.Parallel()
 	const ttl, lag = 3 * time.Second, 500 * time.Millisecond
-	srv := serve(t, initStore(t, "--ttl", ttl.String(), "--quarantine", "1s", "--stride", "200ms"), "--stride", "200ms")
+	srv := serve(t, initStore(t, "--layout", layout, "--ttl", ttl.String(), "--quarantine", "1s", "--stride", "200ms"), "--stride", "200ms")
 	network := slowNetwork(t, srv.url(), lag)
 	m := mint(t, network.url, "far away", "--rate", "1000")
 	eventually(t, "two good heartbeats", func() bool { return network.good() >= 2 })

@@ -38,7 +38,7 @@ func acquireRelease(ctx context.Context, b *bench) ([]Row, error) {
 	}
 	pace := Row{
 		What: "… how many a second", Unit: "/s", LimitIs: "0.6 × doing nothing, or 0.8 × the syncs",
-		Ours: median(m.ours, rate), Limit: b.overRounds(allowed),
+		Ours: median(m.ours, rate), Limit: overRounds(b.rounds, allowed),
 		Ratio:  medianRatio(m.ours, rate, allowed),
 		Target: Target{"≥", 1},
 		Note: fmt.Sprintf("doing nothing: %s pairs a second; the disk: %s synced writes a second with 64 in flight",
@@ -53,14 +53,14 @@ func acquireReleaseAlone(ctx context.Context, b *bench) ([]Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	limit := func(round int) float64 { return wallEach(m.nothing[round]) + 2*wallEach(m.disk[round]) }
+	limit := func(round int) float64 { return typical(m.nothing[round]) + 2*typical(m.disk[round]) }
 	return []Row{Row{
 		What: "Acquire + Release, durable, one client alone", Unit: "µs", LimitIs: "two syncs and two calls that do nothing",
-		Ours: median(m.ours, wallEach) / 1e3, Limit: b.overRounds(limit) / 1e3,
-		Ratio:  medianRatio(m.ours, wallEach, limit),
+		Ours: median(m.ours, typical) / 1e3, Limit: overRounds(b.rounds, limit) / 1e3,
+		Ratio:  medianRatio(m.ours, typical, limit),
 		Target: Target{"≤", acquireAloneTarget},
 		Note: fmt.Sprintf("a sync takes %s µs, two calls that do nothing %s µs",
-			number(median(m.disk, wallEach)/1e3), number(median(m.nothing, wallEach)/1e3)),
+			number(median(m.disk, typical)/1e3), number(median(m.nothing, typical)/1e3)),
 	}.judged()}, nil
 }
 

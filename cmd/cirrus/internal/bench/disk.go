@@ -71,11 +71,12 @@ func (d *disk) close() error {
 
 // side measures synced writes. Who is alone waits for nobody.
 func (d *disk) side(workers int) side {
-	write := func(context.Context, int) error { return d.write() }
-	if workers == 1 {
-		write = func(context.Context, int) error { return d.sync(1) }
+	return func(ctx context.Context, t time.Duration) (sample, error) {
+		if workers == 1 {
+			return oneByOne(ctx, t, func(context.Context, int) error { return d.sync(1) })
+		}
+		return repeat(ctx, workers, t, func(context.Context, int) error { return d.write() })
 	}
-	return func(ctx context.Context, t time.Duration) (sample, error) { return repeat(ctx, workers, t, write) }
 }
 
 // write returns when a record's worth of bytes is durable.

@@ -42,10 +42,31 @@ func repeat(ctx context.Context, workers int, d time.Duration, op operation) (sa
 	return sample{ops: ops.Load(), wall: time.Since(started)}, problem
 }
 
+// oneByOne does an operation over and over, and times each.
+func oneByOne(ctx context.Context, d time.Duration, op operation) (sample, error) {
+	var s sample
+	var took []float64
+	for started := time.Now(); s.ops == 0 || s.wall < d; s.wall = time.Since(started) {
+		before := time.Now()
+		if err := op(ctx, 0); err != nil {
+			return s, err
+		}
+		took = append(took, float64(time.Since(before)))
+		s.ops++
+	}
+	s.typical = time.Duration(middle(took))
+	return s, nil
+}
+
 // loaded is a side that loads a server, and counts the CPU time of the server.
 func loaded(c *child, workers int, op operation) side {
 	return func(ctx context.Context, d time.Duration) (sample, error) {
-		return c.during(func() (sample, error) { return repeat(ctx, workers, d, op) })
+		return c.during(func() (sample, error) {
+			if workers == 1 {
+				return oneByOne(ctx, d, op)
+			}
+			return repeat(ctx, workers, d, op)
+		})
 	}
 }
 

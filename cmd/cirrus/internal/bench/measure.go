@@ -13,15 +13,18 @@ const defaultRounds = 20
 type sample struct {
 	ops       int64
 	wall, cpu time.Duration
+	// typical is what the middle one of the operations took, where they were
+	// done one by one. A mean would tell of whatever else the machine did.
+	typical time.Duration
 	// used is what the server's process used, where there is one.
 	used Usage
 }
 
 // The figures of a sample, each for one operation or one second.
 
-func cpuEach(s sample) float64  { return float64(s.cpu) / float64(max(s.ops, 1)) }
-func wallEach(s sample) float64 { return float64(s.wall) / float64(max(s.ops, 1)) }
-func rate(s sample) float64     { return float64(s.ops) / s.wall.Seconds() }
+func cpuEach(s sample) float64 { return float64(s.cpu) / float64(max(s.ops, 1)) }
+func typical(s sample) float64 { return float64(s.typical) }
+func rate(s sample) float64    { return float64(s.ops) / s.wall.Seconds() }
 
 // side is one of the things that are measured in turns: it works for about as
 // long as it is told.
@@ -82,8 +85,8 @@ func of(samples []sample, figure func(sample) float64) func(round int) float64 {
 }
 
 // overRounds is the middle one of what a limit comes to.
-func (b *bench) overRounds(limit func(round int) float64) float64 {
-	values := make([]float64, b.rounds)
+func overRounds(rounds int, limit func(round int) float64) float64 {
+	values := make([]float64, rounds)
 	for i := range values {
 		values[i] = limit(i)
 	}

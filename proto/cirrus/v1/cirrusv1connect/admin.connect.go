@@ -59,18 +59,20 @@ type AdminServiceClient interface {
 	//
 	// Errors, beside those of every call:
 	//   - ALREADY_EXISTS: a pool of this name has other settings.
-	//   - FAILED_PRECONDITION: the layout's origin is after server time or its
-	//     last timestamp less than a year away, or the timings are unsafe and the
-	//     pool does not say so; the ErrorInfo's reason tells which.
+	//   - INVALID_ARGUMENT, field quarantine: it is shorter than the stride or a
+	//     tenth of ttl, and the pool does not say unsafe.
+	//   - FAILED_PRECONDITION, reason POOL_FORBIDDEN: the layout's origin is after
+	//     server time, or its last timestamp less than a year away.
 	CreatePool(context.Context, *v1.CreatePoolRequest) (*v1.CreatePoolResponse, error)
 	// UpdatePool changes what may change of a pool: ttl, max_ttl, quarantine,
 	// unsafe, and node_ids, which may only grow. Leases that were granted before
 	// keep their TTL.
 	//
 	// Errors, beside those of every call:
-	//   - FAILED_PRECONDITION: the layout would change, node_ids would shrink, or
-	//     the timings are unsafe and the pool does not say so; the ErrorInfo's
-	//     reason tells which.
+	//   - INVALID_ARGUMENT, field quarantine: it would be shorter than the stride
+	//     or a tenth of ttl, and the pool does not say unsafe.
+	//   - FAILED_PRECONDITION, reason POOL_FORBIDDEN: the layout would change, or
+	//     node_ids would not hold all that they held.
 	UpdatePool(context.Context, *v1.UpdatePoolRequest) (*v1.UpdatePoolResponse, error)
 	// GetPool shows one pool.
 	GetPool(context.Context, *v1.GetPoolRequest) (*v1.GetPoolResponse, error)
@@ -227,18 +229,20 @@ type AdminServiceHandler interface {
 	//
 	// Errors, beside those of every call:
 	//   - ALREADY_EXISTS: a pool of this name has other settings.
-	//   - FAILED_PRECONDITION: the layout's origin is after server time or its
-	//     last timestamp less than a year away, or the timings are unsafe and the
-	//     pool does not say so; the ErrorInfo's reason tells which.
+	//   - INVALID_ARGUMENT, field quarantine: it is shorter than the stride or a
+	//     tenth of ttl, and the pool does not say unsafe.
+	//   - FAILED_PRECONDITION, reason POOL_FORBIDDEN: the layout's origin is after
+	//     server time, or its last timestamp less than a year away.
 	CreatePool(context.Context, *v1.CreatePoolRequest) (*v1.CreatePoolResponse, error)
 	// UpdatePool changes what may change of a pool: ttl, max_ttl, quarantine,
 	// unsafe, and node_ids, which may only grow. Leases that were granted before
 	// keep their TTL.
 	//
 	// Errors, beside those of every call:
-	//   - FAILED_PRECONDITION: the layout would change, node_ids would shrink, or
-	//     the timings are unsafe and the pool does not say so; the ErrorInfo's
-	//     reason tells which.
+	//   - INVALID_ARGUMENT, field quarantine: it would be shorter than the stride
+	//     or a tenth of ttl, and the pool does not say unsafe.
+	//   - FAILED_PRECONDITION, reason POOL_FORBIDDEN: the layout would change, or
+	//     node_ids would not hold all that they held.
 	UpdatePool(context.Context, *v1.UpdatePoolRequest) (*v1.UpdatePoolResponse, error)
 	// GetPool shows one pool.
 	GetPool(context.Context, *v1.GetPoolRequest) (*v1.GetPoolResponse, error)
