@@ -119,12 +119,12 @@ func (s slot) compare(o slot) int {
 // checkTwice refuses a batch with a key in it twice: one store would take the
 // last, another would refuse it.
 func checkTwice(b fencing.Batch) error {
-	pools := make(map[fencing.PoolName]bool, len(b.Pools))
-	for i := range b.Pools {
-		if pools[b.Pools[i].Name] {
-			return twice(PoolKey(b.Pools[i].Name))
+	for i := range b.Pools { // they are few
+		for j := range i {
+			if b.Pools[i].Name == b.Pools[j].Name {
+				return twice(PoolKey(b.Pools[i].Name))
+			}
 		}
-		pools[b.Pools[i].Name] = true
 	}
 	if r, ok := firstTwice(b.Records); ok {
 		return twice(RecordKey(r.pool, r.node))

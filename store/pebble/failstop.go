@@ -1,6 +1,7 @@
 package pebble
 
 import (
+	"runtime"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -70,9 +71,17 @@ func (f *failStopFile) WriteAt(p []byte, off int64) (int, error) {
 	return n, f.fs.check(err)
 }
 
-func (f *failStopFile) Sync() error     { return f.fs.check(f.File.Sync()) }
-func (f *failStopFile) SyncData() error { return f.fs.check(f.File.SyncData()) }
-func (f *failStopFile) Close() error    { return f.fs.check(f.File.Close()) }
+func (f *failStopFile) Sync() error { return f.fs.check(f.File.Sync()) }
+
+// SyncData is how Pebble syncs its log. Whoever can run afterwards may be about
+// to commit: letting them go first lets more commits share the next sync.
+func (f *failStopFile) SyncData() error {
+	err := f.fs.check(f.File.SyncData())
+	runtime.Gosched()
+	return err
+}
+
+func (f *failStopFile) Close() error { return f.fs.check(f.File.Close()) }
 
 func (f *failStopFile) SyncTo(length int64) (bool, error) {
 	full, err := f.File.SyncTo(length)
