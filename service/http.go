@@ -82,20 +82,19 @@ func (s *Service) refuseWhenStopping(next http.Handler) http.Handler {
 	})
 }
 
-// streams are the procedures whose requests may last.
-var streams = map[string]bool{
-	cirrusv1connect.AdminServiceWatchProcedure:                       true,
-	healthWatchProcedure:                                             true,
+// conversations are the procedures whose requests may go on arriving. A Watch
+// is none: it asks once.
+var conversations = map[string]bool{
 	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo":      true,
 	"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": true,
 }
 
 // Middleware is what all requests pass through before they reach an RPC. It
-// lifts from streams the server's limit on how long a request may take to
+// lifts from conversations the server's limit on how long a request may take to
 // arrive. Whoever adds authentication adds it here.
 func Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if streams[r.URL.Path] {
+		if conversations[r.URL.Path] {
 			// An error means that the connection knows no deadlines.
 			_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 		}

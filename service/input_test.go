@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -330,6 +331,34 @@ func TestEndlessBody(t *testing.T) {
 		b.acquired("a")
 		w.sees(t, "SYNCED", "GRANTED a held")
 	})
+}
+
+// deadlines is a connection that notes when its reads are to end.
+type deadlines struct {
+	http.ResponseWriter
+	set []time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error {
+	d.set = append(d.set, t)
+	return nil
+}
+
+// Only where the caller goes on talking does the limit on the time that a
+// request may take to arrive not hold.
+func TestConversationsMayLast(t *testing.T) {
+	for path, lifted := range map[string]bool{
+		"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo":      true,
+		"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": true,
+		cirrusv1connect.AdminServiceWatchProcedure:                       false,
+		cirrusv1connect.LeaseServiceAcquireProcedure:                     false,
+	} {
+		w, passed := &deadlines{ResponseWriter: httptest.NewRecorder()}, false
+		Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { passed = true })).ServeHTTP(w, httptest.NewRequest(http.MethodPost, path, nil))
+		if got := len(w.set) == 1 && w.set[0].IsZero(); got != lifted || !passed {
+			t.Errorf("%s: deadlines %v, passed on %v", path, w.set, passed)
+		}
+	}
 }
 
 // JSON shows a node ID of 0: it is a node ID.

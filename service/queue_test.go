@@ -126,8 +126,10 @@ func TestExpiryWakesHead(t *testing.T) {
 func TestWaitIsOver(t *testing.T) {
 	inBubble(t, bubbleOptions{pool: nodes(1)}, func(b *bubble) {
 		b.acquired("one")
-		line := []*acquireCall{b.queue(5*time.Second, "short")[0], b.queue(time.Minute, "long")[0]}
-		b.pass(5*time.Second - time.Millisecond)
+		line := b.queue(5*time.Second, "short")
+		b.pass(4 * time.Second)
+		line = append(line, b.queue(time.Minute, "long")...)
+		b.pass(time.Second - time.Millisecond)
 		holds(t, "before", "..", line)
 		b.pass(time.Millisecond)
 		line[0].failed(t, "the short wait", noFree)

@@ -63,6 +63,9 @@ func TestWatchExpiryAndRevival(t *testing.T) {
 		if epochs := w.raw; epochs[len(epochs)-1].Lease.Epoch != lease.Epoch {
 			t.Errorf("the events are of another epoch: %v", epochs)
 		}
+		if free := w.raw[len(w.raw)-1].Lease; free.TimeLeft != nil {
+			t.Errorf("%v is free for a time", free)
+		}
 		for i, e := range w.raw[1:] {
 			if e.ServerTimeMs < w.raw[i].ServerTimeMs {
 				t.Errorf("server time goes back in %v", w.raw)
@@ -95,11 +98,13 @@ func TestWatchTellsOnce(t *testing.T) {
 func TestWatchedPoolsOnly(t *testing.T) {
 	inBubble(t, bubbleOptions{}, func(b *bubble) {
 		b.createPool("east", 4)
-		w := b.watch("east")
+		w, both := b.watch("east"), b.watch("")
 		b.acquired("elsewhere")
 		w.sees(t, "SYNCED")
 		b.acquiredIn("east", "here")
 		w.sees(t, "GRANTED here held")
+		both.sees(t, "SYNCED", "GRANTED elsewhere held")
+		both.cancel()
 		w.cancel()
 		b.settle()
 		b.acquiredIn("east", "unseen")
