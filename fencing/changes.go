@@ -63,6 +63,9 @@ func (s *Server) CreatePool(now Now, p Pool) (Decision, *Refusal) {
 		}
 		return Decision{}, refuse(ReasonPoolExists, "pool %q exists with other settings: look at it (GetPool, `cirrus pools get`), and update it where that is allowed", string(p.Name))
 	}
+	if len(s.pools)+len(s.changing) >= MaxPools {
+		return Decision{}, refuse(ReasonTooManyPools, "there are %d pools, which is the most: use one that there is; pools can't be deleted", len(s.pools))
+	}
 	if r := p.validNew(at.server); r != nil {
 		return Decision{}, r
 	}

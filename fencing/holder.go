@@ -55,7 +55,7 @@ type HolderConfig struct {
 // exists and allows the TTL is for the service to say.
 func (c HolderConfig) Validate() error {
 	if c.Pool != "" {
-		if r := validPoolName(c.Pool); r != nil {
+		if r := c.Pool.Validate(); r != nil {
 			return r
 		}
 	}

@@ -26,7 +26,7 @@ func NewPool(name PoolName) Pool {
 // Validate says what is wrong with the pool's settings under a stride, if
 // anything.
 func (p Pool) Validate(stride time.Duration) *Refusal {
-	if r := validPoolName(p.Name); r != nil {
+	if r := p.Name.Validate(); r != nil {
 		return r
 	}
 	if err := p.Layout.Validate(); err != nil {
@@ -84,7 +84,8 @@ func sameSettings(a, b Pool) bool {
 	return a == b
 }
 
-func validPoolName(name PoolName) *Refusal {
+// Validate says what is wrong with the name, if anything.
+func (name PoolName) Validate() *Refusal {
 	if len(name) == 0 || len(name) > MaxPoolName {
 		return invalid("pool", "a name of %d characters: give 1 to %d of a-z, 0-9 and -", len(name), MaxPoolName)
 	}

@@ -25,6 +25,8 @@ const (
 	ReasonLeaseLost Reason = "LEASE_LOST"
 	// ReasonForbidden: a pool, or a change of one, that S11 forbids.
 	ReasonForbidden Reason = "POOL_FORBIDDEN"
+	// ReasonTooManyPools: the service has as many pools as it may.
+	ReasonTooManyPools Reason = "TOO_MANY_POOLS"
 	// ReasonLayoutExhausted: the layout's last timestamp is too near.
 	ReasonLayoutExhausted Reason = "LAYOUT_EXHAUSTED"
 	// ReasonNotOpened: the pool does not grant yet (S7).

@@ -718,6 +718,20 @@ func TestCreatePool(t *testing.T) {
 	}
 }
 
+func TestTooManyPools(t *testing.T) {
+	g := newRig(t, 10*time.Second, smallPool(3))
+	for i := range MaxPools {
+		p := NewPool(PoolName(fmt.Sprintf("pool-%d", i)))
+		d, r := g.s.CreatePool(g.now, p)
+		if full := i == MaxPools-1; full { // there was one before
+			wantReason(t, "one too many", r, ReasonTooManyPools)
+			return
+		}
+		wantReason(t, string(p.Name), r, "")
+		g.do(d.Write)
+	}
+}
+
 // S2: nothing is granted whose ceiling is beyond the layout's last timestamp.
 func TestLayoutEnds(t *testing.T) {
 	p := smallPool(3)

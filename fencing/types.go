@@ -197,6 +197,8 @@ const (
 	// MinStride is the shortest stride: below it the mark would be written
 	// all the time.
 	MinStride = 100 * time.Millisecond
+	// MaxPools is how many pools a store may have.
+	MaxPools = 1000
 	// MaxPoolName, MaxAppID, MinInstanceID and MaxInstanceID are lengths in
 	// bytes.
 	MaxPoolName   = 63

@@ -60,10 +60,13 @@ func (a *acquiring) ask() (fencing.Decision, <-chan struct{}, error) {
 	if r != nil || d.Wait == fencing.WaitNone {
 		a.dropPlace()
 	}
-	if r != nil {
+	switch {
+	case r != nil:
 		return d, nil, s.refusal(r)
+	case d.Wait == fencing.WaitNone:
+		return d, nil, nil
 	}
-	return d, s.changed, nil
+	return d, s.change(), nil
 }
 
 // wait waits for what the decision names. When the time for waiting in the

@@ -20,7 +20,7 @@ func poolName(name string) (fencing.PoolName, *fencing.Refusal) {
 		return fencing.DefaultPool, nil
 	}
 	n := fencing.PoolName(name)
-	return n, fencing.NewPool(n).Validate(0)
+	return n, n.Validate()
 }
 
 // maxQuoted is how much of what a caller sent an error repeats.
@@ -58,12 +58,9 @@ func positive(field string, d *durationpb.Duration) (time.Duration, *fencing.Ref
 }
 
 func wireLayout(l snowflake.Layout) *cirrusv1.Layout {
-	return &cirrusv1.Layout{
-		OriginMs:      int64(l.Origin),
-		TimestampBits: uint32(l.TimestampBits),
-		NodeBits:      uint32(l.NodeBits),
-		SequenceBits:  uint32(l.SequenceBits),
-	}
+	m := &cirrusv1.Layout{}
+	setLayout(m, l)
+	return m
 }
 
 // layout reads a layout, given whole.
@@ -84,19 +81,42 @@ func layout(l *cirrusv1.Layout) (snowflake.Layout, *fencing.Refusal) {
 // wireLease is a promise on its way to its holder, with the instance ID that
 // only the holder may see.
 func wireLease(l fencing.Lease, instance string) *cirrusv1.Lease {
-	return &cirrusv1.Lease{
-		Pool:           string(l.Pool),
-		NodeId:         uint32(l.Node),
-		Epoch:          uint64(l.Epoch),
-		AppId:          string(l.App),
-		InstanceId:     instance,
-		Ttl:            durationpb.New(l.TTL),
-		HeartbeatEvery: durationpb.New(l.HeartbeatEvery()),
-		ServerTimeMs:   int64(l.ServerTime),
-		FloorMs:        int64(l.Floor),
-		CeilingMs:      int64(l.Ceiling),
-		Layout:         wireLayout(l.Layout),
-	}
+	w := &struct {
+		lease cirrusv1.Lease
+		terms leaseTerms
+	}{}
+	w.terms.set(l)
+	fillLease(&w.lease, l, instance, &w.terms)
+	return &w.lease
+}
+
+// leaseTerms are the messages in a Lease's message, in one piece with it or, in
+// a batch, shared by those that have the same: they are most of its cost.
+type leaseTerms struct {
+	ttl, every durationpb.Duration
+	layout     cirrusv1.Layout
+}
+
+func (t *leaseTerms) set(l fencing.Lease) {
+	setDuration(&t.ttl, l.TTL)
+	setDuration(&t.every, l.HeartbeatEvery())
+	setLayout(&t.layout, l.Layout)
+}
+
+func fillLease(m *cirrusv1.Lease, l fencing.Lease, instance string, terms *leaseTerms) {
+	m.Pool, m.NodeId, m.Epoch = string(l.Pool), uint32(l.Node), uint64(l.Epoch)
+	m.AppId, m.InstanceId = string(l.App), instance
+	m.Ttl, m.HeartbeatEvery, m.Layout = &terms.ttl, &terms.every, &terms.layout
+	m.ServerTimeMs, m.FloorMs, m.CeilingMs = int64(l.ServerTime), int64(l.Floor), int64(l.Ceiling)
+}
+
+func setDuration(m *durationpb.Duration, d time.Duration) {
+	m.Seconds, m.Nanos = int64(d/time.Second), int32(d%time.Second)
+}
+
+func setLayout(m *cirrusv1.Layout, l snowflake.Layout) {
+	m.OriginMs = int64(l.Origin)
+	m.TimestampBits, m.NodeBits, m.SequenceBits = uint32(l.TimestampBits), uint32(l.NodeBits), uint32(l.SequenceBits)
 }
 
 var wireStates = map[fencing.State]cirrusv1.LeaseState{

@@ -221,6 +221,23 @@ func TestFailedWriteEndsAll(t *testing.T) {
 	})
 }
 
+// A store that panics has failed like any other (S9).
+func TestPanickingStore(t *testing.T) {
+	inBubble(t, bubbleOptions{pool: nodes(3)}, func(b *bubble) {
+		lease := b.acquired("app")
+		b.store.failWith(errPanic)
+		late := b.acquire("late", 0)
+		b.settle()
+		late.failed(t, "a grant whose write panics", storeDown)
+		select {
+		case <-b.s.Failed():
+		default:
+			t.Error("Failed is not closed")
+		}
+		b.allRefuse(lease, storeDown)
+	})
+}
+
 // allRefuse sends every RPC and wants the same error from each.
 func (b *bubble) allRefuse(l *cirrusv1.Lease, want wanted) {
 	b.t.Helper()

@@ -33,6 +33,7 @@ var codes = map[fencing.Reason]connect.Code{
 	fencing.ReasonQueueFull:       connect.CodeResourceExhausted,
 	fencing.ReasonLeaseLost:       connect.CodeFailedPrecondition,
 	fencing.ReasonForbidden:       connect.CodeFailedPrecondition,
+	fencing.ReasonTooManyPools:    connect.CodeResourceExhausted,
 	fencing.ReasonLayoutExhausted: connect.CodeFailedPrecondition,
 	fencing.ReasonNotOpened:       connect.CodeUnavailable,
 	fencing.ReasonStoreFailed:     connect.CodeUnavailable,

@@ -31,6 +31,9 @@ const (
 	// headerTime and idleTime bound a connection without a request.
 	headerTime = 10 * time.Second
 	idleTime   = 3 * time.Minute
+	// streamWriteTime is how long a stream waits for its reader to take a
+	// message.
+	streamWriteTime = 30 * time.Second
 )
 
 // HandlerOptions are what every RPC of the service is served with. They are
@@ -89,18 +92,54 @@ var conversations = map[string]bool{
 	"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": true,
 }
 
+// streams are the procedures whose answers go on.
+var streams = map[string]bool{
+	cirrusv1connect.AdminServiceWatchProcedure: true,
+	healthWatchProcedure:                       true,
+}
+
 // Middleware is what all requests pass through before they reach an RPC. It
 // lifts from conversations the server's limit on how long a request may take to
-// arrive. Whoever adds authentication adds it here.
+// arrive, and bounds how long a stream waits for a reader. Whoever adds
+// authentication adds it here.
 func Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if conversations[r.URL.Path] {
-			// An error means that the connection knows no deadlines.
-			_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+		// Where setting a deadline fails, the connection knows none.
+		switch rc := http.NewResponseController(w); {
+		case conversations[r.URL.Path]:
+			_ = rc.SetReadDeadline(time.Time{})
+		case streams[r.URL.Path]:
+			w = &impatientWriter{w, rc}
+			defer func() { _ = rc.SetWriteDeadline(time.Time{}) }() // the connection may serve others
 		}
 		next.ServeHTTP(w, r)
 	})
 }
+
+// impatientWriter gives up on a reader who takes nothing for streamWriteTime.
+type impatientWriter struct {
+	http.ResponseWriter
+	rc *http.ResponseController
+}
+
+func (w *impatientWriter) hurry() {
+	_ = w.rc.SetWriteDeadline(time.Now().Add(streamWriteTime)) //nolint:forbidigo // deadlines of connections are by the machine's clock
+}
+
+// Write implements http.ResponseWriter.
+func (w *impatientWriter) Write(b []byte) (int, error) {
+	w.hurry()
+	return w.ResponseWriter.Write(b)
+}
+
+// Flush implements http.Flusher.
+func (w *impatientWriter) Flush() {
+	w.hurry()
+	_ = w.rc.Flush() // the next Write tells
+}
+
+// Unwrap is for http.ResponseController.
+func (w *impatientWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // NewHTTPServer returns a server for a handler: HTTP/1.1 and HTTP/2, without
 // TLS, with the service's limits.

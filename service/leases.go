@@ -83,39 +83,6 @@ func (h leases) Heartbeat(ctx context.Context, req *cirrusv1.HeartbeatRequest) (
 	return &cirrusv1.HeartbeatResponse{Lease: lease}, nil
 }
 
-// HeartbeatBatch keeps many leases; each is answered for itself.
-func (h leases) HeartbeatBatch(ctx context.Context, req *cirrusv1.HeartbeatBatchRequest) (*cirrusv1.HeartbeatBatchResponse, error) {
-	if n := len(req.Heartbeats); n > MaxBatch {
-		return nil, toWire(h.s.refusal(badField("heartbeats", fmt.Sprintf("%d are too many: send at most %d at once", n, MaxBatch))))
-	}
-	if err := h.s.alive(); err != nil {
-		return nil, toWire(err)
-	}
-	results := make([]*cirrusv1.HeartbeatResult, len(req.Heartbeats))
-	for i, one := range req.Heartbeats {
-		lease, err := h.s.heartbeat(ctx, one)
-		if endsBatch(err) {
-			return nil, toWire(err)
-		}
-		if err != nil {
-			results[i] = &cirrusv1.HeartbeatResult{Result: &cirrusv1.HeartbeatResult_Error{Error: batchError(err)}}
-			continue
-		}
-		results[i] = &cirrusv1.HeartbeatResult{Result: &cirrusv1.HeartbeatResult_Lease{Lease: lease}}
-	}
-	return &cirrusv1.HeartbeatBatchResponse{Results: results}, nil
-}
-
-// endsBatch says whether an error is one that no heartbeat of a batch would be
-// spared: the caller is gone, or the service ends, or its store has failed.
-func endsBatch(err error) bool {
-	var r *fencing.Refusal
-	if !errors.As(err, &r) {
-		return err != nil
-	}
-	return r.Reason == reasonStopping || r.Reason == fencing.ReasonStoreFailed
-}
-
 func (s *Service) heartbeat(ctx context.Context, req *cirrusv1.HeartbeatRequest) (*cirrusv1.Lease, error) {
 	ref, r := leaseRef(req.GetPool(), req.GetNodeId(), req.GetEpoch(), req.GetInstanceId())
 	if r != nil {

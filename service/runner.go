@@ -9,7 +9,7 @@ type Runner interface {
 	// Go runs f beside the caller and returns at once.
 	Go(f func())
 	// Wait blocks until timer, a, b or c is ready; nil channels never are. It
-	// may take the value that made one ready. It says nothing about which it
+	// must take the value that made one ready, if it has one. It says nothing about which it
 	// was: the caller looks for itself.
 	Wait(timer <-chan time.Time, a, b, c <-chan struct{})
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"sync"
 	"time"
 
@@ -83,7 +84,8 @@ type Service struct {
 
 	mu   sync.Mutex
 	core *fencing.Server
-	// changed is closed, and made anew, when a write is acknowledged or fails:
+	// changed, which is there while somebody waits, is closed when a write is
+	// acknowledged or fails:
 	// whoever waits for a key or for the mark asks again.
 	changed chan struct{}
 	// waiting are those who stand in a queue for a free node ID.
@@ -114,7 +116,6 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 	}
 	s := &Service{
 		cfg: cfg, log: cfg.Logger,
-		changed:  make(chan struct{}),
 		waiting:  map[fencing.Ticket]*waiter{},
 		watchers: map[*watcher]bool{},
 		kick:     make(chan struct{}, 1),
@@ -169,7 +170,7 @@ func (s *Service) commit(w *fencing.Write) error {
 	}
 	defer s.writes.Done()
 	started := s.cfg.Steady.Now()
-	err := s.cfg.Store.Commit(context.Background(), w.Batch)
+	err := s.durable(w.Batch)
 	s.metrics.storeWrite.Observe((s.cfg.Steady.Now() - started).Seconds())
 
 	now := s.enter()
@@ -179,10 +180,35 @@ func (s *Service) commit(w *fencing.Write) error {
 	} else {
 		s.core.Written(now, w)
 	}
-	close(s.changed)
-	s.changed = make(chan struct{})
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
 	s.wakeAfter(w)
 	return err
+}
+
+// durable hands a batch to the store. One that panics has failed like any
+// other: what it wrote is unknown (S9).
+func (s *Service) durable(b fencing.Batch) (err error) {
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case http.ErrAbortHandler: // somebody ends this very handler
+			panic(p)
+		default:
+			err = fmt.Errorf("the store panicked: %v", p)
+		}
+	}()
+	return s.cfg.Store.Commit(context.Background(), b)
+}
+
+// change is what is closed at the next write that is acknowledged or fails.
+func (s *Service) change() <-chan struct{} {
+	if s.changed == nil {
+		s.changed = make(chan struct{})
+	}
+	return s.changed
 }
 
 // beginWrite counts a commit as under way, unless Close was called: nobody

@@ -88,6 +88,9 @@ func (s *testStore) Commit(ctx context.Context, b fencing.Batch) error {
 	for _, key := range keysOf(b) {
 		delete(s.underway, key)
 	}
+	if errors.Is(err, errPanic) {
+		panic(err)
+	}
 	if err == nil {
 		s.commits++
 		s.apply(b)
@@ -153,6 +156,9 @@ func (s *testStore) holdIf(condition func(fencing.Batch) bool) {
 	defer s.mu.Unlock()
 	s.hold = condition
 }
+
+// errPanic makes a commit panic.
+var errPanic = errors.New("the store is broken")
 
 // failWith makes commits fail from now on.
 func (s *testStore) failWith(err error) {

@@ -63,7 +63,10 @@ func (s *Service) askOnce(ask func(fencing.Now) (fencing.Decision, *fencing.Refu
 	now := s.enter()
 	defer s.leave()
 	d, r := ask(now)
-	return d, s.changed, r
+	if r != nil || d.Wait == fencing.WaitNone {
+		return d, nil, r
+	}
+	return d, s.change(), nil
 }
 
 // wakeAfter wakes those in the queues to whom a write matters: whose turn it

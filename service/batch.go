@@ -1,0 +1,131 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
+)
+
+// HeartbeatBatch keeps many leases; each is answered for itself.
+func (h leases) HeartbeatBatch(ctx context.Context, req *cirrusv1.HeartbeatBatchRequest) (*cirrusv1.HeartbeatBatchResponse, error) {
+	if n := len(req.Heartbeats); n > MaxBatch {
+		return nil, toWire(h.s.refusal(badField("heartbeats", fmt.Sprintf("%d are too many: send at most %d at once", n, MaxBatch))))
+	}
+	if err := h.s.alive(); err != nil {
+		return nil, toWire(err)
+	}
+	b := readBatch(req.Heartbeats)
+	for from := 0; from < len(b.items); from += batchTurn {
+		h.s.heartbeats(b, from, min(from+batchTurn, len(b.items)))
+	}
+	for i := range b.items {
+		if err := h.s.settleItem(ctx, &b.items[i], req.Heartbeats[i]); err != nil {
+			return nil, toWire(err)
+		}
+	}
+	return &cirrusv1.HeartbeatBatchResponse{Results: b.results}, nil
+}
+
+// batchTurn is how many heartbeats of a batch are decided on at once: while the
+// core is taken, nobody else gets an answer.
+const batchTurn = 64
+
+// batch is a HeartbeatBatch on its way. What it is answered with is allocated
+// at once, since there are hundreds of small parts.
+type batch struct {
+	reqs    []*cirrusv1.HeartbeatRequest
+	refs    []fencing.LeaseRef
+	items   []batchItem
+	results []*cirrusv1.HeartbeatResult
+	// terms are those of the lease before, and of most others, too.
+	terms *leaseTerms
+	of    fencing.Lease
+}
+
+// batchItem is the answer to a heartbeat of a batch.
+type batchItem struct {
+	refused *fencing.Refusal
+	wait    fencing.Wait
+	result  cirrusv1.HeartbeatResult
+	good    cirrusv1.HeartbeatResult_Lease
+	lease   cirrusv1.Lease
+}
+
+func readBatch(reqs []*cirrusv1.HeartbeatRequest) *batch {
+	b := &batch{
+		reqs: reqs, refs: make([]fencing.LeaseRef, len(reqs)),
+		items: make([]batchItem, len(reqs)), results: make([]*cirrusv1.HeartbeatResult, len(reqs)),
+	}
+	for i, req := range reqs {
+		it := &b.items[i]
+		b.refs[i], it.refused = leaseRef(req.GetPool(), req.GetNodeId(), req.GetEpoch(), req.GetInstanceId())
+		b.results[i] = &it.result
+	}
+	return b
+}
+
+// heartbeats decides on some heartbeats by one reading of the clocks.
+func (s *Service) heartbeats(b *batch, from, to int) {
+	now := s.enter()
+	defer s.leave()
+	for i := from; i < to; i++ {
+		it := &b.items[i]
+		if it.refused != nil {
+			continue
+		}
+		var d fencing.Decision
+		d, it.refused = s.core.Heartbeat(now, b.refs[i])
+		if it.wait = d.Wait; it.refused == nil && it.wait == fencing.WaitNone {
+			b.keep(i, d.Lease)
+		}
+	}
+}
+
+// keep makes a lease the answer.
+func (b *batch) keep(i int, l fencing.Lease) {
+	if b.terms == nil || b.of.TTL != l.TTL || b.of.Layout != l.Layout {
+		b.of, b.terms = l, &leaseTerms{}
+		b.terms.set(l)
+	}
+	it := &b.items[i]
+	fillLease(&it.lease, l, b.reqs[i].GetInstanceId(), b.terms)
+	it.good.Lease = &it.lease
+	it.result.Result = &it.good
+}
+
+// settleItem ends what heartbeats could not, and counts. An error is one that
+// ends the batch.
+func (s *Service) settleItem(ctx context.Context, it *batchItem, req *cirrusv1.HeartbeatRequest) error {
+	var err error
+	switch {
+	case it.refused != nil:
+		err = s.refusal(it.refused)
+	case it.wait != fencing.WaitNone:
+		if it.good.Lease, err = s.heartbeat(ctx, req); err == nil {
+			it.result.Result = &it.good
+		}
+	default:
+		s.metrics.heartbeat(fencing.PoolName(it.lease.Pool))
+	}
+	switch {
+	case err == nil:
+		return nil
+	case endsBatch(err):
+		return err
+	}
+	it.result.Result = &cirrusv1.HeartbeatResult_Error{Error: batchError(err)}
+	return nil
+}
+
+// endsBatch says whether an error is one that no heartbeat of a batch would be
+// spared: the caller is gone, or the service ends, or its store has failed.
+func endsBatch(err error) bool {
+	var r *fencing.Refusal
+	if !errors.As(err, &r) {
+		return err != nil
+	}
+	return r.Reason == reasonStopping || r.Reason == fencing.ReasonStoreFailed
+}
