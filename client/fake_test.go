@@ -32,6 +32,7 @@ const (
 // fakeService is a LeaseService that grants node IDs 100, 101, … with epochs 1,
 // 2, … and can be made to misbehave.
 type fakeService struct {
+	mixUp bool // answers are another instance's
 	cirrusv1connect.UnimplementedLeaseServiceHandler
 
 	now func() time.Time
@@ -75,7 +76,11 @@ func (s *fakeService) around(ctx context.Context, request any, f func() error) e
 func (s *fakeService) promise(l *cirrusv1.Lease) *cirrusv1.Lease {
 	l.ServerTimeMs = s.now().UnixMilli()
 	l.CeilingMs = l.ServerTimeMs + ttl.Milliseconds()
-	return proto.Clone(l).(*cirrusv1.Lease)
+	promised := proto.Clone(l).(*cirrusv1.Lease)
+	if s.mixUp {
+		promised.InstanceId = "somebody-else-0000"
+	}
+	return promised
 }
 
 func (s *fakeService) Acquire(ctx context.Context, r *cirrusv1.AcquireRequest) (*cirrusv1.AcquireResponse, error) {

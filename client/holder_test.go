@@ -482,6 +482,23 @@ func TestOptionsRefused(t *testing.T) {
 }
 
 // TestForeignLeaseLost: what a proxy answers is not our service's word.
+// C7: an answer to another instance's request is no answer.
+func TestOthersAnswers(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.service.mixUp = true
+		ctx, cancel := context.WithTimeout(context.Background(), ttl)
+		defer cancel()
+		if _, err := w.hold(ctx); err == nil {
+			t.Error("another instance's lease was taken")
+		}
+		w.service.mixUp = false
+		h := w.mustHold()
+		w.service.mixUp = true
+		w.pass(ttl + time.Millisecond)
+		w.mints(h, false)
+	})
+}
+
 func TestForeignLeaseLost(t *testing.T) {
 	inWorld(t, func(w *world) {
 		h := w.mustHold()

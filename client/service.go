@@ -21,6 +21,11 @@ import (
 // errorDomain is that of the service's ErrorInfo: no proxy answers with it.
 const errorDomain = "cirrus"
 
+// errOthersAnswer is about an answer that echoes another instance ID than the
+// request's: something on the way has mixed up answers, and to mint under
+// somebody else's lease would break P2 (C7).
+var errOthersAnswer = errors.New("the answer is to another instance's request: look at what lies between this app and the service")
+
 // maxReply bounds what is read of a reply, in bytes.
 const maxReply = 1 << 20
 
@@ -79,6 +84,9 @@ func headers(add http.Header) connect.UnaryInterceptorFunc {
 // is what the verdict was made from.
 func (s service) do(ctx context.Context, c fencing.Call) (fencing.Answer, error) {
 	lease, err := s.call(ctx, c)
+	if err == nil && c.Kind != fencing.CallRelease && lease.GetInstanceId() != string(c.Instance) {
+		err = errOthersAnswer
+	}
 	if err != nil {
 		verdict, after := judge(err)
 		return fencing.Answer{Call: c, Verdict: verdict, RetryAfter: after}, err
