@@ -440,7 +440,7 @@ func TestSameWindowTwice(t *testing.T) {
 			floor := l.GetFloorMs()
 			w.service.before = func(_ context.Context, r any) error {
 				if a, ok := r.(*cirrusv1.AcquireRequest); ok {
-					l.FloorMs, l.Epoch = floor, 7
+					l.FloorMs, l.Epoch, l.InstanceId = floor, 7, a.GetInstanceId()
 					w.service.leases[a.GetInstanceId()] = l
 				}
 				return nil
