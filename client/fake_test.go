@@ -73,6 +73,12 @@ func (s *fakeService) around(ctx context.Context, request any, f func() error) e
 }
 
 // promise is a copy of the lease, prolonged.
+func (s *fakeService) setMixUp(mixUp bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mixUp = mixUp
+}
+
 func (s *fakeService) promise(l *cirrusv1.Lease) *cirrusv1.Lease {
 	l.ServerTimeMs = s.now().UnixMilli()
 	l.CeilingMs = l.ServerTimeMs + ttl.Milliseconds()

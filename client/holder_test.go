@@ -485,15 +485,15 @@ func TestOptionsRefused(t *testing.T) {
 // C7: an answer to another instance's request is no answer.
 func TestOthersAnswers(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.service.mixUp = true
+		w.service.setMixUp(true)
 		ctx, cancel := context.WithTimeout(context.Background(), ttl)
 		defer cancel()
 		if _, err := w.hold(ctx); err == nil {
 			t.Error("another instance's lease was taken")
 		}
-		w.service.mixUp = false
+		w.service.setMixUp(false)
 		h := w.mustHold()
-		w.service.mixUp = true
+		w.service.setMixUp(true)
 		w.pass(ttl + time.Millisecond)
 		w.mints(h, false)
 	})
