@@ -10,6 +10,7 @@ LISTEN       ?= 127.0.0.1:50051
 ARGS         ?=
 TEST_TIMEOUT ?= 15m
 FUZZTIME     ?= 10s
+SIMTIME      ?= 60s
 
 GO       ?= go
 BUF      := $(GO) tool -modfile=tools/buf/go.mod buf
@@ -31,6 +32,7 @@ help: ## Show this list.
 	@echo
 	@echo 'Variables: DATA=$(DATA) LISTEN=$(LISTEN) ARGS=… (run)'
 	@echo '           TEST_TIMEOUT=$(TEST_TIMEOUT) (test)  FUZZTIME=$(FUZZTIME) for each target (fuzz)'
+	@echo '           SIMTIME=$(SIMTIME) ARGS=… (sim, zoo)'
 
 .PHONY: run
 run: build ## Serve the store in DATA on LISTEN; create it first if there is none.
@@ -59,6 +61,15 @@ fuzz: ## Run each fuzz target for FUZZTIME.
 bench: build ## Measure the service and the generator, each beside its limit.
 	./bin/cirrus bench $(ARGS)
 	$(GO) test -run '^$$' -bench . -benchmem ./snowflake/...
+
+# Seeds that nobody has run yet: the clock's. ARGS can name others with --start.
+.PHONY: sim
+sim: build ## Simulate lives for SIMTIME, up to the first that breaks a promise.
+	./bin/cirrus sim --for $(SIMTIME) --start $$(date +%s)000 $(ARGS)
+
+.PHONY: zoo
+zoo: build ## Plant bugs, and see that the simulator finds each.
+	./bin/cirrus sim zoo $(ARGS)
 
 .PHONY: lint
 lint: ## Check style, the direction of imports, and the .proto files.

@@ -97,7 +97,7 @@ environment, and the environment beats the file.`,
 		newAcquire(), newHeartbeat(), newRelease(),
 		newLs(), newWatch(), newRevoke(), newPools(),
 		newDecode(), newVersion(),
-		newBench(), newBenchServer(),
+		newBench(), newBenchServer(), newSim(),
 	)
 	setUpCompletion(root)
 	for _, cmd := range all(root) {

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cirrus-id/cirrus/sim"
+	runpage "github.com/cirrus-id/cirrus/sim/page"
+)
+
+// record is a way to write a run down.
+type record struct {
+	flag, file string
+	write      func(io.Writer, *sim.Result) error
+}
+
+// records are the ways that are asked for.
+func records(cmd *cobra.Command) []record {
+	all := []record{
+		{flag: "trace", write: func(w io.Writer, r *sim.Result) error { return sim.WriteNDJSON(w, r.Trace) }},
+		{flag: "table", write: func(w io.Writer, r *sim.Result) error { return writeTraceTable(w, r.Trace) }},
+		{flag: "html", write: func(w io.Writer, r *sim.Result) error { return runpage.Write(w, r, revision()) }},
+	}
+	var wanted []record
+	for _, r := range all {
+		if r.file, _ = cmd.Flags().GetString(r.flag); r.file != "" {
+			wanted = append(wanted, r)
+		}
+	}
+	return wanted
+}
+
+// runSeed runs one seed and writes down what is asked for.
+func runSeed(cmd *cobra.Command, config sim.Config) error {
+	wanted := records(cmd)
+	told := cmd.OutOrStdout() // unless a record goes there
+	for _, r := range wanted {
+		if r.file == "-" {
+			told = cmd.ErrOrStderr()
+		}
+	}
+	config.Trace = len(wanted) > 0
+	var result sim.Result
+	err := untilInterrupted(cmd.Context(), func() error {
+		result = sim.Run(config)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if small, _ := cmd.Flags().GetBool("minimize"); small {
+		if result, err = minimize(cmd, told, result); err != nil {
+			return err
+		}
+	}
+	for _, r := range wanted {
+		if err := writeTo(cmd, r.file, func(w io.Writer) error { return r.write(w, &result) }); err != nil {
+			return err
+		}
+	}
+	return verdict(told, result)
+}
+
+// minimize gives the smallest world that breaks the promise that r broke.
+func minimize(cmd *cobra.Command, told io.Writer, r sim.Result) (sim.Result, error) {
+	if r.Violation == nil {
+		return r, fmt.Errorf("seed %d breaks no promise, so there is nothing to minimize: give one that does", r.Config.Seed)
+	}
+	elapsed := stopwatch()
+	var small sim.Result
+	runs := 0
+	err := untilInterrupted(cmd.Context(), func() error {
+		small, runs = sim.Minimize(r.Config)
+		return nil
+	})
+	if err != nil {
+		return r, err
+	}
+	_, err = fmt.Fprintf(told, "minimized in %d runs and %.1f s: %s\n", runs, elapsed().Seconds(), fewer(r, small))
+	return small, err
+}
+
+// fewer compares two worlds.
+func fewer(a, b sim.Result) string {
+	return fmt.Sprintf("kinds of faults %d → %d, faults %d → %d, apps %d → %d, events %d → %d",
+		len(kindsOn(a)), len(kindsOn(b)), a.Stats.Faults, b.Stats.Faults, a.Stats.Apps, b.Stats.Apps, a.Stats.Events, b.Stats.Events)
+}
+
+// kindsOn lists the kinds of faults that a run had.
+func kindsOn(r sim.Result) []string {
+	var names []string
+	for _, k := range sim.Kinds() {
+		if r.Kinds[k] {
+			names = append(names, string(k))
+		}
+	}
+	return names
+}
+
+// verdict tells what became of a run, and fails if a promise was broken.
+func verdict(w io.Writer, r sim.Result) error {
+	if err := printFields(w, seedFields(r)); err != nil {
+		return err
+	}
+	if len(r.Situations) > 0 {
+		fmt.Fprintln(w, "\nwhat came about, and how often:") //nolint:errcheck // the last write tells
+	}
+	for _, s := range slices.Sorted(maps.Keys(r.Situations)) {
+		fmt.Fprintf(w, "%8d  %s\n", r.Situations[s], s) //nolint:errcheck // the last write tells
+	}
+	if r.Violation == nil {
+		return green(w, r)
+	}
+	if _, err := fmt.Fprintf(w, "\n%s", r.Failure(revision())); err != nil {
+		return err
+	}
+	return exitError(exitFailed)
+}
+
+// green ends the tale of a run that broke nothing that was promised.
+func green(w io.Writer, r sim.Result) error {
+	if r.Profile != sim.Vows {
+		_, err := fmt.Fprintln(w, "\nno promise was broken")
+		return err
+	}
+	fmt.Fprintln(w, "\nvows were broken, so nothing was promised; what broke, and how often:") //nolint:errcheck // the last write tells
+	for _, p := range slices.Sorted(maps.Keys(r.Broken)) {
+		fmt.Fprintf(w, "%8d  %s\n", r.Broken[p], p) //nolint:errcheck // the last write tells
+	}
+	_, err := fmt.Fprintf(w, "%8d  times the server told of it\n", r.Alarms)
+	return err
+}
+
+func seedFields(r sim.Result) []field {
+	s := r.Stats
+	kinds := strings.Join(kindsOn(r), " ")
+	if kinds == "" {
+		kinds = "none"
+	}
+	return []field{
+		{"seed", fmt.Sprint(r.Config.Seed)},
+		{"profile", string(r.Profile)},
+		{"hash", fmt.Sprintf("%016x", r.Hash)},
+		{"time lived", s.Time.Round(time.Millisecond).String()},
+		{"events", fmt.Sprint(s.Events)},
+		{"apps", fmt.Sprint(s.Apps)},
+		{"calls", fmt.Sprint(s.Calls)},
+		{"grants", fmt.Sprint(s.Grants)},
+		{"IDs", fmt.Sprint(s.IDs)},
+		{"server crashes", fmt.Sprint(s.Crashes)},
+		{"faults", fmt.Sprint(s.Faults)},
+		{"kinds of faults", kinds},
+	}
+}

@@ -1,0 +1,407 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
+	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
+	"github.com/cirrus-id/cirrus/snowflake"
+)
+
+func nodeID(n int) snowflake.NodeID { return snowflake.NodeID(n) }
+
+// faulty says whether faults may still happen.
+func (w *world) faulty() bool {
+	return !w.healed && w.config.Faults >= 0 && (w.config.Faults == 0 || w.spent < w.config.Faults)
+}
+
+// on says whether a kind of fault may happen now.
+func (w *world) on(k Kind) bool { return w.plan.on[k] && w.faulty() }
+
+type faultKey struct {
+	kind   Kind
+	entity int
+}
+
+// fault decides whether a fault happens here, in so many of a thousand cases.
+func (w *world) fault(k Kind, entity int, n uint64) bool {
+	key := faultKey{k, entity}
+	d, ok := w.faultDices[key]
+	if !ok {
+		d = w.dice("fault:"+string(k), entity)
+		w.faultDices[key] = d
+	}
+	return d.of(n) && w.spend()
+}
+
+// spend counts a fault, unless there have been enough.
+func (w *world) spend() bool {
+	if !w.faulty() {
+		return false
+	}
+	w.spent++
+	return true
+}
+
+// setClocks gives every machine its clock.
+func (w *world) setClocks() {
+	for i, m := range w.machines {
+		d := w.dice("clock", i)
+		rate := int64(d.Below(uint64(2*w.plan.drift+1))) - w.plan.drift
+		offset := d.duration(0, time.Hour) - 30*time.Minute
+		coarse := []time.Duration{time.Millisecond, 15 * time.Millisecond, w.plan.quarantine / 20}[d.Below(3)]
+		if w.on(Rate) || w.on(WildRate) {
+			m.rate = rate
+		}
+		if w.on(Offset) {
+			m.offset = offset
+		}
+		if w.on(Coarse) {
+			m.resolution = min(coarse, w.plan.quarantine/20)
+		}
+	}
+}
+
+// startFaults plans the faults that come by time. Each kind comes after a
+// while of its own, again and again.
+func (w *world) startFaults() {
+	for _, f := range []struct {
+		kind  Kind
+		every time.Duration
+		do    func(d dice)
+	}{
+		{Cut, 4 * w.plan.ttl, w.cut},
+		{Step, 3 * w.plan.ttl, w.stepClock},
+		{Rate, 6 * w.plan.ttl, w.changeRate},
+		{Suspend, 5 * w.plan.ttl, func(d dice) { w.suspend(d, true) }},
+		{BlindSuspend, 5 * w.plan.ttl, func(d dice) { w.suspend(d, false) }},
+		{Pause, 2 * w.plan.ttl, w.pause},
+		{Stall, w.plan.ttl, w.stall},
+		{AppCrash, 2 * w.plan.ttl, w.crashApp},
+		{ServerCrash, 4 * w.plan.ttl, func(dice) { w.server.crash("") }},
+		{OldCopy, 8 * w.plan.ttl, func(d dice) { w.restore(d, true) }},
+		{BareCopy, 5 * w.plan.ttl, func(d dice) { w.restore(d, false) }},
+		{LostDisk, 12 * w.plan.ttl, func(d dice) { w.loseDisk(d, false) }},
+		{FalseInit, 6 * w.plan.ttl, func(d dice) { w.loseDisk(d, true) }},
+		{BadBit, 4 * w.plan.ttl, w.turnBit},
+		{Timings, 4 * w.plan.ttl, w.changeTimings},
+		{Stride, 4 * w.plan.ttl, w.changeStride},
+		{Revoke, 3 * w.plan.ttl, w.revoke},
+		{NewPool, 5 * w.plan.ttl, w.createPool},
+		{Grow, 5 * w.plan.ttl, w.grow},
+		{WrongWall, 5 * w.plan.ttl, w.startWithWrongWall},
+		{Impostor, w.plan.ttl, w.impersonate},
+	} {
+		if w.on(f.kind) {
+			w.again(f.kind, f.every, f.do)
+		}
+	}
+	if w.on(Twins) {
+		w.apps[1].name = w.apps[0].name
+	}
+}
+
+func (w *world) again(k Kind, every time.Duration, do func(dice)) {
+	d := w.dice("chaos:"+string(k), 0)
+	w.after(d.duration(every/8, 2*every), string(k), func() {
+		if w.on(k) && w.spend() {
+			do(d)
+			w.again(k, every, do)
+		}
+	})
+}
+
+// anyMachine draws a machine; the server twice as often as an app.
+func (w *world) anyMachine(d dice) *machine {
+	if i := int(d.Below(uint64(len(w.apps) + 2))); i < len(w.apps) {
+		return w.apps[i].machine
+	}
+	return w.server.machine
+}
+
+func (w *world) cut(d dice) {
+	name := w.apps[d.Below(uint64(len(w.apps)))].machine.name
+	until := w.now() + d.tail(w.plan.ttl, 4*w.plan.ttl)
+	ways := d.Below(3)
+	text := []string{"both ways", "to the server", "from the server"}[ways]
+	if ways != 2 {
+		w.net.toServer[name] = until
+	}
+	if ways != 1 {
+		w.net.fromServer[name] = until
+	}
+	w.note(Record{Kind: RecordNetwork, Machine: name, Peer: "server", Node: -1, Until: until, Text: "cut off " + text})
+}
+
+func (w *world) stepClock(d dice) {
+	m := w.anyMachine(d)
+	by := []time.Duration{w.plan.ttl, w.plan.quarantine, time.Second, 10 * time.Minute, time.Hour}[d.Below(5)]
+	by = d.duration(by/2, by*3/2)
+	if d.Below(2) == 0 {
+		by = -by
+	}
+	if w.plan.behind {
+		by = -max(by, -by)
+	}
+	if off := m.offset + by; off > -6*time.Hour && off < 6*time.Hour {
+		m.offset = off
+		w.note(Record{Kind: RecordClock, Machine: m.name, Node: -1, Text: fmt.Sprintf("the wall clock is set by %v", by)})
+	}
+}
+
+func (w *world) changeRate(d dice) {
+	m := w.anyMachine(d)
+	m.setRate(int64(d.Below(uint64(2*w.plan.drift+1))) - w.plan.drift)
+	w.note(Record{Kind: RecordClock, Machine: m.name, Node: -1, Text: fmt.Sprintf("the clock goes %+d ppm", m.rate)})
+}
+
+func (w *world) suspend(d dice, counts bool) {
+	m := w.anyMachine(d)
+	if m.isFrozen() {
+		return
+	}
+	t := d.tail(w.plan.ttl, 4*w.plan.ttl)
+	m.suspend(t, counts)
+	w.note(Record{Kind: RecordPause, Machine: m.name, Node: -1, Until: m.frozen, Text: "asleep"})
+}
+
+func (w *world) pause(d dice) {
+	m := w.anyMachine(d)
+	m.freeze(d.tail(w.plan.ttl/2, 4*w.plan.ttl))
+	w.note(Record{Kind: RecordPause, Machine: m.name, Node: -1, Until: m.frozen, Text: "stands still"})
+}
+
+func (w *world) stall(d dice) {
+	a := w.apps[d.Below(uint64(len(w.apps)))]
+	a.stallFor = d.tail(w.plan.ttl, 8*w.plan.ttl)
+}
+
+func (w *world) crashApp(d dice) {
+	a := w.apps[d.Below(uint64(len(w.apps)))]
+	back := d.duration(0, 3*w.plan.ttl)
+	stays := d.of(150)
+	if a.proc == nil || a.proc.dead {
+		return
+	}
+	a.end(RecordCrash, "")
+	a.gone = stays
+	w.after(back, "restart", a.boot)
+}
+
+// keepCopy keeps the disk as it is, as a backup does.
+func (w *world) keepCopy() {
+	if s := w.server; s.proc != nil && !s.proc.dead && s.store != nil { // an empty disk is no copy
+		s.copies = append(s.copies, cloneDisk(s.disk, 0))
+	}
+}
+
+func (w *world) restore(d dice, recovers bool) {
+	s := w.server
+	w.keepCopy()
+	if len(s.copies) < 2 || s.proc == nil || s.proc.dead {
+		return
+	}
+	from := s.copies[d.Below(uint64(len(s.copies)-1))]
+	back := d.duration(0, w.plan.ttl)
+	s.end(RecordCrash, "its disk is replaced", 0)
+	s.disk = cloneDisk(from, 0)
+	w.note(Record{Kind: RecordOperate, Machine: "server", Node: -1, Text: map[bool]string{true: "an old copy is restored and recovered", false: "an old copy is restored, and not recovered"}[recovers]})
+	if recovers {
+		s.wallWasWrong() // who recovers looks at the clock
+		if err := s.recover(); err != nil {
+			panic(err)
+		}
+		if w.on(WrongWall) && d.Below(2) == 1 {
+			s.machine.offset = -d.duration(0, time.Hour)
+		}
+		w.saw("an old copy was recovered")
+	} else {
+		w.check.storeIs(s.peek())
+	}
+	s.copies = nil
+	w.after(back, "restart", s.boot)
+}
+
+func (w *world) loseDisk(d dice, vouched bool) {
+	s := w.server
+	back := d.duration(0, w.plan.ttl)
+	if s.proc == nil || s.proc.dead {
+		return
+	}
+	s.end(RecordCrash, "its disk is lost", 0)
+	s.disk = newDisk()
+	s.copies = nil
+	w.check.storeIs(fencing.Snapshot{})
+	s.wallWasWrong()
+	w.note(Record{Kind: RecordOperate, Machine: "server", Node: -1, Text: map[bool]string{true: "a lost disk is replaced, with init", false: "a lost disk is replaced"}[vouched]})
+	if vouched {
+		if err := s.create(true); err != nil {
+			panic(err)
+		}
+	}
+	w.saw("a disk was lost")
+	w.after(back, "restart", s.boot)
+}
+
+func (w *world) turnBit(d dice) {
+	s := w.server
+	at := d.Below(1 << 20)
+	if s.proc == nil || s.proc.dead {
+		return
+	}
+	s.end(RecordCrash, "a bit of its disk turns over", 0)
+	if !s.turnBit(at) {
+		w.after(0, "restart", s.boot)
+		return
+	}
+	w.check.storeIs(s.peek())
+	w.after(d.duration(0, w.plan.ttl), "restart", s.boot)
+}
+
+// admin makes a call of the operator's, in a process of its own.
+func (w *world) admin(what string, call func(context.Context, cirrusv1connect.AdminServiceClient) error) {
+	w.operate(what, func(ctx context.Context, t transport) error {
+		return call(ctx, cirrusv1connect.NewAdminServiceClient(t, "http://server", connect.WithAcceptCompression("gzip", nil, nil)))
+	})
+}
+
+// lease makes a call as holders do, in a process of the operator's.
+func (w *world) lease(what string, call func(context.Context, cirrusv1connect.LeaseServiceClient) error) {
+	w.operate(what, func(ctx context.Context, t transport) error {
+		return call(ctx, cirrusv1connect.NewLeaseServiceClient(t, "http://server", connect.WithAcceptCompression("gzip", nil, nil)))
+	})
+}
+
+func (w *world) operate(what string, call func(context.Context, transport) error) {
+	p := w.operator.process()
+	p.start(what, func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		w.after(2*w.plan.ttl, "impatience", func() {
+			cancel()
+			w.operator.touch()
+		})
+		err := call(ctx, transport{w: w, proc: p})
+		text := what
+		if err != nil {
+			text += ": " + err.Error()
+		} else {
+			w.saw("an operator changed something")
+		}
+		w.note(Record{Kind: RecordOperate, Machine: "operator", Node: -1, Text: text})
+	})
+}
+
+// changeTimings changes TTL and quarantine, never below what the clocks of
+// this world need.
+func (w *world) changeTimings(d dice) {
+	s := w.server
+	ttl := d.duration(max(w.plan.ttl/2, time.Second), w.plan.maxTTL).Truncate(time.Millisecond)
+	quarantine := d.duration(w.plan.quarantine, 2*w.plan.quarantine).Truncate(time.Millisecond)
+	pool := &cirrusv1.Pool{Name: string(fencing.DefaultPool), Ttl: durationpb.New(ttl), Quarantine: durationpb.New(quarantine)}
+	w.admin(fmt.Sprintf("ttl %v, quarantine %v", ttl, quarantine), func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
+		_, err := c.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: pool})
+		return err
+	})
+	s.pool.Quarantine = max(s.pool.Quarantine, quarantine)
+}
+
+func (w *world) changeStride(d dice) {
+	s := w.server
+	stride := d.duration(max(w.plan.maxStride/3, 100*time.Millisecond), w.plan.maxStride).Truncate(time.Millisecond)
+	s.restart(func() {
+		s.stride = stride
+		w.note(Record{Kind: RecordOperate, Machine: "server", Node: -1, Text: fmt.Sprintf("stride %v", stride)})
+		w.saw("the stride was changed")
+	})
+}
+
+// revoke revokes the lease that an app has, or had.
+func (w *world) revoke(d dice) {
+	a := w.apps[d.Below(uint64(len(w.apps)))]
+	if a.holder == nil {
+		return
+	}
+	l := a.holder.Lease()
+	if l.Epoch == 0 {
+		return
+	}
+	w.admin(fmt.Sprintf("revoke node ID %d", l.Node), func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
+		_, err := c.Revoke(ctx, &cirrusv1.RevokeRequest{Pool: string(l.Pool), NodeId: uint32(l.Node), Epoch: uint64(l.Epoch)})
+		return err
+	})
+}
+
+// impersonate speaks of a lease with the right epoch and another instance.
+func (w *world) impersonate(d dice) {
+	a := w.apps[d.Below(uint64(len(w.apps)))]
+	releases := d.Below(2) == 1
+	if a.holder == nil {
+		return
+	}
+	l := a.holder.Lease()
+	if l.Epoch == 0 {
+		return
+	}
+	const instance = "an instance that holds nothing"
+	w.lease(fmt.Sprintf("impostor of node ID %d", l.Node), func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
+		if releases {
+			_, err := c.Release(ctx, &cirrusv1.ReleaseRequest{Pool: string(l.Pool), NodeId: uint32(l.Node), Epoch: uint64(l.Epoch), InstanceId: instance})
+			return err
+		}
+		_, err := c.Heartbeat(ctx, &cirrusv1.HeartbeatRequest{Pool: string(l.Pool), NodeId: uint32(l.Node), Epoch: uint64(l.Epoch), InstanceId: instance})
+		return err
+	})
+}
+
+// createPool creates a pool, and some apps move to it at their next start.
+func (w *world) createPool(d dice) {
+	p := w.newPool("second")
+	w.admin("create pool second", func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
+		_, err := c.CreatePool(ctx, &cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{
+			Name: string(p.Name), Ttl: durationpb.New(p.TTL), MaxTtl: durationpb.New(p.MaxTTL), Quarantine: durationpb.New(p.Quarantine),
+			NodeIds: &cirrusv1.NodeRange{First: uint32(p.First), Last: uint32(p.Last)},
+		}})
+		return err
+	})
+	a := w.apps[d.Below(uint64(len(w.apps)))]
+	if st := w.check.pools["second"]; st != nil && st.known && a.proc != nil && !a.proc.dead && a.holder == nil {
+		a.end(RecordExit, "moves to pool second")
+		a.pool, a.poolIndex = "second", 1
+		w.after(0, "restart", a.boot)
+	}
+}
+
+func (w *world) grow(dice) {
+	s := w.server
+	last := min(s.pool.Last+1, 1023)
+	w.admin(fmt.Sprintf("grow to node ID %d", last), func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
+		_, err := c.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{
+			Name: string(fencing.DefaultPool), NodeIds: &cirrusv1.NodeRange{First: uint32(s.pool.First), Last: uint32(last)},
+		}})
+		if err == nil {
+			s.pool.Last = max(s.pool.Last, last)
+		}
+		return err
+	})
+}
+
+// startWithWrongWall restarts the server's machine, which comes up with a
+// wall clock that nobody has set.
+func (w *world) startWithWrongWall(d dice) {
+	by := []time.Duration{w.plan.ttl, time.Hour, 20 * time.Hour, 48 * time.Hour}[d.Below(4)]
+	if d.Below(2) == 0 || by > 20*time.Hour || w.plan.behind {
+		by = -by
+	}
+	if s := w.server; s.proc != nil && !s.proc.dead {
+		s.crash("its machine restarts, with a wrong wall clock")
+		s.machine.offset = by
+		w.note(Record{Kind: RecordClock, Machine: "server", Node: -1, Text: fmt.Sprintf("the wall clock is off by %v", by)})
+	}
+}

@@ -1,0 +1,784 @@
+package sim
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cirrus-id/cirrus/client"
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/service"
+	"github.com/cirrus-id/cirrus/snowflake"
+)
+
+// Promise names what a run is checked for, in the words of the design.
+type Promise string
+
+// The promises.
+const (
+	PromiseExclusion  Promise = "P1 exclusion"         // at most one live holder of a node ID
+	PromiseUniqueness Promise = "P2 uniqueness"        // no ID is minted twice
+	PromiseWindow     Promise = "P2 window"            // IDs lie in their windows, windows of a node ID rise and don't touch
+	PromiseEpochs     Promise = "P3 epochs"            // epochs rise over everything ever sent
+	PromiseFencing    Promise = "P3 fencing"           // a stale epoch is refused
+	PromiseLiveness   Promise = "P4 liveness"          // what must happen happens in time
+	PromiseDurable    Promise = "S1 durable"           // what is told is durable, and what is durable survives
+	PromiseQuarantine Promise = "S2 quarantine"        // no grant inside deadline + quarantine
+	PromiseHeartbeat  Promise = "S3 heartbeat"         // who holds a lease is not told that it is lost
+	PromiseFailStop   Promise = "S9 fail-stop"         // nothing is promised after a failed write
+	PromiseMark       Promise = "S10 mark"             // no promise above the mark, or longer than a stride after it was written
+	PromiseState      Promise = "server state"         // the server's own invariants
+	PromiseHistory    Promise = "linearizable history" // the calls about a node ID could have happened one after the other
+	PromiseCanary     Promise = "canary"               // none: it was asked for
+)
+
+// Violation is a promise that was broken.
+type Violation struct {
+	Promise Promise       `json:"promise"`
+	Event   int           `json:"event"` // the number of the event
+	At      time.Duration `json:"at"`    // true time since the run began
+	Text    string        `json:"text"`
+}
+
+// Error says what was broken, where.
+func (v *Violation) Error() string {
+	return fmt.Sprintf("%s is broken at event %d (%v): %s", v.Promise, v.Event, v.At, v.Text)
+}
+
+// checker watches a run from outside. It knows what went over the wire, what
+// the store was told and has acknowledged, and which IDs were minted; it asks
+// no rule of the product.
+type checker struct {
+	w     *world
+	nodes map[nodeKey]*nodeState
+	pools map[fencing.PoolName]*poolState
+	meta  fencing.Meta // as acknowledged
+	// flying are the writes that were begun and neither acknowledged nor known
+	// to be gone.
+	flying []*flight
+	ids    idSet
+	// marks is when, by the server's steady clock, the process sent the last
+	// mark that was acknowledged to it.
+	marks      map[*process]time.Duration
+	failedProc map[*process]bool
+	history    []*operation
+	ticks      int
+	// order is that of the node IDs' first mention.
+	order     []nodeKey
+	broken    map[Promise]int // where nothing is promised
+	alarms    int
+	decidedAt time.Duration // true time of the last grant
+	core      *fencing.Server
+	// generations counts the stores: what one held means nothing in the next.
+	generation int
+}
+
+type nodeKey struct {
+	pool string
+	node int
+}
+
+// nodeState is what is known of a node ID.
+type nodeState struct {
+	key    nodeKey
+	leases []*leaseState // by epoch
+	// durable is the record as acknowledged; its epoch is 0 if there is none.
+	durable fencing.Record
+	// sent is the highest epoch that was ever sent.
+	sent uint64
+	// used is the highest timestamp that was ever minted.
+	used int64
+	// admitted is the highest epoch that the resource has let in.
+	admitted uint64
+	// restUntil and loadedCeiling are what a start must take a record that it
+	// loads for (S6): its deadline by the server's steady clock, and its ceiling.
+	loaded        fencing.Epoch // the record's; 0: it had ended
+	restUntil     time.Duration
+	loadedCeiling int64
+	gate          fencing.Gate
+}
+
+// leaseState is a lease as it was promised.
+type leaseState struct {
+	epoch      uint64
+	app        string
+	instance   string
+	generation int
+	floor      int64
+	ceiling    int64 // the highest that was sent
+	used       int64 // the highest timestamp that was minted under it
+	// deadline is the server's steady time + TTL at the last good answer.
+	deadline time.Duration
+	ttl      time.Duration
+	// released: its holder has asked for the release, with this word.
+	released bool
+	last     int64
+	ended    bool // a record that says so is durable
+	// passed: another grant of the node ID has waited for its quarantine, as it
+	// was then, and it was not promised again since.
+	passed   bool
+	process  int // that sent the last answer
+	lostSent int // answers that did not arrive, with the grant in them
+}
+
+type poolState struct {
+	fencing.Pool
+	known   bool
+	highest uint64 // of the epochs that were ever sent
+	// rest is the shortest quarantine that the pool had since the beginning.
+	grown bool
+	first int
+}
+
+// flight is a commit on its way.
+type flight struct {
+	proc   *process
+	batch  fencing.Batch
+	sentAt time.Duration
+	ended  bool // the process is gone: it may be on the disk or not
+}
+
+func newChecker(w *world) *checker {
+	return &checker{
+		w: w, nodes: map[nodeKey]*nodeState{}, pools: map[fencing.PoolName]*poolState{},
+		marks: map[*process]time.Duration{}, failedProc: map[*process]bool{}, broken: map[Promise]int{},
+		ids: newIDSet(),
+	}
+}
+
+func (c *checker) node(pool string, node int) *nodeState {
+	k := nodeKey{pool, node}
+	n := c.nodes[k]
+	if n == nil {
+		n = &nodeState{key: k}
+		c.nodes[k] = n
+		c.order = append(c.order, k)
+	}
+	return n
+}
+
+func (c *checker) pool(name fencing.PoolName) *poolState {
+	p := c.pools[name]
+	if p == nil {
+		p = &poolState{first: -1}
+		c.pools[name] = p
+	}
+	return p
+}
+
+func (n *nodeState) lease(epoch uint64) *leaseState {
+	for i := len(n.leases) - 1; i >= 0; i-- {
+		if n.leases[i].epoch == epoch {
+			return n.leases[i]
+		}
+	}
+	return nil
+}
+
+func (n *nodeState) add(l *leaseState) {
+	n.leases = append(n.leases, l)
+	slices.SortFunc(n.leases, func(a, b *leaseState) int {
+		if a.epoch < b.epoch {
+			return -1
+		}
+		return 1
+	})
+}
+
+// The store.
+
+// storeIs tells that the disk holds a store that no earlier one leads to.
+func (c *checker) storeIs(snap fencing.Snapshot) {
+	c.generation++
+	c.flying = nil
+	c.take(snap)
+}
+
+func (c *checker) take(snap fencing.Snapshot) {
+	c.meta = snap.Meta
+	for _, n := range c.nodes {
+		n.durable = fencing.Record{}
+	}
+	for _, p := range c.pools {
+		p.known = false
+	}
+	for i := range snap.Records {
+		r := &snap.Records[i]
+		c.node(string(r.Pool), int(r.Node)).durable = *r
+	}
+	for _, p := range snap.Pools {
+		st := c.pool(p.Name)
+		st.Pool, st.known = p, true
+	}
+}
+
+// loaded compares what a process loads with what was acknowledged.
+func (c *checker) loaded(p *process, snap fencing.Snapshot) {
+	metas, pools, records := []fencing.Meta{c.meta}, map[fencing.PoolName][]fencing.Pool{}, map[nodeKey][]fencing.Record{}
+	for _, f := range c.flying {
+		if f.batch.Meta != nil {
+			metas = append(metas, *f.batch.Meta)
+		}
+		for _, p := range f.batch.Pools {
+			pools[p.Name] = append(pools[p.Name], p)
+		}
+		for _, r := range f.batch.Records {
+			k := nodeKey{string(r.Pool), int(r.Node)}
+			records[k] = append(records[k], r)
+		}
+	}
+	if !slices.Contains(metas, snap.Meta) {
+		c.w.violate(PromiseDurable, "the store was loaded with mark %d, which is not the acknowledged one, %d, nor one whose write was under way", snap.Meta.Mark, c.meta.Mark)
+	}
+	seen := map[nodeKey]bool{}
+	for i := range snap.Records {
+		r := &snap.Records[i]
+		k := nodeKey{string(r.Pool), int(r.Node)}
+		seen[k] = true
+		old := c.node(k.pool, k.node).durable
+		switch {
+		case *r == old:
+			if len(records[k]) > 0 {
+				c.w.saw("a crash lost a write that was not acknowledged")
+			}
+		case slices.Contains(records[k], *r):
+			c.w.saw("a crash kept a write that was not acknowledged")
+		default:
+			c.w.violate(PromiseDurable, "node ID %d was loaded with epoch %d, %v, ceiling %d; acknowledged was epoch %d, %v, ceiling %d", r.Node, r.Epoch, r.Status, r.Ceiling, old.Epoch, old.Status, old.Ceiling)
+		}
+	}
+	for _, k := range c.order {
+		n := c.nodes[k]
+		if n.durable.Epoch == 0 && len(records[k]) > 0 && !seen[k] {
+			c.w.saw("a crash lost a write that was not acknowledged")
+		}
+		if n.durable.Epoch != 0 && !seen[k] {
+			c.w.violate(PromiseDurable, "the record of node ID %d, epoch %d, was acknowledged and is gone after a restart", k.node, n.durable.Epoch)
+		}
+	}
+	names := map[fencing.PoolName]bool{}
+	for _, pool := range snap.Pools {
+		names[pool.Name] = true
+		if st := c.pool(pool.Name); (!st.known || pool != st.Pool) && !slices.Contains(pools[pool.Name], pool) {
+			c.w.violate(PromiseDurable, "pool %q was loaded with settings that were neither acknowledged nor under way", pool.Name)
+		}
+	}
+	for name, st := range c.pools {
+		if st.known && !names[name] {
+			c.w.violate(PromiseDurable, "pool %q was acknowledged and is gone after a restart", name)
+		}
+	}
+	c.flying = nil
+	c.take(snap)
+	for i := range snap.Records {
+		r := &snap.Records[i]
+		n := c.node(string(r.Pool), int(r.Node))
+		n.loaded = r.Epoch
+		if r.Status == fencing.Ended {
+			n.loaded = 0
+		}
+		n.restUntil = c.w.server.machine.steady() + snap.Meta.Stride + r.TTL
+		n.loadedCeiling = int64(snap.Meta.Mark.Add(r.TTL))
+	}
+}
+
+// serving gives the checker a look at a new server's own invariants.
+func (c *checker) serving(_ *process, svc *service.Service) { c.core = coreOf(svc) }
+
+// serverEnded keeps what the process had under way for the next load.
+func (c *checker) serverEnded(p *process) {
+	c.core = nil
+	for _, f := range c.flying {
+		if f.proc == p {
+			f.ended = true
+		}
+	}
+	for _, op := range c.history {
+		if op.proc == p && op.done == 0 {
+			op.unknown = true
+		}
+	}
+	delete(c.marks, p)
+}
+
+// begins takes note of a write that was decided on, and looks at the decision.
+func (c *checker) begins(p *process, b fencing.Batch) *flight {
+	w := c.w
+	s := w.server.machine.steady()
+	if c.failedProc[p] {
+		w.violate(PromiseFailStop, "a write was begun after one had failed")
+	}
+	if b.Meta != nil && b.Meta.Mark < c.meta.Mark {
+		w.violate(PromiseMark, "the mark is lowered from %d to %d", c.meta.Mark, b.Meta.Mark)
+	}
+	for i := range b.Records {
+		r := &b.Records[i]
+		for _, f := range c.flying {
+			if f.ended {
+				continue
+			}
+			for j := range f.batch.Records {
+				if o := &f.batch.Records[j]; o.Pool == r.Pool && o.Node == r.Node {
+					w.violate(PromiseDurable, "two writes of node ID %d are under way at once", r.Node)
+				}
+			}
+		}
+		c.decided(p, r, s)
+	}
+	f := &flight{proc: p, batch: b, sentAt: s}
+	c.flying = append(c.flying, f)
+	return f
+}
+
+// decided looks at a record that the server is about to write.
+func (c *checker) decided(p *process, r *fencing.Record, s time.Duration) {
+	w := c.w
+	n := c.node(string(r.Pool), int(r.Node))
+	old := n.durable
+	if r.Epoch != old.Epoch {
+		c.granted(p, n, r, s)
+		return
+	}
+	w.note(Record{Kind: RecordEnd, Machine: "server", Process: p.number, Pool: string(r.Pool), Node: int(r.Node), Epoch: uint64(r.Epoch),
+		Floor: int64(r.Floor), Ceiling: int64(r.Ceiling), Text: r.Status.String()})
+	if old.Status == fencing.Ended && r.Status != fencing.Ended || old.Status == fencing.Revoked && r.Status == fencing.Live {
+		w.violate(PromiseDurable, "the record of node ID %d goes from %v back to %v", r.Node, old.Status, r.Status)
+	}
+	l := n.lease(uint64(r.Epoch))
+	if l == nil || r.Status != fencing.Ended || l.generation != c.generation {
+		return
+	}
+	switch {
+	case l.released:
+	case int64(r.Ceiling) < l.ceiling:
+		w.violate(PromiseWindow, "node ID %d, epoch %d is noted as ended with ceiling %d, but %d was promised", r.Node, r.Epoch, r.Ceiling, l.ceiling)
+	case s+c.tolerance() < l.deadline+c.quarantine(r.Pool), r.Epoch == n.loaded && s+c.tolerance() < n.restUntil+c.quarantine(r.Pool):
+		w.violate(PromiseQuarantine, "node ID %d, epoch %d is noted as ended before its quarantine is over", r.Node, r.Epoch)
+	}
+	if int64(r.Ceiling) < l.used {
+		w.violate(PromiseWindow, "node ID %d, epoch %d is ended with ceiling %d, but %d was used", r.Node, r.Epoch, r.Ceiling, l.used)
+	}
+}
+
+// quarantine is the pool's, as acknowledged.
+func (c *checker) quarantine(pool fencing.PoolName) time.Duration { return c.pool(pool).Quarantine }
+
+// tolerance is what two readings of the server's clock may be off.
+func (c *checker) tolerance() time.Duration {
+	return c.w.server.machine.resolution + time.Microsecond
+}
+
+// granted looks at a grant that was decided on.
+func (c *checker) granted(p *process, n *nodeState, r *fencing.Record, s time.Duration) {
+	w := c.w
+	pool := c.pool(r.Pool)
+	w.note(Record{Kind: RecordGrant, Machine: "server", Process: p.number, Pool: string(r.Pool), Node: int(r.Node), Epoch: uint64(r.Epoch),
+		Floor: int64(r.Floor), Ceiling: int64(r.Ceiling), Text: string(r.App)})
+	w.count("grants", 1)
+	c.decidedAt = w.now()
+	if uint64(r.Epoch) <= pool.highest {
+		w.violate(PromiseEpochs, "node ID %d is granted under epoch %d, but epoch %d of pool %q was sent before", r.Node, r.Epoch, pool.highest, r.Pool)
+	}
+	if !pool.Opened {
+		w.violate(PromiseQuarantine, "node ID %d is granted, but pool %q is not opened", r.Node, r.Pool)
+	}
+	if most := c.meta.Mark.Add(r.TTL); r.Ceiling > most {
+		w.violate(PromiseMark, "node ID %d is granted up to %d, above mark + TTL = %d", r.Node, r.Ceiling, most)
+	}
+	if int64(r.Floor) <= n.used {
+		w.violate(PromiseWindow, "node ID %d is granted from %d, but it was used up to %d", r.Node, r.Floor, n.used)
+	}
+	if n.durable.Epoch != 0 && n.durable.Epoch == n.loaded && n.durable.Status != fencing.Ended {
+		if until := n.restUntil + c.quarantine(r.Pool); s+c.tolerance() < until {
+			w.violate(PromiseQuarantine, "node ID %d is granted %v before what a start must wait for it", r.Node, until-s)
+		}
+		if int64(r.Floor) <= n.loadedCeiling {
+			w.violate(PromiseWindow, "node ID %d is granted from %d, but may have been promised up to %d before this start", r.Node, r.Floor, n.loadedCeiling)
+		}
+	}
+	for _, l := range n.leases {
+		c.follows(n, l, r, s)
+	}
+	if k := len(n.leases); k > 0 {
+		if l := n.leases[k-1]; l.app != string(r.App) {
+			w.saw("a node ID changed its holder")
+			w.moved = true
+		} else {
+			w.saw("an app got its node ID back")
+		}
+	}
+	if pool.first >= 0 && int(r.Node) >= pool.first && pool.grown {
+		w.saw("a grown pool granted a new node ID")
+	}
+}
+
+// follows looks at a grant after an earlier lease of the node ID.
+func (c *checker) follows(n *nodeState, l *leaseState, r *fencing.Record, s time.Duration) {
+	w := c.w
+	until := l.ceiling
+	if l.released {
+		until = max(l.last, l.floor-1)
+	}
+	if int64(r.Floor) <= min(until, l.ceiling) {
+		w.violate(PromiseWindow, "node ID %d is granted from %d, but epoch %d was promised up to %d", r.Node, r.Floor, l.epoch, until)
+	}
+	if l.released {
+		w.saw("a released node ID was granted without quarantine")
+		return
+	}
+	q := c.quarantine(r.Pool)
+	if l.ended || l.passed {
+		q = 0 // its note, or the grant before this one, was looked at; the quarantine may have been longer since
+	}
+	if l.generation != c.generation {
+		q = 0 // the pool's opening stood in for it (S7)
+	}
+	if s+c.tolerance() < l.deadline+q {
+		w.violate(PromiseQuarantine, "node ID %d is granted %v before deadline + quarantine of epoch %d", r.Node, l.deadline+q-s, l.epoch)
+	}
+	l.passed = true
+	if l == n.leases[len(n.leases)-1] && l.generation == c.generation {
+		w.saw("an expired node ID was granted after its quarantine")
+	}
+}
+
+// acknowledged tells that the store has said yes.
+func (c *checker) acknowledged(p *process, f *flight) {
+	b := f.batch
+	if i := slices.Index(c.flying, f); i >= 0 {
+		c.flying = slices.Delete(c.flying, i, i+1)
+	}
+	if b.Meta != nil {
+		c.meta = *b.Meta
+		c.marks[p] = f.sentAt
+	}
+	for _, pool := range b.Pools {
+		st := c.pool(pool.Name)
+		if st.known && pool.Opened && !st.Opened {
+			c.w.saw("a suspicious pool was opened")
+		}
+		if st.known && pool.Last > st.Last {
+			st.grown, st.first = true, int(st.Last)+1
+		}
+		st.Pool, st.known = pool, true
+	}
+	for i := range b.Records {
+		r := &b.Records[i]
+		n := c.node(string(r.Pool), int(r.Node))
+		n.durable = *r
+		if l := n.lease(uint64(r.Epoch)); l != nil && r.Status == fencing.Ended {
+			l.ended = true
+		}
+		c.w.note(Record{Kind: RecordDurable, Machine: "server", Process: p.number, Pool: string(r.Pool), Node: int(r.Node), Epoch: uint64(r.Epoch)})
+	}
+}
+
+// failed tells that the store has said no.
+func (c *checker) failed(p *process) { c.failedProc[p] = true }
+
+// The wire.
+
+// arrived takes note of a request that a process is about to handle.
+func (c *checker) arrived(call *call, p *process) *operation {
+	r := call.request
+	if call.procedure == callRelease {
+		if l := c.node(r.pool, r.node).lease(r.epoch); l != nil && l.instance == r.instance {
+			c.releasing(l, r)
+		}
+	}
+	return c.begin(call, p)
+}
+
+func (c *checker) releasing(l *leaseState, r *request) {
+	said := l.ceiling
+	if r.last != nil {
+		said = *r.last
+	}
+	if said < l.used {
+		c.w.violate(PromiseWindow, "the release of node ID %d, epoch %d says that %d was used last, but %d was", r.node, r.epoch, said, l.used)
+	}
+	l.last = max(l.last, said)
+	l.released = true
+}
+
+// replied looks at an answer that leaves the server.
+func (c *checker) replied(call *call, p *process, op *operation, a *reply) {
+	c.end(op, a)
+	n := c.node(call.request.pool, a.node)
+	switch {
+	case a.lease:
+		c.promised(call, p, op, n, a)
+	case a.lost:
+		c.toldLost(call, n)
+	case a.good && call.procedure == callRelease:
+		// One whose own write is durable may be confirmed even after another
+		// write has failed.
+		if d := n.durable; uint64(d.Epoch) == call.request.epoch && d.Status != fencing.Ended {
+			c.w.violate(PromiseDurable, "the release of node ID %d, epoch %d was confirmed, but its record is %v", d.Node, d.Epoch, d.Status)
+		}
+	case a.good && call.procedure == callRevoke:
+		if d := n.durable; uint64(d.Epoch) == call.request.epoch && d.Status == fencing.Live {
+			c.w.violate(PromiseDurable, "the revocation of node ID %d, epoch %d was confirmed, but its record is live", d.Node, d.Epoch)
+		}
+	case a.code == "resource_exhausted":
+		c.w.saw("a full pool answered that it is full")
+	case a.code == "unavailable" && call.procedure == callAcquire && !c.pool(fencing.PoolName(call.request.pool)).Opened:
+		c.w.saw("a suspicious pool granted nothing")
+	case a.code == "unavailable" && c.failedProc[p]:
+		c.w.saw("a server whose store had failed promised nothing")
+	}
+}
+
+// promised looks at a lease that leaves the server.
+func (c *checker) promised(call *call, p *process, op *operation, n *nodeState, a *reply) {
+	w := c.w
+	r := call.request
+	s := w.server.machine.steady()
+	pool := c.pool(fencing.PoolName(r.pool))
+	if c.failedProc[p] {
+		w.violate(PromiseFailStop, "node ID %d, epoch %d was promised after a write had failed", a.node, a.epoch)
+	}
+	switch d := n.durable; {
+	case uint64(d.Epoch) < a.epoch:
+		w.violate(PromiseDurable, "node ID %d was promised under epoch %d, and that grant is not durable", a.node, a.epoch)
+	case uint64(d.Epoch) > a.epoch:
+		w.violate(PromiseFencing, "node ID %d was promised under epoch %d, but epoch %d is durable", a.node, a.epoch, d.Epoch)
+	case d.Status != fencing.Live:
+		w.violate(PromiseDurable, "node ID %d, epoch %d was promised, but its record is %v", a.node, a.epoch, d.Status)
+	}
+	if call.procedure == callHeartbeat && (a.epoch != r.epoch || a.node != r.node) {
+		w.violate(PromiseFencing, "a heartbeat of node ID %d, epoch %d was answered with node ID %d, epoch %d", r.node, r.epoch, a.node, a.epoch)
+	}
+	if c.underWay(n.key) {
+		w.violate(PromiseDurable, "node ID %d, epoch %d was promised while a write of its record was under way", a.node, a.epoch)
+	}
+	c.withinMark(p, a, s)
+	l := n.lease(a.epoch)
+	if l == nil {
+		l = c.newLease(call, op, n, a)
+		pool.highest = max(pool.highest, a.epoch)
+	} else {
+		c.renewed(call, p, l, a)
+	}
+	if r.instance != "" && r.instance != l.instance {
+		w.violate(PromiseFencing, "node ID %d, epoch %d was promised to two instances", a.node, a.epoch)
+	}
+	if a.ceiling < l.ceiling || a.floor != l.floor {
+		w.violate(PromiseWindow, "the window of node ID %d, epoch %d was [%d, %d] and is now [%d, %d]", a.node, a.epoch, l.floor, l.ceiling, a.floor, a.ceiling)
+	}
+	if off := a.server - int64(w.server.machine.wallMillis()); off > 1000 {
+		w.saw("a wall clock was set back, and server time was not")
+	}
+	l.ceiling, l.process = max(l.ceiling, a.ceiling), p.number
+	l.deadline = max(l.deadline, s+a.ttl)
+	l.ttl, l.passed = a.ttl, false
+}
+
+// withinMark: S10.
+func (c *checker) withinMark(p *process, a *reply, s time.Duration) {
+	w := c.w
+	if a.server > int64(c.meta.Mark) {
+		w.violate(PromiseMark, "a promise was made at server time %d, above the mark, %d", a.server, c.meta.Mark)
+	}
+	if most := int64(c.meta.Mark.Add(a.ttl)); a.ceiling > most && w.server.maxTTL() == a.ttl {
+		w.violate(PromiseMark, "ceiling %d was promised, above mark + TTL = %d", a.ceiling, most)
+	}
+	sent, ok := c.marks[p]
+	switch {
+	case !ok:
+		w.violate(PromiseMark, "a promise was made before this start's first mark was written")
+	case s > sent+c.meta.Stride+c.tolerance():
+		w.violate(PromiseMark, "a promise was made %v after the mark was sent, later than the stride, %v", s-sent, c.meta.Stride)
+	}
+}
+
+func (c *checker) underWay(k nodeKey) bool {
+	for _, f := range c.flying {
+		for i := range f.batch.Records {
+			if r := &f.batch.Records[i]; !f.ended && string(r.Pool) == k.pool && int(r.Node) == k.node {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// newLease is a lease that is sent for the first time.
+func (c *checker) newLease(call *call, op *operation, n *nodeState, a *reply) *leaseState {
+	if c.w.now()-op.begun > c.w.plan.ttl/4 && c.waited(op) {
+		c.w.saw("a request waited in line and got a node ID")
+	}
+	if a.epoch <= n.sent {
+		c.w.violate(PromiseEpochs, "node ID %d was sent with epoch %d after epoch %d", a.node, a.epoch, n.sent)
+	}
+	n.sent = max(n.sent, a.epoch)
+	l := &leaseState{
+		epoch: a.epoch, app: a.app, instance: a.instance, generation: c.generation, floor: a.floor, ceiling: a.ceiling, ttl: a.ttl, last: -1,
+	}
+	n.add(l)
+	if call.procedure == callHeartbeat {
+		c.w.violate(PromiseFencing, "a heartbeat was good for node ID %d, epoch %d, which no Acquire has answered", a.node, a.epoch)
+	}
+	return l
+}
+
+// waited says whether the lease that an operation brought was decided on only
+// after it had been there for a while.
+func (c *checker) waited(op *operation) bool { return c.decidedAt-op.begun > c.w.plan.ttl/4 }
+
+// renewed is a lease that is sent again.
+func (c *checker) renewed(call *call, p *process, l *leaseState, a *reply) {
+	w := c.w
+	if call.procedure == callAcquire {
+		w.saw("an Acquire asked again got the same lease")
+		if l.lostSent > 0 {
+			w.saw("an answer was lost after the write, and the retry got the same lease")
+		}
+	}
+	if l.process != p.number {
+		w.saw("a lease outlived a restart of the server")
+	}
+	if s := w.server.machine.steady(); call.procedure == callHeartbeat && s > l.deadline {
+		w.saw("a late heartbeat revived a lease")
+	}
+}
+
+// toldLost looks at a LEASE_LOST that leaves the server.
+func (c *checker) toldLost(call *call, n *nodeState) {
+	r, d := call.request, n.durable
+	w := c.w
+	if c.underWay(n.key) {
+		w.violate(PromiseDurable, "LEASE_LOST was told of node ID %d while a write of its record was under way", r.node)
+	}
+	matches := uint64(d.Epoch) == r.epoch && d.Instance == fencing.InstanceID(r.instance).Hash()
+	if matches && (d.Status == fencing.Live || d.Status == fencing.Revoked && call.procedure == callRelease) {
+		w.violate(PromiseHeartbeat, "LEASE_LOST was told of node ID %d, epoch %d, whose record is live and has this instance", r.node, r.epoch)
+	}
+	switch {
+	case uint64(d.Epoch) > r.epoch:
+		w.saw("a stale holder was told that its lease is lost")
+	case matches && d.Status == fencing.Revoked:
+		w.saw("a revoked lease was refused")
+	}
+}
+
+// answerLost takes note of an answer that will not arrive.
+func (c *checker) answerLost(call *call, a *reply) {
+	if l := c.node(call.request.pool, a.node).lease(a.epoch); a.lease && l != nil {
+		l.lostSent++
+	}
+}
+
+// answered takes note of an answer that reaches a call.
+func (c *checker) answered(own, to *call, a *reply) {
+	if app := c.w.appOf(to.from); app != nil && a.lease {
+		app.told(nodeKey{own.request.pool, a.node}, a, to.sent+a.ttl)
+	}
+}
+
+// The holders.
+
+// minted looks at an ID.
+func (c *checker) minted(a *app, id snowflake.ID) (int64, int) {
+	w := c.w
+	layout := snowflake.DefaultLayout
+	ts := int64(layout.Origin) + int64(id>>(layout.NodeBits+layout.SequenceBits))
+	node := int(id>>layout.SequenceBits) & int(layout.MaxNode())
+	if !c.ids.add(uint64(id)<<2 | uint64(a.poolIndex)) {
+		w.violate(PromiseUniqueness, "ID %d (node ID %d, timestamp %d) was minted twice, now by %s", id, node, ts, a.machine.name)
+	}
+	n := c.node(string(a.pool), node)
+	under := a.window(n.key, ts)
+	if under == nil {
+		w.violate(PromiseWindow, "%s minted ID %d with timestamp %d, which is in no window of node ID %d that it was told", a.machine.name, id, ts, node)
+		return ts, node
+	}
+	n.used = max(n.used, ts)
+	if l := n.lease(under.epoch); l != nil {
+		l.used = max(l.used, ts)
+		if l.released && ts > l.last && l.instance == under.instance {
+			w.violate(PromiseWindow, "%s minted timestamp %d of node ID %d after it had said that %d was the last", a.machine.name, ts, node, l.last)
+		}
+	}
+	return ts, node
+}
+
+// used looks at what the resource lets in.
+func (c *checker) used(a *app, pool string, node int, epoch uint64) {
+	n := c.node(pool, node)
+	err := n.gate.Admit(snowflake.NodeID(node), fencing.Epoch(epoch))
+	switch {
+	case err == nil && epoch < n.admitted:
+		c.w.violate(PromiseFencing, "the resource let %s in with epoch %d of node ID %d after epoch %d", a.machine.name, epoch, node, n.admitted)
+	case err != nil && epoch >= n.admitted:
+		c.w.violate(PromiseFencing, "the resource turned away %s with epoch %d of node ID %d, and the highest that came was %d", a.machine.name, epoch, node, n.admitted)
+	case err != nil:
+		c.w.saw("a stale epoch was turned away at the resource")
+	}
+	n.admitted = max(n.admitted, epoch)
+}
+
+// exclusive looks whether a live holder is alone with its node ID.
+func (c *checker) exclusive(a *app) {
+	la, ok := a.live()
+	if !ok {
+		return
+	}
+	c.entitled(a, la)
+	if !c.w.exclusion() {
+		return
+	}
+	for _, b := range c.w.apps {
+		if b == a || b.pool != a.pool {
+			continue
+		}
+		if lb, ok := b.live(); ok && lb.Node == la.Node {
+			c.w.violate(PromiseExclusion, "%s (epoch %d) and %s (epoch %d) both hold node ID %d", a.machine.name, la.Epoch, b.machine.name, lb.Epoch, la.Node)
+			c.w.soften(PromiseExclusion)
+		}
+	}
+}
+
+// entitled looks whether a live holder may be so: it counts its TTL from before
+// it asked (C2), and neither deadline nor ceiling ever go back (C7).
+func (c *checker) entitled(a *app, l client.Lease) {
+	deadline := a.machine.steady() + l.Remaining
+	most := time.Duration(0)
+	for _, win := range a.leases {
+		if win.epoch == uint64(l.Epoch) && win.key.node == int(l.Node) {
+			most = max(most, win.deadline)
+		}
+	}
+	slack := a.machine.resolution + time.Microsecond
+	if deadline > most+slack {
+		c.w.violate(PromiseExclusion, "%s takes its lease of node ID %d, epoch %d for live %v longer than any answer allows", a.machine.name, l.Node, l.Epoch, deadline-most)
+	}
+	if old := &a.seen; old.Epoch == l.Epoch && old.Node == l.Node {
+		if l.Ceiling < old.Ceiling || deadline+slack < a.deadline {
+			c.w.violate(PromiseExclusion, "%s moves deadline or ceiling of node ID %d, epoch %d back", a.machine.name, l.Node, l.Epoch)
+		}
+	}
+	a.seen, a.deadline = l.Lease, deadline
+}
+
+// logged hears what the server logs.
+func (c *checker) logged(r slog.Record) {
+	if strings.Contains(r.Message, "(S12)") {
+		c.alarms++
+		c.w.saw("the server found that its store had lost a write")
+	}
+	if strings.Contains(r.Message, "panicked") {
+		c.w.violate(PromiseState, "a handler panicked")
+	}
+}
+
+// state looks at the server's own invariants.
+func (c *checker) state() {
+	if c.core != nil {
+		if err := c.core.Check(); err != nil {
+			c.w.violate(PromiseState, "%v", err)
+		}
+	}
+}

@@ -1,0 +1,57 @@
+// Package sim runs the service, its clients, its store and their generators
+// under one seed, in one thread, on machines, clocks, disks and a network that
+// misbehave, and checks from outside that the promises hold. All that runs is
+// the product's own code, unchanged: the simulated world stands in for the
+// clock (clockwork.Clock and the steady clock), the HTTP client, the file
+// system, the randomness and the two Runners. The package must not be imported
+// by any of them, and decides nothing about leases itself.
+//
+// # A run
+//
+// Run lives through one world: a server that serves a Pebble store on a
+// crashable file system in memory, 2 to 12 apps that hold leases and mint, and
+// an operator. Everything that is left to chance comes from Choices, in streams
+// by purpose and entity, so that a kind of fault that is switched off shifts
+// nothing else. Everything that happens is an event of one loop; what blocks is
+// a coroutine. So the same Config has the same Result, Hash included, always.
+//
+//	r := sim.Run(sim.Config{Seed: 42, Trace: true})
+//	if r.Violation != nil {
+//		fmt.Print(r.Failure("the commit"))
+//		err := sim.WriteTable(os.Stdout, r.Trace)
+//	}
+//
+// A run has two parts. First come faults, of the kinds that were drawn for it;
+// which ones are possible, the Profile says. Then all faults end, some apps
+// stay dead, and P4 must come true within a bound.
+//
+// # What is checked
+//
+// After every event, from what went over the wire, into the store and out of
+// the generators; see Promise. The checks ask none of the product's rules, but
+// for fencing.Server.Check, which is asked for its own invariants. At the end
+// the calls about each node ID must have a linear order (porcupine).
+//
+// # Many runs
+//
+// Campaign runs many seeds, several worlds at once (they share nothing but the
+// memory), repeats one in a hundred to compare hashes, and sees that what
+// should come about did: Situations, counted by their effect, and floors on
+// grants, IDs and changes of holders. Minimize shrinks a run that broke a
+// promise to a smaller world that breaks it, too.
+//
+// # To add
+//
+// A fault: a Kind in plan.go; where it happens, `w.on(kind) && w.fault(kind,
+// entity, perMille)`; if it comes by time, a line in startFaults. A check: a
+// method of checker, called where its news comes in, that calls violate. A
+// situation: a call of saw where the effect shows, and a line in Situations if
+// it must come about.
+//
+// # What is not simulated
+//
+// One server at a time, no etcd. Memory that other code of a process corrupts,
+// and tasks that are interrupted elsewhere than where they block, read the
+// steady clock in a generator, write or wait: goroutines of one process take
+// turns. The streams Watch and health Watch, which block on their own.
+package sim

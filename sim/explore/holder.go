@@ -1,0 +1,301 @@
+package explore
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/snowflake"
+)
+
+// holder is the rules' state, which is never changed once it is in the table,
+// the least of a generator, and the messages from and to it.
+type holder struct {
+	rules fencing.Holder
+	// window is what the generator may put into IDs, while minting. Whatever
+	// of it was used or not: the rest may be at any time, however late, as
+	// nothing but a stop is sure to be noticed in between.
+	window  window
+	minting bool
+	// lag is how far its steady clock is behind the service's.
+	lag uint8
+	// requests and replies under way are numbers in the world's tables, in
+	// rising order.
+	requests, replies []uint32
+
+	// broken is what Check says, node the node ID of its lease, if any.
+	broken error
+	node   snowflake.NodeID
+}
+
+// live is P1's question.
+func (h *holder) live(s *state) bool { return h.rules.Live(span(Units(s.clock - h.lag))) }
+
+// holderOp is one thing that a holder is told.
+type holderOp struct {
+	holder uint32
+	kind   holderOpKind
+	// clock is its steady clock's, in units.
+	clock uint8
+	// arg is the number of a message, a last word, a lag or the holder's place.
+	arg uint32
+	// fresh is the instance that it gets when it asks for one; 0: none.
+	fresh uint8
+	// lose is the place of the message that is lost where there is one too many.
+	lose uint8
+	// keep: the message stays under way.
+	keep bool
+}
+
+type holderOpKind uint8
+
+const (
+	hopBegin holderOpKind = iota
+	hopClock
+	hopTick
+	hopReply
+	hopPost  // a reply to it is put under way
+	hopTaken // a request of it has arrived
+	hopRelease
+	hopRestart
+	hopLag // its clock stands still
+)
+
+// What a holder that releases used of its window: nothing, only its floor, all.
+const (
+	usedNone = iota
+	usedFloor
+	usedAll
+	lastWords
+)
+
+// effect is what became of it.
+type effect struct {
+	holder uint32
+	// closed is the window that its generator was stopped in.
+	closed window
+	// asked: the fresh instance was taken. full: a message was lost.
+	asked, full bool
+	acts        []fencing.Action
+}
+
+func nameOf(i int) string { return string(rune('A' + i)) }
+
+// instances are the IDs that are ever made.
+func instance(n uint8) fencing.InstanceID { return fencing.InstanceID(fmt.Sprintf("instance-%07d", n)) }
+
+func (w *world) newHolder(i int) fencing.Holder {
+	return fencing.NewHolder(fencing.HolderConfig{App: fencing.AppID(fmt.Sprintf("app-%d", i%w.scope.Apps+1))})
+}
+
+// holder puts a holder into the table. It must not be changed afterwards.
+func (w *world) holder(h *holder, at time.Duration) uint32 {
+	b := h.rules.AppendFingerprint(w.key[:0], at, Unit)
+	if h.minting {
+		for _, v := range []int64{int64(h.window.node), int64(h.window.epoch), int64(h.window.floor), int64(h.window.ceiling)} {
+			b = binary.AppendVarint(b, v)
+		}
+	}
+	b = append(b, '|', h.lag, byte(len(h.requests)))
+	for _, n := range h.requests {
+		b = binary.AppendUvarint(b, uint64(n))
+	}
+	for _, n := range h.replies {
+		b = binary.AppendUvarint(b, uint64(n))
+	}
+	w.key = b
+	if n, ok := w.holders.numbers[string(b)]; ok {
+		return n
+	}
+	h.broken = h.rules.Check()
+	h.node = h.rules.Lease().Node
+	return w.holders.add(string(b), h)
+}
+
+// step tells a holder something.
+func (w *world) step(op holderOp) effect {
+	if e, ok := w.stepped[op]; ok {
+		return e
+	}
+	h := *w.holders.at(op.holder) // the messages are shared until they change
+	var e effect
+	h.tell(w, op, &e)
+	h.ignore(w, span(Units(op.clock)))
+	e.holder = w.holder(&h, span(Units(op.clock)))
+	w.stepped[op] = e
+	return e
+}
+
+func (h *holder) tell(w *world, op holderOp, e *effect) {
+	at := span(Units(op.clock))
+	switch op.kind {
+	case hopBegin:
+		h.act(w, h.rules.Acquire(at, instance(op.fresh)), at, op, e)
+		e.asked = true
+	case hopClock:
+		h.lag = uint8(op.arg)
+		h.giveUp(at)
+		h.age(w, at)
+		if !w.scope.Lazy {
+			h.act(w, h.rules.Tick(at, 0), at, op, e)
+		}
+	case hopLag:
+		h.lag = uint8(op.arg)
+	case hopTick:
+		h.act(w, h.rules.Tick(at, 0), at, op, e)
+	case hopReply:
+		if !op.keep {
+			h.replies = without(h.replies, op.arg)
+		}
+		h.act(w, h.rules.Answered(at, *w.answers.at(op.arg), 0), at, op, e)
+	case hopPost:
+		h.replies, e.full = put(h.replies, op.arg, w.scope.Replies, op.lose)
+	case hopTaken:
+		h.requests = without(h.requests, op.arg)
+	case hopRelease:
+		h.release(w, at, op, e)
+	case hopRestart:
+		h.stop(usedAll, e)
+		h.rules, h.lag = w.newHolder(int(op.arg)), 0
+		h.act(w, h.rules.Acquire(at, instance(op.fresh)), at, op, e)
+		e.asked = true
+	}
+}
+
+// giveUp lets the holder's clock come to a time: a call that it gives up
+// before then it gives up in between. Whatever else falls due waits for its
+// next tick, as a paused holder would have it.
+func (h *holder) giveUp(at time.Duration) {
+	for {
+		next, ok := h.rules.Next()
+		if !ok || next >= at {
+			return
+		}
+		after := h.rules
+		acts := after.Tick(next, 0)
+		if len(acts) != 1 || acts[0].Kind != fencing.ActCancel {
+			return
+		}
+		h.rules = after
+	}
+}
+
+// age makes the messages of one kind equal that were sent so long ago that it
+// makes no difference when: counted from there, the lease has expired.
+func (h *holder) age(w *world, at time.Duration) {
+	old := func(c *fencing.Call) bool {
+		stale := c.SentAt > 0 && c.SentAt+span(w.scope.TTL) <= at
+		if stale {
+			c.SentAt = 0
+		}
+		return stale
+	}
+	for _, n := range h.requests {
+		if c := w.calls.at(n); old(&c) {
+			h.requests, _ = put(without(h.requests, n), w.calls.number(c, func() fencing.Call { return c }), w.scope.Requests, 0)
+		}
+	}
+	for _, n := range h.replies {
+		if a := *w.answers.at(n); old(&a.Call) {
+			h.replies, _ = put(without(h.replies, n), w.answers.number(a, func() *fencing.Answer { return &a }), w.scope.Replies, 0)
+		}
+	}
+}
+
+// ignore drops the replies to a holder that is over and does nothing about them.
+func (h *holder) ignore(w *world, at time.Duration) {
+	if h.rules.Phase() != fencing.HolderOver {
+		return
+	}
+	for _, n := range h.replies {
+		after := h.rules
+		if acts := after.Answered(at, *w.answers.at(n), 0); len(acts) == 0 && after == h.rules {
+			h.replies = without(h.replies, n)
+		}
+	}
+}
+
+// act does what the rules ask for.
+func (h *holder) act(w *world, acts []fencing.Action, at time.Duration, op holderOp, e *effect) {
+	e.acts = append(e.acts, acts...)
+	for _, a := range acts {
+		switch a.Kind {
+		case fencing.ActSend:
+			n := w.calls.number(a.Call, func() fencing.Call { return a.Call })
+			h.requests, e.full = put(h.requests, n, w.scope.Requests, op.lose)
+		case fencing.ActAsk:
+			if op.fresh != 0 && !e.asked {
+				e.asked = true
+				h.act(w, h.rules.Acquire(at, instance(op.fresh)), at, op, e)
+			}
+		case fencing.ActBegin:
+			h.stop(usedAll, e)
+			l := a.Lease
+			h.window, h.minting = window{l.Node, l.Epoch, l.Floor, l.Ceiling}, true
+		case fencing.ActExtend:
+			if h.minting {
+				h.window.ceiling = max(h.window.ceiling, a.Lease.Ceiling)
+			}
+		case fencing.ActStop:
+			used := uint32(usedAll) // or may have, for all that anyone knows
+			if op.kind == hopRelease {
+				used = op.arg
+			}
+			h.stop(used, e)
+		}
+	}
+}
+
+// stop ends minting, with so much of the window used.
+func (h *holder) stop(used uint32, e *effect) {
+	if !h.minting {
+		return
+	}
+	e.closed = h.window
+	e.closed.ceiling = h.window.last(used)
+	h.window, h.minting = window{}, false
+}
+
+// last is the last timestamp of a window of which so much was used.
+func (v window) last(used uint32) snowflake.Millis {
+	switch used {
+	case usedNone:
+		return v.floor - 1
+	case usedFloor:
+		return v.floor
+	}
+	return v.ceiling
+}
+
+// release gives the lease back, with what it used as the last word (C6).
+func (h *holder) release(w *world, at time.Duration, op holderOp, e *effect) {
+	used, last := h.minting && op.arg != usedNone, h.window.last(op.arg)
+	h.act(w, h.rules.Release(at), at, op, e)
+	if h.rules.Phase() == fencing.HolderStopping {
+		h.act(w, h.rules.Stopped(at, last, used), at, op, e)
+	}
+}
+
+// put adds a message to those under way. Of one too many, one is lost.
+func put(list []uint32, n uint32, most int, lose uint8) (after []uint32, full bool) {
+	at, ok := slices.BinarySearch(list, n)
+	if ok {
+		return list, false // its twin is under way already
+	}
+	after = slices.Insert(slices.Clone(list), at, n)
+	if len(after) > most {
+		i := int(lose) % len(after)
+		return slices.Delete(after, i, i+1), true
+	}
+	return after, false
+}
+
+func without(list []uint32, n uint32) []uint32 {
+	at, ok := slices.BinarySearch(list, n)
+	if !ok {
+		return list
+	}
+	return slices.Delete(slices.Clone(list), at, at+1)
+}

@@ -1,0 +1,71 @@
+package interleave
+
+import (
+	"errors"
+	"io"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const root = "../../.."
+
+// TestGenerator goes through all orders over the generator as it is.
+func TestGenerator(t *testing.T) {
+	if err := run(t); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestItNotices plants bugs that only some orders show.
+func TestItNotices(t *testing.T) {
+	for _, bug := range []struct {
+		name  string
+		edit  Edit
+		wants string
+	}{
+		{"Next stores where it must compare and swap", Edit{"generator.go",
+			"if l.next.CompareAndSwap(next, first+1) {\n\t\t\t\treturn v.id(first), nil\n\t\t\t}",
+			"l.next.Store(first + 1)\n\t\t\treturn v.id(first), nil"}, "was minted"},
+		{"Stop seals with a load and a store", Edit{"lease.go",
+			"next := l.next.Or(sealed) &^ sealed",
+			"next := l.next.Load() &^ sealed\n\tl.next.Store(next | sealed)"}, "was minted"},
+		{"Extend takes no mutex", Edit{"lease.go",
+			"\tl.extend.Lock()\n\tdefer l.extend.Unlock()\n", ""}, "minting ended at"},
+	} {
+		t.Run(bug.name, func(t *testing.T) {
+			err := run(t, bug.edit)
+			var broken *Broken
+			if !errors.As(err, &broken) || !strings.Contains(broken.Error(), bug.wants) {
+				t.Fatalf("got %v, want it broken, with %q", err, bug.wants)
+			}
+		})
+	}
+}
+
+// TestOldTextMustMatch: an edit that does not apply is no silent success.
+func TestOldTextMustMatch(t *testing.T) {
+	err := run(t, Edit{"lease.go", "no such text", ""})
+	if err == nil || !strings.Contains(err.Error(), "0 times") {
+		t.Errorf("got %v, want an error that says how often it occurs", err)
+	}
+}
+
+func run(t *testing.T, edits ...Edit) error {
+	t.Helper()
+	dir, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Run(t.Context(), dir, lines{t}, edits...)
+}
+
+// lines logs what is written to it.
+type lines struct{ t *testing.T }
+
+func (l lines) Write(b []byte) (int, error) {
+	l.t.Log(strings.TrimRight(string(b), "\n"))
+	return len(b), nil
+}
+
+var _ io.Writer = lines{}

@@ -1,0 +1,197 @@
+package explore
+
+import (
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/snowflake"
+)
+
+// eachOfServers: servers come, go, write and are told that they have written.
+func (w *world) eachOfServers(s *state, f found) {
+	if s.leader == 0 {
+		if next := w.starts(*s); next.leader != 0 {
+			f(step{kind: stepStart}, next)
+		}
+		w.words = nil
+		return
+	}
+	v := w.servers.at(s.leader)
+	if s.left.crashes > 0 {
+		for lands := range uint8(1) << len(v.writes) {
+			next := *s
+			next.left.crashes--
+			if w.loud {
+				w.say("server %d crashes", w.serverName(s))
+			}
+			w.land(&next, v.writes, lands)
+			next.leader = 0
+			f(step{kind: stepCrash, msg: lands}, w.startsSoon(next))
+		}
+	}
+	if s.left.takeovers > 0 && s.deposed == 0 {
+		for lands := range uint8(1) << len(v.writes) {
+			f(step{kind: stepTakeover, msg: lands}, w.depose(*s, v, lands))
+		}
+	}
+	if out := w.serve(serverOp{server: s.leader, kind: opTick, now: w.now(s, 0)}); w.scope.Lazy && out.kind == decided {
+		next := *s
+		next.leader = out.server
+		if w.loud {
+			w.say("server %d sends %s", w.serverName(s), w.batch(out.batch))
+		}
+		f(step{kind: stepMark}, next)
+	}
+	for i := range v.writes {
+		f(step{kind: stepWritten, msg: uint8(i)}, w.written(*s, s.leader, i))
+	}
+	if s.deposed != 0 {
+		for i := range w.servers.at(s.deposed).writes {
+			f(step{kind: stepWritten, msg: uint8(i), old: true}, w.hears(*s, i))
+		}
+	}
+	w.eachRevoke(s, f)
+	w.eachForgery(s, f)
+}
+
+// eachForgery: a stranger names a lease that the store shows. That it is
+// refused changes nothing, so it is no step; that it isn't is a find.
+func (w *world) eachForgery(s *state, f found) {
+	tried := pair{s.leader, s.disk}
+	if w.forged[tried] && !w.loud {
+		return
+	}
+	w.forged[tried] = true
+	for _, rec := range w.disks.at(s.disk).records[:w.scope.Nodes] {
+		for _, kind := range [...]fencing.CallKind{fencing.CallHeartbeat, fencing.CallRelease} {
+			if rec.Status != fencing.Live {
+				continue
+			}
+			c := fencing.Call{Kind: kind, Pool: rec.Pool, Instance: instance(0), Node: rec.Node, Epoch: rec.Epoch}
+			op := serverOp{server: s.leader, kind: opCall, now: w.now(s, 0), arg: w.calls.number(c, func() fencing.Call { return c })}
+			if out := w.serve(op); out.kind != lost && out.kind != waiting {
+				w.say("a stranger's %s comes to server %d, which takes it", w.call(c), w.serverName(s))
+				w.breaks(Fencing, "server %d takes a %v for epoch %s from a stranger", w.serverName(s), kind, w.epoch(rec.Epoch))
+				f(step{kind: stepForgery, who: uint8(rec.Node), msg: uint8(kind)}, *s)
+			}
+		}
+	}
+}
+
+func (w *world) starts(s state) state {
+	if w.loud {
+		w.say("; server %d starts on %s", w.serverName(&s), w.contents(s.disk))
+	}
+	s.leader = w.look(&s, w.start(s.disk, w.now(&s, 0)))
+	return s
+}
+
+// startsSoon starts the next server at once, unless all is lazy. Where it comes
+// later, messages and deadlines do, too.
+func (w *world) startsSoon(s state) state {
+	if w.scope.Lazy {
+		return s
+	}
+	return w.starts(s)
+}
+
+// land makes some of the writes under way durable, in their order, and loses
+// the others.
+func (w *world) land(s *state, writes []*fencing.Write, lands uint8) {
+	for i, write := range writes {
+		if lands>>i&1 == 0 {
+			if w.loud {
+				w.say("; lost: %s", w.batch(&write.Batch))
+			}
+			continue
+		}
+		if w.loud {
+			w.say("; durable, though it never heard so: %s", w.batch(&write.Batch))
+		}
+		w.commit(s, &write.Batch)
+	}
+}
+
+// depose lets another server take over. Of the old one's writes under way some
+// have landed, and it may yet hear of those; no other will.
+func (w *world) depose(s state, v *server, lands uint8) state {
+	if w.loud {
+		w.say("server %d is deposed and doesn't know", w.serverName(&s))
+	}
+	s.left.takeovers--
+	w.land(&s, v.writes, lands)
+	old := &server{rules: v.rules}
+	for i, write := range v.writes {
+		if lands>>i&1 != 0 {
+			old.writes = append(old.writes, write)
+		}
+	}
+	s.deposed, s.leader, s.lag = w.server(old), 0, 0
+	w.silence(&s)
+	return w.startsSoon(s)
+}
+
+// silence forgets a deposed server that has nothing to hear of any more, and
+// gives no promise to whoever asks. It won't later, either: marks and promises
+// only run out.
+func (w *world) silence(s *state) {
+	v := w.servers.at(s.deposed)
+	if s.deposed == 0 || len(v.writes) > 0 {
+		return
+	}
+	now := w.now(s, s.lag)
+	for node := range snowflake.NodeID(w.scope.Nodes) {
+		l, ok := v.rules.Clone().Lease(now, fencing.DefaultPool, node)
+		for n := uint8(1); ok && n <= s.made; n++ {
+			c := fencing.Call{Kind: fencing.CallHeartbeat, Pool: fencing.DefaultPool, Instance: instance(n), Node: node, Epoch: l.Epoch}
+			op := serverOp{server: s.deposed, kind: opCall, now: now, arg: w.calls.number(c, func() fencing.Call { return c })}
+			if w.serve(op).kind == promised {
+				return
+			}
+		}
+	}
+	s.deposed, s.lag = 0, 0
+}
+
+// written makes a write durable and tells the server.
+func (w *world) written(s state, n uint32, i int) state {
+	if w.loud {
+		w.say("durable, and server %d knows: %s", w.serverName(&s), w.batch(&w.servers.at(n).writes[i].Batch))
+	}
+	out := w.serve(serverOp{server: n, kind: opWritten, now: w.now(&s, 0), arg: uint32(i)})
+	s.leader = out.server
+	w.commit(&s, out.batch)
+	s.leader = w.look(&s, s.leader)
+	return s
+}
+
+// hears tells a deposed server of a write that had landed before.
+func (w *world) hears(s state, i int) state {
+	if w.loud {
+		w.say("the deposed server hears that it had written: %s", w.batch(&w.servers.at(s.deposed).writes[i].Batch))
+	}
+	s.deposed = w.serve(serverOp{server: s.deposed, kind: opWritten, now: w.now(&s, s.lag), arg: uint32(i)}).server
+	w.silence(&s)
+	return s
+}
+
+// eachRevoke: an operator revokes a lease that the store shows.
+func (w *world) eachRevoke(s *state, f found) {
+	if s.left.revokes == 0 {
+		return
+	}
+	for _, rec := range w.disks.at(s.disk).records[:w.scope.Nodes] {
+		if rec.Status != fencing.Live {
+			continue
+		}
+		out := w.serve(serverOp{server: s.leader, kind: opRevoke, now: w.now(s, 0), arg: uint32(rec.Node), epoch: rec.Epoch})
+		if out.kind != decided {
+			continue
+		}
+		next := *s
+		next.leader = out.server
+		next.left.revokes--
+		if w.loud {
+			w.say("an operator revokes node ID %d under epoch %s; server %d sends %s", rec.Node, w.epoch(rec.Epoch), w.serverName(s), w.batch(out.batch))
+		}
+		f(step{kind: stepRevoke, who: uint8(rec.Node)}, next)
+	}
+}

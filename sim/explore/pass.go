@@ -1,0 +1,141 @@
+package explore
+
+import (
+	"slices"
+
+	"github.com/cirrus-id/cirrus/fencing"
+)
+
+// eachOfTime: clocks move on, each machine's or not, and the wall clock is set.
+func (w *world) eachOfTime(s *state, f found) {
+	if Units(s.clock) < w.scope.Horizon {
+		for still := range uint8(2 * deposedBit) {
+			w.pass(s, still, f)
+		}
+	}
+	if s.deposed != 0 && s.lag > 0 {
+		next := *s
+		next.lag--
+		w.say("the deposed server's steady clock catches up")
+		next.deposed = w.settle(&next, next.deposed, next.lag)
+		f(step{kind: stepCatchUp, who: deposedBit}, next)
+	}
+	for i := range w.scope.Holders {
+		if h := w.holders.at(s.holders[i]); h.lag > 0 {
+			w.stepHolder(s, i, step{kind: stepCatchUp}, holderOp{kind: hopClock, arg: uint32(h.lag) - 1}, f)
+		}
+	}
+	for wall := uint8(0); s.left.wallSets > 0 && int(wall) <= len(w.scope.Walls); wall++ {
+		if wall == s.wall {
+			continue
+		}
+		next := *s
+		next.wall = wall
+		next.left.wallSets--
+		if w.loud {
+			w.say("the wall clock is set to %v off", w.offset(&next))
+		}
+		w.settleAll(&next)
+		f(step{kind: stepWall, msg: wall}, next)
+	}
+}
+
+// pass is a unit of time, for all but the machines whose clocks stand still.
+func (w *world) pass(s *state, still uint8, f found) {
+	next := *s
+	next.clock++
+	if still&deposedBit != 0 {
+		if s.deposed == 0 || Units(s.lag) >= w.scope.ServerDrift {
+			return
+		}
+		next.lag++
+	}
+	for i := range MaxHolders {
+		if still>>i&1 != 0 && !w.canStandStill(s, i) {
+			return
+		}
+	}
+	w.say("time passes")
+	if still&deposedBit != 0 {
+		w.say(", but not for the deposed server's steady clock")
+	}
+	w.passFor(s, next, 0, step{kind: stepTime, who: still}, f)
+}
+
+func (w *world) canStandStill(s *state, i int) bool {
+	if i >= w.scope.Troubled {
+		return false
+	}
+	h := w.holders.at(s.holders[i])
+	return h.rules.Phase() != fencing.HolderOver && Units(h.lag) < w.scope.Drift
+}
+
+// passFor goes on with the holders from the i-th, and then the servers.
+func (w *world) passFor(s *state, next state, i int, by step, f found) {
+	if i == w.scope.Holders {
+		w.settleAll(&next)
+		f(by, next)
+		return
+	}
+	h := w.holders.at(s.holders[i])
+	switch {
+	case h.rules.Phase() == fencing.HolderOver:
+		w.passFor(s, next, i+1, by, f)
+		return
+	case by.who>>i&1 != 0:
+		next.holders[i] = w.step(holderOp{holder: s.holders[i], kind: hopLag, clock: s.clock - h.lag, arg: uint32(h.lag) + 1}).holder
+		w.say(", but not for %s's steady clock", nameOf(i))
+		w.passFor(s, next, i+1, by, f)
+		return
+	}
+	op := holderOp{holder: s.holders[i], kind: hopClock, clock: next.clock - h.lag, arg: uint32(h.lag), fresh: w.fresh(&next)}
+	said := slices.Clone(w.words)
+	for lose := range w.scope.Requests + 1 {
+		op.lose = uint8(lose)
+		e := w.step(op)
+		if w.words = append(w.words[:0], said...); w.loud && len(e.acts) > 0 {
+			w.say("; ")
+			w.tellHolder(i, op, &e)
+		}
+		after := next
+		after.holders[i] = e.holder
+		if e.asked {
+			after.made++
+		}
+		w.passFor(s, after, i+1, step{kind: by.kind, who: by.who, msg: by.msg | op.lose<<(2*i)}, f)
+		if !e.full {
+			return
+		}
+	}
+}
+
+// settleAll lets servers look at their clocks.
+func (w *world) settleAll(s *state) {
+	s.leader = w.look(s, w.settle(s, s.leader, 0))
+	s.deposed = w.settle(s, s.deposed, s.lag)
+	w.silence(s)
+}
+
+func (w *world) settle(s *state, n uint32, lag uint8) uint32 {
+	if n == 0 || w.scope.Lazy {
+		return n
+	}
+	return w.serve(serverOp{server: n, kind: opSettle, now: w.now(s, lag)}).server
+}
+
+// look lets a leader do what time alone brings.
+func (w *world) look(s *state, n uint32) uint32 {
+	if n == 0 || w.scope.Lazy {
+		return n
+	}
+	out := w.serve(serverOp{server: n, kind: opTick, now: w.now(s, 0)})
+	if w.loud && out.kind == decided {
+		w.say("; the server sends %s", w.batch(out.batch))
+	}
+	if out.kind != decided || w.scope.SlowMarks {
+		return out.server
+	}
+	w.commit(s, out.batch)
+	last := len(w.servers.at(out.server).writes) - 1
+	return w.serve(serverOp{server: out.server, kind: opWritten, now: w.now(s, 0), arg: uint32(last)}).server
+}

@@ -1,0 +1,133 @@
+package explore
+
+import (
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/snowflake"
+)
+
+// past is what can't be seen in the present any more, and that a later step
+// can contradict.
+type past struct {
+	// closed are the timestamps that leases may have minted, and that nothing
+	// adds to any more.
+	closed [2 * MaxInstances]window
+	len    uint8
+	// told is the highest epoch that anyone was ever told of, latest that of
+	// each node ID.
+	told   fencing.Epoch
+	latest [MaxNodes]fencing.Epoch
+	// over has a bit for every epoch whose record was durable as ended or
+	// revoked, counted from the store's first.
+	over uint64
+}
+
+// window is the timestamps that may go into IDs under a lease.
+type window struct {
+	node           snowflake.NodeID
+	epoch          fencing.Epoch
+	floor, ceiling snowflake.Millis
+}
+
+// touches says whether both can mint the same timestamp of one node ID.
+func (v window) touches(o window) bool {
+	return v.node == o.node && v.floor <= o.ceiling && o.floor <= v.ceiling
+}
+
+func (w *world) remember(s *state, p past) {
+	s.past = w.pasts.number(p, func() *past { return &p })
+}
+
+// close adds what a lease may have minted to the past.
+func (w *world) close(s *state, v window) {
+	if v.floor > v.ceiling || v == (window{}) {
+		return
+	}
+	p := *w.pasts.at(s.past)
+	for _, o := range p.closed[:p.len] {
+		if o == v {
+			w.breaks(Uniqueness, "%v was open twice", w.window(v))
+		}
+	}
+	if int(p.len) == len(p.closed) {
+		w.breaks(Uniqueness, "more than %d windows were closed", len(p.closed))
+		return
+	}
+	p.closed[p.len] = v
+	p.len++
+	w.remember(s, p)
+}
+
+// granting checks a decision on a new grant (P3).
+func (w *world) granting(s *state, rec *fencing.Record) {
+	if p := w.pasts.at(s.past); rec.Epoch <= p.told {
+		w.breaks(Fencing, "server %d grants node ID %d under epoch %s, and %s was told of before", w.serverName(s), rec.Node, w.epoch(rec.Epoch), w.epoch(p.told))
+	}
+}
+
+// promising checks a promise that a server makes. A deposed one does not know
+// what came after it.
+func (w *world) promising(s *state, l *fencing.Lease, deposed bool) {
+	old := w.pasts.at(s.past)
+	p := *old
+	bit := uint64(1) << (uint64(l.Epoch-w.firstEpoch) & 63)
+	for node, latest := range p.latest {
+		if latest == l.Epoch && snowflake.NodeID(node) != l.Node {
+			w.breaks(Fencing, "server %d promises node ID %d under epoch %s, which node ID %d has", w.serverName(s), l.Node, w.epoch(l.Epoch), node)
+		}
+	}
+	switch latest := p.latest[l.Node]; {
+	case deposed:
+	case l.Epoch < latest:
+		w.breaks(Fencing, "server %d promises node ID %d under epoch %s again, after %s", w.serverName(s), l.Node, w.epoch(l.Epoch), w.epoch(latest))
+	case p.over&bit != 0:
+		w.breaks(Finality, "server %d promises node ID %d under epoch %s again, which the store holds as over", w.serverName(s), l.Node, w.epoch(l.Epoch))
+	}
+	p.told, p.latest[l.Node] = max(p.told, l.Epoch), max(p.latest[l.Node], l.Epoch)
+	if p != *old {
+		w.remember(s, p)
+	}
+}
+
+// ended notes that the store holds an epoch's record as ended or revoked.
+func (w *world) ended(s *state, e fencing.Epoch) {
+	p := *w.pasts.at(s.past)
+	p.over |= 1 << (uint64(e-w.firstEpoch) & 63)
+	w.remember(s, p)
+}
+
+// check looks at a state for what no step alone can break.
+func (w *world) check(s *state) {
+	for _, n := range [...]uint32{s.leader, s.deposed} {
+		if v := w.servers.at(n); n != 0 && v.broken != nil {
+			w.breaks(ServerState, "%v", v.broken)
+		}
+	}
+	p := w.pasts.at(s.past)
+	for i, n := range s.holders[:w.scope.Holders] {
+		h := w.holders.at(n)
+		if h.broken != nil {
+			w.breaks(HolderState, "%s: %v", nameOf(i), h.broken)
+		}
+		for j, m := range s.holders[:i] {
+			o := w.holders.at(m)
+			if h.minting && o.minting && h.window.touches(o.window) {
+				w.breaks(Uniqueness, "%s may mint in %s, and %s in %s", nameOf(i), w.window(h.window), nameOf(j), w.window(o.window))
+			}
+			if !w.scope.Lies && h.node == o.node && h.live(s) && o.live(s) {
+				w.breaks(Exclusion, "%s and %s are both live holders of node ID %d", nameOf(j), nameOf(i), h.node)
+			}
+		}
+		for _, v := range p.closed[:p.len] {
+			if h.minting && h.window.touches(v) {
+				w.breaks(Uniqueness, "%s may mint in %s, and %s may have been minted before", nameOf(i), w.window(h.window), w.window(v))
+			}
+		}
+	}
+	for i, v := range p.closed[:p.len] {
+		for _, o := range p.closed[:i] {
+			if v.touches(o) {
+				w.breaks(Uniqueness, "%s and %s may both have been minted", w.window(o), w.window(v))
+			}
+		}
+	}
+}

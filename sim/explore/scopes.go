@@ -1,0 +1,41 @@
+package explore
+
+// Scopes are the searches that run with the tests: each leaves out what it is
+// not about, so that all of what it is about fits. Together they take about ten
+// seconds of one core. A Horizon of one more multiplies a scope by three to ten.
+func Scopes() []Scope {
+	// TTL and quarantine of one unit and a stride of two are the smallest that
+	// leave room between any two of the rules' times.
+	base := Scope{
+		Nodes: 1, Holders: 2, Instances: 2, Apps: 1, TTL: 1, Quarantine: 1, Stride: 2,
+		Walls: []Units{4}, Requests: 1, Replies: 1, Troubled: 1,
+	}
+	scope := func(name string, horizon Units, change func(*Scope)) Scope {
+		s := base
+		s.Name, s.Horizon = name, horizon
+		change(&s)
+		return s
+	}
+	return []Scope{
+		scope("messages", 3, func(s *Scope) { s.Drift, s.WallSets, s.Requests = 1, 1, 2 }),
+		scope("doubles", 3, func(s *Scope) { s.Drift, s.Replies, s.Doubles = 1, 2, 1 }),
+		scope("restart", 3, func(s *Scope) { s.Crashes, s.WallSets, s.Quarantine = 1, 1, 0 }),
+		scope("slow marks", 3, func(s *Scope) { s.SlowMarks, s.WallSets, s.Quarantine = true, 1, 0 }),
+		scope("slow marks, restart", 2, func(s *Scope) { s.SlowMarks, s.Crashes, s.WallSets, s.Quarantine = true, 1, 1, 0 }),
+		scope("wall clock set back", 3, func(s *Scope) {
+			s.SlowMarks, s.Crashes, s.WallSets, s.Walls, s.Quarantine = true, 1, 1, []Units{-4}, 0
+		}),
+		scope("long TTL", 4, func(s *Scope) { s.TTL, s.WallSets, s.Walls, s.Quarantine = 3, 1, []Units{8}, 0 }),
+		scope("takeover", 3, func(s *Scope) { s.Takeovers, s.WallSets, s.Quarantine = 1, 1, 0 }),
+		scope("release", 3, func(s *Scope) { s.Releases, s.Quarantine = 1, 0 }),
+		scope("release, restart", 2, func(s *Scope) { s.Releases, s.Crashes, s.Quarantine = 1, 1, 0 }),
+		scope("revoke", 2, func(s *Scope) { s.Revokes, s.Crashes, s.WallSets, s.Quarantine = 1, 1, 1, 0 }),
+		scope("apps that die", 4, func(s *Scope) { s.Restarts, s.Instances, s.Drift = 1, 3, 1 }),
+		scope("two node IDs", 2, func(s *Scope) { s.Nodes, s.Apps, s.Crashes = 2, 2, 1 }),
+		scope("three holders", 4, func(s *Scope) { s.Holders, s.Instances, s.Drift = 3, 3, 1 }),
+		scope("clocks that lie", 2, func(s *Scope) {
+			s.Lies, s.Drift, s.ServerDrift, s.Takeovers, s.WallSets, s.Walls = true, 1, 2, 1, 1, []Units{-2, 4}
+		}),
+		scope("lazy", 3, func(s *Scope) { s.Lazy = true }),
+	}
+}

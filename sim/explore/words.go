@@ -1,0 +1,134 @@
+package explore
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/snowflake"
+)
+
+// say adds to the words for the step that is being taken.
+func (w *world) say(format string, args ...any) {
+	if w.loud {
+		w.words = append(w.words, fmt.Sprintf(format, args...))
+	}
+}
+
+// serverName counts the servers that have led.
+func (w *world) serverName(s *state) int {
+	return 1 + w.scope.Crashes - int(s.left.crashes) + w.scope.Takeovers - int(s.left.takeovers)
+}
+
+// epoch counts from the store's first.
+func (w *world) epoch(e fencing.Epoch) string {
+	return "e" + strconv.FormatInt(int64(e-w.firstEpoch)+1, 10)
+}
+
+// instant is a server time, or a mark, in seconds since the search began.
+func instant(m snowflake.Millis) string {
+	return strconv.FormatFloat(float64(m-startOfTime)/1000, 'f', -1, 64) + "s"
+}
+
+func (w *world) window(v window) string {
+	return fmt.Sprintf("node ID %d, %s to %s, under epoch %s", v.node, instant(v.floor), instant(v.ceiling), w.epoch(v.epoch))
+}
+
+func (w *world) lease(l *fencing.Lease) string {
+	return fmt.Sprintf("node ID %d under epoch %s, server time %s, window %s to %s",
+		l.Node, w.epoch(l.Epoch), instant(l.ServerTime), instant(l.Floor), instant(l.Ceiling))
+}
+
+func (w *world) call(c fencing.Call) string {
+	s := fmt.Sprintf("%v", c.Kind)
+	switch c.Kind {
+	case fencing.CallAcquire:
+		s += " as " + shortInstance(c.Instance)
+	case fencing.CallRelease:
+		s += fmt.Sprintf(" of %s, last timestamp %s", w.epoch(c.Epoch), instant(c.Last))
+	default:
+		s += " for " + w.epoch(c.Epoch)
+	}
+	return fmt.Sprintf("%s (sent at %v)", s, c.SentAt)
+}
+
+func shortInstance(i fencing.InstanceID) string {
+	return "i" + strings.TrimLeft(strings.TrimPrefix(string(i), "instance-"), "0")
+}
+
+func (w *world) batch(b *fencing.Batch) string {
+	var parts []string
+	if b.Meta != nil {
+		parts = append(parts, "mark "+instant(b.Meta.Mark))
+	}
+	for i := range b.Pools {
+		parts = append(parts, fmt.Sprintf("pool, opened: %v", b.Pools[i].Opened))
+	}
+	for i := range b.Records {
+		parts = append(parts, w.record(&b.Records[i]))
+	}
+	return "{" + strings.Join(parts, "; ") + "}"
+}
+
+func (w *world) record(r *fencing.Record) string {
+	return fmt.Sprintf("node ID %d %v under %s, %s to %s", r.Node, r.Status, w.epoch(r.Epoch), instant(r.Floor), instant(r.Ceiling))
+}
+
+func (w *world) contents(n uint32) string {
+	d := w.disks.at(n)
+	parts := []string{"mark " + instant(d.meta.Mark)}
+	for i := range d.records {
+		if d.records[i].Status != 0 {
+			parts = append(parts, w.record(&d.records[i]))
+		}
+	}
+	return "{" + strings.Join(parts, "; ") + "}"
+}
+
+// tellHolder says what a holder was told, and what it did.
+func (w *world) tellHolder(i int, op holderOp, e *effect) {
+	name := nameOf(i)
+	switch op.kind {
+	case hopReply:
+		a := w.answers.at(op.arg)
+		w.say("%s gets the answer to its %s: %v", name, w.call(a.Call), a.Verdict)
+		if a.Lease.Epoch != 0 {
+			w.say(", ceiling %s", instant(a.Lease.Ceiling))
+		}
+		if op.keep {
+			w.say(", which will come again")
+		}
+	case hopRelease:
+		w.say("%s releases its lease, having used %s", name, [...]string{"nothing", "its floor", "all of its window"}[op.arg])
+	case hopRestart:
+		w.say("%s dies and starts anew", name)
+	default:
+		w.say("%s looks at its clock (%v)", name, span(Units(op.clock)))
+	}
+	for _, a := range e.acts {
+		switch a.Kind {
+		case fencing.ActSend:
+			w.say("; it sends %s", w.call(a.Call))
+		case fencing.ActBegin:
+			w.say("; it begins to mint: node ID %d under epoch %s, %s to %s, until %v by its clock",
+				a.Lease.Node, w.epoch(a.Lease.Epoch), instant(a.Lease.Floor), instant(a.Lease.Ceiling), a.Deadline)
+		case fencing.ActExtend:
+			w.say("; it goes on, to %s, until %v by its clock", instant(a.Lease.Ceiling), a.Deadline)
+		case fencing.ActStop:
+			w.say("; it stops minting")
+		case fencing.ActTell:
+			w.say("; the app hears: %v", a.Change)
+		}
+	}
+	if e.full {
+		w.say("; of the requests from %s one is lost", name)
+	}
+}
+
+// opening is a transcript's first line.
+func (w *world) opening() string {
+	c := w.scope
+	return fmt.Sprintf("    steady  what happens (ttl %v, quarantine %v, stride %v, node IDs 0 to %d)",
+		span(c.TTL), span(c.Quarantine), span(c.Stride), c.Nodes-1)
+}

@@ -1,0 +1,372 @@
+package sim
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"path"
+	"time"
+)
+
+// network carries requests from machines to the server, and answers back. It
+// loses, doubles, delays and reorders them, and cuts machines off.
+type network struct {
+	w     *world
+	calls int
+	// cutUntil are the ends of cuts, by direction.
+	toServer, fromServer map[string]time.Duration
+	open                 []*call
+	// delivered are the last answers that reached each machine, by RPC.
+	delivered map[string]delivered
+}
+
+// delivered is an answer that has reached its call.
+type delivered struct {
+	call   *call
+	answer *answer
+	said   *reply
+}
+
+// call is one request of a client, and all that becomes of it.
+type call struct {
+	number    int
+	procedure string // the RPC's name: Acquire, Heartbeat, …
+	from      *process
+	ctx       context.Context
+	method    string
+	path      string
+	header    http.Header
+	body      []byte
+	request   *request // what it says
+	// answer is what has arrived, with err in its place if the connection
+	// broke.
+	answer *answer
+	err    error
+	// hit are the kinds of faults that it met.
+	hit map[Kind]bool
+	// serving are what cancels its handlers.
+	serving []context.CancelFunc
+	gaveUp  bool
+	// sent is the sender's steady time.
+	sent time.Duration
+}
+
+// answer is a reply on its way.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+var (
+	errRefused = errors.New("connection refused")
+	errReset   = errors.New("connection reset by peer")
+)
+
+// transport is a process's HTTP client.
+type transport struct {
+	w    *world
+	proc *process
+	late bool // an answer may come although nobody waits any more
+}
+
+// Do implements connect.HTTPClient: it runs on the caller's task.
+func (t transport) Do(r *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	n := t.w.net
+	n.calls++
+	c := &call{
+		number: n.calls, procedure: path.Base(r.URL.Path), from: t.proc, ctx: r.Context(),
+		method: r.Method, path: r.URL.Path, header: r.Header, body: body, hit: map[Kind]bool{}, sent: t.proc.machine.steady(),
+	}
+	c.request = readRequest(c.procedure, body)
+	n.send(c)
+	t.w.park(func() bool { return c.answer != nil || c.err != nil || c.ctx.Err() != nil })
+	n.close(c)
+	late := time.Duration(0)
+	if d := t.w.appIndex(t.proc); t.late && t.w.on(LateAnswer) && t.w.fault(LateAnswer, d, 150) {
+		late = t.w.dice("late answer", d).tail(t.w.plan.ttl/2, 3*t.w.plan.ttl)
+	}
+	return n.finish(c, r, late)
+}
+
+// finish is what the client's call returns.
+func (n *network) finish(c *call, r *http.Request, late time.Duration) (*http.Response, error) {
+	if len(c.hit) > 1 {
+		n.w.saw("a call met two kinds of faults")
+	}
+	if c.answer == nil {
+		if c.err != nil {
+			return nil, c.err
+		}
+		n.giveUp(c)
+		return nil, c.ctx.Err()
+	}
+	return &http.Response{
+		StatusCode: c.answer.status, Status: http.StatusText(c.answer.status),
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: c.answer.header.Clone(), Body: &lateBody{bytes.NewReader(c.answer.body), n.w, c, late},
+		ContentLength: int64(len(c.answer.body)), Request: r,
+	}, nil
+}
+
+// lateBody is an answer that was received, and is handed on only after a while:
+// its caller may have given up by then, and asked again.
+type lateBody struct {
+	io.Reader
+	w    *world
+	call *call
+	late time.Duration
+}
+
+// Close implements io.Closer.
+func (b *lateBody) Close() error {
+	if b.late > 0 {
+		d := b.late
+		b.late = 0
+		b.w.loop.sleep(d, "late answer")
+		if b.call.ctx.Err() != nil {
+			b.w.saw("an answer came after the call was given up")
+		}
+	}
+	return nil
+}
+
+func (n *network) close(c *call) {
+	for i, other := range n.open {
+		if other == c {
+			n.open = append(n.open[:i], n.open[i+1:]...)
+			return
+		}
+	}
+}
+
+// dice is the stream of a purpose for the machine that a call came from.
+func (n *network) dice(purpose string, c *call) dice {
+	return n.w.dice(purpose, n.w.machineIndex(c.from.machine))
+}
+
+// latency is how long a message takes.
+func (n *network) latency(c *call) time.Duration {
+	d := n.dice("latency", c).duration(200*time.Microsecond, 3*time.Millisecond)
+	if n.w.faulty() && n.w.plan.slow > 0 {
+		if s := n.dice("delay", c); s.of(n.w.plan.slow) && n.w.spend() {
+			c.hit[Delay] = true
+			d += s.tail(n.w.plan.ttl/20, 2*n.w.plan.ttl)
+		}
+	}
+	if n.w.on(Reorder) && n.w.fault(Reorder, n.w.machineIndex(c.from.machine), 200) {
+		c.hit[Reorder] = true
+		d += n.dice("reorder", c).duration(0, n.w.plan.ttl/3)
+	}
+	return d
+}
+
+// send lets a request leave its machine.
+func (n *network) send(c *call) {
+	w := n.w
+	n.open = append(n.open, c)
+	w.note(Record{Kind: RecordSend, Machine: c.from.machine.name, Process: c.from.number, Peer: "server", Message: c.number,
+		Call: c.procedure, Pool: c.request.pool, Node: c.request.node, Epoch: c.request.epoch})
+	n.replay(c)
+	if w.now() < n.toServer[c.from.machine.name] {
+		c.hit[Cut] = true
+		n.drop(c, c.from.machine.name, "server", "cut off")
+		return
+	}
+	lost := n.dice("loss", c).of(w.plan.loss)
+	doubled := n.dice("duplicate", c).of(w.plan.duplicate)
+	if lost && w.faulty() && w.spend() {
+		c.hit[Loss] = true
+		n.drop(c, c.from.machine.name, "server", "lost")
+	} else {
+		w.loop.at(w.now()+n.latency(c), "request", func() { n.arrive(c) })
+	}
+	if doubled && w.faulty() && w.spend() {
+		c.hit[Duplicate] = true
+		again := n.latency(c)
+		if d := n.dice("long duplicate", c); d.Below(3) == 2 {
+			again += d.tail(w.plan.ttl/4, 4*w.plan.ttl)
+		}
+		w.loop.at(w.now()+again, "request again", func() { n.arrive(c) })
+	}
+}
+
+// replay lets a call meet the answer to one of an earlier incarnation's, as
+// where a port is used again, or where a proxy mixes up its connections.
+func (n *network) replay(c *call) {
+	old, ok := n.delivered[c.from.machine.name+c.procedure]
+	w := n.w
+	if !w.on(StrayAnswer) || !w.fault(StrayAnswer, 100+w.machineIndex(c.from.machine), 100) || !ok || old.call.from == c.from {
+		return
+	}
+	w.loop.at(w.now()+n.latency(c), "stray answer", func() {
+		if c.answer == nil && c.err == nil && !c.from.dead {
+			w.saw("an answer reached another call than its own")
+			n.take(old.call, c, old.answer, old.said)
+		}
+	})
+}
+
+func (n *network) drop(c *call, from, to, why string) {
+	n.w.note(Record{Kind: RecordDrop, Machine: from, Peer: to, Message: c.number, Call: c.procedure, Node: -1, Text: why})
+}
+
+// arrive is a request's arrival at the server.
+func (n *network) arrive(c *call) {
+	w := n.w
+	s := w.server
+	p := s.proc
+	if p == nil || p.dead || s.handler == nil {
+		w.loop.at(w.now()+n.latency(c), "refused", func() { n.fail(c, errRefused) })
+		return
+	}
+	w.note(Record{Kind: RecordArrive, Machine: "server", Process: p.number, Peer: c.from.machine.name, Message: c.number,
+		Call: c.procedure, Pool: c.request.pool, Node: c.request.node, Epoch: c.request.epoch})
+	handler := s.handler
+	p.start(fmt.Sprintf("%s #%d", c.procedure, c.number), func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		c.serving = append(c.serving, cancel)
+		rec := &responseWriter{header: http.Header{}, status: http.StatusOK}
+		op := w.check.arrived(c, p)
+		handler.ServeHTTP(rec, c.serverRequest(ctx))
+		n.reply(c, p, op, &answer{status: rec.status, header: rec.header, body: rec.body.Bytes()})
+	})
+}
+
+func (c *call) serverRequest(ctx context.Context) *http.Request {
+	r, err := http.NewRequestWithContext(ctx, c.method, "http://server"+c.path, bytes.NewReader(c.body))
+	if err != nil {
+		panic(err)
+	}
+	r.Header = c.header.Clone()
+	return r
+}
+
+// reply lets an answer leave the server.
+func (n *network) reply(c *call, p *process, op *operation, a *answer) {
+	w := n.w
+	said := readReply(c, a)
+	w.check.replied(c, p, op, said)
+	w.note(Record{Kind: RecordReply, Machine: "server", Process: p.number, Peer: c.from.machine.name, Message: c.number, Call: c.procedure,
+		Pool: c.request.pool, Node: said.node, Epoch: said.epoch, Floor: said.floor, Ceiling: said.ceiling, Text: said.code})
+	if w.now() < n.fromServer[c.from.machine.name] {
+		c.hit[Cut] = true
+		n.drop(c, "server", c.from.machine.name, "cut off")
+		w.check.answerLost(c, said)
+		return
+	}
+	lost := n.dice("answer loss", c).of(w.plan.loss)
+	eaten := n.dice("answer eaten", c).of(w.plan.lostAnswer) && said.good
+	if (lost || eaten) && w.faulty() && w.spend() {
+		kind := Loss
+		if eaten {
+			kind = LostAnswer
+		}
+		c.hit[kind] = true
+		n.drop(c, "server", c.from.machine.name, "lost")
+		w.check.answerLost(c, said)
+		return
+	}
+	w.loop.at(w.now()+n.latency(c), "answer", func() { n.answer(c, a, said) })
+}
+
+// answer is an answer's arrival at the machine that asked, or at the process
+// that has taken its place.
+func (n *network) answer(c *call, a *answer, said *reply) {
+	w := n.w
+	to := c
+	stray := w.on(StrayAnswer) && w.fault(StrayAnswer, w.machineIndex(c.from.machine), 500)
+	if (c.from.dead || c.answer != nil || c.gaveUp) && stray {
+		for _, other := range n.open {
+			if other.from.machine == c.from.machine && other.procedure == c.procedure && other.from != c.from && other.answer == nil && !other.from.dead {
+				to = other
+				w.saw("an answer reached another call than its own")
+				break
+			}
+		}
+	}
+	if to.from.dead || to.answer != nil || to.err != nil {
+		return
+	}
+	n.take(c, to, a, said)
+}
+
+// take gives an answer to a call, its own or another.
+func (n *network) take(c, to *call, a *answer, said *reply) {
+	w := n.w
+	w.note(Record{Kind: RecordAnswer, Machine: to.from.machine.name, Process: to.from.number, Peer: "server", Message: c.number, Call: c.procedure,
+		Pool: c.request.pool, Node: said.node, Epoch: said.epoch, Floor: said.floor, Ceiling: said.ceiling, Text: said.code})
+	w.check.answered(c, to, said)
+	n.delivered[c.from.machine.name+c.procedure] = delivered{c, a, said}
+	to.answer = a
+	to.from.machine.touch()
+}
+
+// fail breaks a call's connection.
+func (n *network) fail(c *call, err error) {
+	if c.answer == nil && c.err == nil && !c.from.dead {
+		c.err = err
+		c.from.machine.touch()
+	}
+}
+
+// giveUp tells the server that nobody waits any more, as far as the network
+// lets it know.
+func (n *network) giveUp(c *call) {
+	c.gaveUp = true
+	if n.w.now() < n.toServer[c.from.machine.name] {
+		return
+	}
+	n.w.loop.at(n.w.now()+n.latency(c), "hang up", func() {
+		for _, cancel := range c.serving {
+			cancel()
+		}
+		n.w.server.machine.touch()
+	})
+}
+
+// serverDied breaks all connections, after a while, where the network still
+// works.
+func (n *network) serverDied() {
+	for _, c := range n.open {
+		c.hit[ServerCrash] = true
+		n.w.loop.at(n.w.now()+n.latency(c), "reset", func() { n.fail(c, errReset) })
+	}
+}
+
+// clientDied hangs up for a process that was killed.
+func (n *network) clientDied(p *process) {
+	kept := n.open[:0]
+	var gone []*call
+	for _, c := range n.open {
+		if c.from == p {
+			gone = append(gone, c)
+		} else {
+			kept = append(kept, c)
+		}
+	}
+	clear(n.open[len(kept):])
+	n.open = kept
+	for _, c := range gone {
+		n.giveUp(c)
+	}
+}
+
+// responseWriter takes what a handler answers.
+type responseWriter struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (w *responseWriter) Header() http.Header         { return w.header }
+func (w *responseWriter) WriteHeader(status int)      { w.status = status }
+func (w *responseWriter) Write(p []byte) (int, error) { return w.body.Write(p) }

@@ -1,0 +1,246 @@
+package page
+
+import (
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/cirrus-id/cirrus/sim"
+)
+
+// Machines that are not apps.
+const (
+	server   = "server"
+	operator = "operator"
+	world    = "world"
+)
+
+// chart is what the page draws. All times are µs of true time since the run
+// began; −1 is none.
+type chart struct {
+	End      int64     `json:"end"`
+	Heal     int64     `json:"heal"`
+	Lanes    []*lane   `json:"lanes"`
+	Messages []trip    `json:"messages"`
+	Events   []event   `json:"events"`
+	Broken   []breakup `json:"broken"`
+	nodes    int
+	lived    time.Duration
+}
+
+// lane is a machine's, or a node ID's.
+type lane struct {
+	Name string `json:"name"`
+	// Sort is server, operator, app or node.
+	Sort string `json:"sort"`
+	// Hue numbers the node IDs, in the order of their lanes.
+	Hue   int    `json:"hue"`
+	Bars  []bar  `json:"bars"`
+	Marks []mark `json:"marks"`
+}
+
+// barKind says what a bar stands for; page.js draws each in its own way.
+type barKind string
+
+const (
+	barLife    barKind = "life"    // a process runs
+	barLive    barKind = "live"    // a holder may use its node ID
+	barStale   barKind = "stale"   // its deadline has passed, and nobody has told the app yet
+	barPause   barKind = "pause"   // a machine stands still
+	barCut     barKind = "cut"     // it is cut off
+	barSlow    barKind = "slow"    // a write takes long
+	barPending barKind = "pending" // a grant is being written
+	barHeld    barKind = "held"    // the server waits for the holder
+	barRest    barKind = "rest"    // quarantine, or nobody has noted its end yet
+	barWindow  barKind = "window"  // the window
+)
+
+// bar is something that lasts.
+type bar struct {
+	Kind  barKind `json:"k"`
+	From  int64   `json:"a"`
+	To    int64   `json:"b"`
+	Label string  `json:"l,omitempty"`
+	Text  string  `json:"x,omitempty"`
+	// Lease joins the bars of one lease, in all lanes.
+	Lease string `json:"e,omitempty"`
+	Hue   int    `json:"h"`
+}
+
+// mark is something that happens; Kind is the record's.
+type mark struct {
+	Kind  string `json:"k"`
+	At    int64  `json:"a"`
+	Text  string `json:"x"`
+	Lease string `json:"e,omitempty"`
+	Hue   int    `json:"h"`
+}
+
+// trip is a message's way from lane to lane.
+type trip struct {
+	From   int    `json:"f"`
+	To     int    `json:"t"`
+	Left   int64  `json:"a"`
+	Came   int64  `json:"b"` // −1: never
+	Answer bool   `json:"w,omitempty"`
+	Lost   string `json:"z,omitempty"` // why it never came
+	Text   string `json:"x"`
+}
+
+// event is a record in words.
+type event struct {
+	N    int    `json:"n"`
+	At   int64  `json:"a"`
+	Lane int    `json:"l"` // −1: it concerns all
+	Kind string `json:"k"`
+	Text string `json:"x"`
+}
+
+type breakup struct {
+	At   int64  `json:"a"`
+	Text string `json:"x"`
+	// Lanes are those that Text speaks of.
+	Lanes []int `json:"l"`
+}
+
+func micros(d time.Duration) int64 { return d.Microseconds() }
+
+// newChart reads a trace.
+func newChart(trace []sim.Record) *chart {
+	b := newBuilder(trace)
+	for i := range trace {
+		b.take(&trace[i])
+	}
+	b.finish()
+	return b.chart
+}
+
+// builder goes through a trace, and keeps what has begun and not ended.
+type builder struct {
+	chart    *chart
+	end      time.Duration
+	machines map[string]*machine
+	nodes    map[nodeKey]*node
+	calls    map[int]*call
+}
+
+func newBuilder(trace []sim.Record) *builder {
+	b := &builder{
+		chart: &chart{Heal: -1, Broken: []breakup{}, Messages: []trip{}}, end: trace[len(trace)-1].At,
+		machines: map[string]*machine{}, nodes: map[nodeKey]*node{}, calls: map[int]*call{},
+	}
+	b.chart.End = micros(b.end + b.end/50 + time.Millisecond) // so that the last event can be seen
+	b.chart.lived = b.end
+	b.layOut(trace)
+	return b
+}
+
+// layOut makes the lanes, in their order: the server, the operator if he does
+// anything, the apps, the node IDs.
+func (b *builder) layOut(trace []sim.Record) {
+	var machines []string
+	var nodes []nodeKey
+	for i := range trace {
+		r := &trace[i]
+		if r.Machine != world && !slices.Contains(machines, r.Machine) {
+			machines = append(machines, r.Machine)
+		}
+		if k := (nodeKey{r.Pool, r.Node}); r.Kind == sim.RecordGrant && !slices.Contains(nodes, k) {
+			nodes = append(nodes, k)
+		}
+	}
+	slices.SortFunc(machines, compareMachines)
+	slices.SortFunc(nodes, nodeKey.compare)
+	for _, name := range machines {
+		b.machines[name] = &machine{lane: b.addLane(name, sortOf(name)), index: len(b.chart.Lanes) - 1}
+	}
+	for i, k := range nodes {
+		l := b.addLane(k.String(), "node")
+		l.Hue = i
+		b.nodes[k] = &node{lane: l}
+	}
+	b.chart.nodes = len(nodes)
+}
+
+func (b *builder) addLane(name, sort string) *lane {
+	l := &lane{Name: name, Sort: sort, Bars: []bar{}, Marks: []mark{}}
+	b.chart.Lanes = append(b.chart.Lanes, l)
+	return l
+}
+
+func sortOf(machine string) string {
+	if machine == server || machine == operator {
+		return machine
+	}
+	return "app"
+}
+
+// compareMachines puts app-2 before app-10.
+func compareMachines(a, b string) int {
+	order := []string{server, operator}
+	i, j := slices.Index(order, a), slices.Index(order, b)
+	switch {
+	case i >= 0 && j >= 0:
+		return i - j
+	case i >= 0:
+		return -1
+	case j >= 0:
+		return 1
+	case len(a) != len(b):
+		return len(a) - len(b)
+	case a < b:
+		return -1
+	}
+	return 1
+}
+
+// take adds what a record tells.
+func (b *builder) take(r *sim.Record) {
+	at := -1
+	m := b.machines[r.Machine]
+	if m != nil {
+		at = m.index
+	}
+	b.chart.Events = append(b.chart.Events, event{N: r.N, At: micros(r.At), Lane: at, Kind: string(r.Kind), Text: sentence(r)})
+	switch r.Kind {
+	case sim.RecordHeal:
+		b.chart.Heal = micros(r.At)
+	case sim.RecordViolated:
+		b.chart.Broken = append(b.chart.Broken, breakup{At: micros(r.At), Text: r.Text, Lanes: b.spokenOf(r.Text)})
+	case sim.RecordSend, sim.RecordArrive, sim.RecordReply, sim.RecordAnswer, sim.RecordDrop:
+		b.travels(r)
+	case sim.RecordGrant, sim.RecordDurable, sim.RecordEnd:
+		b.nodeOf(r).decided(r)
+	}
+	if m != nil {
+		b.happens(m, r)
+	}
+}
+
+// spokenOf lists the lanes whose names stand in a text.
+func (b *builder) spokenOf(text string) []int {
+	lanes := []int{}
+	for i, l := range b.chart.Lanes {
+		if regexp.MustCompile(`\b` + regexp.QuoteMeta(l.Name) + `\b`).MatchString(text) {
+			lanes = append(lanes, i)
+		}
+	}
+	return lanes
+}
+
+// nodeOf is nil where a record is about no node ID that was ever granted.
+func (b *builder) nodeOf(r *sim.Record) *node { return b.nodes[nodeKey{r.Pool, r.Node}] }
+
+// finish ends what goes on at the run's end.
+func (b *builder) finish() {
+	for _, m := range b.machines {
+		m.dies(b.end)
+	}
+	for _, n := range b.nodes {
+		n.finish(b.end)
+	}
+	b.stranded()
+	for _, l := range b.chart.Lanes {
+		slices.SortStableFunc(l.Bars, func(a, b bar) int { return int(a.From - b.From) })
+	}
+}

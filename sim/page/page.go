@@ -1,0 +1,135 @@
+// Package page renders a simulated run as one HTML file: lanes over time, for
+// each machine and each node ID. It reads a trace and nothing else, knows none
+// of the rules, and the file that it writes needs no other.
+package page
+
+import (
+	_ "embed" // the page's parts
+	"fmt"
+	"html/template"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/cirrus-id/cirrus/sim"
+)
+
+//go:embed page.html
+var pageHTML string
+
+//go:embed page.css
+var pageCSS string
+
+//go:embed page.js
+var pageJS string
+
+// promises say in plain words what each promise is; Promise's own words are
+// short.
+var promises = map[sim.Promise]string{
+	sim.PromiseExclusion:  "At no instant do two live holders share a node ID.",
+	sim.PromiseUniqueness: "No two IDs that were minted are equal.",
+	sim.PromiseWindow:     "IDs lie in the windows that their minters were told, and the windows of a node ID don't touch.",
+	sim.PromiseEpochs:     "Each grant has a higher epoch than all before it.",
+	sim.PromiseFencing:    "Whoever comes with an old epoch is turned away.",
+	sim.PromiseLiveness:   "Once faults stop, what has to happen happens in time.",
+	sim.PromiseDurable:    "What was told is on the disk, and what is on the disk stays there.",
+	sim.PromiseQuarantine: "An expired node ID rests before somebody else gets it.",
+	sim.PromiseHeartbeat:  "A holder is not told that it lost a lease that it has.",
+	sim.PromiseFailStop:   "After a write that failed, the server promises nothing more.",
+	sim.PromiseMark:       "Nothing is promised beyond the mark that is on the disk.",
+	sim.PromiseState:      "The server's own books are in order.",
+	sim.PromiseHistory:    "The answers about a node ID could have been given one after the other.",
+}
+
+// content is what the template is filled with.
+type content struct {
+	CSS     template.CSS
+	JS      template.JS
+	Seed    uint64
+	Profile sim.Profile
+	About   string
+	Command string
+	Commit  string
+	Broken  []broken
+	Vows    bool
+	Figures []figure
+	Chart   *chart
+}
+
+type broken struct {
+	Promise sim.Promise
+	Means   string
+	Text    string
+	Event   int
+	At      string
+	Micros  int64
+}
+
+type figure struct{ Name, Value string }
+
+// Write writes the page of a run that kept its trace. Commit is the revision
+// of the code that ran, as the reader should look it up; empty: it is not
+// shown. The error is the writer's, or says that there is no trace.
+func Write(w io.Writer, r *sim.Result, commit string) error {
+	if len(r.Trace) == 0 {
+		return fmt.Errorf("seed %d has no trace to show: run it with Config.Trace set", r.Config.Seed)
+	}
+	t, err := template.New("page").Parse(pageHTML)
+	if err != nil {
+		return err
+	}
+	c := newChart(r.Trace)
+	return t.Execute(w, content{
+		CSS: template.CSS(pageCSS), JS: template.JS(pageJS), //nolint:gosec // both are ours
+		Seed: r.Config.Seed, Profile: r.Profile, About: profileWords(r.Profile), Command: r.Config.Command(), Commit: commit,
+		Broken: brokenIn(r), Vows: r.Profile == sim.Vows, Figures: figures(r, c), Chart: c,
+	})
+}
+
+// profileWords say how bad the world was.
+func profileWords(p sim.Profile) string {
+	switch p {
+	case sim.Calm:
+		return "nothing fails"
+	case sim.Envelope:
+		return "everything fails that Cirrus is built for: all promises must hold"
+	case sim.Hostile:
+		return "clocks are worse than Cirrus assumes: no ID may be minted twice, even so"
+	case sim.Vows:
+		return "somebody breaks what Cirrus takes on trust: nothing is promised, and this shows what that costs"
+	}
+	return ""
+}
+
+// brokenIn lists the violations that the trace tells of.
+func brokenIn(r *sim.Result) []broken {
+	var list []broken
+	for i := range r.Trace {
+		rec := &r.Trace[i]
+		if rec.Kind != sim.RecordViolated {
+			continue
+		}
+		name, text, _ := strings.Cut(rec.Text, ": ")
+		p := sim.Promise(name)
+		list = append(list, broken{Promise: p, Means: promises[p], Text: text, Event: rec.N, At: seconds(rec.At), Micros: rec.At.Microseconds()})
+	}
+	return list
+}
+
+func figures(r *sim.Result, c *chart) []figure {
+	s := r.Stats
+	return []figure{
+		{"time lived", c.lived.Round(time.Millisecond).String()},
+		{"events", fmt.Sprint(s.Events)},
+		{"apps", fmt.Sprint(s.Apps)},
+		{"node IDs granted", fmt.Sprint(c.nodes)},
+		{"grants", fmt.Sprint(s.Grants)},
+		{"calls", fmt.Sprint(s.Calls)},
+		{"IDs minted", fmt.Sprint(s.IDs)},
+		{"faults", fmt.Sprint(s.Faults)},
+		{"server crashes", fmt.Sprint(s.Crashes)},
+	}
+}
+
+// seconds is a true time for people.
+func seconds(d time.Duration) string { return fmt.Sprintf("%.3f s", d.Seconds()) }

@@ -1,0 +1,403 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/service"
+	"github.com/cirrus-id/cirrus/store"
+	"github.com/cirrus-id/cirrus/store/pebble"
+)
+
+// dataDir is where the server's store is, on its disk.
+const dataDir = "data"
+
+// server is the machine that serves, with its disk.
+type server struct {
+	w       *world
+	machine *machine
+	proc    *process
+	disk    *vfs.MemFS
+	faulty  *faultyFS
+	store   *pebble.Store
+	service *service.Service
+	handler http.Handler
+	stride  time.Duration
+	// pool is the default pool as the operator last described it.
+	pool fencing.Pool
+	// copies are old states of the disk.
+	copies []*vfs.MemFS
+	// commits counts the writes of all lives.
+	commits int
+	// stuck says that the process has ended inside Pebble, which can't be
+	// closed then.
+	stuck bool
+	// stopping is the process that ends in an orderly way.
+	stopping *process
+}
+
+var quiet = slog.New(slog.DiscardHandler)
+
+func (s *server) options() pebble.Options {
+	f := &faultyFS{FS: s.disk}
+	s.faulty = f
+	return pebble.Options{FS: f, Logger: quiet, Fatal: func(error) {
+		select {
+		case f.fatal <- true:
+		default:
+		}
+	}}
+}
+
+// create makes a store on the server's empty disk.
+func (s *server) create(vouched bool) error {
+	batch, err := fencing.NewStore(s.machine.wallMillis(), s.stride, vouched, s.pool)
+	if err != nil {
+		return err
+	}
+	if err := pebble.Create(dataDir, *batch.Meta, batch.Pools, s.options()); err != nil {
+		return err
+	}
+	s.w.check.storeIs(fencing.Snapshot{Meta: *batch.Meta, Pools: batch.Pools})
+	return nil
+}
+
+// boot starts a process that serves.
+func (s *server) boot() {
+	if s.proc != nil && !s.proc.dead {
+		return
+	}
+	p := s.machine.process()
+	s.proc, s.handler, s.stuck = p, nil, false
+	s.w.note(Record{Kind: RecordStart, Machine: "server", Process: p.number, Node: -1})
+	p.start("serve", func() { s.serve(p) })
+	if s.w.on(CrashLoop) && s.w.fault(CrashLoop, 0, 300) {
+		s.w.after(s.w.dice("crash loop", 0).duration(0, s.w.plan.stride), "crash soon", func() {
+			if s.proc == p {
+				s.crash("soon after its start")
+			}
+		})
+	}
+}
+
+// serve is what `cirrus serve` does, on its own task.
+func (s *server) serve(p *process) {
+	w := s.w
+	w.loop.sleep(w.dice("start", 0).duration(time.Millisecond, 20*time.Millisecond), "opening")
+	if err := s.open(p); err != nil {
+		w.note(Record{Kind: RecordLog, Machine: "server", Process: p.number, Node: -1, Text: "does not start: " + err.Error()})
+		w.saw("the server refused to start")
+		s.exit(p, w.plan.ttl/2)
+		return
+	}
+	clk := newClock(p)
+	svc, err := service.New(context.Background(), service.Config{
+		Store: &disk{s, p, s.store}, Clock: clk, Steady: steadyClock{clk}, Stride: s.stride,
+		Logger: slog.New(&logHandler{w, p}), Random: reader{w.dice("server random", p.number)}, Runner: serviceRunner{p},
+		Version: "simulated",
+	})
+	if err != nil {
+		w.note(Record{Kind: RecordLog, Machine: "server", Process: p.number, Node: -1, Text: "does not serve: " + err.Error()})
+		w.saw("the server refused to start")
+		s.wallWasWrong()
+		s.exit(p, w.plan.ttl/2)
+		return
+	}
+	s.service = svc
+	w.check.serving(p, svc)
+	s.handler = svc.Handler()
+	w.loop.park(func() bool { return ready(svc.Failed()) })
+	// The process has until here to answer what it has under way; then it ends.
+	w.saw("a write failed, and the server ended")
+	w.loop.sleep(w.dice("exit", 0).duration(0, 50*time.Millisecond), "exiting")
+	s.handler = nil
+	s.exit(p, w.dice("restart", 0).duration(10*time.Millisecond, w.plan.ttl))
+}
+
+// open opens the store; an empty disk gets one, as `serve` does it.
+func (s *server) open(p *process) error {
+	st, err := pebble.Open(dataDir, s.options())
+	if errors.Is(err, pebble.ErrNoStore) {
+		s.wallWasWrong() // a new store reckons by the wall clock (S7)
+		if err := s.create(false); err != nil {
+			return err
+		}
+		st, err = pebble.Open(dataDir, s.options())
+	}
+	if err != nil {
+		return err
+	}
+	s.store = st
+	return nil
+}
+
+// exit ends the server's process, from a task of its own, and starts another
+// after a while.
+func (s *server) exit(p *process, after time.Duration) {
+	w := s.w
+	w.loop.at(w.now(), "exit", func() {
+		if s.proc == p && !p.dead {
+			s.end(RecordExit, "", 100)
+			w.after(after, "restart", s.boot)
+		}
+	})
+	w.loop.hang()
+}
+
+// crash ends the process without warning, and starts another after a while.
+func (s *server) crash(why string) {
+	if s.proc == nil || s.proc.dead {
+		return
+	}
+	d := s.w.dice("server crash", 0)
+	unsynced := 0
+	if d.Below(2) == 1 {
+		unsynced = 100
+	}
+	after := d.duration(time.Millisecond, 2*s.w.plan.ttl)
+	if d.Below(2) == 0 {
+		after = d.duration(time.Millisecond, s.w.plan.ttl/5)
+	}
+	s.end(RecordCrash, why, unsynced)
+	s.w.count("server crashes", 1)
+	s.w.after(after, "restart", s.boot)
+}
+
+// end ends the process, and leaves the disk as it is then.
+func (s *server) end(kind RecordKind, why string, unsynced int) {
+	w, p := s.w, s.proc
+	w.note(Record{Kind: kind, Machine: "server", Process: p.number, Node: -1, Text: why})
+	s.disk = cloneDisk(s.disk, unsynced)
+	p.kill()
+	s.closeStore()
+	s.handler, s.service = nil, nil
+	w.check.serverEnded(p)
+	w.net.serverDied()
+}
+
+// closeStore gives back what the dead process's store took of memory.
+func (s *server) closeStore() {
+	if s.store != nil && !s.stuck {
+		_ = s.store.Close() // its disk is gone
+	}
+	s.store = nil
+}
+
+func cloneDisk(d *vfs.MemFS, unsynced int) *vfs.MemFS {
+	return d.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: unsynced, RNG: rand.New(rand.NewPCG(1, 1))})
+}
+
+// restart stops the server in an orderly way, lets change do something while
+// it is down, and starts it again.
+func (s *server) restart(change func()) {
+	w, p := s.w, s.proc
+	if p == nil || p.dead || s.handler == nil || s.stopping == p {
+		return
+	}
+	s.stopping = p
+	svc := s.service
+	svc.StopRequests()
+	s.machine.touch()
+	p.start("stop", func() {
+		w.loop.park(func() bool { return len(p.tasks) <= 2 }) // this one, and serve
+		svc.Close()
+		w.loop.at(w.now(), "exit", func() {
+			if s.proc != p || p.dead {
+				return
+			}
+			s.end(RecordExit, "restarted", 100)
+			change()
+			w.after(w.dice("restart", 0).duration(time.Millisecond, w.plan.ttl/5), "restart", s.boot)
+		})
+		w.loop.hang()
+	})
+}
+
+// recover does what `cirrus recover` does to the store on the server's disk,
+// while no process serves it.
+func (s *server) recover() error {
+	st, err := pebble.Open(dataDir, s.options())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = st.Close() }() // nothing is written after the commit
+	snap, err := st.Load(context.Background())
+	if err != nil {
+		return err
+	}
+	batch, err := fencing.Recover(snap, s.machine.wallMillis(), s.stride)
+	if err != nil {
+		return err
+	}
+	if err := st.Commit(context.Background(), batch); err != nil {
+		return err
+	}
+	if snap, err = st.Load(context.Background()); err != nil {
+		return err
+	}
+	s.w.check.storeIs(snap)
+	return nil
+}
+
+// wallWasWrong is the operator who finds that the clock is wrong, and sets it.
+func (s *server) wallWasWrong() {
+	s.machine.offset = 0
+	s.w.note(Record{Kind: RecordClock, Machine: "server", Node: -1, Text: "the wall clock is set right"})
+}
+
+// serviceRunner runs a service as tasks of a process.
+type serviceRunner struct{ p *process }
+
+// Go implements service.Runner.
+func (r serviceRunner) Go(f func()) { r.p.start("service", f) }
+
+// Wait implements service.Runner.
+func (r serviceRunner) Wait(timer <-chan time.Time, a, b, c <-chan struct{}) {
+	r.p.machine.loop.park(func() bool { return ready(timer) || ready(a) || ready(b) || ready(c) })
+}
+
+// reader is a source of random bytes.
+type reader struct{ dice }
+
+func (r reader) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = byte(r.Below(256))
+	}
+	return len(p), nil
+}
+
+// logHandler takes the server's log.
+type logHandler struct {
+	w *world
+	p *process
+}
+
+func (h *logHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
+
+// Handle implements slog.Handler.
+func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
+	h.w.note(Record{Kind: RecordLog, Machine: "server", Process: h.p.number, Node: -1, Text: r.Message})
+	h.w.check.logged(r)
+	return nil
+}
+
+// WithAttrs implements slog.Handler; nothing is logged with any.
+func (h *logHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
+
+// WithGroup implements slog.Handler.
+func (h *logHandler) WithGroup(string) slog.Handler { return h }
+
+var _ store.Store = (*disk)(nil)
+
+// disk is a store whose writes take time, fail, and die half-way.
+type disk struct {
+	s     *server
+	p     *process
+	inner *pebble.Store
+}
+
+// Load implements store.Store.
+func (d *disk) Load(ctx context.Context) (fencing.Snapshot, error) {
+	snap, err := d.inner.Load(ctx)
+	if err == nil {
+		d.s.w.check.loaded(d.p, snap)
+	}
+	return snap, err
+}
+
+// Confirm implements store.Store.
+func (d *disk) Confirm(ctx context.Context) error { return d.inner.Confirm(ctx) }
+
+var errDisk = errors.New("input/output error")
+
+// Commit implements store.Store. Everything on the server can happen between
+// the decision and the write, and between the write and the answer.
+func (d *disk) Commit(ctx context.Context, b fencing.Batch) error {
+	s, w := d.s, d.s.w
+	s.commits++
+	n := w.check.begins(d.p, b)
+	dice := w.dice("disk", 0)
+	before, after := dice.duration(50*time.Microsecond, time.Millisecond), dice.duration(50*time.Microsecond, time.Millisecond)
+	if w.on(SlowDisk) && w.fault(SlowDisk, 0, 60) {
+		slow := w.dice("slow disk", 0).tail(w.plan.stride/4, min(30*time.Second, 3*w.plan.ttl))
+		w.note(Record{Kind: RecordDisk, Machine: "server", Process: d.p.number, Node: -1, Until: w.now() + slow, Text: "a slow write"})
+		if w.dice("slow disk", 1).Below(2) == 0 {
+			before += slow
+		} else {
+			after += slow
+		}
+	}
+	if w.on(WriteCrash) && w.fault(WriteCrash, 0, 40) {
+		d.die(ctx, b, before)
+	}
+	w.loop.sleep(before, "writing")
+	if w.on(WriteError) && w.fault(WriteError, 0, 25) {
+		w.note(Record{Kind: RecordDisk, Machine: "server", Process: d.p.number, Node: -1, Text: "a write fails"})
+		if w.dice("write error", 0).Below(2) == 0 {
+			_ = d.inner.Commit(ctx, b) // done, and said to have failed
+		}
+		w.check.failed(d.p)
+		return errDisk
+	}
+	if w.on(DiskError) && w.fault(DiskError, 0, 8) {
+		d.fail(ctx, b)
+	}
+	if err := d.inner.Commit(ctx, b); err != nil {
+		w.check.failed(d.p)
+		return err
+	}
+	w.loop.sleep(after, "written")
+	w.check.acknowledged(d.p, n)
+	return nil
+}
+
+// die crashes the process in the middle of the write, before it or after it.
+func (d *disk) die(ctx context.Context, b fencing.Batch, in time.Duration) {
+	w := d.s.w
+	w.loop.sleep(in, "writing")
+	if w.dice("write crash", 0).Below(2) == 0 {
+		if err := d.inner.Commit(ctx, b); err != nil {
+			panic(err)
+		}
+	}
+	w.loop.at(w.now(), "crash in a write", func() {
+		if d.s.proc == d.p {
+			d.s.crash("in a write")
+		}
+	})
+	w.loop.hang()
+}
+
+// fail lets the file system fail under Pebble, which ends the process.
+func (d *disk) fail(ctx context.Context, b fencing.Batch) {
+	s, w := d.s, d.s.w
+	s.faulty.fail(w.dice("disk error", 0).Below(2) == 0)
+	w.note(Record{Kind: RecordDisk, Machine: "server", Process: d.p.number, Node: -1, Text: "the file system fails"})
+	done := make(chan error, 1)
+	go func() { done <- d.inner.Commit(ctx, b) }()
+	select {
+	case <-s.faulty.fatal: // the process is over where it stands
+		s.stuck = true
+		w.loop.at(w.now(), "exit", func() {
+			if s.proc == d.p && !d.p.dead {
+				w.check.failed(d.p)
+				w.saw("the file system failed, and the process ended")
+				s.end(RecordExit, "the store failed", 100)
+				w.after(w.dice("restart", 0).duration(time.Millisecond, w.plan.ttl), "restart", s.boot)
+			}
+		})
+		w.loop.hang()
+	case err := <-done:
+		if err == nil {
+			w.violate(PromiseFailStop, "a write that failed was acknowledged")
+		}
+		s.faulty.mend()
+	}
+}

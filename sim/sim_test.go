@@ -1,0 +1,253 @@
+package sim
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// TestCampaign runs fresh worlds; SIM_START and SIM_SEEDS choose others. The
+// long campaigns are `cirrus sim`'s.
+func TestCampaign(t *testing.T) {
+	seeds := 300
+	if testing.Short() {
+		seeds = 40
+	}
+	report, err := Campaign(Options{Start: 1000, Seeds: seeds, KeepGoing: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	if err := report.Write(&b, "this one"); err != nil {
+		t.Fatal(err)
+	}
+	if !report.OK() {
+		t.Error(b.String())
+	}
+	t.Log(b.String())
+}
+
+// TestKeptSeeds runs the worlds that once broke a promise.
+func TestKeptSeeds(t *testing.T) {
+	data, err := os.ReadFile("testdata/seeds.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept []struct {
+		Config
+		Why string
+	}
+	if err := json.Unmarshal(data, &kept); err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range kept {
+		if r := Run(k.Config); r.Violation != nil {
+			t.Errorf("%s (kept because %s)", r.Failure("this one"), k.Why)
+		}
+	}
+}
+
+// TestSameSeedSameRun: one seed has one outcome, whatever the machine does.
+func TestSameSeedSameRun(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	for seed := range uint64(12) {
+		for _, p := range Profiles() {
+			runtime.GOMAXPROCS(1)
+			one := Run(Config{Seed: seed, Profile: p})
+			runtime.GOMAXPROCS(2)
+			two := Run(Config{Seed: seed, Profile: p, Trace: true})
+			if one.Hash != two.Hash {
+				t.Errorf("seed %d, %s: hashes %x and %x", seed, p, one.Hash, two.Hash)
+			}
+			if one.Hash == Run(Config{Seed: seed + 1000, Profile: p}).Hash {
+				t.Errorf("seeds %d and %d, %s: one hash", seed, seed+1000, p)
+			}
+		}
+	}
+}
+
+// TestCanary: what breaks is reported, with how to repeat it, and can be
+// minimized.
+func TestCanary(t *testing.T) {
+	report, err := Campaign(Options{Start: 5, Seeds: 4, Config: Config{Canary: 7}, NoFloors: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(report.Violations) != 1 || report.Violations[0].Config.Seed != 7 || report.OK() {
+		t.Fatalf("violations: %v", report.Violations)
+	}
+	text := report.Violations[0].Failure("abc")
+	for _, want := range []string{"canary is broken", "seed 7", "commit abc", "event ", "cirrus sim --seed 7"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is missing in:\n%s", want, text)
+		}
+	}
+	small, runs := Minimize(report.Violations[0].Config)
+	if small.Violation == nil || small.Stats.Faults != 0 || small.Stats.Apps != 2 || len(small.Trace) == 0 {
+		t.Errorf("minimized in %d runs to %+v, %v", runs, small.Stats, small.Violation)
+	}
+}
+
+// TestEveryKindAlone: each kind of fault can happen alone, and be switched off.
+func TestEveryKindAlone(t *testing.T) {
+	for _, kind := range Kinds() {
+		var without []Kind
+		for _, k := range Kinds() {
+			if k != kind {
+				without = append(without, k)
+			}
+		}
+		faults := 0
+		for seed := uint64(0); seed < 40 && faults == 0; seed++ {
+			p := Envelope
+			switch {
+			case contains(hostileKinds, kind):
+				p = Hostile
+			case contains(vowKinds, kind):
+				p = Vows
+			}
+			r := Run(Config{Seed: seed, Profile: p, Without: without})
+			if faults = r.Stats.Faults; r.Violation != nil {
+				t.Errorf("%s: %s", kind, r.Failure("this one"))
+			}
+		}
+		// Clocks that are wrong from the start are no events.
+		if faults == 0 && !contains([]Kind{Offset, Coarse, Twins, WildRate, TwinMemory}, kind) {
+			t.Errorf("%s never happened", kind)
+		}
+	}
+}
+
+func contains(kinds []Kind, k Kind) bool {
+	for _, other := range kinds {
+		if other == k {
+			return true
+		}
+	}
+	return false
+}
+
+// rapidChoices lets rapid choose, and shrink.
+type rapidChoices struct{ t *rapid.T }
+
+func (c rapidChoices) Stream(purpose string, _ int) Stream { return rapidStream{c.t, purpose} }
+
+type rapidStream struct {
+	t       *rapid.T
+	purpose string
+}
+
+func (s rapidStream) Below(n uint64) uint64 {
+	return rapid.Uint64Range(0, n-1).Draw(s.t, s.purpose)
+}
+
+// plans are the choices that are few: which world it is, and what goes wrong
+// in it and when.
+func plans(purpose string) bool {
+	return purpose == "plan" || purpose == "clock" || strings.HasPrefix(purpose, "kind:") ||
+		strings.HasPrefix(purpose, "amount:") || strings.HasPrefix(purpose, "chaos:")
+}
+
+func TestRapid(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		seed := rapid.Uint64Range(0, 1000).Draw(rt, "seed")
+		c := Config{Seed: seed, Choices: Mixed{Chosen: plans, First: rapidChoices{rt}, Rest: Seed(seed).Choices()}}
+		if r := Run(c); r.Violation != nil {
+			rt.Fatal(r.Violation)
+		}
+	})
+}
+
+// FuzzRun lets a fuzzer choose the plan and the faults.
+func FuzzRun(f *testing.F) {
+	f.Add(uint64(1), []byte("a world that is as good as any other, with enough bytes to plan it"))
+	f.Fuzz(func(t *testing.T, seed uint64, choices []byte) {
+		c := Config{Seed: seed, Choices: Mixed{Chosen: plans, First: Bytes(choices).Choices(), Rest: Seed(seed).Choices()}}
+		if r := Run(c); r.Violation != nil {
+			t.Fatal(r.Violation)
+		}
+	})
+}
+
+// TestEnumerator: all choices of a small scope, each once.
+func TestEnumerator(t *testing.T) {
+	seen := map[[3]uint64]bool{}
+	for e := (&Enumerator{Depth: 3, Width: 3}); e.More(); {
+		s := e.Choices().Stream("", 0)
+		seen[[3]uint64{s.Below(2), s.Below(101), s.Below(3)}] = true
+		if s.Below(9) != 0 {
+			t.Error("beyond the depth a choice was not the tamest")
+		}
+	}
+	if len(seen) != 2*3*3 || !seen[[3]uint64{1, 50, 2}] || !seen[[3]uint64{0, 100, 0}] {
+		t.Errorf("%d choices: %v", len(seen), seen)
+	}
+	kinds := func(purpose string) bool { return strings.HasPrefix(purpose, "kind:") }
+	runs := 0
+	for e := (&Enumerator{Depth: 6, Width: 2}); e.More(); runs++ {
+		c := Config{Seed: 3, Profile: Envelope, Apps: 2, Choices: Mixed{Chosen: kinds, First: e.Choices(), Rest: Seed(3).Choices()}}
+		if r := Run(c); r.Violation != nil {
+			t.Error(r.Violation)
+		}
+	}
+	if runs != 64 {
+		t.Errorf("%d runs, want 64: six kinds on or off", runs)
+	}
+}
+
+// TestTrace: a trace can be written for machines and for people.
+func TestTrace(t *testing.T) {
+	r := Run(Config{Seed: 1, Profile: Envelope, Trace: true})
+	var lines, table bytes.Buffer
+	if err := WriteNDJSON(&lines, r.Trace); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteTable(&table, r.Trace); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(lines.String(), "\n"); n != len(r.Trace) || n < 100 {
+		t.Errorf("%d lines for %d records", n, len(r.Trace))
+	}
+	var rec Record
+	if err := json.Unmarshal(lines.Bytes()[:bytes.IndexByte(lines.Bytes(), '\n')], &rec); err != nil || rec.Kind == "" {
+		t.Errorf("the first line reads as %+v, %v", rec, err)
+	}
+	for _, want := range []string{"│ server", "│ app-0", "grant", "heal"} {
+		if !strings.Contains(table.String(), want) {
+			t.Errorf("the table lacks %q", want)
+		}
+	}
+}
+
+func TestValidate(t *testing.T) {
+	for _, c := range []Config{{Profile: "mild"}, {Apps: 1}, {Apps: 13}, {Until: -1}, {Without: []Kind{"rain"}}} {
+		if err := c.Validate(); err == nil {
+			t.Errorf("%+v is accepted", c)
+		}
+	}
+	if _, err := Campaign(Options{}); err == nil {
+		t.Error("a campaign of nothing is accepted")
+	}
+	want := "cirrus sim --seed 7 --profile calm --without loss,cut --apps 3 --faults -1 --until 1m0s"
+	if got := (Config{Seed: 7, Profile: Calm, Without: []Kind{Loss, Cut}, Apps: 3, Faults: -1, Until: 60e9}).Command(); got != want {
+		t.Errorf("got %s", got)
+	}
+}
+
+// BenchmarkRun is about the standard world: 5 apps, some 190 calls, 3 crashes.
+func BenchmarkRun(b *testing.B) {
+	calls, crashes := 0, 0
+	for i := 0; b.Loop(); i++ {
+		r := Run(Config{Seed: uint64(i)})
+		calls += r.Stats.Calls
+		crashes += r.Stats.Crashes
+	}
+	b.ReportMetric(float64(calls)/float64(b.N), "calls/seed")
+	b.ReportMetric(float64(crashes)/float64(b.N), "crashes/seed")
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "seeds/s")
+}

@@ -1,0 +1,41 @@
+package sim
+
+// Situations are what must come about in a campaign, so that its silence says
+// something. Each is counted by its effect, as it is seen from outside, never
+// because a fault was planned.
+var Situations = []string{
+	"a holder was paused past its deadline between check and mint",
+	"an ID was minted by a holder that was past its deadline by then",
+	"a holder stopped at its deadline",
+	"a late heartbeat revived a lease",
+	"a holder lived again under the same epoch",
+	"a holder lost its lease and stopped",
+	"a stale holder was told that its lease is lost",
+	"a revoked lease was refused",
+	"a stale epoch was turned away at the resource",
+	"a generator stopped at its ceiling",
+	"a node ID changed its holder",
+	"an app got its node ID back",
+	"a released node ID was granted without quarantine",
+	"an expired node ID was granted after its quarantine",
+	"an Acquire asked again got the same lease",
+	"an answer was lost after the write, and the retry got the same lease",
+	"an answer came after the call was given up",
+	"an answer reached another call than its own",
+	"a call met two kinds of faults",
+	"a crash lost a write that was not acknowledged",
+	"a crash kept a write that was not acknowledged",
+	"a lease outlived a restart of the server",
+	"a write failed, and the server ended",
+	"a server whose store had failed promised nothing",
+	"the file system failed, and the process ended",
+	"a full pool answered that it is full",
+	"a request waited in line and got a node ID",
+	"a suspicious pool granted nothing",
+	"a suspicious pool was opened",
+	"an old copy was recovered",
+	"the server found that its store had lost a write",
+	"a wall clock was set back, and server time was not",
+	"the server refused to start",
+	"a grown pool granted a new node ID",
+}

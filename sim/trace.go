@@ -1,0 +1,194 @@
+package sim
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// RecordKind says what a Record tells of.
+type RecordKind string
+
+// The kinds of records. Message numbers join what was sent with what became
+// of it; Until says when what begins here will end.
+const (
+	RecordStart    RecordKind = "start"    // a process starts on Machine
+	RecordExit     RecordKind = "exit"     // a process ends in an orderly way
+	RecordCrash    RecordKind = "crash"    // a process is killed
+	RecordSend     RecordKind = "send"     // a request leaves Machine for Peer
+	RecordArrive   RecordKind = "arrive"   // a request reaches Machine from Peer
+	RecordReply    RecordKind = "reply"    // an answer leaves Machine for Peer
+	RecordAnswer   RecordKind = "answer"   // an answer reaches Machine from Peer
+	RecordDrop     RecordKind = "drop"     // a message from Machine to Peer is lost
+	RecordGrant    RecordKind = "grant"    // the server decides on a grant: Node, Epoch, Floor, Ceiling
+	RecordDurable  RecordKind = "durable"  // a write is acknowledged by the store
+	RecordEnd      RecordKind = "end"      // a record is noted as ended, released or revoked
+	RecordHold     RecordKind = "hold"     // the app is told that it holds Node, until Until at the earliest
+	RecordExtend   RecordKind = "extend"   // a heartbeat moved the deadline to Until
+	RecordLapse    RecordKind = "lapse"    // the app is told that its lease expired, is lost or was given back
+	RecordMint     RecordKind = "mint"     // IDs were minted: Floor and Ceiling are the lowest and highest timestamp, Count how many
+	RecordPause    RecordKind = "pause"    // Machine stands still until Until
+	RecordClock    RecordKind = "clock"    // a clock was set, or changed its rate
+	RecordNetwork  RecordKind = "network"  // a cut begins, until Until
+	RecordDisk     RecordKind = "disk"     // the disk does something unusual
+	RecordOperate  RecordKind = "operate"  // the operator does something
+	RecordHeal     RecordKind = "heal"     // faults have stopped
+	RecordLog      RecordKind = "log"      // the server logs a warning or an error
+	RecordViolated RecordKind = "violated" // a promise is broken
+)
+
+// Record is one line of a trace. What doesn't apply is left at its zero value,
+// but for Node, which is −1 then.
+type Record struct {
+	// N is the number of the event, At the true time since the run began.
+	N    int           `json:"n"`
+	At   time.Duration `json:"at"`
+	Kind RecordKind    `json:"kind"`
+	// Machine is where it happens: "server", "app-0" and so on, "operator",
+	// or "world" for what concerns all. Process counts the machine's.
+	Machine string `json:"machine"`
+	Process int    `json:"process,omitempty"`
+	// Peer is the other end of a message, Message its number: the request and
+	// all answers to it have one.
+	Peer    string `json:"peer,omitempty"`
+	Message int    `json:"message,omitempty"`
+	// Call is acquire, heartbeat, release or the name of an admin's RPC.
+	Call string `json:"call,omitempty"`
+
+	Pool  string `json:"pool,omitempty"`
+	Node  int    `json:"node"`
+	Epoch uint64 `json:"epoch,omitempty"`
+	// Floor and Ceiling are the window, in Unix ms.
+	Floor   int64 `json:"floor,omitempty"`
+	Ceiling int64 `json:"ceiling,omitempty"`
+	Count   int   `json:"count,omitempty"`
+	// Until is the true time at which what begins here ends, as far as is
+	// known now.
+	Until time.Duration `json:"until,omitempty"`
+	// Text says it for people.
+	Text string `json:"text,omitempty"`
+}
+
+// recorder hashes what happens, and keeps it where a trace is wanted.
+type recorder struct {
+	hash  uint64
+	keep  bool
+	trace []Record
+}
+
+// add mixes numbers into the hash.
+func (r *recorder) add(n uint64) { r.hash = mix(r.hash ^ n) }
+
+func (r *recorder) addString(s string) {
+	h := uint64(len(s))
+	for i := range len(s) {
+		h = h*0x100000001b3 ^ uint64(s[i])
+	}
+	r.add(h)
+}
+
+// note takes a record.
+func (r *recorder) note(rec Record) {
+	r.addString(string(rec.Kind))
+	r.addString(rec.Machine)
+	r.addString(rec.Call)
+	r.addString(rec.Text)
+	r.add(uint64(rec.At))
+	r.add(uint64(rec.Message)<<32 ^ uint64(rec.Node) ^ uint64(rec.Count)<<16)
+	r.add(rec.Epoch)
+	r.add(uint64(rec.Floor))
+	r.add(uint64(rec.Ceiling))
+	if r.keep {
+		r.trace = append(r.trace, rec)
+	}
+}
+
+// WriteNDJSON writes a trace, one record a line.
+func WriteNDJSON(w io.Writer, trace []Record) error {
+	buf := bufio.NewWriter(w)
+	enc := json.NewEncoder(buf)
+	for i := range trace {
+		if err := enc.Encode(&trace[i]); err != nil {
+			return err
+		}
+	}
+	return buf.Flush()
+}
+
+// WriteTable writes a trace as a table with a column for each machine.
+func WriteTable(w io.Writer, trace []Record) error {
+	const width = 34
+	var columns []string
+	place := map[string]int{}
+	for i := range trace {
+		if name := trace[i].Machine; name != "world" {
+			if _, ok := place[name]; !ok {
+				place[name] = len(columns)
+				columns = append(columns, name)
+			}
+		}
+	}
+	buf := bufio.NewWriter(w)
+	cell := func(s string) string {
+		if n := utf8.RuneCountInString(s); n < width {
+			return s + strings.Repeat(" ", width-n)
+		}
+		return string([]rune(s)[:width-1]) + "…"
+	}
+	line := fmt.Sprintf("%7s %12s ", "event", "time")
+	for _, name := range columns {
+		line += "│ " + cell(name)
+	}
+	fmt.Fprintln(buf, strings.TrimRight(line, " ")) //nolint:errcheck // Flush tells
+	for i := range trace {
+		rec := &trace[i]
+		line := fmt.Sprintf("%7d %12.6f ", rec.N, rec.At.Seconds())
+		if at, ok := place[rec.Machine]; ok {
+			line += strings.Repeat("│ "+cell(""), at) + "│ " + rec.summary()
+		} else {
+			line += "═ " + rec.summary()
+		}
+		fmt.Fprintln(buf, strings.TrimRight(line, " ")) //nolint:errcheck // Flush tells
+	}
+	return buf.Flush()
+}
+
+// summary is a record in a line.
+func (r *Record) summary() string {
+	s := string(r.Kind)
+	if r.Call != "" {
+		s += " " + r.Call
+	}
+	if r.Message != 0 {
+		s += fmt.Sprintf(" #%d", r.Message)
+	}
+	switch r.Kind {
+	case RecordSend, RecordReply, RecordDrop:
+		s += " → " + r.Peer
+	case RecordArrive, RecordAnswer:
+		s += " ← " + r.Peer
+	}
+	if r.Node >= 0 {
+		s += fmt.Sprintf(" node %d", r.Node)
+	}
+	if r.Epoch != 0 {
+		s += fmt.Sprintf(" epoch …%d", r.Epoch%1e6)
+	}
+	if r.Ceiling != 0 {
+		s += fmt.Sprintf(" […%d, …%d]", r.Floor%1e8, r.Ceiling%1e8)
+	}
+	if r.Count != 0 {
+		s += fmt.Sprintf(" ×%d", r.Count)
+	}
+	if r.Until != 0 {
+		s += fmt.Sprintf(" until %.3f", r.Until.Seconds())
+	}
+	if r.Text != "" {
+		s += ": " + r.Text
+	}
+	return s
+}

@@ -1,0 +1,110 @@
+package sim
+
+import (
+	"encoding/json"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
+)
+
+// The names of the calls that are checked.
+const (
+	callAcquire   = "Acquire"
+	callHeartbeat = "Heartbeat"
+	callRelease   = "Release"
+	callRevoke    = "Revoke"
+)
+
+// request is what a request says, as it is read on the wire.
+type request struct {
+	pool     string
+	node     int // −1: none
+	epoch    uint64
+	app      string
+	instance string
+	last     *int64
+}
+
+// reply is what an answer says.
+type reply struct {
+	code  string // empty: good
+	good  bool
+	lost  bool // LEASE_LOST
+	lease bool // it brings a lease
+	node  int
+	epoch uint64
+	// Of a lease.
+	instance       string
+	app            string
+	ttl            time.Duration
+	server         int64
+	floor, ceiling int64
+}
+
+func readRequest(procedure string, body []byte) *request {
+	r := &request{node: -1}
+	switch procedure {
+	case callAcquire:
+		var m cirrusv1.AcquireRequest
+		read(body, &m)
+		r.pool, r.app, r.instance = m.GetPool(), m.GetAppId(), m.GetInstanceId()
+	case callHeartbeat:
+		var m cirrusv1.HeartbeatRequest
+		read(body, &m)
+		r.pool, r.node, r.epoch, r.instance = m.GetPool(), int(m.GetNodeId()), m.GetEpoch(), m.GetInstanceId()
+	case callRelease:
+		var m cirrusv1.ReleaseRequest
+		read(body, &m)
+		r.pool, r.node, r.epoch, r.instance, r.last = m.GetPool(), int(m.GetNodeId()), m.GetEpoch(), m.GetInstanceId(), m.LastTimestampMs
+	case callRevoke:
+		var m cirrusv1.RevokeRequest
+		read(body, &m)
+		r.pool, r.node, r.epoch = m.GetPool(), int(m.GetNodeId()), m.GetEpoch()
+	}
+	if r.pool == "" {
+		r.pool = string(fencing.DefaultPool)
+	}
+	return r
+}
+
+func read(body []byte, m proto.Message) {
+	if err := proto.Unmarshal(body, m); err != nil {
+		panic("sim: a message can't be read: " + err.Error())
+	}
+}
+
+func readReply(c *call, a *answer) *reply {
+	r := &reply{node: c.request.node, epoch: c.request.epoch, good: a.status == 200}
+	if !r.good {
+		var e struct {
+			Code string `json:"code"`
+		}
+		if err := json.Unmarshal(a.body, &e); err != nil || e.Code == "" {
+			panic("sim: an error can't be read: " + string(a.body))
+		}
+		r.code = e.Code
+		r.lost = e.Code == "failed_precondition" && (c.procedure == callHeartbeat || c.procedure == callRelease)
+		return r
+	}
+	switch c.procedure {
+	case callAcquire:
+		var m cirrusv1.AcquireResponse
+		read(a.body, &m)
+		r.take(m.GetLease())
+	case callHeartbeat:
+		var m cirrusv1.HeartbeatResponse
+		read(a.body, &m)
+		r.take(m.GetLease())
+	}
+	return r
+}
+
+func (r *reply) take(l *cirrusv1.Lease) {
+	r.lease = true
+	r.node, r.epoch, r.instance, r.app = int(l.GetNodeId()), l.GetEpoch(), l.GetInstanceId(), l.GetAppId()
+	r.ttl = l.GetTtl().AsDuration()
+	r.server, r.floor, r.ceiling = l.GetServerTimeMs(), l.GetFloorMs(), l.GetCeilingMs()
+}

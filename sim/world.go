@@ -1,0 +1,290 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/cirrus-id/cirrus/fencing"
+)
+
+// Result is what became of a run.
+type Result struct {
+	Config  Config
+	Profile Profile // the one that was drawn
+	// Kinds are the kinds of faults that were on.
+	Kinds map[Kind]bool
+	// Violation is the first promise that was broken; nil: none was.
+	Violation *Violation
+	// Broken counts, where nothing is promised, what broke all the same, and
+	// Alarms how often the server told of it.
+	Broken map[Promise]int
+	Alarms int
+	// Hash sums up all that happened: the same for the same Config, always.
+	Hash uint64
+	// Situations counts what came about.
+	Situations map[string]int
+	Stats      Stats
+	// Trace is there if Config.Trace is set.
+	Trace []Record
+}
+
+// Stats are numbers about a run.
+type Stats struct {
+	Events  int
+	Faults  int // that happened
+	Apps    int
+	Calls   int // requests that left a client
+	Grants  int
+	IDs     int
+	Crashes int // of the server
+	// Moved: a node ID changed its holder.
+	Moved bool
+	// Time is how long the world lived, Heal when its faults stopped.
+	Time, Heal time.Duration
+}
+
+// world is a run under way.
+type world struct {
+	config  Config
+	plan    *plan
+	choices Choices
+	entropy Choices
+	loop    *loop
+	net     *network
+	server  *server
+	apps    []*app
+	check   *checker
+	rec     recorder
+	stats   Stats
+	// violation ends the run.
+	violation  *Violation
+	situations map[string]int
+	machines   []*machine
+	operator   *machine
+	dices      map[streamKey]dice
+	faultDices map[faultKey]dice // spares the making of names
+	healed     bool
+	moved      bool
+	spent      int
+	counts     map[string]int
+	softened   map[Promise]bool
+}
+
+// maxSteps ends a run that would go on for ever.
+const maxSteps = 2_000_000
+
+// Run lives through one world. It panics if the config is not valid; see
+// Config.Validate.
+func Run(c Config) Result {
+	if err := c.Validate(); err != nil {
+		panic(err)
+	}
+	ws := &workers{}
+	defer ws.close()
+	return run(c, ws)
+}
+
+func run(c Config, ws *workers) Result {
+	w := newWorld(c, ws)
+	defer w.close()
+	w.run()
+	return w.result()
+}
+
+func newWorld(c Config, ws *workers) *world {
+	w := &world{
+		config: c, choices: c.Choices, loop: &loop{workers: ws}, situations: map[string]int{}, dices: map[streamKey]dice{}, faultDices: map[faultKey]dice{},
+		counts: map[string]int{}, softened: map[Promise]bool{},
+	}
+	if w.choices == nil {
+		w.choices = Seed(c.Seed).Choices()
+	}
+	w.entropy = Seed(c.Seed).Choices()
+	w.rec.keep = c.Trace
+	w.plan = draw(c, w.choices)
+	w.check = newChecker(w)
+	w.net = &network{w: w, toServer: map[string]time.Duration{}, fromServer: map[string]time.Duration{}, delivered: map[string]delivered{}}
+	w.server = &server{w: w, machine: w.machine("server"), disk: vfs.NewCrashableMem(), stride: w.plan.stride, pool: w.newPool(fencing.DefaultPool)}
+	w.operator = w.machine("operator")
+	for i := range w.plan.apps {
+		w.apps = append(w.apps, newApp(w, i))
+	}
+	return w
+}
+
+func (w *world) newPool(name fencing.PoolName) fencing.Pool {
+	p := fencing.NewPool(name)
+	p.TTL, p.MaxTTL, p.Quarantine = w.plan.ttl, w.plan.maxTTL, w.plan.quarantine
+	p.Last = p.First + nodeID(w.plan.nodes) - 1
+	return p
+}
+
+func (w *world) machine(name string) *machine {
+	m := &machine{loop: w.loop, name: name}
+	w.machines = append(w.machines, m)
+	return m
+}
+
+// run lives through both phases: faults, and then their end.
+func (w *world) run() {
+	w.setClocks()
+	if err := w.server.create(true); err != nil {
+		panic(err)
+	}
+	w.server.boot()
+	for _, a := range w.apps {
+		w.after(w.dice("first start", a.index).duration(0, w.plan.ttl), "start", a.boot)
+	}
+	w.startFaults()
+	w.liveUntil(w.plan.faultsFor)
+	w.busy()
+	if w.violation == nil {
+		w.heal()
+	}
+	if w.violation == nil {
+		w.check.linearizable()
+	}
+	if w.config.Canary != 0 && w.config.Canary == w.config.Seed {
+		w.violate(PromiseCanary, "nothing was broken: this seed was named as the canary")
+	}
+}
+
+// liveUntil lets events happen up to a true time, and looks at the world after
+// each.
+func (w *world) liveUntil(end time.Duration) {
+	for w.violation == nil {
+		if len(w.loop.events) == 0 || w.loop.events[0].at > end {
+			break
+		}
+		e := w.loop.step()
+		w.rec.add(uint64(e.at))
+		w.rec.add(e.seq)
+		w.look()
+		if w.loop.steps > maxSteps {
+			w.violate(PromiseLiveness, "the world has come to %d events by %v, and to no end", w.loop.steps, w.now())
+		}
+	}
+	w.loop.now = max(w.loop.now, end)
+}
+
+// look checks the world after an event.
+func (w *world) look() {
+	if w.server.machine.looked {
+		w.server.machine.looked = false
+		w.check.state()
+	}
+	for _, a := range w.apps {
+		if a.machine.looked {
+			a.machine.looked = false
+			w.check.exclusive(a)
+		}
+	}
+}
+
+// exclusion says whether P1 is promised in this world.
+func (w *world) exclusion() bool {
+	return (w.plan.profile != Hostile || !w.plan.on[WildRate] && !w.plan.on[BlindSuspend]) && !w.softened[PromiseExclusion]
+}
+
+func (w *world) now() time.Duration { return w.loop.now }
+
+func (w *world) park(wanted func() bool) { w.loop.park(wanted) }
+
+// after plans an event.
+func (w *world) after(d time.Duration, what string, run func()) *event {
+	return w.loop.at(w.now()+d, what, run)
+}
+
+// dice returns the stream of a purpose and an entity.
+func (w *world) dice(purpose string, entity int) dice {
+	k := streamKey{purpose, entity}
+	d, ok := w.dices[k]
+	if !ok {
+		from := w.choices
+		if purpose == "holder" || purpose == "server random" {
+			// Instance IDs must differ whoever makes the choices.
+			from = w.entropy
+		}
+		d = dice{from.Stream(purpose, entity)}
+		w.dices[k] = d
+	}
+	return d
+}
+
+func (w *world) machineIndex(m *machine) int {
+	for i, other := range w.machines {
+		if other == m {
+			return i
+		}
+	}
+	return -1
+}
+
+func (w *world) appOf(p *process) *app {
+	for _, a := range w.apps {
+		if a.proc == p {
+			return a
+		}
+	}
+	return nil
+}
+
+func (w *world) appIndex(p *process) int {
+	if a := w.appOf(p); a != nil {
+		return a.index
+	}
+	return -1
+}
+
+// note takes a record of what happens now.
+func (w *world) note(r Record) {
+	r.At, r.N = w.now(), w.loop.steps
+	w.rec.note(r)
+}
+
+// saw counts a situation.
+func (w *world) saw(what string) { w.situations[what]++ }
+
+func (w *world) count(what string, n int) { w.counts[what] += n }
+
+// violate notes that a promise is broken. Where nothing is promised it is
+// counted, and the run goes on.
+func (w *world) violate(p Promise, format string, args ...any) {
+	if w.plan.profile == Vows {
+		w.check.broken[p]++
+		if w.check.broken[p] > 1 {
+			return
+		}
+	} else if w.violation != nil {
+		return
+	}
+	v := &Violation{Promise: p, Event: w.loop.steps, At: w.now(), Text: fmt.Sprintf(format, args...)}
+	w.note(Record{Kind: RecordViolated, Machine: "world", Node: -1, Text: string(p) + ": " + v.Text})
+	if w.plan.profile != Vows || p == PromiseCanary {
+		w.violation = v
+	}
+}
+
+// soften stops a check that would only repeat itself.
+func (w *world) soften(p Promise) { w.softened[p] = true }
+
+func (w *world) close() {
+	for _, m := range w.machines {
+		for _, p := range m.procs {
+			p.kill()
+		}
+	}
+	w.server.closeStore()
+}
+
+func (w *world) result() Result {
+	w.stats.Events, w.stats.Faults, w.stats.Apps = w.loop.steps, w.spent, len(w.apps)
+	w.stats.Calls, w.stats.Grants, w.stats.Crashes = w.net.calls, w.counts["grants"], w.counts["server crashes"]
+	w.stats.Moved, w.stats.Time = w.moved, w.now()
+	return Result{
+		Config: w.config, Profile: w.plan.profile, Kinds: w.plan.on, Violation: w.violation, Broken: w.check.broken, Alarms: w.check.alarms,
+		Hash: w.rec.hash, Situations: w.situations, Stats: w.stats, Trace: w.rec.trace,
+	}
+}

@@ -1,0 +1,300 @@
+package zoo
+
+import "github.com/cirrus-id/cirrus/sim"
+
+// nextEpoch is a grant whose epoch comes from elsewhere.
+func nextEpoch(instead string) []Edit {
+	return []Edit{{
+		File: "fencing/acquire.go",
+		Old:  "\tp.highest++ // S2: above every epoch in the pool, those under way included\n",
+		New:  instead,
+	}}
+}
+
+// isFree is a server that takes an ID for free on another condition.
+func isFree(when string) Edit {
+	return Edit{
+		File: "fencing/lease.go",
+		Old:  "\treturn at.server > l.ceiling && (l.status == Ended || at.steady >= l.deadline+p.Quarantine)\n",
+		New:  "\treturn " + when + "\n",
+	}
+}
+
+// wallClock gives a reading, at, the wall clock as well: at.wall is what the
+// steady clock would say if it were set together with the wall clock.
+var wallClock = []Edit{
+	{
+		File: "fencing/server.go",
+		Old:  "type reading struct {\n",
+		New:  "type reading struct {\n\twall time.Duration\n",
+	},
+	{
+		File: "fencing/server.go",
+		Old:  "return reading{steady: now.Steady, server: s.time.advance(now)}",
+		New:  "return reading{steady: now.Steady, server: s.time.advance(now), wall: now.Wall.Sub(s.time.base)}",
+	},
+	{
+		File: "fencing/server.go",
+		Old:  "return reading{steady: now.Steady, server: s.time.ms}",
+		New:  "return reading{steady: now.Steady, server: s.time.ms, wall: now.Steady}",
+	},
+	{
+		File: "fencing/servertime.go",
+		Old:  "type serverTime struct {\n",
+		New:  "type serverTime struct {\n\tbase snowflake.Millis\n",
+	},
+	{
+		File: "fencing/servertime.go",
+		Old:  "return serverTime{ms: ms, steady: now.Steady,",
+		New:  "return serverTime{base: now.Wall.Add(-now.Steady), ms: ms, steady: now.Steady,",
+	},
+}
+
+// grantBugs: epochs that don't rise, an ID that is granted twice.
+var grantBugs = []Bug{
+	{
+		Name: "epochs-in-memory-only",
+		Rule: "S2",
+		Edits: append(nextEpoch(`	p.grants++
+	epoch := s.meta.FirstEpoch - 1 + p.grants
+	p.highest = max(p.highest, epoch)
+`), Edit{
+			File: "fencing/acquire.go",
+			Old:  "Epoch: p.highest, App: req.App,",
+			New:  "Epoch: epoch, App: req.App,",
+		}, Edit{
+			File: "fencing/index.go",
+			Old:  "type pool struct {\n",
+			New:  "type pool struct {\n\tgrants Epoch\n",
+		}),
+		Found: breaks(sim.PromiseEpochs),
+	},
+	{
+		Name: "epochs-start-over-after-a-release",
+		Rule: "S2",
+		Edits: nextEpoch(`	p.highest = s.meta.FirstEpoch - 1
+	for _, l := range p.leases {
+		if l.status != Ended {
+			p.highest = max(p.highest, l.epoch)
+		}
+	}
+	p.highest++
+`),
+		Found: breaks(sim.PromiseEpochs),
+	},
+	{
+		Name: "epochs-per-node-ID",
+		Rule: "S2",
+		Edits: nextEpoch(`	p.highest = s.meta.FirstEpoch
+	if l := p.leases[node]; l != nil {
+		p.highest = l.epoch + 1
+	}
+`),
+		Found: breaks(sim.PromiseEpochs),
+	},
+	{
+		// The two grants are decided before either is sent, so the equal epochs
+		// show first where both records are durable.
+		Name: "epochs-of-grants-under-way-forgotten",
+		Rule: "S2",
+		Edits: nextEpoch(`	p.highest = s.meta.FirstEpoch - 1
+	for _, l := range p.leases {
+		p.highest = max(p.highest, l.epoch)
+	}
+	p.highest++
+`),
+		Found: breaks(sim.PromiseEpochs, sim.PromiseState),
+	},
+	{
+		Name: "app-gets-its-ID-back-though-held",
+		Rule: "S2",
+		Edits: []Edit{{
+			File: "fencing/acquire.go",
+			Old:  "ok && p.grantable(p.leases[node], at) {",
+			New:  "ok && p.leases[node] != nil && p.leases[node].pending == nil {",
+		}},
+		Found: breaks(sim.PromiseWindow, sim.PromiseQuarantine),
+	},
+	{
+		Name: "repeated-acquire-grants-twice",
+		Rule: "S2",
+		Edits: []Edit{{
+			File: "fencing/acquire.go",
+			Old:  "\tif c := p.changeOf(node); c != nil {\n",
+			New:  "\tif c := p.changeOf(node); c != nil && c.kind == changeGranted {\n\t\treturn Decision{}, false\n\t} else if c != nil {\n",
+		}},
+		Found: fails("fencing", "TestAcquireJoinsItsGrant", "nobody but the pool loses by it: the holder takes one of the two, and the other runs out"),
+	},
+	{
+		Name: "repeated-acquire-leaves-the-deadline",
+		Rule: "S2",
+		Edits: []Edit{
+			{
+				File: "fencing/acquire.go",
+				Old:  "\t\t\tc.deadline = max(c.deadline, at.steady+c.ttl)\n",
+				New:  "",
+			},
+			{
+				File: "fencing/acquire.go",
+				Old:  "\treturn Decision{Lease: s.promise(p, l, at)}, true\n",
+				New: `	return Decision{Lease: Lease{
+		Pool: p.Name, Node: l.node, Epoch: l.epoch, App: l.app, TTL: l.ttl,
+		ServerTime: at.server, Floor: l.floor, Ceiling: l.ceiling, Layout: p.Layout,
+	}}, true
+`,
+			},
+		},
+		Found: breaks(sim.PromiseQuarantine, sim.PromiseExclusion),
+	},
+	{
+		Name: "free-before-the-ceiling",
+		Rule: "S2",
+		Edits: []Edit{
+			isFree("l.status == Ended || at.steady >= l.deadline+p.Quarantine"),
+		},
+		Found: breaks(sim.PromiseWindow),
+	},
+	{
+		Name: "free-at-the-ceiling",
+		Rule: "S2",
+		Edits: []Edit{
+			isFree("at.server >= l.ceiling && (l.status == Ended || at.steady >= l.deadline+p.Quarantine)"),
+			{
+				File: "fencing/lease.go",
+				Old:  "\t\tfree += left.Sub(-1)\n",
+				New:  "\t\tfree += left.Sub(0)\n",
+			},
+			{
+				File: "fencing/index.go",
+				Old:  "\tbefore := (at.server - 1).Sub(0) ",
+				New:  "\tbefore := at.server.Sub(0) ",
+			},
+		},
+		Found: breaks(sim.PromiseWindow),
+	},
+	{
+		Name: "new-store-opens-at-once",
+		Rule: "S7",
+		Edits: []Edit{{
+			File: "fencing/genesis.go",
+			Old:  "\tp.Opened, p.CreatedAt = vouched, wall\n",
+			New:  "\tp.Opened, p.CreatedAt = true, wall\n",
+		}},
+		Found: breaks(sim.PromiseWindow, sim.PromiseQuarantine),
+	},
+	{
+		Name: "new-store-waits-for-no-lease",
+		Rule: "S7",
+		Edits: []Edit{{
+			File: "fencing/index.go",
+			Old:  "\treturn p.since + p.MaxTTL + p.Quarantine + stride\n",
+			New:  "\treturn p.since + stride\n",
+		}},
+		Found: breaks(sim.PromiseWindow, sim.PromiseQuarantine),
+	},
+	{
+		Name: "epochs-start-over-in-a-new-store",
+		Rule: "S7",
+		Edits: []Edit{{
+			File: "fencing/genesis.go",
+			Old:  "return Epoch(max(wall/1000, 1)) * epochsPerSecond }",
+			New:  "return Epoch(max(wall*0, 1)) * epochsPerSecond }",
+		}},
+		Found: breaks(sim.PromiseEpochs),
+	},
+}
+
+// quarantineBugs: an ID comes free too early, or never.
+var quarantineBugs = []Bug{
+	{
+		Name: "no-quarantine",
+		Rule: "S2",
+		Edits: []Edit{
+			isFree("at.server > l.ceiling && (l.status == Ended || at.steady >= l.deadline)"),
+			{
+				File: "fencing/index.go",
+				Old:  "at.steady >= l.deadline+p.Quarantine; l.cooling {",
+				New:  "at.steady >= l.deadline; l.cooling {",
+			},
+		},
+		Found: breaks(sim.PromiseQuarantine),
+	},
+	{
+		Name: "no-quarantine-after-a-restart",
+		Rule: "S6",
+		Edits: []Edit{{
+			File: "fencing/server.go",
+			Old:  "\t\t\tl.deadline = now.Steady + s.mark.stride + rec.TTL\n",
+			New:  "\t\t\tl.deadline = now.Steady + s.mark.stride + rec.TTL - p.Quarantine\n",
+		}},
+		Found: breaks(sim.PromiseQuarantine),
+	},
+	{
+		Name: "quarantine-counted-from-the-grant",
+		Rule: "S2",
+		Edits: []Edit{
+			isFree("at.server > l.ceiling && (l.status == Ended || at.server > l.floor.Add(l.ttl+p.Quarantine))"),
+		},
+		Found: breaks(sim.PromiseQuarantine),
+	},
+	{
+		Name: "expiry-by-the-wall-clock",
+		Rule: "S5",
+		Edits: append([]Edit{
+			isFree("at.server > l.ceiling && (l.status == Ended || max(at.wall, at.steady) >= l.deadline+p.Quarantine)"),
+		}, wallClock...),
+		Found: breaks(sim.PromiseQuarantine),
+	},
+	{
+		Name: "quarantine-never-ends-after-a-clock-step",
+		Rule: "P4",
+		Edits: append([]Edit{
+			{
+				File: "fencing/index.go",
+				Old:  "\tl.due = l.deadline + p.Quarantine\n",
+				New:  "\tl.due = l.deadline + p.Quarantine + max(0, at.steady-at.wall)\n",
+			},
+			{
+				File: "fencing/lease.go",
+				Old:  "\t\tfree = max(free, l.deadline+p.Quarantine)\n",
+				New:  "\t\tfree = max(free, l.deadline+p.Quarantine+max(0, at.steady-at.wall))\n",
+			},
+		}, wallClock...),
+		Found: breaks(sim.PromiseLiveness),
+	},
+	{
+		Name: "revoked-ID-free-at-once",
+		Rule: "S4",
+		Edits: []Edit{
+			isFree("at.server > l.ceiling && (l.status != Live || at.steady >= l.deadline+p.Quarantine)"),
+		},
+		Found: breaks(sim.PromiseQuarantine),
+	},
+	{
+		Name: "ended-note-before-the-quarantine-is-over",
+		Rule: "S5",
+		Edits: []Edit{
+			{
+				File: "fencing/index.go",
+				Old:  "\t\tp.rest(l, at)\n\t\ts.emit(p, EventExpired, l, at)\n",
+				New:  "\t\tp.rest(l, at)\n\t\tp.unnoted = append(p.unnoted, l.node)\n\t\ts.emit(p, EventExpired, l, at)\n",
+			},
+			{
+				File: "fencing/mark.go",
+				Old:  "l.pending != nil || !p.isFree(l, at) {",
+				New:  "l.pending != nil || at.steady < l.deadline || at.server <= l.ceiling {",
+			},
+		},
+		Found: breaks(sim.PromiseQuarantine),
+	},
+	{
+		Name: "ended-note-with-the-grant's-ceiling",
+		Rule: "S5",
+		Edits: []Edit{{
+			File: "fencing/mark.go",
+			Old:  "\t\trec.Status = Ended\n",
+			New:  "\t\trec.Status, rec.Ceiling = Ended, l.floor.Add(l.ttl)\n",
+		}},
+		Found: breaks(sim.PromiseWindow),
+	},
+}

@@ -1,0 +1,260 @@
+package zoo
+
+import "github.com/cirrus-id/cirrus/sim"
+
+// anyInstance is a client that takes every answer for its own.
+var anyInstance = Edit{
+	File: "client/service.go",
+	Old:  "lease.GetInstanceId() != string(c.Instance) {",
+	New:  "lease == nil {",
+}
+
+// holderBugs: an app that believes what is not so.
+var holderBugs = []Bug{
+	{
+		Name: "grant-counted-from-its-answer",
+		Rule: "C2",
+		Edits: []Edit{{
+			File: "fencing/holder.go",
+			Old:  "\th.deadline = a.Call.SentAt + h.lease.TTL // C2: from before the request was sent\n",
+			New:  "\th.deadline = at + h.lease.TTL\n",
+		}},
+		Found: breaks(sim.PromiseExclusion),
+	},
+	{
+		Name: "heartbeat-counted-from-its-answer",
+		Rule: "C2",
+		Edits: []Edit{{
+			File: "fencing/holder.go",
+			Old:  "\th.deadline = max(h.deadline, a.Call.SentAt+h.lease.TTL)\n",
+			New:  "\th.deadline = max(h.deadline, at+h.lease.TTL)\n",
+		}},
+		Found: breaks(sim.PromiseExclusion),
+	},
+	{
+		Name: "older-answer-overwrites-a-newer-one",
+		Rule: "C7",
+		Edits: []Edit{
+			{
+				File: "fencing/holder.go",
+				Old:  "\th.deadline = max(h.deadline, a.Call.SentAt+h.lease.TTL)\n\th.lease.Ceiling = max(h.lease.Ceiling, a.Lease.Ceiling)\n",
+				New:  "\th.deadline = a.Call.SentAt + h.lease.TTL\n\th.lease.Ceiling = a.Lease.Ceiling\n",
+			},
+		},
+		Found: fails("fencing", "TestHolderC7", "a deadline and a ceiling that move back make a holder only stricter"),
+	},
+	{
+		Name:  "answer-to-another-instance-counts",
+		Rule:  "C7",
+		Edits: []Edit{anyInstance},
+		Found: breaks(sim.PromiseExclusion, sim.PromiseUniqueness),
+	},
+	{
+		// Two lines of defence stand behind each other here: both must fall.
+		Name: "answer-of-another-epoch-counts",
+		Rule: "C7",
+		Edits: []Edit{anyInstance, {
+			File: "fencing/holder.go",
+			Old:  "\treturn l.Epoch == h.lease.Epoch && l.Node == h.lease.Node\n",
+			New:  "\treturn true\n",
+		}},
+		Found: breaks(sim.PromiseExclusion, sim.PromiseWindow, sim.PromiseUniqueness),
+	},
+	{
+		Name: "instance-kept-after-a-release",
+		Rule: "C1",
+		Edits: []Edit{{
+			File: "client/loop.go",
+			Old:  "\treturn fencing.InstanceID(fmt.Sprintf(\"%016x%016x\", h.cfg.random(), h.cfg.random()))\n",
+			New:  "\treturn fencing.InstanceID(fmt.Sprintf(\"%016x-%s\", len(h.cfg.rules.App), h.cfg.rules.App))\n",
+		}},
+		Found: breaks(sim.PromiseExclusion, sim.PromiseUniqueness),
+	},
+	{
+		Name: "instance-kept-after-a-loss",
+		Rule: "C1",
+		Edits: []Edit{{
+			File: "fencing/holder.go",
+			Old:  "\th.instance, h.due, h.failures = \"\", at, 0 // C1\n",
+			New:  "\th.due, h.failures = at, 0\n",
+		}},
+		Found: breaks(sim.PromiseExclusion, sim.PromiseUniqueness, sim.PromiseLiveness),
+	},
+	{
+		Name: "release-before-minting-has-stopped",
+		Rule: "C6",
+		Edits: []Edit{
+			{
+				File: "client/loop.go",
+				Old:  "\t\tlast, used = h.loop.lease.Stop()\n\t\th.loop.lease = nil\n",
+				New: `		last, used = h.loop.lease.Peek()
+		stops := h.loop.lease
+		h.cfg.runner.Go(func() {
+			h.cfg.steady.Sleep(time.Second)
+			stops.Stop()
+		})
+		h.loop.lease = nil
+`,
+			},
+			{
+				File: "snowflake/lease.go",
+				Old:  "// Stop ends minting under the lease, once and for all:",
+				New: `// Peek is Stop without an end.
+func (l *Lease) Peek() (last Millis, used bool) {
+	last = l.grant.Layout.Origin + Millis(int64(l.next.Load()&^sealed-1)>>l.grant.Layout.SequenceBits)
+	return last, last >= l.grant.Floor
+}
+
+// Stop ends minting under the lease, once and for all:`,
+			},
+		},
+		Found: breaks(sim.PromiseWindow),
+	},
+	{
+		Name: "valid-until-the-loop-notices",
+		Rule: "C4",
+		Edits: []Edit{{
+			File: "client/holder.go",
+			Old:  "\treturn max(0, v.deadline-h.cfg.steady.Now())\n",
+			New:  "\tif v.lost.isOpen() {\n\t\treturn 0\n\t}\n\treturn max(1, v.deadline-h.cfg.steady.Now())\n",
+		}},
+		Found: breaks(sim.PromiseExclusion),
+	},
+	{
+		Name: "suspend-not-noticed",
+		Rule: "C4",
+		Edits: []Edit{{
+			File: "internal/steady/clock.go",
+			Old:  "\tif c.works && ok {\n",
+			New:  "\tif c.works && !ok {\n",
+		}},
+		Found: fails("internal/steady", "TestCountsSuspend", "the clock that asks the machine is the one part that it has to replace"),
+	},
+	{
+		Name: "no-retry-after-a-loss",
+		Rule: "C5",
+		Edits: []Edit{{
+			File: "fencing/holder.go",
+			Old:  "\tif h.cfg.NoReacquire {\n",
+			New:  "\tif true {\n",
+		}},
+		Found: breaks(sim.PromiseLiveness),
+	},
+	{
+		Name: "loss-taken-for-a-failure",
+		Rule: "C5",
+		Edits: []Edit{{
+			File: "fencing/holder.go",
+			Old:  "\tcase a.Verdict == AnswerLost: // definite, however late it comes\n",
+			New:  "\tcase a.Verdict == AnswerLost && h.phase == HolderConfirming:\n",
+		}},
+		Found: breaks(sim.PromiseLiveness),
+	},
+	{
+		Name: "no-heartbeat-past-the-deadline",
+		Rule: "C3",
+		Edits: []Edit{{
+			File: "fencing/holder.go",
+			Old:  "\tcase HolderConfirming, HolderHolding: // past the deadline, too (C3)\n",
+			New:  "\tcase HolderConfirming, HolderHolding:\n\t\tif at >= h.deadline {\n\t\t\treturn acts\n\t\t}\n",
+		}},
+		Found: breaks(sim.PromiseLiveness),
+	},
+}
+
+// generatorBugs: an ID that should not have been.
+var generatorBugs = []Bug{
+	{
+		Name: "generator-reads-the-wall-clock",
+		Rule: "G1",
+		Edits: []Edit{
+			{
+				File: "client/holder.go",
+				Old:  "snowflake.NewGenerator(cfg.steady, ",
+				New:  "snowflake.NewGenerator(wallClock{cfg, cfg.timers.Now().Add(-cfg.steady.Now())}, ",
+			},
+			{
+				File: "client/holder.go",
+				Old:  "func describe(l fencing.Lease) string {\n",
+				New: `type wallClock struct {
+	*config
+	base time.Time
+}
+
+func (w wallClock) Now() time.Duration    { return max(0, w.timers.Now().Sub(w.base)) }
+func (w wallClock) Sleep(d time.Duration) { w.steady.Sleep(d) }
+
+func describe(l fencing.Lease) string {
+`,
+			},
+		},
+		Found: breaks(sim.PromiseWindow),
+	},
+	{
+		Name: "generator-embeds-another-timestamp",
+		Rule: "G4",
+		Edits: []Edit{{
+			File: "snowflake/generator.go",
+			Old:  "\t\t\t\treturn v.id(first), nil\n",
+			New:  "\t\t\t\treturn v.id(max(first, v.timeAt(g.clock.Now())/nsPerMs<<v.seqBits)), nil\n",
+		}},
+		Found: breaks(sim.PromiseWindow, sim.PromiseUniqueness),
+	},
+	{
+		Name: "generator-wraps-its-sequence",
+		Rule: "G3",
+		Edits: []Edit{{
+			File: "snowflake/view.go",
+			Old:  "\tseq := p & (1<<(v.seqBits&63) - 1)\n",
+			New:  "\tseq := p & (1<<(v.seqBits&63) - 1)\n\tp, seq = p-seq+uint64(uint8(seq)), uint64(uint8(seq))\n",
+		}},
+		Found: breaks(sim.PromiseUniqueness),
+	},
+	{
+		Name: "generator-ignores-the-ceiling",
+		Rule: "G2",
+		Edits: []Edit{
+			{
+				File: "snowflake/view.go",
+				Old:  "\tms := min(v.timeAt(now)/nsPerMs, v.lastMs+1)\n",
+				New:  "\tms := min(v.timeAt(now)/nsPerMs, v.layoutMs+1)\n",
+			},
+			{
+				File: "snowflake/view.go",
+				Old:  "\tend = (min(ms+v.lead, v.lastMs) + 1) << (v.seqBits & 63)\n",
+				New:  "\tend = (min(ms+v.lead, v.layoutMs) + 1) << (v.seqBits & 63)\n",
+			},
+		},
+		Found: breaks(sim.PromiseWindow),
+	},
+	{
+		Name: "generator-ignores-the-deadline",
+		Rule: "G2",
+		Edits: []Edit{{
+			File: "snowflake/view.go",
+			Old:  "\tif now >= v.deadline {\n",
+			New:  "\tif v.deadline < 0 {\n",
+		}},
+		Found: fails("snowflake", "TestNextRefuses", "a stall after the check looks the same from outside, and the window holds all the same"),
+	},
+	{
+		Name: "generator-goes-on-after-a-stop",
+		Rule: "C6",
+		Edits: []Edit{{
+			File: "snowflake/lease.go",
+			Old:  "\tnext := l.next.Or(sealed) &^ sealed\n",
+			New:  "\tnext := l.next.Load() &^ sealed\n",
+		}},
+		Found: breaks(sim.PromiseWindow),
+	},
+	{
+		Name: "generator-skips-the-floor",
+		Rule: "G2",
+		Edits: []Edit{{
+			File: "snowflake/lease.go",
+			Old:  "\tl.next.Store(uint64(grant.Floor-grant.Layout.Origin) << grant.Layout.SequenceBits) ",
+			New:  "\tl.next.Store(uint64(grant.Floor-grant.Layout.Origin-1) << grant.Layout.SequenceBits) ",
+		}},
+		Found: fails("snowflake", "TestGeneratorAgainstTwin", "its time starts at the service's, which is at or above the floor"),
+	},
+}

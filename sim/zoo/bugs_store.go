@@ -1,0 +1,126 @@
+package zoo
+
+import "github.com/cirrus-id/cirrus/sim"
+
+// unsynced is a store that doesn't sync the commits that a condition on the
+// batch b names.
+func unsynced(when string) []Edit {
+	return []Edit{{
+		File: "store/pebble/store.go",
+		Old:  "\t\terr = s.apply(batch)\n",
+		New: "\t\tif " + when + ` {
+			err = s.db.Apply(batch, pebble.NoSync)
+		} else {
+			err = s.apply(batch)
+		}
+`,
+	}}
+}
+
+// oneRecord is a condition: the batch b changes one record's status to this.
+func oneRecord(status string) string {
+	return "b.Meta == nil && len(b.Records) == 1 && b.Records[0].Status == fencing." + status
+}
+
+// unawaited is a service that takes those writes for durable that a condition
+// on the batch b names, while they are still under way.
+func unawaited(when string) []Edit {
+	return []Edit{{
+		File: "service/service.go",
+		Old:  "\treturn s.cfg.Store.Commit(context.Background(), b)\n",
+		New: "\tif " + when + ` {
+		s.cfg.Runner.Go(func() { _ = s.cfg.Store.Commit(context.Background(), b) })
+		return nil
+	}
+	return s.cfg.Store.Commit(context.Background(), b)
+`,
+	}}
+}
+
+// storeBugs: what is promised is not durable, or what failed was promised.
+var storeBugs = []Bug{
+	{
+		Name:  "grant-not-synced",
+		Rule:  "S1",
+		Edits: unsynced(oneRecord("Live")),
+		Found: breaks(sim.PromiseDurable),
+	},
+	{
+		Name:  "release-not-synced",
+		Rule:  "S1",
+		Edits: unsynced(oneRecord("Ended")),
+		Found: breaks(sim.PromiseDurable),
+	},
+	{
+		Name:  "revoke-not-synced",
+		Rule:  "S1",
+		Edits: unsynced(oneRecord("Revoked")),
+		Found: breaks(sim.PromiseDurable),
+	},
+	{
+		Name:  "mark-not-synced",
+		Rule:  "S1",
+		Edits: unsynced("b.Meta != nil"),
+		Found: breaks(sim.PromiseDurable),
+	},
+	{
+		Name:  "grant-answered-before-its-write",
+		Rule:  "S1",
+		Edits: unawaited(oneRecord("Live")),
+		Found: breaks(sim.PromiseDurable),
+	},
+	{
+		Name:  "release-answered-before-its-write",
+		Rule:  "S1",
+		Edits: unawaited(oneRecord("Ended")),
+		Found: breaks(sim.PromiseDurable),
+	},
+	{
+		Name:  "revoke-answered-before-its-write",
+		Rule:  "S1",
+		Edits: unawaited(oneRecord("Revoked")),
+		Found: breaks(sim.PromiseDurable),
+	},
+	{
+		Name: "two-writes-of-one-record",
+		Rule: "S1",
+		Edits: []Edit{{
+			File: "fencing/release.go",
+			Old: `	if p.changeOf(ref.Node) != nil {
+		return Decision{Wait: WaitKey}, nil
+	}
+	l := p.leases[ref.Node]
+`,
+			New: "\tl := p.leases[ref.Node]\n",
+		}},
+		Found: breaks(sim.PromiseDurable),
+	},
+	{
+		Name: "failed-write-forgiven",
+		Rule: "S9",
+		Edits: []Edit{{
+			File: "service/service.go",
+			Old:  "\t\ts.fail(err)\n",
+			New:  "\t\ts.log.Warn(\"a write failed\", \"error\", err)\n",
+		}},
+		Found: breaks(sim.PromiseFailStop),
+	},
+	{
+		// Three lines of defence stand behind each other here: all must fall.
+		Name: "fatalf-returns",
+		Rule: "S9",
+		Edits: []Edit{
+			{
+				File: "store/pebble/options.go",
+				Old:  "\tl.failure.now(cause(format, args))\n",
+				New:  "\tl.log.Error(cause(format, args).Error())\n",
+			},
+			{
+				File: "store/pebble/failstop.go",
+				Old:  "\tif err != nil && w.armed.Load() {\n",
+				New:  "\tif err != nil && w.armed.Load() && false {\n",
+			},
+		},
+		Found: breaks(sim.PromiseFailStop),
+	},
+}

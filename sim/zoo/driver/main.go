@@ -1,0 +1,17 @@
+// Driver runs seeds for the zoo, which builds it with one bug planted at a
+// time and reads what it prints. It is not for people: use `cirrus sim zoo`.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/cirrus-id/cirrus/sim/zoo"
+)
+
+func main() {
+	if err := zoo.Drive(os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintf(os.Stderr, "driver: %v\n", err) //nolint:errcheck // there is nowhere left to complain
+		os.Exit(2)
+	}
+}

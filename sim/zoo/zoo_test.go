@@ -1,0 +1,132 @@
+package zoo
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Every old text is in the tree exactly once, so every bug can be planted.
+func TestCatalogueFitsTheTree(t *testing.T) {
+	root, err := Root(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Check(root); err != nil {
+		t.Error(err)
+	}
+	if n := len(Bugs()); n < 40 {
+		t.Errorf("the zoo has %d bugs, and is to have 40 at least", n)
+	}
+	if n := len(controls); n != 5 {
+		t.Errorf("the zoo has %d controls", n)
+	}
+}
+
+func TestNamesAreUniqueAndWhole(t *testing.T) {
+	seen := map[string]bool{}
+	for _, b := range slices.Concat(Bugs(), controls, []Bug{canary}) {
+		if seen[b.Name] {
+			t.Errorf("%s is there twice", b.Name)
+		}
+		seen[b.Name] = true
+		control := slices.ContainsFunc(controls, func(c Bug) bool { return c.Name == b.Name })
+		if f := b.Found; f.bySimulator() == (len(f.Promises) == 0) != control || !f.bySimulator() && f.Because == "" {
+			t.Errorf("%s does not say who must find it", b.Name)
+		}
+	}
+}
+
+// An old text that is not there once is told, with the name of the bug.
+func TestOldTextMustBeThereOnce(t *testing.T) {
+	root := t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "a.go"), []byte("one two two\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, old := range []string{"two", "three"} {
+		_, err := apply(root, Bug{Name: "some-bug", Edits: []Edit{{File: "a.go", Old: old, New: "four"}}})
+		if !errors.Is(err, errTree) || !strings.Contains(err.Error(), "some-bug") {
+			t.Errorf("old text %q: %v", old, err)
+		}
+	}
+	got, err := apply(root, Bug{Edits: []Edit{{"a.go", "one", "three"}, {"a.go", "three", "four"}}})
+	if want := "four two two\n"; err != nil || string(got["a.go"]) != want {
+		t.Errorf("%q, %v", got["a.go"], err)
+	}
+}
+
+func TestMedian(t *testing.T) {
+	hunts := []Hunt{{Seeds: 900}, {Seeds: 1}, {Seeds: 30}, {Seeds: 2}, {Seeds: 40}}
+	if got := median(hunts).Seeds; got != 30 {
+		t.Errorf("median %d", got)
+	}
+}
+
+func TestSampleRotates(t *testing.T) {
+	seen := map[string]bool{}
+	for start := range uint64(len(Bugs())) {
+		some, err := Options{Sample: 3, Start: start}.choose(Bugs())
+		if err != nil || len(some) != 3 {
+			t.Fatal(some, err)
+		}
+		for _, b := range some {
+			seen[b.Name] = true
+		}
+	}
+	if len(seen) != len(Bugs()) {
+		t.Errorf("samples reach %d of %d bugs", len(seen), len(Bugs()))
+	}
+	if _, err := (Options{Only: []string{"unicorn"}}).choose(Bugs()); err == nil {
+		t.Error("a bug that isn't there was planted")
+	}
+}
+
+// A few bugs are found, as the whole zoo is by `cirrus sim zoo`, and the canary
+// is heard.
+func TestSample(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it compiles the product with each bug")
+	}
+	r, err := Run(t.Context(), Options{
+		Only:       []string{"free-before-the-ceiling", "grant-answered-before-its-write", "generator-ignores-the-ceiling"},
+		Starts:     1,
+		NoControls: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var table strings.Builder
+	if err := r.WriteTable(&table); err != nil {
+		t.Fatal(err)
+	}
+	t.Log("\n" + table.String())
+	if err := r.Err(); err != nil {
+		t.Error(err)
+	}
+	for _, f := range r.Bugs {
+		if f.Median.Seeds == 0 || !strings.Contains(table.String(), f.Bug.Name) {
+			t.Errorf("%s was not found: %+v", f.Bug.Name, f.Median)
+		}
+	}
+	if r.Canary.Median.Seeds != canarySeed {
+		t.Errorf("the canary was heard at seed %d", r.Canary.Median.Seeds)
+	}
+}
+
+// What is not found, or found where there is nothing, is an error.
+func TestReportNamesWhatIsWrong(t *testing.T) {
+	r := Report{
+		Bugs:     []Finding{{Bug: Bug{Name: "missed"}, Err: errMissed}, {Bug: Bug{Name: "found"}}},
+		Controls: []Finding{{Bug: Bug{Name: "blamed"}, Control: true, Err: errors.New("it does no harm, and yet")}},
+	}
+	err := r.Err()
+	if err == nil || !strings.Contains(err.Error(), "missed: not found") || !strings.Contains(err.Error(), "blamed") || strings.Contains(err.Error(), "found: ") && !strings.Contains(err.Error(), "missed: not found") {
+		t.Error(err)
+	}
+	if err := (Report{Bugs: r.Bugs[1:]}).Err(); err != nil {
+		t.Error(err)
+	}
+}
