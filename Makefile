@@ -21,8 +21,8 @@ MODFILES := go.mod tools/buf/go.mod tools/lint/go.mod
 # it, and say so; .ci/run sets RACE=-race, and fails instead.
 RACE ?= $(shell [ "$$($(GO) env CGO_ENABLED)" = 1 ] && echo -race)
 
-# Packages without goroutines, in which the race detector has nothing to find.
-PURE := ./fencing/...
+# Packages that run in one thread, in which the race detector has nothing to find.
+PURE := ./fencing/... ./sim/...
 
 .PHONY: help
 help: ## Show this list.
@@ -48,6 +48,7 @@ test: ## Run all tests, with the race detector where there are threads.
 	@if [ -z '$(RACE)' ]; then echo 'make test: no C compiler, so the race detector stays off' >&2; fi
 	$(GO) test -timeout $(TEST_TIMEOUT) $(PURE)
 	$(GO) test $(RACE) -timeout $(TEST_TIMEOUT) $$($(GO) list ./... | grep -vxF "$$($(GO) list $(PURE))")
+	$(GO) test $(RACE) -short -timeout $(TEST_TIMEOUT) ./sim
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME.

@@ -175,6 +175,9 @@ func (s *Service) commit(w *fencing.Write) error {
 
 	now := s.enter()
 	defer s.leave()
+	if err == nil && s.failure != nil {
+		err = s.failure // S9: durable, but nothing is answered any more
+	}
 	if err != nil {
 		s.fail(err)
 	} else {

@@ -278,9 +278,19 @@ func (c *checker) loaded(p *process, snap fencing.Snapshot) {
 		n.loaded = r.Epoch
 		if r.Status == fencing.Ended {
 			n.loaded = 0
+			n.ended(uint64(r.Epoch)) // its note was looked at when it was decided, and landed
 		}
 		n.restUntil = c.w.server.machine.steady() + snap.Meta.Stride + r.TTL
 		n.loadedCeiling = int64(snap.Meta.Mark.Add(r.TTL))
+	}
+}
+
+// ended marks a lease whose end is durable.
+func (n *nodeState) ended(epoch uint64) {
+	for _, l := range n.leases {
+		if l.epoch == epoch {
+			l.ended = true
+		}
 	}
 }
 

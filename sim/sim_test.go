@@ -11,8 +11,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestCampaign runs fresh worlds; SIM_START and SIM_SEEDS choose others. The
-// long campaigns are `cirrus sim`'s.
+// TestCampaign runs a short campaign; the long ones are `cirrus sim`'s.
 func TestCampaign(t *testing.T) {
 	seeds := 300
 	if testing.Short() {

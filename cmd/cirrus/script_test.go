@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -29,7 +30,18 @@ const (
 // TestMain makes this test binary stand in for cirrus in scripts: each command
 // is a process of its own.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"cirrus": main})
+	testscript.Main(suite{m}, map[string]func(){"cirrus": main})
+}
+
+// suite runs the tests with SIGHUP as it is in a terminal. Who is started by
+// nohup, or the like, ignores it, and so does all that he starts; and what
+// cirrus ignores it doesn't pass on.
+type suite struct{ *testing.M }
+
+// Run implements testscript.TestingM.
+func (s suite) Run() int {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	return s.M.Run()
 }
 
 func TestScript(t *testing.T) {

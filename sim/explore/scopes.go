@@ -22,7 +22,7 @@ func Scopes() []Scope {
 		scope("restart", 3, func(s *Scope) { s.Crashes, s.WallSets, s.Quarantine = 1, 1, 0 }),
 		scope("slow marks", 3, func(s *Scope) { s.SlowMarks, s.WallSets, s.Quarantine = true, 1, 0 }),
 		scope("slow marks, restart", 2, func(s *Scope) { s.SlowMarks, s.Crashes, s.WallSets, s.Quarantine = true, 1, 1, 0 }),
-		scope("wall clock set back", 3, func(s *Scope) {
+		scope("wall clock set back", 2, func(s *Scope) {
 			s.SlowMarks, s.Crashes, s.WallSets, s.Walls, s.Quarantine = true, 1, 1, []Units{-4}, 0
 		}),
 		scope("long TTL", 4, func(s *Scope) { s.TTL, s.WallSets, s.Walls, s.Quarantine = 3, 1, []Units{8}, 0 }),
@@ -32,9 +32,9 @@ func Scopes() []Scope {
 		scope("revoke", 2, func(s *Scope) { s.Revokes, s.Crashes, s.WallSets, s.Quarantine = 1, 1, 1, 0 }),
 		scope("apps that die", 4, func(s *Scope) { s.Restarts, s.Instances, s.Drift = 1, 3, 1 }),
 		scope("two node IDs", 2, func(s *Scope) { s.Nodes, s.Apps, s.Crashes = 2, 2, 1 }),
-		scope("three holders", 4, func(s *Scope) { s.Holders, s.Instances, s.Drift = 3, 3, 1 }),
+		scope("three holders", 3, func(s *Scope) { s.Holders, s.Instances, s.Drift = 3, 3, 1 }),
 		scope("clocks that lie", 2, func(s *Scope) {
-			s.Lies, s.Drift, s.ServerDrift, s.Takeovers, s.WallSets, s.Walls = true, 1, 2, 1, 1, []Units{-2, 4}
+			s.Lies, s.Drift, s.ServerDrift, s.Takeovers, s.WallSets, s.Walls = true, 1, 1, 1, 1, []Units{-2, 4}
 		}),
 		scope("lazy", 3, func(s *Scope) { s.Lazy = true }),
 	}

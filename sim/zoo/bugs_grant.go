@@ -83,7 +83,7 @@ var grantBugs = []Bug{
 		Found: breaks(sim.PromiseEpochs),
 	},
 	{
-		Name: "epochs-per-node-ID",
+		Name: "epochs-per-node-id",
 		Rule: "S2",
 		Edits: nextEpoch(`	p.highest = s.meta.FirstEpoch
 	if l := p.leases[node]; l != nil {
@@ -106,7 +106,7 @@ var grantBugs = []Bug{
 		Found: breaks(sim.PromiseEpochs, sim.PromiseState),
 	},
 	{
-		Name: "app-gets-its-ID-back-though-held",
+		Name: "app-gets-its-id-back-though-held",
 		Rule: "S2",
 		Edits: []Edit{{
 			File: "fencing/acquire.go",
@@ -263,7 +263,7 @@ var quarantineBugs = []Bug{
 		Found: breaks(sim.PromiseLiveness),
 	},
 	{
-		Name: "revoked-ID-free-at-once",
+		Name: "revoked-id-free-at-once",
 		Rule: "S4",
 		Edits: []Edit{
 			isFree("at.server > l.ceiling && (l.status != Live || at.steady >= l.deadline+p.Quarantine)"),
@@ -288,7 +288,7 @@ var quarantineBugs = []Bug{
 		Found: breaks(sim.PromiseQuarantine),
 	},
 	{
-		Name: "ended-note-with-the-grant's-ceiling",
+		Name: "ended-note-with-the-ceiling-of-the-grant",
 		Rule: "S5",
 		Edits: []Edit{{
 			File: "fencing/mark.go",
