@@ -24,6 +24,9 @@ RACE ?= $(shell [ "$$($(GO) env CGO_ENABLED)" = 1 ] && echo -race)
 # Packages that run in one thread, in which the race detector has nothing to find.
 PURE := ./fencing/... ./sim/...
 
+# Each commit simulates seeds of its own: those from the number that its hash begins with.
+SIM_START ?= $(shell printf '%d' "0x0$$(git rev-parse --short=10 HEAD 2>/dev/null | cut -c1-10)")
+
 .PHONY: help
 help: ## Show this list.
 	@echo 'Usage: make TARGET [VARIABLE=value …]'
@@ -46,7 +49,7 @@ build: ## Build bin/cirrus.
 .PHONY: test
 test: ## Run all tests, with the race detector where there are threads.
 	@if [ -z '$(RACE)' ]; then echo 'make test: no C compiler, so the race detector stays off' >&2; fi
-	$(GO) test -timeout $(TEST_TIMEOUT) $(PURE)
+	SIM_START=$(SIM_START) SIM_SEEDS=2000 $(GO) test -timeout $(TEST_TIMEOUT) $(PURE)
 	$(GO) test $(RACE) -timeout $(TEST_TIMEOUT) $$($(GO) list ./... | grep -vxF "$$($(GO) list $(PURE))")
 	$(GO) test $(RACE) -short -timeout $(TEST_TIMEOUT) ./sim
 

@@ -5,19 +5,21 @@ import (
 	"encoding/json"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
 )
 
-// TestCampaign runs a short campaign; the long ones are `cirrus sim`'s.
+// TestCampaign runs worlds; SIM_START and SIM_SEEDS choose which. `make test`
+// takes 2,000 that its commit chooses, the long campaigns are `cirrus sim`'s.
 func TestCampaign(t *testing.T) {
-	seeds := 300
+	start, seeds := number(t, "SIM_START", 1000), number(t, "SIM_SEEDS", 300)
 	if testing.Short() {
-		seeds = 40
+		seeds = min(seeds, 100)
 	}
-	report, err := Campaign(Options{Start: 1000, Seeds: seeds, KeepGoing: true})
+	report, err := Campaign(Options{Start: start, Seeds: int(seeds), KeepGoing: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,6 +31,20 @@ func TestCampaign(t *testing.T) {
 		t.Error(b.String())
 	}
 	t.Log(b.String())
+}
+
+// number reads a variable of the environment.
+func number(t *testing.T, name string, otherwise uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(text, 10, 63)
+	if err != nil {
+		t.Fatalf("%s=%q: give a number: %v", name, text, err)
+	}
+	return n
 }
 
 // TestKeptSeeds runs the worlds that once broke a promise.
