@@ -62,9 +62,10 @@ fuzz: ## Run each fuzz target for FUZZTIME.
 	done
 
 .PHONY: bench
-bench: build ## Measure the service and the generator, each beside its limit.
+bench: build ## Measure the service and the generator, each beside its limit, and the simulator.
 	./bin/cirrus bench $(ARGS)
 	$(GO) test -run '^$$' -bench . -benchmem ./snowflake/...
+	$(GO) test -run '^$$' -bench . -benchtime 300x -cpu 1 ./sim
 
 # Seeds that nobody has run yet: the clock's. ARGS can name others with --start.
 .PHONY: sim
