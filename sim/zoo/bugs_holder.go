@@ -47,7 +47,7 @@ var holderBugs = []Bug{
 		Name:  "answer-to-another-instance-counts",
 		Rule:  "C7",
 		Edits: []Edit{anyInstance},
-		Found: breaks(sim.PromiseExclusion, sim.PromiseUniqueness),
+		Found: breaks(sim.PromiseExclusion, sim.PromiseUniqueness, sim.PromiseWindow),
 	},
 	{
 		// Two lines of defence stand behind each other here: both must fall.
@@ -68,17 +68,7 @@ var holderBugs = []Bug{
 			Old:  "\treturn fencing.InstanceID(fmt.Sprintf(\"%016x%016x\", h.cfg.random(), h.cfg.random()))\n",
 			New:  "\treturn fencing.InstanceID(fmt.Sprintf(\"%016x-%s\", len(h.cfg.rules.App), h.cfg.rules.App))\n",
 		}},
-		Found: breaks(sim.PromiseExclusion, sim.PromiseUniqueness),
-	},
-	{
-		Name: "instance-kept-after-a-loss",
-		Rule: "C1",
-		Edits: []Edit{{
-			File: "fencing/holder.go",
-			Old:  "\th.instance, h.due, h.failures = \"\", at, 0 // C1\n",
-			New:  "\th.due, h.failures = at, 0\n",
-		}},
-		Found: breaks(sim.PromiseExclusion, sim.PromiseUniqueness, sim.PromiseLiveness),
+		Found: breaks(sim.PromiseExclusion, sim.PromiseUniqueness, sim.PromiseWindow),
 	},
 	{
 		Name: "release-before-minting-has-stopped",
