@@ -683,7 +683,7 @@ func (c *checker) answerLost(call *call, a *reply) {
 
 // answered takes note of an answer that reaches a call.
 func (c *checker) answered(own, to *call, a *reply) {
-	if app := c.w.appOf(to.from); app != nil && a.lease {
+	if app := c.w.appOf(to.from); app != nil && a.lease && a.instance == to.request.instance {
 		app.told(nodeKey{own.request.pool, a.node}, a, to.sent+a.ttl)
 	}
 }

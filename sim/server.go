@@ -306,6 +306,8 @@ type disk struct {
 // Load implements store.Store.
 func (d *disk) Load(ctx context.Context) (fencing.Snapshot, error) {
 	snap, err := d.inner.Load(ctx)
+	w := d.s.w
+	w.loop.sleep(w.dice("load", 0).duration(time.Millisecond, w.plan.ttl), "loading") // S6 counts from after it
 	if err == nil {
 		d.s.w.check.loaded(d.p, snap)
 	}
