@@ -124,7 +124,7 @@ func (s *server) serve(p *process) {
 // open opens the store; an empty disk gets one, as `serve` does it.
 func (s *server) open(p *process) error {
 	st, err := pebble.Open(dataDir, s.options())
-	if errors.Is(err, pebble.ErrNoStore) {
+	if errors.Is(err, store.ErrNoStore) {
 		s.wallWasWrong() // a new store reckons by the wall clock (S7)
 		if err := s.create(false); err != nil {
 			return err

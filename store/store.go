@@ -7,6 +7,8 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 
 	"github.com/cirrus-id/cirrus/fencing"
 )
@@ -34,6 +36,13 @@ type Store interface {
 // What can be wrong with a store itself. The errors that wrap these say in a
 // sentence what is wrong, where, and what to do.
 var (
+	// ErrNoStore: there is none; errors.Is knows it as fs.ErrNotExist, too.
+	ErrNoStore = fmt.Errorf("no Cirrus store (%w)", fs.ErrNotExist)
+	// ErrExists: there is one already; fs.ErrExist, too.
+	ErrExists = fmt.Errorf("a Cirrus store already (%w)", fs.ErrExist)
+	// ErrDeposed: another term has begun since, so this one may neither write
+	// nor answer (S10).
+	ErrDeposed = errors.New("another term has begun")
 	// ErrNewerFormat: a newer version of Cirrus wrote the store.
 	ErrNewerFormat = errors.New("the store's format is too new")
 	// ErrDamaged: the store holds what no version of Cirrus wrote, or lacks

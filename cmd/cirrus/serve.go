@@ -14,6 +14,7 @@ import (
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/internal/steady"
 	"github.com/cirrus-id/cirrus/service"
+	"github.com/cirrus-id/cirrus/store"
 	"github.com/cirrus-id/cirrus/store/pebble"
 )
 
@@ -110,7 +111,7 @@ func openStore(cmd *cobra.Command, log *slog.Logger) (opened, error) {
 		return opened{st, true}, err
 	}
 	st, err := pebble.Open(dir, opts)
-	if !errors.Is(err, pebble.ErrNoStore) {
+	if !errors.Is(err, store.ErrNoStore) {
 		return opened{st, false}, err
 	}
 	batch, err := newStore(cmd, false)

@@ -281,7 +281,7 @@ func TestCrashInCreate(t *testing.T) {
 	whole := 0
 	for i, p := range c.points {
 		s, err := Open(dir, options(p.disk, nil))
-		if errors.Is(err, ErrNoStore) && i < len(c.points)-2 {
+		if errors.Is(err, store.ErrNoStore) && i < len(c.points)-2 {
 			create(t, options(p.disk, nil))
 			survives(t, p, j, nil)
 			continue

@@ -29,7 +29,7 @@ const dirMode os.FileMode = 0o750
 // Create makes a store in the directory, which must be missing or empty; its
 // parents are made, too. When it returns nil the store is durable, and closed.
 // Else there is no store (or, if only the last sync failed, perhaps a whole
-// one), and Create can be called again. The errors wrap ErrExists, ErrNotEmpty
+// one), and Create can be called again. The errors wrap store.ErrExists, ErrNotEmpty
 // or ErrLocked.
 func Create(dir string, meta fencing.Meta, pools []fencing.Pool, opts Options) error {
 	opts = opts.withDefaults()
@@ -106,7 +106,7 @@ func vacant(vf vfs.FS, dir string) error {
 	for _, name := range names {
 		switch name {
 		case database:
-			return fmt.Errorf("%s holds %w: serve it, or name another directory", dir, ErrExists)
+			return fmt.Errorf("%s holds %w: serve it, or name another directory", dir, store.ErrExists)
 		case unfinished, lockFile, lostFound:
 		default:
 			foreign = name

@@ -34,8 +34,8 @@ func TestCreateRefuses(t *testing.T) {
 			if err := Create(dir, storetest.Meta(), nil, Options{Logger: quiet}); err != nil {
 				t.Fatal(err)
 			}
-		}, ErrExists},
-		{"an empty database", func(t *testing.T, dir string) { mkdir(t, dir, database) }, ErrExists},
+		}, store.ErrExists},
+		{"an empty database", func(t *testing.T, dir string) { mkdir(t, dir, database) }, store.ErrExists},
 		{"other files", func(t *testing.T, dir string) { mkfile(t, dir, "letters.txt") }, ErrNotEmpty},
 		{"a hidden file", func(t *testing.T, dir string) { mkfile(t, dir, ".profile") }, ErrNotEmpty},
 		{"a file", func(t *testing.T, dir string) { mkfile(t, filepath.Dir(dir), filepath.Base(dir)) }, syscall.ENOTDIR},
@@ -122,7 +122,7 @@ func TestCreateTwice(t *testing.T) {
 		switch {
 		case err == nil:
 			created++
-		case !errors.Is(err, ErrExists) && !errors.Is(err, ErrLocked):
+		case !errors.Is(err, store.ErrExists) && !errors.Is(err, ErrLocked):
 			t.Error(err)
 		}
 	}
@@ -153,8 +153,8 @@ func TestCreateOvertaken(t *testing.T) {
 		}
 		return nil
 	})
-	if err := Create(dir, storetest.Meta(), nil, options(slow, nil)); !errors.Is(err, ErrExists) {
-		t.Errorf("got %v, want ErrExists", err)
+	if err := Create(dir, storetest.Meta(), nil, options(slow, nil)); !errors.Is(err, store.ErrExists) {
+		t.Errorf("got %v, want store.ErrExists", err)
 	}
 	s := open(t, options(disk, nil))
 	if snap, err := s.Load(context.Background()); err != nil || len(snap.Pools) != 1 {
@@ -172,13 +172,13 @@ func TestOpenRefuses(t *testing.T) {
 		want  error
 		says  string
 	}{
-		{"nothing", func(t *testing.T, disk *vfs.MemFS) { removeAll(t, disk, "data") }, ErrNoStore, "cirrus init --data " + dir},
+		{"nothing", func(t *testing.T, disk *vfs.MemFS) { removeAll(t, disk, "data") }, store.ErrNoStore, "cirrus init --data " + dir},
 		{"an empty directory", func(t *testing.T, disk *vfs.MemFS) { removeAll(t, disk, dir+"/"+database) }, fs.ErrNotExist, "cirrus init"},
 		{"an unfinished creation", func(t *testing.T, disk *vfs.MemFS) {
 			if err := disk.Rename(dir+"/"+database, dir+"/"+unfinished); err != nil {
 				t.Fatal(err)
 			}
-		}, ErrNoStore, "cirrus init"},
+		}, store.ErrNoStore, "cirrus init"},
 		{"no manifest", func(t *testing.T, disk *vfs.MemFS) { removeMatching(t, disk, "MANIFEST") }, store.ErrDamaged, "restore"},
 		{"no tables", func(t *testing.T, disk *vfs.MemFS) { removeMatching(t, disk, ".sst") }, store.ErrDamaged, "restore"},
 		{"nothing in the database", func(t *testing.T, disk *vfs.MemFS) { removeMatching(t, disk, "") }, store.ErrDamaged, "restore"},

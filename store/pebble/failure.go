@@ -16,11 +16,6 @@ import (
 // What can be wrong with a directory. The errors that wrap these say in a
 // sentence what is wrong and what to do.
 var (
-	// ErrNoStore: the directory holds no store; errors.Is knows it as
-	// fs.ErrNotExist, too.
-	ErrNoStore = fmt.Errorf("no Cirrus store (%w)", fs.ErrNotExist)
-	// ErrExists: the directory holds a store already; fs.ErrExist, too.
-	ErrExists = fmt.Errorf("a Cirrus store already (%w)", fs.ErrExist)
 	// ErrNotEmpty: the directory holds something that is no store.
 	ErrNotEmpty = errors.New("files that are no Cirrus store")
 	// ErrLocked: another process has the store open.

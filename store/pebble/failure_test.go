@@ -20,6 +20,7 @@ import (
 
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/snowflake"
+	"github.com/cirrus-id/cirrus/store"
 	"github.com/cirrus-id/cirrus/store/storetest"
 )
 
@@ -205,7 +206,7 @@ func TestFullDisk(t *testing.T) {
 	fs := vfs.NewCrashableMem()
 	full(t, fs, func(opts Options) error { return Create(dir, storetest.Meta(), nil, opts) })
 	left := fs.CrashClone(vfs.CrashCloneCfg{})
-	if _, err := Open(dir, options(left, nil)); !errors.Is(err, ErrNoStore) {
+	if _, err := Open(dir, options(left, nil)); !errors.Is(err, store.ErrNoStore) {
 		t.Errorf("after a failed creation: %v", err)
 	}
 	create(t, options(left, nil))

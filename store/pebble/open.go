@@ -15,7 +15,7 @@ import (
 )
 
 // Open opens the store in the directory. It makes none: the error wraps
-// ErrNoStore where there is none, ErrLocked where another process has it open,
+// store.ErrNoStore where there is none, ErrLocked where another process has it open,
 // store.ErrDamaged or store.ErrNewerFormat where it can't be read. What Open
 // found is durable when it returns, even what an earlier process had written
 // without a sync.
@@ -24,7 +24,7 @@ func Open(dir string, opts Options) (*Store, error) {
 	inner := opts.FS.PathJoin(dir, database)
 	switch _, err := opts.FS.Stat(inner); {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s holds %w: make one with \"cirrus init --data %s\"", dir, ErrNoStore, dir)
+		return nil, fmt.Errorf("%s holds %w: make one with \"cirrus init --data %s\"", dir, store.ErrNoStore, dir)
 	case err != nil:
 		return nil, explain(dir, err)
 	}
