@@ -15,7 +15,7 @@ SIMTIME      ?= 60s
 GO       ?= go
 BUF      := $(GO) tool -modfile=tools/buf/go.mod buf
 GOLANGCI := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
-MODFILES := go.mod tools/buf/go.mod tools/lint/go.mod
+MODFILES := go.mod tools/buf/go.mod tools/etcd/go.mod tools/lint/go.mod
 
 # The race detector needs cgo, and so a C compiler. Without it the tests run without
 # it, and say so; .ci/run sets RACE=-race, and fails instead.
@@ -108,11 +108,13 @@ check-generated: ## Check that generated code and go.mod files are up to date.
 	done
 
 .PHONY: tools
-tools: ## Build what lint and generate need, ahead of time; this takes minutes.
+tools: ## Build what tests, lint and generate need, ahead of time; this takes minutes.
 	$(BUF) --version
 	$(GOLANGCI) version
 	$(GO) tool protoc-gen-go --version
 	$(GO) tool protoc-gen-connect-go --version
+	cd tools/etcd && $(GO) tool go.etcd.io/etcd/server/v3 --version
+	cd tools/etcd && $(GO) tool go.etcd.io/etcd/etcdctl/v3 version
 
 .PHONY: smoke
 smoke: ## Try the README's first screen, on other ports and in a temporary folder.

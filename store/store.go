@@ -26,8 +26,8 @@ type Store interface {
 	// longer trust what it knows (S9). Commits may overlap, but a key has at
 	// most one under way (S1), and a record's pool is in the store or in the batch:
 	// these are the caller's duty. A value that Load would refuse and a key
-	// that is in the batch twice are refused, with nothing written. An empty
-	// batch is nothing to write.
+	// that is in the batch twice are refused, with nothing written, as may be a
+	// batch of more than 128 keys. An empty batch is nothing to write.
 	Commit(ctx context.Context, b fencing.Batch) error
 	// Confirm returns nil if this process is still the one that may answer.
 	Confirm(ctx context.Context) error

@@ -34,6 +34,11 @@ type Factory struct {
 	// Put writes under a key behind the store's back while it is closed, or,
 	// if the value is nil, deletes the key.
 	Put func(key, value []byte) error
+	// MaxKeys is how many keys a batch may have for Commit, and Rewrite writes
+	// a larger one while the store is closed, as commands do for which nobody
+	// may serve it. 0: Commit takes any number.
+	MaxKeys int
+	Rewrite func(b fencing.Batch) error
 }
 
 // Run runs the suite; each test gets a Factory of its own.
@@ -104,6 +109,15 @@ func (s *subject) commit(b fencing.Batch) {
 	if err := s.Commit(context.Background(), b); err != nil {
 		s.t.Fatalf("commit: %v", err)
 	}
+}
+
+func (s *subject) rewrite(b fencing.Batch) {
+	s.t.Helper()
+	s.close()
+	if err := s.Rewrite(b); err != nil {
+		s.t.Fatalf("rewrite: %v", err)
+	}
+	s.reopen()
 }
 
 func (s *subject) load() fencing.Snapshot {
@@ -465,7 +479,11 @@ func testHistory(t *testing.T, s *subject) {
 	s.create(Meta(), Pool(fencing.DefaultPool))
 	for i, b := range History(1, 300) {
 		n := j.Begin(b)
-		s.commit(b)
+		if s.MaxKeys > 0 && len(j.batches[n]) > s.MaxKeys {
+			s.rewrite(b)
+		} else {
+			s.commit(b)
+		}
 		j.Acknowledge(n)
 		if i%50 == 0 {
 			s.reopen()

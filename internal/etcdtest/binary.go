@@ -1,0 +1,36 @@
+// Package etcdtest runs real etcd clusters on loopback ports, for tests, for
+// make cluster and for measurements. It knows nothing of Cirrus.
+package etcdtest
+
+import (
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+)
+
+// Binary is the path of the etcd server that tools/etcd/go.mod names. Go builds
+// it the first time, which takes half a minute, and keeps it in its cache.
+var Binary = sync.OnceValues(func() (string, error) {
+	mod, err := run("", "env", "GOMOD")
+	if err != nil {
+		return "", err
+	}
+	return run(filepath.Join(filepath.Dir(mod), "tools", "etcd"), "tool", "-n", "go.etcd.io/etcd/server/v3")
+})
+
+func run(dir string, args ...string) (string, error) {
+	cmd := exec.Command("go", args...)
+	cmd.Dir = dir
+	out, err := cmd.Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			err = fmt.Errorf("%w\n%s", err, exit.Stderr)
+		}
+		return "", fmt.Errorf("go %s: %w", strings.Join(args, " "), err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}

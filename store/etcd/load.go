@@ -1,0 +1,116 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/store"
+)
+
+// Load implements store.Store. It reads one state of the store, in pages, and
+// sees in that state that the term lasts: so what it returns is all that the
+// terms before wrote, or will ever have written (S10).
+func (t *Term) Load(ctx context.Context) (fencing.Snapshot, error) {
+	if err := t.enter(ctx); err != nil {
+		return fencing.Snapshot{}, err
+	}
+	defer t.cluster.gate.leave()
+	l := loader{keys: t.keys}
+	s, err := t.survey(ctx, &l)
+	if err != nil {
+		return fencing.Snapshot{}, err
+	}
+	if s.unfinished != "" && s.unfinished.work() != t.resumes {
+		return fencing.Snapshot{}, s.unfinished.refusal(t.keys)
+	}
+	if !l.any {
+		return fencing.Snapshot{}, fmt.Errorf("under %s in etcd there is %w: make one with \"cirrus init\"", t.keys.prefix, store.ErrNoStore)
+	}
+	snap, err := l.snapshot()
+	if err != nil {
+		return fencing.Snapshot{}, fmt.Errorf("%s in etcd: %w", t.keys.prefix, err)
+	}
+	return snap, nil
+}
+
+// loader takes in what a store keeps. Its error waits until all is read: first
+// it must be known whether the term lasts.
+type loader struct {
+	keys    keys
+	decoder store.Decoder
+	any     bool
+	err     error
+}
+
+func (l *loader) expect(keys int) { l.decoder.Grow(keys) }
+
+func (l *loader) take(kv *KeyValue) {
+	l.any = true
+	if l.err == nil {
+		l.err = l.decoder.Add([]byte(kv.Key[len(l.keys.prefix):]), kv.Value)
+	}
+}
+
+func (l *loader) snapshot() (fencing.Snapshot, error) {
+	if l.err != nil {
+		return fencing.Snapshot{}, l.err
+	}
+	return l.decoder.Snapshot()
+}
+
+// taker takes the keys of one state of the store, in order, without those that
+// are the package's own. expect comes first and says about how many there are.
+type taker interface {
+	expect(keys int)
+	take(kv *KeyValue)
+}
+
+// surveyed is what the package's own keys said in one state.
+type surveyed struct {
+	ours       bool // the term lasted
+	unfinished unfinished
+}
+
+// survey reads one state of all that is under the prefix. It errs with
+// store.ErrDeposed, and ends the term, if another has begun before that state.
+func (t *Term) survey(ctx context.Context, to taker) (surveyed, error) {
+	var s surveyed
+	r := Range{For: ForLoad, From: t.keys.prefix, To: t.keys.end, Limit: t.cluster.opts.PageSize}
+	for {
+		page, err := t.cluster.kv.Range(ctx, r)
+		if err != nil {
+			return s, fmt.Errorf("the store can't be read: %w", err)
+		}
+		if r.Revision == 0 {
+			to.expect(len(page.Keys) + int(page.More))
+		}
+		for i := range page.Keys {
+			t.sort(&page.Keys[i], &s, to)
+		}
+		if page.More == 0 {
+			break
+		}
+		if len(page.Keys) == 0 {
+			return s, errors.New("the store can't be read: etcd sent an empty page and said that there is more; try again")
+		}
+		r.Revision = page.Revision // the state of the first page, whatever is written since
+		r.From = after(page.Keys[len(page.Keys)-1].Key)
+	}
+	if !s.ours {
+		return s, t.end(errDeposed)
+	}
+	return s, t.ended()
+}
+
+func (t *Term) sort(kv *KeyValue, s *surveyed, to taker) {
+	switch {
+	case kv.Key == t.keys.term:
+		s.ours = string(kv.Value) == string(t.guard.Value)
+	case kv.Key == t.keys.unfinished:
+		s.unfinished = unfinished(kv.Value)
+	case !t.keys.own(kv.Key):
+		to.take(kv)
+	}
+}

@@ -1,0 +1,280 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/concurrency"
+
+	"github.com/cirrus-id/cirrus/store"
+)
+
+var _ Election = (*election)(nil)
+
+// election is the Election of real life: etcd's own, with a session of its own
+// for each campaign.
+type election struct {
+	client *client
+	keys   keys
+	self   store.Member
+	ttl    time.Duration
+	log    *slog.Logger
+
+	life    context.Context // all that the election runs beside its callers
+	end     context.CancelFunc
+	running sync.WaitGroup
+
+	mu     sync.Mutex
+	leader store.Member
+	news   chan struct{} // closed and replaced when leader changes
+}
+
+func newElection(c *client, self store.Member) *election {
+	e := &election{
+		client: c, keys: keysUnder(c.cfg.Prefix), self: self, ttl: c.cfg.SessionTTL, log: c.cfg.Logger,
+		news: make(chan struct{}),
+	}
+	e.life, e.end = context.WithCancel(context.Background())
+	e.running.Go(func() { e.observe(e.life) })
+	return e
+}
+
+// Close implements Election. A session that lasts is no longer kept alive.
+func (e *election) Close() error {
+	e.end()
+	e.running.Wait()
+	return nil
+}
+
+// Campaign implements Election.
+func (e *election) Campaign(ctx context.Context) (Leadership, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(e.life, func() { cancel(errClosed) })()
+	for wait := (retry{}); ; {
+		l, err := e.campaign(ctx)
+		if err == nil {
+			return l, nil
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		err = e.client.cfg.diagnose(ctx, e.client.cfg.explain(err))
+		e.log.Warn("waiting for etcd to take part in the election", "error", err)
+		if !wait.pause(ctx) {
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// campaign makes a session and campaigns with it, until it wins, loses the
+// session, or ctx ends.
+func (e *election) campaign(ctx context.Context) (_ *leadership, err error) {
+	l, err := e.newSession(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// The session ends the campaign, and so does ctx. Either ends l.life, which
+	// keeps the library from trying to clean up without a limit of time.
+	stop := context.AfterFunc(ctx, l.end)
+	l.election = concurrency.NewElection(l.session, e.keys.leader)
+	err = l.election.Campaign(clientv3.WithRequireLeader(l.session.Ctx()), encodeMember(e.self))
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		gone, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.client.cfg.Timeout)
+		defer cancel()
+		_ = l.drop(gone) // else etcd does it, when the session's TTL is over
+		return nil, err
+	}
+	return l, nil
+}
+
+// leadership is a session, and the election that it takes part in.
+type leadership struct {
+	conn     *clientv3.Client
+	lease    clientv3.Lease
+	life     context.Context
+	end      context.CancelFunc
+	session  *concurrency.Session
+	election *concurrency.Election
+	limit    time.Duration
+	observe  func(RoundTrip)
+}
+
+// newSession begins a session with a stream of its own to keep it alive: one
+// that is stuck to a member that stands still is not shared with the next
+// session.
+func (e *election) newSession(ctx context.Context) (*leadership, error) {
+	conn, err := e.client.connect()
+	if err != nil {
+		return nil, err
+	}
+	granting, cancel := context.WithTimeout(ctx, e.client.cfg.Timeout)
+	defer cancel()
+	start := time.Now()
+	granted, err := conn.Grant(granting, seconds(e.ttl))
+	e.client.cfg.Observe(RoundTrip{For: ForElection, Took: time.Since(start), Err: err})
+	if err != nil {
+		return nil, err
+	}
+	if err := e.client.heard(granted.ClusterId); err != nil {
+		return nil, err
+	}
+	if granted.TTL > seconds(e.ttl) {
+		e.log.Warn("etcd doesn't make sessions that short: raise --etcd-session-ttl, or replicas wait longer for a silent leader than they know",
+			"session_ttl", e.ttl, "etcd_seconds", granted.TTL)
+	}
+	l := &leadership{conn: conn, lease: clientv3.NewLeaseFromLeaseClient(clientv3.RetryLeaseClient(conn), conn, e.ttl), limit: e.client.cfg.Timeout, observe: e.client.cfg.Observe}
+	l.life, l.end = context.WithCancel(e.life)
+	own := clientv3.NewCtxClient(l.life)
+	own.KV, own.Watcher, own.Lease = conn.KV, conn.Watcher, l.lease
+	l.session, err = concurrency.NewSession(own, concurrency.WithLease(granted.ID))
+	if err != nil {
+		l.end()
+		return nil, errors.Join(err, l.lease.Close())
+	}
+	e.running.Go(func() { // nobody may resign a session that was lost
+		<-l.session.Done()
+		l.end()
+		_ = l.lease.Close() // it has no error to tell
+	})
+	return l, nil
+}
+
+// Key implements Leadership.
+func (l *leadership) Key() string { return l.election.Key() }
+
+// Revision implements Leadership.
+func (l *leadership) Revision() int64 { return l.election.Rev() }
+
+// Lost implements Leadership. The session's end comes late, by up to a second,
+// and counts from when an answer was received: nothing may rest on it.
+func (l *leadership) Lost() <-chan struct{} { return l.session.Done() }
+
+// Resign implements Leadership: the key goes first, which is what the others
+// wait for.
+func (l *leadership) Resign(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, l.limit)
+	defer cancel()
+	start := time.Now()
+	_, err := l.conn.Delete(ctx, l.Key())
+	l.observe(RoundTrip{For: ForElection, Took: time.Since(start), Err: err})
+	return errors.Join(err, l.drop(ctx))
+}
+
+// drop ends the session, here and, if it can, in etcd, where its key goes with
+// it.
+func (l *leadership) drop(ctx context.Context) error {
+	l.end()
+	l.session.Orphan()
+	_, err := l.conn.Revoke(ctx, l.session.Lease())
+	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		return nil // it is over already
+	}
+	return err
+}
+
+// seconds rounds up: etcd counts whole ones.
+func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
+
+// Leader implements Election.
+func (e *election) Leader() (store.Member, <-chan struct{}) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.leader, e.news
+}
+
+func (e *election) heard(m store.Member) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if m == e.leader {
+		return
+	}
+	e.leader = m
+	close(e.news)
+	e.news = make(chan struct{})
+}
+
+// observe keeps the leader up to date. While etcd can't be reached the last one
+// stays: it may well lead, and be reached from here.
+func (e *election) observe(ctx context.Context) {
+	for wait := (retry{}); ; {
+		err := e.follow(ctx, wait.reset)
+		if ctx.Err() != nil {
+			return
+		}
+		e.log.Debug("can't tell who leads", "error", e.client.cfg.explain(err))
+		if !wait.pause(ctx) {
+			return
+		}
+	}
+}
+
+// follow reads who leads and then watches, until something goes wrong: a watch
+// that etcd ends because it was compacted, or because its member has lost the
+// others, is begun again from what is read then.
+func (e *election) follow(ctx context.Context, works func()) error {
+	conn, err := e.client.connect()
+	if err != nil {
+		return err
+	}
+	watching, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	defer cancel()
+	revision, err := e.look(ctx)
+	if err != nil {
+		return err
+	}
+	works()
+	changes := conn.Watch(watching, e.keys.leaderFrom, clientv3.WithPrefix(), clientv3.WithRev(revision+1))
+	for change := range changes {
+		if err := change.Err(); err != nil {
+			return err
+		}
+		if len(change.Events) == 0 || change.Header.Revision <= revision {
+			continue
+		}
+		if revision, err = e.look(ctx); err != nil {
+			return err
+		}
+	}
+	return errors.New("the watch has ended")
+}
+
+// look reads who leads: the oldest key.
+func (e *election) look(ctx context.Context) (revision int64, err error) {
+	var leader store.Member
+	err = e.client.call(ctx, ForElection, func(ctx context.Context, conn *clientv3.Client) error {
+		resp, err := conn.Get(ctx, e.keys.leaderFrom, clientv3.WithFirstCreate()...)
+		if err != nil {
+			return err
+		}
+		if len(resp.Kvs) > 0 {
+			leader = decodeMember(resp.Kvs[0].Value)
+		}
+		revision = resp.Header.Revision
+		return e.client.heard(resp.Header.ClusterId)
+	})
+	if err == nil {
+		e.heard(leader)
+	}
+	return revision, err
+}
+
+// retry spaces tries out, from 50 ms to a second, each time by another part of
+// it, so that replicas that wait for the same etcd don't come all at once.
+type retry struct{ wait time.Duration }
+
+func (r *retry) reset() { r.wait = 0 }
+
+func (r *retry) pause(ctx context.Context) bool {
+	r.wait = min(max(2*r.wait, 50*time.Millisecond), time.Second)
+	return pause(ctx, r.wait/2+rand.N(r.wait/2))
+}
