@@ -3,6 +3,7 @@ package etcdtest
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +32,9 @@ type Config struct {
 	// Sync has members sync their disks, as etcd does unless it is told not to.
 	// Without it nothing is lost by killing a member, only by losing power.
 	Sync bool
+	// TLS has clients use https, and is how to ask a member then; Args say the
+	// rest.
+	TLS *tls.Config
 	// Args are given to each member, after those that the cluster needs.
 	Args []string
 }
@@ -48,6 +52,7 @@ type Member struct {
 
 	path string
 	args []string
+	tls  *tls.Config
 	cmd  *exec.Cmd
 	gone chan struct{} // closed when cmd has ended
 	said *buffer
@@ -96,9 +101,13 @@ func New(cfg Config) (*Cluster, error) {
 	for i := range cfg.Members {
 		peers = append(peers, fmt.Sprintf("m%d=http://127.0.0.1:%d", i, ports[2*i+1]))
 	}
+	scheme := "http"
+	if cfg.TLS != nil {
+		scheme = "https"
+	}
 	for i := range cfg.Members {
 		_, peer, _ := strings.Cut(peers[i], "=")
-		m := &Member{Endpoint: "http://127.0.0.1:" + strconv.Itoa(ports[2*i]), path: path, said: &buffer{}}
+		m := &Member{Endpoint: fmt.Sprintf("%s://127.0.0.1:%d", scheme, ports[2*i]), path: path, tls: cfg.TLS, said: &buffer{}}
 		m.args = []string{
 			"--name", fmt.Sprintf("m%d", i), "--data-dir", filepath.Join(cfg.Dir, fmt.Sprintf("m%d", i)),
 			"--listen-client-urls", m.Endpoint, "--advertise-client-urls", m.Endpoint,
@@ -209,7 +218,7 @@ func (m *Member) healthy() error {
 	if err != nil {
 		return err
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: m.tls}}
 	resp, err := client.Do(req)
 	if err != nil {
 		return err

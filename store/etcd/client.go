@@ -154,6 +154,9 @@ func (c *client) call(ctx context.Context, why Purpose, do func(context.Context,
 		err = do(ctx, conn)
 	}
 	err = c.cfg.explain(err)
+	if why == ForOffline {
+		err = c.cfg.diagnose(err) // a person waits for it
+	}
 	c.cfg.Observe(RoundTrip{For: why, Took: time.Since(start), Err: err})
 	return err
 }

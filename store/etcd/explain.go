@@ -2,8 +2,16 @@ package etcd
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
@@ -50,4 +58,68 @@ func (c *Config) explain(err error) error {
 		return err
 	}
 	return say("refused")
+}
+
+// diagnose finds out more about an error that says no more than that etcd did
+// not answer: it asks each member how it is. That takes a while, so it is for
+// those who have to wait anyway.
+func (c *Config) diagnose(err error) error {
+	if err == nil || !errors.Is(err, context.DeadlineExceeded) && !unavailable(err) {
+		return err
+	}
+	found := make([]string, len(c.Endpoints))
+	var wg sync.WaitGroup
+	for i, endpoint := range c.Endpoints {
+		wg.Go(func() { found[i] = endpoint + " " + c.examine(endpoint) })
+	}
+	wg.Wait()
+	return fmt.Errorf("%w (%s)", err, strings.Join(found, "; "))
+}
+
+// examine says how a member is, after its name.
+func (c *Config) examine(endpoint string) string {
+	transport := &http.Transport{TLSClientConfig: c.TLS.Clone(), DisableKeepAlives: true}
+	client := http.Client{Transport: transport, Timeout: c.Timeout}
+	resp, err := client.Get(strings.TrimSuffix(endpoint, "/") + "/health")
+	if err != nil {
+		return ailment(endpoint, err)
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 1024)) // what has come of it will do
+	var health struct{ Health, Reason string }
+	switch err := json.Unmarshal(body, &health); {
+	case err != nil || health.Health == "":
+		return fmt.Sprintf("does not answer like etcd, but with %q", resp.Status)
+	case health.Health != "true":
+		return "is not well: " + health.Reason
+	}
+	return "is well"
+}
+
+// ailment says what it is that keeps a member from being asked.
+func ailment(endpoint string, err error) string {
+	var (
+		authority x509.UnknownAuthorityError
+		host      x509.HostnameError
+		dns       *net.DNSError
+	)
+	switch {
+	case errors.As(err, &authority):
+		return "has a certificate that nobody vouches for: name who does with --etcd-cacert"
+	case errors.As(err, &host):
+		return "has a certificate for another name: " + host.Error()
+	case strings.Contains(err.Error(), "remote error: tls:"): // the library has no type for it
+		return "doesn't take this replica's certificate: give the right --etcd-cert and --etcd-key: " + err.Error()
+	case errors.Is(err, io.EOF) && strings.HasPrefix(endpoint, "https"):
+		return "hangs up when TLS begins: if it has none, write it with http://"
+	case errors.Is(err, io.EOF):
+		return "hangs up: if it wants TLS, write it with https://"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "is no address at which anybody listens"
+	case errors.As(err, &dns):
+		return "has a name that can't be found"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "does not answer"
+	}
+	return "can't be asked: " + err.Error()
 }

@@ -22,7 +22,7 @@ func (t *Term) Load(ctx context.Context) (fencing.Snapshot, error) {
 	if err != nil {
 		return fencing.Snapshot{}, err
 	}
-	if s.unfinished != "" && s.unfinished.work() != t.resumes {
+	if s.unfinished != "" && (t.resumes == "" || s.unfinished.work() != t.resumes) {
 		return fencing.Snapshot{}, s.unfinished.refusal(t.keys)
 	}
 	if !l.any {
@@ -109,7 +109,9 @@ func (t *Term) sort(kv *KeyValue, s *surveyed, to taker) {
 	case kv.Key == t.keys.term:
 		s.ours = string(kv.Value) == string(t.guard.Value)
 	case kv.Key == t.keys.unfinished:
-		s.unfinished = unfinished(kv.Value)
+		if s.unfinished = unfinished(kv.Value); s.unfinished == "" {
+			s.unfinished = "?" // it is there all the same
+		}
 	case !t.keys.own(kv.Key):
 		to.take(kv)
 	}

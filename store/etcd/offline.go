@@ -87,7 +87,7 @@ func (o *Offline) Retire(ctx context.Context, to string) error {
 func (o *Offline) prepare(ctx context.Context, ops []Op) (begun bool, leftovers []Op, err error) {
 	if o.work != Migration {
 		s, err := o.survey(ctx, &census{})
-		if err == nil && s.unfinished != "" && s.unfinished.work() != o.work {
+		if err == nil && s.unfinished != "" && (o.work == "" || s.unfinished.work() != o.work) {
 			err = s.unfinished.refusal(o.keys)
 		}
 		return s.unfinished != "", nil, err
@@ -142,7 +142,7 @@ func (o *Offline) vacant(ctx context.Context) (begun bool, left []string, err er
 	switch {
 	case err != nil:
 		return false, nil, err
-	case s.unfinished != "" && s.unfinished.work() == o.work:
+	case s.unfinished != "" && o.work == Migration && s.unfinished.work() == o.work:
 		return true, all, nil
 	case s.unfinished != "":
 		return false, nil, s.unfinished.refusal(o.keys)
@@ -190,9 +190,5 @@ func (c *Cluster) look(ctx context.Context, r Range) (Page, error) {
 		return Page{}, err
 	}
 	defer c.gate.leave()
-	page, err := c.kv.Range(ctx, r)
-	if err != nil {
-		return Page{}, fmt.Errorf("the store can't be read: %w", err)
-	}
-	return page, nil
+	return c.kv.Range(ctx, r)
 }

@@ -1,7 +1,6 @@
 package etcd
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
@@ -169,7 +168,3 @@ func (c *Config) loadTLS() (*tls.Config, error) {
 }
 
 func (c *Config) endpoints() string { return strings.Join(c.Endpoints, ", ") }
-
-// diagnose finds out more about an error, for a person: it asks each member
-// what is wrong, as nobody does who is in a hurry.
-func (c *Config) diagnose(_ context.Context, err error) error { return err }

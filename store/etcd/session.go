@@ -57,6 +57,7 @@ func (e *election) Campaign(ctx context.Context) (Leadership, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(e.life, func() { cancel(errClosed) })()
+	said := ""
 	for wait := (retry{}); ; {
 		l, err := e.campaign(ctx)
 		if err == nil {
@@ -65,8 +66,11 @@ func (e *election) Campaign(ctx context.Context) (Leadership, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		err = e.client.cfg.diagnose(ctx, e.client.cfg.explain(err))
-		e.log.Warn("waiting for etcd to take part in the election", "error", err)
+		err = e.client.cfg.diagnose(e.client.cfg.explain(err))
+		if err.Error() != said { // not once a second
+			said = err.Error()
+			e.log.Warn("waiting for etcd, to take part in the election", "error", err)
+		}
 		if !wait.pause(ctx) {
 			return nil, context.Cause(ctx)
 		}

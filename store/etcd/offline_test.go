@@ -1,0 +1,353 @@
+package etcd_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/store"
+	"github.com/cirrus-id/cirrus/store/etcd"
+	"github.com/cirrus-id/cirrus/store/storetest"
+)
+
+// whole is a batch with all there is: a meta, the pool "p" and so many records.
+func whole(records int, epoch fencing.Epoch) fencing.Batch {
+	b := grants(0, records, epoch)
+	meta := storetest.Meta()
+	meta.FirstEpoch = epoch
+	b.Meta, b.Pools = &meta, []fencing.Pool{storetest.Pool("p")}
+	return b
+}
+
+// encoded is what the store is to hold.
+func encoded(t *testing.T, b fencing.Batch) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	if err := store.Encode(b, func(k, v []byte) error { out[prefix+string(k)] = string(v); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func (r *replica) offline(t *testing.T, work etcd.Work) *etcd.Offline {
+	t.Helper()
+	o, err := r.Offline(ctx, work)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func TestInit(t *testing.T) {
+	w := newWorld(t)
+	if err := w.replica().Init(ctx, first()); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := w.data(), encoded(t, first()); !maps.Equal(got, want) {
+		t.Errorf("it wrote %q", got)
+	}
+	if err := w.replica().Init(ctx, first()); !errors.Is(err, store.ErrExists) || !strings.Contains(err.Error(), prefix) {
+		t.Errorf("again: %v", err)
+	}
+}
+
+// TestInitWhileServed: the leader stays what it is.
+func TestInitWhileServed(t *testing.T) {
+	w := filled(t)
+	term := w.replica().term(t)
+	if err := w.replica().Init(ctx, first()); !errors.Is(err, store.ErrExists) {
+		t.Error(err)
+	}
+	if err := term.Commit(ctx, grants(1, 1, 1)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestInitBesideLeader: one of the two makes the store, and the other hears of
+// it, whoever is faster.
+func TestInitBesideLeader(t *testing.T) {
+	vouched := first()
+	mistrusted := first()
+	mistrusted.Meta.Vouched = false
+	for _, leaderWrites := range []int{1, 2, 3} {
+		t.Run(fmt.Sprintf("before write %d", leaderWrites), func(t *testing.T) {
+			w := newWorld(t)
+			i, l := w.replica(), w.replica()
+			n := 0
+			i.onTxn = func(txn etcd.Txn) (bool, error) {
+				if n++; n == leaderWrites {
+					if err := l.term(t).Create(ctx, mistrusted); err != nil && leaderWrites < 3 {
+						t.Error(err)
+					}
+				}
+				return w.etcd.Txn(txn)
+			}
+			err := i.Init(ctx, vouched)
+			switch got := w.data(); {
+			case leaderWrites == 3 && (err != nil || !maps.Equal(got, encoded(t, vouched))):
+				t.Errorf("%v, and the store is %q", err, got)
+			case leaderWrites == 1 && !errors.Is(err, store.ErrExists), leaderWrites == 2 && !errors.Is(err, store.ErrDeposed):
+				t.Error(err)
+			case leaderWrites < 3 && !maps.Equal(got, encoded(t, mistrusted)):
+				t.Errorf("the store is %q", got)
+			}
+		})
+	}
+}
+
+func TestInitNotEmpty(t *testing.T) {
+	w := newWorld(t)
+	w.put("other", "x")
+	if err := w.replica().Init(ctx, first()); !errors.Is(err, etcd.ErrNotEmpty) || !strings.Contains(err.Error(), prefix+"other") {
+		t.Error(err)
+	}
+}
+
+// TestOfflineWhileLed names who leads, and leaves it in peace.
+func TestOfflineWhileLed(t *testing.T) {
+	w := filled(t)
+	leader := w.replica()
+	term := leader.term(t)
+	w.replica().campaign(t) // waits to lead
+	_, err := w.replica().Offline(ctx, etcd.Recovery)
+	if !errors.Is(err, etcd.ErrLed) || !strings.Contains(err.Error(), leader.self.Address) || !strings.Contains(err.Error(), "all 2 replicas") {
+		t.Error(err)
+	}
+	if err := term.Commit(ctx, grants(1, 1, 1)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestLeaderStopsOffline: a replica that begins to lead ends what is done
+// offline.
+func TestLeaderStopsOffline(t *testing.T) {
+	w := filled(t)
+	o := w.replica().offline(t, etcd.Recovery)
+	w.replica().term(t)
+	before := w.data()
+	for _, n := range []int{1, 300} {
+		if err := o.Write(ctx, whole(n, 9)); !errors.Is(err, store.ErrDeposed) {
+			t.Error(err)
+		}
+	}
+	if err := o.Retire(ctx, "elsewhere"); !errors.Is(err, store.ErrDeposed) {
+		t.Error(err)
+	}
+	if !maps.Equal(before, w.data()) {
+		t.Error("it has written")
+	}
+}
+
+// TestOfflineStopsOldLeader: who leads no more by the election, and doesn't
+// know it, can't write from then on.
+func TestOfflineStopsOldLeader(t *testing.T) {
+	w := filled(t)
+	old := w.replica().term(t)
+	w.resignAll()
+	o := w.replica().offline(t, etcd.Recovery)
+	if err := old.Commit(ctx, grants(1, 1, 1)); !errors.Is(err, store.ErrDeposed) {
+		t.Error(err)
+	}
+	if snap, err := o.Load(ctx); err != nil || len(snap.Records) != 0 {
+		t.Error(snap, err)
+	}
+}
+
+// TestRecoverInParts: broken off after any of its transactions, done or not, it
+// keeps everybody from serving the store, and can be done again.
+func TestRecoverInParts(t *testing.T) {
+	const records = 300
+	for _, lost := range []bool{false, true} { // the answer, or the transaction too
+		for k := 1; ; k++ {
+			w := filled(t)
+			if err := w.replica().offline(t, etcd.Recovery).Write(ctx, whole(records, 1)); err != nil {
+				t.Fatal(err)
+			}
+			r := w.replica()
+			o := r.offline(t, etcd.Recovery)
+			n := 0
+			r.onTxn = func(txn etcd.Txn) (bool, error) {
+				if n++; n != k {
+					return w.etcd.Txn(txn)
+				}
+				if !lost {
+					if done, err := w.etcd.Txn(txn); !done || err != nil {
+						t.Error(done, err)
+					}
+				}
+				return false, errCut
+			}
+			err := o.Write(ctx, whole(records, 2))
+			if n < k { // it has had all of its transactions
+				if err != nil || k != 4 {
+					t.Fatalf("%v after %d transactions", err, n)
+				}
+				break
+			}
+			if !errors.Is(err, errCut) {
+				t.Fatal(err)
+			}
+			finished := k == 3 && !lost
+			begun := !(k == 1 && lost)
+			_, err = w.replica().term(t).Load(ctx)
+			if refused := errors.Is(err, etcd.ErrUnfinished); refused != (begun && !finished) {
+				t.Fatalf("cut at %d: %v", k, err)
+			}
+			if err != nil && !strings.Contains(err.Error(), `run "cirrus recover" again`) {
+				t.Error(err)
+			}
+			w.resignAll()
+			again := w.replica().offline(t, etcd.Recovery)
+			snap, err := again.Load(ctx)
+			if err != nil || len(snap.Records) != records {
+				t.Fatal(len(snap.Records), err)
+			}
+			if err := again.Write(ctx, whole(records, 3)); err != nil {
+				t.Fatal(err)
+			}
+			if !maps.Equal(w.data(), encoded(t, whole(records, 3))) {
+				t.Fatal("the store holds something else")
+			}
+		}
+	}
+}
+
+// TestSmallIsOneTransaction: nothing to mark there.
+func TestSmallIsOneTransaction(t *testing.T) {
+	w := filled(t)
+	r := w.replica()
+	o := r.offline(t, etcd.Recovery)
+	sent := r.sent()
+	if err := o.Write(ctx, whole(etcd.MaxOps-2, 2)); err != nil {
+		t.Fatal(err)
+	}
+	if r.sent() != sent+1 {
+		t.Errorf("%d transactions", r.sent()-sent)
+	}
+}
+
+func TestMigrate(t *testing.T) {
+	t.Run("to an empty prefix", func(t *testing.T) {
+		for _, n := range []int{0, 5, 125, 126, 127, 128, 253, 254, 255, 256, 700} {
+			w := newWorld(t)
+			if err := w.replica().offline(t, etcd.Migration).Write(ctx, whole(n, 5)); err != nil {
+				t.Fatal(n, err)
+			}
+			if !maps.Equal(w.data(), encoded(t, whole(n, 5))) {
+				t.Errorf("of %d records it holds something else", n)
+			}
+		}
+	})
+	t.Run("to another store's", func(t *testing.T) {
+		w := filled(t)
+		before := w.data()
+		if err := w.replica().offline(t, etcd.Migration).Write(ctx, whole(5, 5)); !errors.Is(err, store.ErrExists) {
+			t.Error(err)
+		}
+		if !maps.Equal(before, w.data()) {
+			t.Error("it has written")
+		}
+	})
+	t.Run("to somebody else's", func(t *testing.T) {
+		w := newWorld(t)
+		w.put("a", "x")
+		if err := w.replica().offline(t, etcd.Migration).Write(ctx, whole(5, 5)); !errors.Is(err, etcd.ErrNotEmpty) {
+			t.Error(err)
+		}
+	})
+	t.Run("again, after one that broke off", func(t *testing.T) {
+		for k := 1; k <= 6; k++ {
+			w := newWorld(t)
+			breakOff(t, w, k)
+			if _, err := w.replica().term(t).Load(ctx); !errors.Is(err, etcd.ErrUnfinished) || !strings.Contains(err.Error(), `run the same "cirrus migrate" again`) {
+				t.Fatal(err)
+			}
+			w.resignAll()
+			if _, err := w.replica().offline(t, etcd.Recovery).Load(ctx); !errors.Is(err, etcd.ErrUnfinished) {
+				t.Errorf("to recover: %v", err)
+			}
+			if err := w.replica().offline(t, etcd.Recovery).Write(ctx, whole(3, 5)); !errors.Is(err, etcd.ErrUnfinished) {
+				t.Errorf("recover: %v", err)
+			}
+			if err := w.replica().Init(ctx, first()); err == nil {
+				t.Error("init made a store of it")
+			}
+			// Of another store, which is smaller.
+			if err := w.replica().offline(t, etcd.Migration).Write(ctx, whole(200, 5)); err != nil {
+				t.Fatal(err)
+			}
+			if !maps.Equal(w.data(), encoded(t, whole(200, 5))) {
+				t.Error("something of the first one was left behind")
+			}
+		}
+	})
+}
+
+// breakOff begins to migrate 700 records and ends with the k-th transaction.
+func breakOff(t *testing.T, w *world, k int) {
+	t.Helper()
+	r := w.replica()
+	o := r.offline(t, etcd.Migration)
+	n := 0
+	r.onTxn = func(txn etcd.Txn) (bool, error) {
+		if n++; n > k {
+			return false, errCut
+		}
+		return w.etcd.Txn(txn)
+	}
+	if err := o.Write(ctx, whole(700, 4)); k < 6 && !errors.Is(err, errCut) {
+		t.Fatal(n, err)
+	}
+	if k == 6 { // all is there but for the last word
+		w.put("unfinished", "migrate r1")
+	}
+}
+
+// TestRetire: a store that was moved is served no more.
+func TestRetire(t *testing.T) {
+	w := filled(t)
+	o := w.replica().offline(t, "")
+	if err := o.Retire(ctx, "/var/lib/cirrus"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.replica().term(t).Load(ctx); err == nil || !strings.Contains(err.Error(), "/var/lib/cirrus") || !strings.Contains(err.Error(), "serve that one") {
+		t.Error(err)
+	}
+	w.resignAll()
+	for _, work := range []etcd.Work{"", etcd.Recovery, etcd.Migration} {
+		o := w.replica().offline(t, work)
+		if _, err := o.Load(ctx); err == nil {
+			t.Errorf("it can be loaded to %q", work)
+		}
+		if err := o.Write(ctx, whole(3, 5)); err == nil {
+			t.Errorf("%q writes to it", work)
+		}
+	}
+}
+
+// TestUnknownWork: what a later version may leave behind is no reason to serve.
+func TestUnknownWork(t *testing.T) {
+	w := filled(t)
+	w.put("unfinished", "split r7")
+	if _, err := w.replica().term(t).Load(ctx); !errors.Is(err, etcd.ErrUnfinished) || !strings.Contains(err.Error(), "split r7") {
+		t.Error(err)
+	}
+}
+
+func TestCancelledOffline(t *testing.T) {
+	w := filled(t)
+	r := w.replica()
+	o := r.offline(t, etcd.Recovery)
+	cancelled, cancel := context.WithCancel(ctx)
+	r.onTxn = func(txn etcd.Txn) (bool, error) { cancel(); return w.etcd.Txn(txn) }
+	if err := o.Write(cancelled, whole(300, 2)); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if len(w.data()) < etcd.MaxOps {
+		t.Error("a transaction that was sent was not waited for")
+	}
+}
