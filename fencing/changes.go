@@ -51,7 +51,7 @@ func (s *Server) CreatePool(now Now, p Pool) (Decision, *Refusal) {
 	if s.failed != nil {
 		return Decision{}, s.failed
 	}
-	if r := p.Validate(s.mark.stride); r != nil {
+	if r := s.validPool(p); r != nil {
 		return Decision{}, r
 	}
 	if s.changing[p.Name] {
@@ -92,10 +92,18 @@ func (s *Server) UpdatePool(now Now, name PoolName, c PoolChange) (Decision, *Re
 	if r := p.validChange(old.Pool); r != nil {
 		return Decision{}, r
 	}
-	if r := p.Validate(s.mark.stride); r != nil {
+	if r := s.validPool(p); r != nil {
 		return Decision{}, r
 	}
 	return s.writePool(p), nil
+}
+
+// validPool says what is wrong with settings that are asked for, if anything.
+func (s *Server) validPool(p Pool) *Refusal {
+	if r := p.Validate(s.mark.stride); r != nil {
+		return r
+	}
+	return p.ValidTTL(s.shortestTTL)
 }
 
 func (s *Server) writePool(p Pool) Decision {

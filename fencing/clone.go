@@ -81,7 +81,7 @@ func (s *Server) AppendFingerprint(b []byte) []byte {
 	b = s.meta.appendFingerprint(b)
 	b = s.mark.appendFingerprint(b, s.time.steady)
 	b = flags(b, s.failed != nil)
-	b = num(num(b, s.lastTicket), len(s.changing))
+	b = num(num(num(b, s.lastTicket), s.shortestTTL), len(s.changing))
 	for _, name := range sorted(s.changing, cmp.Compare[PoolName]) {
 		b = text(b, name)
 	}

@@ -64,7 +64,7 @@ func TestFingerprintsAreComplete(t *testing.T) {
 		of     any
 		fields int
 	}{
-		{Server{}, 8}, {serverTime{}, 4}, {markLease{}, 7}, {pool{}, 18}, {lease{}, 16}, {change{}, 5},
+		{Server{}, 9}, {serverTime{}, 4}, {markLease{}, 7}, {pool{}, 18}, {lease{}, 16}, {change{}, 5},
 		{Meta{}, 5}, {Pool{}, 10}, {Record{}, 9}, {Write{}, 2}, {Batch{}, 3},
 		{Holder{}, 14}, {HolderConfig{}, 5}, {Call{}, 10}, {Answer{}, 4}, {Lease{}, 9},
 	} {

@@ -51,6 +51,15 @@ func (p Pool) Validate(stride time.Duration) *Refusal {
 	return nil
 }
 
+// ValidTTL says whether the pool's TTL is under the shortest that several
+// replicas can keep (S11): see Server.RequireTTL.
+func (p Pool) ValidTTL(shortest time.Duration) *Refusal {
+	if p.TTL < shortest {
+		return refuse(ReasonForbidden, "ttl %v is shorter than four times the session TTL of the replicas' election, %v, so a takeover could outlast leases: raise it, or shorten the session TTL", p.TTL, shortest)
+	}
+	return nil
+}
+
 // validNew says whether the layout suits a pool that is created at this
 // server time (S11).
 func (p Pool) validNew(at snowflake.Millis) *Refusal {

@@ -25,6 +25,9 @@ type Server struct {
 	pools    map[PoolName]*pool
 	changing map[PoolName]bool
 
+	// shortestTTL is the least that a pool's TTL may be here (S11).
+	shortestTTL time.Duration
+
 	failed     *Refusal
 	lastTicket Ticket
 	events     []Event
@@ -61,6 +64,22 @@ func NewServer(snap Snapshot, stride time.Duration, now Now) (*Server, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// RequireTTL refuses pools whose TTL is under shortest from now on: with
+// several replicas, four times the TTL of the election's session, so that
+// holders outlive a leader's silence and the takeover after it (S11). 0, as at
+// the start, refuses none.
+//
+// An error says which pool of the store is such a one.
+func (s *Server) RequireTTL(shortest time.Duration) error {
+	for _, name := range s.PoolNames() {
+		if r := s.pools[name].ValidTTL(shortest); r != nil {
+			return fmt.Errorf("pool %q of this store cannot be served by several replicas: %w", name, r)
+		}
+	}
+	s.shortestTTL = shortest
+	return nil
 }
 
 // restore starts as if everyone had just sent a heartbeat (S6): whatever an
@@ -172,6 +191,16 @@ func (s *Server) reading(now Now) reading {
 // promising says whether a promise may be made at this reading (S10).
 func (s *Server) promising(at reading) bool {
 	return at.server <= s.meta.Mark && s.mark.holds(at.steady)
+}
+
+// PromisesFor is for how long promises may still be made if no other write of
+// the mark is acknowledged and server time runs on as it does; 0: none may.
+func (s *Server) PromisesFor(now Now) time.Duration {
+	at := s.advance(now)
+	if s.failed != nil || !s.promising(at) {
+		return 0
+	}
+	return min(s.mark.sent+s.mark.stride-at.steady, s.meta.Mark.Sub(at.server))
 }
 
 // pool finds a pool for a request, or says why it cannot be had.

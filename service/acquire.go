@@ -10,27 +10,27 @@ import (
 // acquire leads a request to a lease: through a grant's write, through a place
 // in the queue for as long as wait, or straight to the lease that the instance
 // holds already.
-func (s *Service) acquire(ctx context.Context, req fencing.AcquireRequest, wait time.Duration) (fencing.Lease, error) {
-	a := &acquiring{s: s, req: req, until: s.cfg.Steady.Now() + wait}
+func (t *term) acquire(ctx context.Context, req fencing.AcquireRequest, wait time.Duration) (fencing.Lease, error) {
+	a := &acquiring{t: t, req: req, until: t.s.cfg.Steady.Now() + wait, writes: writeWait{t: t}}
 	a.req.Queue = wait > 0
 	defer a.leaveQueue()
 	for {
-		d, changed, err := a.ask()
+		d, changed, r := a.ask()
 		switch {
-		case err != nil:
-			return fencing.Lease{}, err
+		case r != nil:
+			return fencing.Lease{}, t.refused(ctx, r)
 		case d.Write != nil:
 			// The grant is looked at again once its write is acknowledged: the
 			// instance has a live record then, and gets it as if by heartbeat.
-			if err := s.write(d); err != nil {
+			if err := t.write(d); err != nil {
 				return fencing.Lease{}, err
 			}
-			s.metrics.grants.WithLabelValues(string(req.Pool)).Inc()
+			t.s.metrics.grants.WithLabelValues(string(req.Pool)).Inc()
 			continue
 		case d.Wait == fencing.WaitNone:
 			return d.Lease, nil
 		case d.Wait == fencing.WaitMark:
-			s.keepNow()
+			t.keepNow()
 		}
 		if err := a.wait(ctx, d, changed); err != nil {
 			return fencing.Lease{}, err
@@ -40,42 +40,40 @@ func (s *Service) acquire(ctx context.Context, req fencing.AcquireRequest, wait 
 
 // acquiring is an Acquire on its way.
 type acquiring struct {
-	s     *Service
-	req   fencing.AcquireRequest
-	place *waiter
-	until time.Duration // steady: when to stop waiting for a free ID
+	t      *term
+	req    fencing.AcquireRequest
+	place  *waiter
+	until  time.Duration // steady: when to stop waiting for a free ID
+	writes writeWait
 }
 
 // ask asks the core once, and keeps the place in the queue that it gives.
-func (a *acquiring) ask() (fencing.Decision, <-chan struct{}, error) {
-	s := a.s
-	now := s.enter()
-	defer s.leave()
-	d, r := s.core.Acquire(now, a.req)
+func (a *acquiring) ask() (fencing.Decision, <-chan struct{}, *fencing.Refusal) {
+	t := a.t
+	now := t.enter()
+	defer t.leave()
+	d, r := t.core.Acquire(now, a.req)
 	if d.Ticket != 0 && a.place == nil {
 		a.req.Ticket = d.Ticket
 		a.place = &waiter{pool: a.req.Pool, instance: a.req.Instance, wake: make(chan struct{}, 1)}
-		s.waiting[d.Ticket] = a.place
+		t.waiting[d.Ticket] = a.place
 	}
 	if r != nil || d.Wait == fencing.WaitNone {
 		a.dropPlace()
 	}
-	switch {
-	case r != nil:
-		return d, nil, s.refusal(r)
-	case d.Wait == fencing.WaitNone:
-		return d, nil, nil
+	if r != nil || d.Wait == fencing.WaitNone {
+		return d, nil, r
 	}
-	return d, s.change(), nil
+	return d, t.change(), nil
 }
 
 // wait waits for what the decision names. When the time for waiting in the
 // queue is over, the request asks once more, as one that won't wait.
 func (a *acquiring) wait(ctx context.Context, d fencing.Decision, changed <-chan struct{}) error {
 	if d.Wait != fencing.WaitFree {
-		return a.s.wait(ctx, changed, 0)
+		return a.writes.wait(ctx, changed)
 	}
-	if a.s.cfg.Steady.Now() >= a.until {
+	if a.t.s.cfg.Steady.Now() >= a.until {
 		a.leaveQueue()
 		a.req.Queue = false
 		return nil
@@ -84,7 +82,7 @@ func (a *acquiring) wait(ctx context.Context, d fencing.Decision, changed <-chan
 	if d.At > 0 && d.At < at {
 		at = d.At
 	}
-	return a.s.wait(ctx, a.place.wake, at)
+	return a.t.s.wait(ctx, a.place.wake, at)
 }
 
 // leaveQueue gives up the place in the queue, if there is one: nobody waits
@@ -93,17 +91,17 @@ func (a *acquiring) leaveQueue() {
 	if a.place == nil {
 		return
 	}
-	a.s.enter()
-	defer a.s.leave()
-	a.s.core.LeaveQueue(a.req.Pool, a.req.Ticket)
+	a.t.enter()
+	defer a.t.leave()
+	a.t.core.LeaveQueue(a.req.Pool, a.req.Ticket)
 	a.dropPlace()
 }
 
 // dropPlace forgets a place that the core has forgotten, and wakes the next.
 func (a *acquiring) dropPlace() {
 	if a.place != nil {
-		delete(a.s.waiting, a.req.Ticket)
-		a.s.wakeTurn(a.req.Pool)
+		delete(a.t.waiting, a.req.Ticket)
+		a.t.wakeTurn(a.req.Pool)
 		a.place, a.req.Ticket = nil, 0
 	}
 }

@@ -24,12 +24,23 @@ type admin struct{ s *Service }
 
 // CreatePool creates a pool; doing so again with the same settings succeeds.
 func (h admin) CreatePool(ctx context.Context, req *cirrusv1.CreatePoolRequest) (*cirrusv1.CreatePoolResponse, error) {
+	return rpcCreatePool.do(ctx, h.s, req)
+}
+
+var rpcCreatePool = rpc[cirrusv1.CreatePoolRequest, cirrusv1.CreatePoolResponse]{
+	here:  (*term).answerCreatePool,
+	there: (*peer).createPool,
+}
+
+func (t *term) answerCreatePool(ctx context.Context, req *cirrusv1.CreatePoolRequest) (*cirrusv1.CreatePoolResponse, error) {
 	p, r := newPool(req.GetPool())
 	if r != nil {
-		return nil, toWire(h.s.refusal(r))
+		return nil, t.s.refusal(r)
 	}
-	shown, err := h.s.CreatePool(ctx, p)
-	return &cirrusv1.CreatePoolResponse{Pool: shown}, toWire(err)
+	shown, err := t.changePool(ctx, p.Name, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
+		return t.core.CreatePool(now, p)
+	})
+	return &cirrusv1.CreatePoolResponse{Pool: shown}, err
 }
 
 // newPool reads the pool to create, with the defaults for what is left out.
@@ -42,79 +53,116 @@ func newPool(req *cirrusv1.Pool) (fencing.Pool, *fencing.Refusal) {
 	return c.New(name), r
 }
 
-// CreatePool makes the pool durable and returns it as it is then.
-func (s *Service) CreatePool(ctx context.Context, p fencing.Pool) (*cirrusv1.Pool, error) {
-	return s.changePool(ctx, p.Name, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
-		return s.core.CreatePool(now, p)
-	})
-}
-
 // UpdatePool changes what may change of a pool.
 func (h admin) UpdatePool(ctx context.Context, req *cirrusv1.UpdatePoolRequest) (*cirrusv1.UpdatePoolResponse, error) {
+	return rpcUpdatePool.do(ctx, h.s, req)
+}
+
+var rpcUpdatePool = rpc[cirrusv1.UpdatePoolRequest, cirrusv1.UpdatePoolResponse]{
+	here:  (*term).answerUpdatePool,
+	there: (*peer).updatePool,
+	once:  true, // a second time, it could undo what somebody else changed since
+}
+
+func (t *term) answerUpdatePool(ctx context.Context, req *cirrusv1.UpdatePoolRequest) (*cirrusv1.UpdatePoolResponse, error) {
 	name, r := poolName(req.GetPool().GetName())
 	if r != nil {
-		return nil, toWire(h.s.refusal(r))
+		return nil, t.s.refusal(r)
 	}
 	c, r := poolChange(req.GetPool())
 	if r != nil {
-		return nil, toWire(h.s.refusal(r))
+		return nil, t.s.refusal(r)
 	}
-	shown, err := h.s.UpdatePool(ctx, name, c)
-	return &cirrusv1.UpdatePoolResponse{Pool: shown}, toWire(err)
+	shown, err := t.updatePool(ctx, name, c)
+	return &cirrusv1.UpdatePoolResponse{Pool: shown}, err
 }
 
-// UpdatePool makes the change durable and returns the pool as it is then.
-func (s *Service) UpdatePool(ctx context.Context, name fencing.PoolName, c fencing.PoolChange) (*cirrusv1.Pool, error) {
-	return s.changePool(ctx, name, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
-		return s.core.UpdatePool(now, name, c)
+func (t *term) updatePool(ctx context.Context, name fencing.PoolName, c fencing.PoolChange) (*cirrusv1.Pool, error) {
+	return t.changePool(ctx, name, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
+		return t.core.UpdatePool(now, name, c)
 	})
 }
 
-func (s *Service) changePool(ctx context.Context, name fencing.PoolName, ask func(fencing.Now) (fencing.Decision, *fencing.Refusal)) (*cirrusv1.Pool, error) {
-	d, err := s.decide(ctx, ask)
+// changePool makes a change durable and returns the pool as it is then.
+func (t *term) changePool(ctx context.Context, name fencing.PoolName, ask func(fencing.Now) (fencing.Decision, *fencing.Refusal)) (*cirrusv1.Pool, error) {
+	d, err := t.decide(ctx, ask)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.write(d); err != nil {
+	if d.Write == nil {
+		return t.confirmedPool(ctx, name) // there was nothing to change
+	}
+	if err := t.write(d); err != nil {
 		return nil, err
 	}
-	s.keepNow() // it may have something to open
-	return s.showPool(name)
+	t.keepNow() // it may have something to open
+	shown, r := t.showPool(name)
+	if r != nil {
+		return nil, t.s.storeFailed() // the term ended just now: it is done, or may be
+	}
+	return shown, nil
 }
 
-func (s *Service) showPool(name fencing.PoolName) (*cirrusv1.Pool, error) {
-	now := s.enter()
-	defer s.leave()
-	p, opensIn, r := s.core.Pool(now, name)
+func (t *term) showPool(name fencing.PoolName) (*cirrusv1.Pool, *fencing.Refusal) {
+	now := t.enter()
+	defer t.leave()
+	p, opensIn, r := t.core.Pool(now, name)
 	if r != nil {
-		return nil, s.refusal(r)
+		return nil, r
 	}
-	return wirePool(p, opensIn, s.core.ServerTime()), nil
+	return wirePool(p, opensIn, t.core.ServerTime()), nil
+}
+
+// confirmedPool is what a listing shows of a pool.
+func (t *term) confirmedPool(ctx context.Context, name fencing.PoolName) (*cirrusv1.Pool, error) {
+	shown, r := t.showPool(name)
+	if r != nil {
+		return nil, t.refused(ctx, r)
+	}
+	return shown, t.confirm(ctx)
 }
 
 // GetPool shows one pool.
-func (h admin) GetPool(_ context.Context, req *cirrusv1.GetPoolRequest) (*cirrusv1.GetPoolResponse, error) {
+func (h admin) GetPool(ctx context.Context, req *cirrusv1.GetPoolRequest) (*cirrusv1.GetPoolResponse, error) {
+	return rpcGetPool.do(ctx, h.s, req)
+}
+
+var rpcGetPool = rpc[cirrusv1.GetPoolRequest, cirrusv1.GetPoolResponse]{
+	here:  (*term).answerGetPool,
+	there: (*peer).getPool,
+}
+
+func (t *term) answerGetPool(ctx context.Context, req *cirrusv1.GetPoolRequest) (*cirrusv1.GetPoolResponse, error) {
 	name, r := poolName(req.Name)
 	if r != nil {
-		return nil, toWire(h.s.refusal(r))
+		return nil, t.s.refusal(r)
 	}
-	p, err := h.s.showPool(name)
-	return &cirrusv1.GetPoolResponse{Pool: p}, toWire(err)
+	p, err := t.confirmedPool(ctx, name)
+	return &cirrusv1.GetPoolResponse{Pool: p}, err
 }
 
 // ListPools shows pools by name. A page's token is the last name on it.
-func (h admin) ListPools(_ context.Context, req *cirrusv1.ListPoolsRequest) (*cirrusv1.ListPoolsResponse, error) {
+func (h admin) ListPools(ctx context.Context, req *cirrusv1.ListPoolsRequest) (*cirrusv1.ListPoolsResponse, error) {
+	return rpcListPools.do(ctx, h.s, req)
+}
+
+var rpcListPools = rpc[cirrusv1.ListPoolsRequest, cirrusv1.ListPoolsResponse]{
+	here:  (*term).answerListPools,
+	there: (*peer).listPools,
+}
+
+func (t *term) answerListPools(ctx context.Context, req *cirrusv1.ListPoolsRequest) (*cirrusv1.ListPoolsResponse, error) {
 	size, r := pageSize(req.PageSize)
 	if r != nil {
-		return nil, toWire(h.s.refusal(r))
+		return nil, t.s.refusal(r)
 	}
-	if err := h.s.alive(); err != nil {
-		return nil, toWire(err)
+	if err := t.alive(); err != nil {
+		return nil, err
 	}
 	if _, r := poolName(req.PageToken); r != nil {
-		return nil, toWire(h.s.refusal(badToken(req.PageToken)))
+		return nil, t.s.refusal(badToken(req.PageToken))
 	}
-	names := h.s.poolNames()
+	names := t.poolNames()
 	i := sort.Search(len(names), func(i int) bool { return string(names[i]) > req.PageToken })
 	names = names[i:]
 	resp := &cirrusv1.ListPoolsResponse{}
@@ -123,19 +171,19 @@ func (h admin) ListPools(_ context.Context, req *cirrusv1.ListPoolsRequest) (*ci
 		resp.NextPageToken = string(names[size-1])
 	}
 	for _, name := range names {
-		p, err := h.s.showPool(name)
-		if err != nil {
-			return nil, toWire(err)
+		p, r := t.showPool(name)
+		if r != nil {
+			return nil, t.refused(ctx, r)
 		}
 		resp.Pools = append(resp.Pools, p)
 	}
-	return resp, nil
+	return resp, t.confirm(ctx)
 }
 
-func (s *Service) poolNames() []fencing.PoolName {
-	s.enter()
-	defer s.leave()
-	return s.core.PoolNames()
+func (t *term) poolNames() []fencing.PoolName {
+	t.enter()
+	defer t.leave()
+	return t.core.PoolNames()
 }
 
 func pageSize(asked uint32) (int, *fencing.Refusal) {
@@ -150,24 +198,41 @@ func pageSize(asked uint32) (int, *fencing.Refusal) {
 
 // ListLeases shows the IDs ever granted, by node ID. A page's token is the
 // node ID that the next one begins at.
-func (h admin) ListLeases(_ context.Context, req *cirrusv1.ListLeasesRequest) (*cirrusv1.ListLeasesResponse, error) {
+func (h admin) ListLeases(ctx context.Context, req *cirrusv1.ListLeasesRequest) (*cirrusv1.ListLeasesResponse, error) {
+	return rpcListLeases.do(ctx, h.s, req)
+}
+
+var rpcListLeases = rpc[cirrusv1.ListLeasesRequest, cirrusv1.ListLeasesResponse]{
+	here:  (*term).answerListLeases,
+	there: (*peer).listLeases,
+}
+
+func (t *term) answerListLeases(ctx context.Context, req *cirrusv1.ListLeasesRequest) (*cirrusv1.ListLeasesResponse, error) {
 	size, r := pageSize(req.PageSize)
 	if r != nil {
-		return nil, toWire(h.s.refusal(r))
+		return nil, t.s.refusal(r)
 	}
 	from, r := leaseToken(req.PageToken)
 	if r != nil {
-		return nil, toWire(h.s.refusal(r))
+		return nil, t.s.refusal(r)
 	}
 	pool, r := poolName(req.Pool)
 	if r != nil {
-		return nil, toWire(h.s.refusal(r))
+		return nil, t.s.refusal(r)
 	}
-	now := h.s.enter()
-	defer h.s.leave()
-	rows, next, more, r := h.s.core.List(now, pool, from, size)
+	resp, r := t.list(pool, from, size)
 	if r != nil {
-		return nil, toWire(h.s.refusal(r))
+		return nil, t.refused(ctx, r)
+	}
+	return resp, t.confirm(ctx)
+}
+
+func (t *term) list(pool fencing.PoolName, from snowflake.NodeID, size int) (*cirrusv1.ListLeasesResponse, *fencing.Refusal) {
+	now := t.enter()
+	defer t.leave()
+	rows, next, more, r := t.core.List(now, pool, from, size)
+	if r != nil {
+		return nil, r
 	}
 	resp := &cirrusv1.ListLeasesResponse{Leases: make([]*cirrusv1.LeaseStatus, len(rows))}
 	for i, row := range rows {
@@ -196,22 +261,39 @@ func badToken(token string) *fencing.Refusal {
 
 // Revoke takes no more heartbeats of a lease.
 func (h admin) Revoke(ctx context.Context, req *cirrusv1.RevokeRequest) (*cirrusv1.RevokeResponse, error) {
+	return rpcRevoke.do(ctx, h.s, req)
+}
+
+var rpcRevoke = rpc[cirrusv1.RevokeRequest, cirrusv1.RevokeResponse]{
+	here:  (*term).answerRevoke,
+	there: (*peer).revoke,
+}
+
+func (t *term) answerRevoke(ctx context.Context, req *cirrusv1.RevokeRequest) (*cirrusv1.RevokeResponse, error) {
 	pool, r := poolName(req.Pool)
 	if r != nil {
-		return nil, toWire(h.s.refusal(r))
+		return nil, t.s.refusal(r)
 	}
 	node, epoch := snowflake.NodeID(req.NodeId), fencing.Epoch(req.Epoch)
-	d, err := h.s.decide(ctx, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
-		return h.s.core.Revoke(now, pool, node, epoch)
+	d, err := t.decide(ctx, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
+		return t.core.Revoke(now, pool, node, epoch)
 	})
 	if err == nil {
-		err = h.s.write(d)
+		err = t.write(d)
 	}
 	if err != nil {
-		return nil, toWire(err)
+		return nil, err
 	}
-	now := h.s.enter()
-	defer h.s.leave()
-	status, _ := h.s.core.Lease(now, pool, node)
-	return &cirrusv1.RevokeResponse{Lease: wireStatus(status)}, nil
+	resp := t.revoked(pool, node)
+	if d.Write == nil {
+		err = t.confirm(ctx) // nothing was written, so this is a listing
+	}
+	return resp, err
+}
+
+func (t *term) revoked(pool fencing.PoolName, node snowflake.NodeID) *cirrusv1.RevokeResponse {
+	now := t.enter()
+	defer t.leave()
+	status, _ := t.core.Lease(now, pool, node)
+	return &cirrusv1.RevokeResponse{Lease: wireStatus(status)}
 }

@@ -11,19 +11,33 @@ import (
 
 // HeartbeatBatch keeps many leases; each is answered for itself.
 func (h leases) HeartbeatBatch(ctx context.Context, req *cirrusv1.HeartbeatBatchRequest) (*cirrusv1.HeartbeatBatchResponse, error) {
+	return rpcHeartbeatBatch.do(ctx, h.s, req)
+}
+
+var rpcHeartbeatBatch = rpc[cirrusv1.HeartbeatBatchRequest, cirrusv1.HeartbeatBatchResponse]{
+	here:  (*term).answerBatch,
+	there: (*peer).heartbeatBatch,
+}
+
+func (t *term) answerBatch(ctx context.Context, req *cirrusv1.HeartbeatBatchRequest) (*cirrusv1.HeartbeatBatchResponse, error) {
 	if n := len(req.Heartbeats); n > MaxBatch {
-		return nil, toWire(h.s.refusal(badField("heartbeats", fmt.Sprintf("%d are too many: send at most %d at once", n, MaxBatch))))
+		return nil, t.s.refusal(badField("heartbeats", fmt.Sprintf("%d are too many: send at most %d at once", n, MaxBatch)))
 	}
-	if err := h.s.alive(); err != nil {
-		return nil, toWire(err)
+	if err := t.alive(); err != nil {
+		return nil, err
 	}
 	b := readBatch(req.Heartbeats)
 	for from := 0; from < len(b.items); from += batchTurn {
-		h.s.heartbeats(b, from, min(from+batchTurn, len(b.items)))
+		t.heartbeats(b, from, min(from+batchTurn, len(b.items)))
 	}
+	// One look at the term record serves all that the rules refused.
+	if b.ruled {
+		b.unsure = t.confirm(ctx)
+	}
+	b.waits = writeWait{t: t}
 	for i := range b.items {
-		if err := h.s.settleItem(ctx, &b.items[i], req.Heartbeats[i]); err != nil {
-			return nil, toWire(err)
+		if err := t.settleItem(ctx, b, i); err != nil {
+			return nil, err
 		}
 	}
 	return &cirrusv1.HeartbeatBatchResponse{Results: b.results}, nil
@@ -43,11 +57,17 @@ type batch struct {
 	// terms are those of the lease before, and of most others, too.
 	terms *leaseTerms
 	of    fencing.Lease
+	// ruled: the rules refused a heartbeat; unsure is why it can't be told.
+	ruled  bool
+	unsure error
+	// waits are of all its heartbeats together.
+	waits writeWait
 }
 
 // batchItem is the answer to a heartbeat of a batch.
 type batchItem struct {
 	refused *fencing.Refusal
+	ruled   bool // it was the rules that refused
 	wait    fencing.Wait
 	result  cirrusv1.HeartbeatResult
 	good    cirrusv1.HeartbeatResult_Lease
@@ -68,17 +88,21 @@ func readBatch(reqs []*cirrusv1.HeartbeatRequest) *batch {
 }
 
 // heartbeats decides on some heartbeats by one reading of the clocks.
-func (s *Service) heartbeats(b *batch, from, to int) {
-	now := s.enter()
-	defer s.leave()
+func (t *term) heartbeats(b *batch, from, to int) {
+	now := t.enter()
+	defer t.leave()
 	for i := from; i < to; i++ {
 		it := &b.items[i]
 		if it.refused != nil {
 			continue
 		}
 		var d fencing.Decision
-		d, it.refused = s.core.Heartbeat(now, b.refs[i])
-		if it.wait = d.Wait; it.refused == nil && it.wait == fencing.WaitNone {
+		d, it.refused = t.core.Heartbeat(now, b.refs[i])
+		it.wait = d.Wait
+		switch {
+		case it.refused != nil:
+			it.ruled, b.ruled = true, true
+		case it.wait == fencing.WaitNone:
 			b.keep(i, d.Lease)
 		}
 	}
@@ -98,17 +122,20 @@ func (b *batch) keep(i int, l fencing.Lease) {
 
 // settleItem ends what heartbeats could not, and counts. An error is one that
 // ends the batch.
-func (s *Service) settleItem(ctx context.Context, it *batchItem, req *cirrusv1.HeartbeatRequest) error {
+func (t *term) settleItem(ctx context.Context, b *batch, i int) error {
+	it := &b.items[i]
 	var err error
 	switch {
+	case it.ruled:
+		err = t.ruling(it.refused, b.unsure)
 	case it.refused != nil:
-		err = s.refusal(it.refused)
+		err = t.s.refusal(it.refused)
 	case it.wait != fencing.WaitNone:
-		if it.good.Lease, err = s.heartbeat(ctx, req); err == nil {
+		if it.good.Lease, err = t.heartbeat(ctx, b.reqs[i], &b.waits); err == nil {
 			it.result.Result = &it.good
 		}
 	default:
-		s.metrics.heartbeat(fencing.PoolName(it.lease.Pool))
+		t.s.metrics.heartbeat(fencing.PoolName(it.lease.Pool))
 	}
 	switch {
 	case err == nil:
@@ -121,11 +148,12 @@ func (s *Service) settleItem(ctx context.Context, it *batchItem, req *cirrusv1.H
 }
 
 // endsBatch says whether an error is one that no heartbeat of a batch would be
-// spared: the caller is gone, or the service ends, or its store has failed.
+// spared: the caller is gone, or the service or the term ends, or the store has
+// failed.
 func endsBatch(err error) bool {
 	var r *fencing.Refusal
 	if !errors.As(err, &r) {
 		return err != nil
 	}
-	return r.Reason == reasonStopping || r.Reason == fencing.ReasonStoreFailed
+	return r.Reason == reasonStopping || r.Reason == reasonNotLeader || r.Reason == fencing.ReasonStoreFailed
 }

@@ -113,20 +113,28 @@ func (b *bubble) end() {
 // checkService checks what must hold of a service that is at rest.
 func checkService(t testing.TB, s *Service) {
 	t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.core.Check(); err != nil {
+	checkTerm(t, s.role.Load().term)
+}
+
+func checkTerm(t testing.TB, of *term) {
+	t.Helper()
+	of.mu.Lock()
+	defer of.mu.Unlock()
+	if err := of.core.Check(); err != nil {
 		t.Error(err)
 	}
-	if len(s.waiting) != 0 || len(s.watchers) != 0 {
-		t.Errorf("%d waiters and %d watchers were left behind", len(s.waiting), len(s.watchers))
+	if len(of.waiting) != 0 || len(of.watchers) != 0 {
+		t.Errorf("%d waiters and %d watchers were left behind", len(of.waiting), len(of.watchers))
 	}
-	for _, name := range s.core.PoolNames() {
-		if turn := s.core.Turn(name); turn != 0 && s.failure == nil {
+	for _, name := range of.core.PoolNames() {
+		if turn := of.core.Turn(name); turn != 0 && of.failure == nil {
 			t.Errorf("ticket %d was left in the queue of pool %q", turn, name)
 		}
 	}
 }
+
+// term is what the service serves by.
+func (b *bubble) term() *term { return b.s.role.Load().term }
 
 // settle waits until nobody can go on without the test or the clock.
 func (b *bubble) settle() { synctest.Wait() }

@@ -350,7 +350,7 @@ func TestCloseWaitsForWrites(t *testing.T) {
 			shuttingDown.check(t, "the grant", granted.err)
 		}
 		before := b.store.commitsSoFar()
-		err := b.s.write(fencing.Decision{Write: &fencing.Write{}})
+		err := b.term().write(fencing.Decision{Write: &fencing.Write{}})
 		if !errors.Is(err, errStopping) || b.store.commitsSoFar() != before {
 			t.Errorf("a write after Close: %v", err)
 		}

@@ -22,6 +22,12 @@ const (
 	reasonStopping  fencing.Reason = "SHUTTING_DOWN"
 	reasonTooBehind fencing.Reason = "WATCH_TOO_FAR_BEHIND"
 	reasonTooMany   fencing.Reason = "TOO_MANY_WATCHES"
+	// Of several replicas.
+	reasonNoLeader     fencing.Reason = "NO_LEADER"
+	reasonNotLeader    fencing.Reason = "NOT_LEADER"
+	reasonWrongStore   fencing.Reason = "WRONG_STORE"
+	reasonStoreSlow    fencing.Reason = "STORE_SLOW"
+	reasonNotConfirmed fencing.Reason = "NOT_CONFIRMED"
 )
 
 // codes is the table from a refusal's reason to the wire's code.
@@ -40,6 +46,11 @@ var codes = map[fencing.Reason]connect.Code{
 	reasonStopping:                connect.CodeUnavailable,
 	reasonTooBehind:               connect.CodeResourceExhausted,
 	reasonTooMany:                 connect.CodeResourceExhausted,
+	reasonNoLeader:                connect.CodeUnavailable,
+	reasonNotLeader:               connect.CodeUnavailable,
+	reasonWrongStore:              connect.CodeUnavailable,
+	reasonStoreSlow:               connect.CodeUnavailable,
+	reasonNotConfirmed:            connect.CodeUnavailable,
 }
 
 // errStopping is what a request gets that the end of the service cuts short.
@@ -48,6 +59,37 @@ var errStopping = &fencing.Refusal{
 	Message:    "this server is shutting down: ask again in a moment, it or another one will answer",
 	RetryAfter: time.Second,
 }
+
+// What a request gets where several replicas share a store.
+var (
+	errNoLeader = &fencing.Refusal{
+		Reason:     reasonNoLeader,
+		Message:    "no replica leads just now, or the one that does can't be reached from here: ask again in a moment, or another replica",
+		RetryAfter: time.Second,
+	}
+	errNotLeading = &fencing.Refusal{
+		Reason:     reasonNotLeader,
+		Message:    "this replica does not lead, or not any more: ask again in a moment, it or another one will answer",
+		RetryAfter: retrySoon,
+	}
+	errWrongStore = &fencing.Refusal{
+		Reason:  reasonWrongStore,
+		Message: "the replica that passed this request on serves another store than the one that it reached: give each replica an --advertise address of its own, and those of one service the same store",
+	}
+	errStoreSlow = &fencing.Refusal{
+		Reason:     reasonStoreSlow,
+		Message:    "the store has not acknowledged in time what this answer rests on: ask again in a moment",
+		RetryAfter: time.Second,
+	}
+	errNotConfirmed = &fencing.Refusal{
+		Reason:     reasonNotConfirmed,
+		Message:    "the store could not be asked whether this replica still leads, so it doesn't say no: ask again in a moment",
+		RetryAfter: time.Second,
+	}
+)
+
+// retrySoon is when to ask again what another replica may answer at once.
+const retrySoon = 100 * time.Millisecond
 
 // badField is a refusal of a field that never reached the rules.
 func badField(field, sentence string) *fencing.Refusal {
@@ -58,29 +100,67 @@ func badField(field, sentence string) *fencing.Refusal {
 func (s *Service) refusal(r *fencing.Refusal) error {
 	s.metrics.refusals.WithLabelValues(string(r.Reason)).Inc()
 	if r.Forgotten {
-		s.metrics.forgotten.Inc()
-		s.log.Error("a holder knows of a later grant than the store does, so the store has lost a write: stop, look at the disk, and run `cirrus recover` (S12)", "refusal", r.Message)
+		s.forgotten(r)
 	}
 	return r
 }
 
-// storeFailed is what every request gets after a failed write.
-func (s *Service) storeFailed() error {
-	return s.refusal(&fencing.Refusal{
-		Reason:  fencing.ReasonStoreFailed,
-		Message: "the store failed, so it is not known whether this was done: ask again once the server is back",
-	})
+func (s *Service) forgotten(r *fencing.Refusal) {
+	s.metrics.forgotten.Inc()
+	s.log.Error("a holder knows of a later grant than the store does, so the store has lost a write: stop, look at the disk, and run `cirrus recover` (S12)", "refusal", r.Message)
 }
 
-// alive refuses once the store has failed, where the answer could be one that
-// the core is not asked for.
-func (s *Service) alive() error {
+// storeFailed is what every request gets after a failed write.
+func (s *Service) storeFailed() error {
+	r := &fencing.Refusal{
+		Reason:  fencing.ReasonStoreFailed,
+		Message: "the store failed, so it is not known whether this was done: ask again once the server is back",
+	}
+	if s.cfg.Cluster != nil { // which comes back by itself
+		r.RetryAfter = time.Second
+	}
+	return s.refusal(r)
+}
+
+// alive refuses once the term is over, where the answer could be one that the
+// core is not asked for.
+func (t *term) alive() error {
 	select {
-	case <-s.failed:
-		return s.storeFailed()
+	case <-t.over:
+		return t.isOver()
 	default:
 		return nil
 	}
+}
+
+// isOver is what requests get once the term is over.
+func (t *term) isOver() error {
+	if t.s.cfg.Cluster != nil {
+		return errNotLeading
+	}
+	return t.s.storeFailed()
+}
+
+// refused is how a refusal by the rules leaves. It rests on what the store
+// holds, so it is one only if this term may still say so (S3, S10).
+func (t *term) refused(ctx context.Context, r *fencing.Refusal) error {
+	if r.Reason == fencing.ReasonStoreFailed {
+		return t.ruling(r, nil)
+	}
+	return t.ruling(r, t.confirm(ctx))
+}
+
+// ruling is refused once Confirm has said its word.
+func (t *term) ruling(r *fencing.Refusal, unsure error) error {
+	switch {
+	case r.Reason == fencing.ReasonStoreFailed && t.s.cfg.Cluster != nil:
+		return errNotLeading // the term is over, and nothing was done
+	case unsure == nil:
+		return t.s.refusal(r)
+	case r.Forgotten:
+		t.unsaid(r)
+	}
+	return unsure
 }
 
 // toWire turns what a handler ends with into what goes over the wire.
@@ -111,6 +191,26 @@ func wireRefusal(r *fencing.Refusal) *connect.Error {
 		}})
 	}
 	return e
+}
+
+// reasonOf is the reason that an error gives, or "".
+func reasonOf(err error) fencing.Reason {
+	var r *fencing.Refusal
+	if errors.As(err, &r) {
+		return r.Reason
+	}
+	var wired *connect.Error
+	if !errors.As(err, &wired) || wired.Code() != connect.CodeUnavailable {
+		return ""
+	}
+	for _, d := range wired.Details() {
+		if v, err := d.Value(); err == nil {
+			if info, ok := v.(*errdetails.ErrorInfo); ok {
+				return fencing.Reason(info.Reason)
+			}
+		}
+	}
+	return ""
 }
 
 // addDetail adds what machines read. A detail that can't be encoded is left

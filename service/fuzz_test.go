@@ -69,13 +69,14 @@ func (f *fuzzed) send(t *testing.T, procedure, ctype string, body []byte) {
 	} else {
 		f.checkRefused(t, w, body)
 	}
-	f.s.mu.Lock()
-	defer f.s.mu.Unlock()
-	if err := f.s.core.Check(); err != nil {
+	of := f.s.role.Load().term
+	of.mu.Lock()
+	defer of.mu.Unlock()
+	if err := of.core.Check(); err != nil {
 		t.Fatalf("%q: %v", body, err)
 	}
-	if len(f.s.waiting) != 0 || len(f.store.faults) != 0 {
-		t.Fatalf("%q: %d wait, %v", body, len(f.s.waiting), f.store.faults)
+	if len(of.waiting) != 0 || len(f.store.faults) != 0 {
+		t.Fatalf("%q: %d wait, %v", body, len(of.waiting), f.store.faults)
 	}
 }
 

@@ -41,15 +41,30 @@ func knownService(name string) bool {
 	return false
 }
 
-// Ready says whether the service answers requests: it has loaded, its store
-// has not failed, and it is not stopping.
+// Ready says whether the service answers requests: it leads or knows who does,
+// its only store has not failed, and it is not stopping.
 func (s *Service) Ready() bool {
-	select {
-	case <-s.failed:
-		return false
-	default:
-		return !s.stopping()
+	_, ready := s.state()
+	return ready
+}
+
+// state says in a few words what the replica is, and whether it is ready.
+func (s *Service) state() (string, bool) {
+	r := s.role.Load()
+	switch {
+	case s.cfg.Cluster == nil:
+		if s.stopping() || s.hasFailed() {
+			return "not serving", false
+		}
+		return "ok", true
+	case s.stopping():
+		return "stopping", false
+	case r.term != nil:
+		return "leading", true
+	case r.leader != nil:
+		return "following " + r.leader.member.Address, true
 	}
+	return "no leader known", false
 }
 
 func (s *Service) health() *healthv1.HealthCheckResponse {
@@ -59,20 +74,40 @@ func (s *Service) health() *healthv1.HealthCheckResponse {
 	return &healthv1.HealthCheckResponse{Status: healthv1.HealthCheckResponse_NOT_SERVING}
 }
 
-// watchHealth tells the state now, and its only change: the end.
+// watchHealth tells the state now, and each change, until the end.
 func (s *Service) watchHealth(ctx context.Context, req *healthv1.HealthCheckRequest, stream *connect.ServerStream[healthv1.HealthCheckResponse]) error {
-	first := s.health()
-	if !knownService(req.Service) {
-		first.Status = healthv1.HealthCheckResponse_SERVICE_UNKNOWN
+	said := healthv1.HealthCheckResponse_UNKNOWN
+	for {
+		news := s.role.Load().news
+		next := s.health()
+		over := s.stopping() || s.hasFailed()
+		if !knownService(req.Service) && !over {
+			next.Status = healthv1.HealthCheckResponse_SERVICE_UNKNOWN
+		}
+		if next.Status != said {
+			said = next.Status
+			if err := stream.Send(next); err != nil {
+				return err
+			}
+		}
+		if over {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return toWire(ctx.Err())
+		case <-s.closing:
+		case <-s.failed:
+		case <-news:
+		}
 	}
-	if err := stream.Send(first); err != nil {
-		return err
-	}
+}
+
+func (s *Service) hasFailed() bool {
 	select {
-	case <-ctx.Done():
-		return toWire(ctx.Err())
-	case <-s.closing:
 	case <-s.failed:
+		return true
+	default:
+		return false
 	}
-	return stream.Send(&healthv1.HealthCheckResponse{Status: healthv1.HealthCheckResponse_NOT_SERVING})
 }

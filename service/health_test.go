@@ -236,12 +236,12 @@ func TestPanicInRulesGivesCoreBack(t *testing.T) {
 	h := newHost(t, nil)
 	func() {
 		defer func() { _ = recover() }()
-		_, _ = h.s.decide(context.Background(), func(fencing.Now) (fencing.Decision, *fencing.Refusal) { panic("a rule") })
+		_, _ = h.s.role.Load().term.decide(context.Background(), func(fencing.Now) (fencing.Decision, *fencing.Refusal) { panic("a rule") })
 	}()
-	if !h.s.mu.TryLock() {
+	if !h.s.role.Load().term.mu.TryLock() {
 		t.Fatal("the core is locked for ever")
 	}
-	h.s.mu.Unlock()
+	h.s.role.Load().term.mu.Unlock()
 }
 
 // No instance ID leaves the service but to its holder: not in a listing, an

@@ -69,7 +69,7 @@ func (s *Service) Handler() http.Handler {
 		cirrusv1connect.LeaseServiceName, cirrusv1connect.AdminServiceName, healthName)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector, opts...))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, opts...))
-	return s.refuseWhenStopping(Middleware(mux))
+	return s.refuseWhenStopping(s.refuseStrangers(Middleware(mux)))
 }
 
 // refuseWhenStopping turns new requests away while those under way end.

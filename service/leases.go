@@ -3,14 +3,14 @@ package service
 import (
 	"context"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"time"
 
-	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/cirrus-id/cirrus/fencing"
+	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
@@ -27,42 +27,57 @@ type leases struct{ s *Service }
 
 // Acquire grants a node ID, or gives an instance its lease again.
 func (h leases) Acquire(ctx context.Context, req *cirrusv1.AcquireRequest) (*cirrusv1.AcquireResponse, error) {
-	instance, ask, wait, r := h.acquireRequest(req)
-	if r != nil {
-		return nil, toWire(h.s.refusal(r))
+	if req.InstanceId == "" {
+		// Before it goes anywhere: sent again, it is the same request (S10).
+		req.InstanceId = string(h.s.newInstance())
 	}
-	lease, err := h.s.acquire(ctx, ask, wait)
-	if err != nil {
-		return nil, toWire(err)
-	}
-	return &cirrusv1.AcquireResponse{Lease: wireLease(lease, string(instance))}, nil
+	return rpcAcquire.do(ctx, h.s, req)
 }
 
-func (h leases) acquireRequest(req *cirrusv1.AcquireRequest) (instance fencing.InstanceID, ask fencing.AcquireRequest, wait time.Duration, r *fencing.Refusal) {
-	instance = fencing.InstanceID(req.InstanceId)
-	if instance == "" {
-		instance = h.s.newInstance()
+var rpcAcquire = rpc[cirrusv1.AcquireRequest, cirrusv1.AcquireResponse]{
+	here:  (*term).answerAcquire,
+	there: (*peer).acquire,
+	spent: func(req *cirrusv1.AcquireRequest, spent time.Duration) {
+		if wait, r := duration("wait", req.Wait); r == nil && wait > 0 && wait <= MaxWait {
+			req.Wait = durationpb.New(max(wait-spent, 0))
+		}
+	},
+}
+
+func (t *term) answerAcquire(ctx context.Context, req *cirrusv1.AcquireRequest) (*cirrusv1.AcquireResponse, error) {
+	ask, wait, r := readAcquire(req)
+	if r != nil {
+		return nil, t.s.refusal(r)
 	}
+	lease, err := t.acquire(ctx, ask, wait)
+	if err != nil {
+		return nil, err
+	}
+	return &cirrusv1.AcquireResponse{Lease: wireLease(lease, req.InstanceId)}, nil
+}
+
+func readAcquire(req *cirrusv1.AcquireRequest) (ask fencing.AcquireRequest, wait time.Duration, r *fencing.Refusal) {
+	instance := fencing.InstanceID(req.InstanceId)
 	if r = instance.Validate(); r != nil {
-		return instance, ask, 0, r
+		return ask, 0, r
 	}
 	ask = fencing.AcquireRequest{App: fencing.AppID(req.AppId), Instance: instance.Hash()}
 	if ask.Pool, r = poolName(req.Pool); r != nil {
-		return instance, ask, 0, r
+		return ask, 0, r
 	}
 	if r = ask.App.Validate(); r != nil {
-		return instance, ask, 0, r
+		return ask, 0, r
 	}
 	if ask.TTL, r = positive("ttl", req.Ttl); r != nil {
-		return instance, ask, 0, r
+		return ask, 0, r
 	}
 	if wait, r = duration("wait", req.Wait); r != nil {
-		return instance, ask, 0, r
+		return ask, 0, r
 	}
 	if wait < 0 || wait > MaxWait {
 		r = badField("wait", fmt.Sprintf("%v is out of range: give 0 to %v", wait, MaxWait))
 	}
-	return instance, ask, wait, r
+	return ask, wait, r
 }
 
 // newInstance makes an instance ID for a request that has none: 128 random bits.
@@ -76,25 +91,32 @@ func (s *Service) newInstance() fencing.InstanceID {
 
 // Heartbeat keeps a lease.
 func (h leases) Heartbeat(ctx context.Context, req *cirrusv1.HeartbeatRequest) (*cirrusv1.HeartbeatResponse, error) {
-	lease, err := h.s.heartbeat(ctx, req)
-	if err != nil {
-		return nil, toWire(err)
-	}
-	return &cirrusv1.HeartbeatResponse{Lease: lease}, nil
+	return rpcHeartbeat.do(ctx, h.s, req)
 }
 
-func (s *Service) heartbeat(ctx context.Context, req *cirrusv1.HeartbeatRequest) (*cirrusv1.Lease, error) {
+var rpcHeartbeat = rpc[cirrusv1.HeartbeatRequest, cirrusv1.HeartbeatResponse]{
+	here: func(t *term, ctx context.Context, req *cirrusv1.HeartbeatRequest) (*cirrusv1.HeartbeatResponse, error) {
+		lease, err := t.heartbeat(ctx, req, &writeWait{t: t})
+		if err != nil {
+			return nil, err
+		}
+		return &cirrusv1.HeartbeatResponse{Lease: lease}, nil
+	},
+	there: (*peer).heartbeat,
+}
+
+func (t *term) heartbeat(ctx context.Context, req *cirrusv1.HeartbeatRequest, waits *writeWait) (*cirrusv1.Lease, error) {
 	ref, r := leaseRef(req.GetPool(), req.GetNodeId(), req.GetEpoch(), req.GetInstanceId())
 	if r != nil {
-		return nil, s.refusal(r)
+		return nil, t.s.refusal(r)
 	}
-	d, err := s.decide(ctx, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
-		return s.core.Heartbeat(now, ref)
+	d, err := t.decideWithin(ctx, waits, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
+		return t.core.Heartbeat(now, ref)
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.metrics.heartbeat(ref.Pool)
+	t.s.metrics.heartbeat(ref.Pool)
 	return wireLease(d.Lease, req.GetInstanceId()), nil
 }
 
@@ -115,34 +137,31 @@ func leaseRef(pool string, node uint32, epoch uint64, instance string) (fencing.
 
 // Release ends a lease.
 func (h leases) Release(ctx context.Context, req *cirrusv1.ReleaseRequest) (*cirrusv1.ReleaseResponse, error) {
+	return rpcRelease.do(ctx, h.s, req)
+}
+
+var rpcRelease = rpc[cirrusv1.ReleaseRequest, cirrusv1.ReleaseResponse]{
+	here:  (*term).answerRelease,
+	there: (*peer).release,
+}
+
+func (t *term) answerRelease(ctx context.Context, req *cirrusv1.ReleaseRequest) (*cirrusv1.ReleaseResponse, error) {
 	ref, r := leaseRef(req.Pool, req.NodeId, req.Epoch, req.InstanceId)
 	if r != nil {
-		return nil, toWire(h.s.refusal(r))
+		return nil, t.s.refusal(r)
 	}
 	var last *snowflake.Millis
 	if req.LastTimestampMs != nil {
 		last = (*snowflake.Millis)(req.LastTimestampMs)
 	}
-	d, err := h.s.decide(ctx, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
-		return h.s.core.Release(now, ref, last)
+	d, err := t.decide(ctx, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
+		return t.core.Release(now, ref, last)
 	})
 	if err == nil {
-		err = h.s.write(d)
+		err = t.write(d)
 	}
 	if err != nil {
-		return nil, toWire(err)
+		return nil, err
 	}
 	return &cirrusv1.ReleaseResponse{}, nil
-}
-
-// write makes a decision's write durable, if it has one.
-func (s *Service) write(d fencing.Decision) error {
-	if d.Write == nil {
-		return nil
-	}
-	err := s.commit(d.Write)
-	if err == nil || errors.Is(err, errStopping) {
-		return err
-	}
-	return s.storeFailed()
 }

@@ -4,7 +4,9 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"time"
 
+	"connectrpc.com/connect"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -21,6 +23,10 @@ type metrics struct {
 	refusals   *prometheus.CounterVec
 	forgotten  prometheus.Counter
 	storeWrite prometheus.Histogram
+	takeovers  prometheus.Counter
+	took       prometheus.Histogram
+	passed     *prometheus.CounterVec
+	gathered   prometheus.Histogram
 
 	// byPool spares each heartbeat the look-up by label.
 	byPool sync.Map // fencing.PoolName → prometheus.Counter
@@ -46,6 +52,9 @@ func newMetrics(s *Service) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 10),
 		}),
 	}
+	if s.cfg.Cluster != nil {
+		m.ofReplicas(s)
+	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "cirrus_build_info", Help: "1, with the version that runs.", ConstLabels: prometheus.Labels{"version": s.cfg.Version},
 	})
@@ -53,6 +62,58 @@ func newMetrics(s *Service) *metrics {
 	m.registry.MustRegister(build, m.grants, m.heartbeats, m.refusals, m.forgotten, m.storeWrite, &coreCollector{s},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// ofReplicas adds the numbers of a replica among others.
+func (m *metrics) ofReplicas(s *Service) {
+	m.takeovers = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "cirrus_takeovers_total", Help: "Terms that this replica began.",
+	})
+	m.took = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "cirrus_takeover_seconds", Help: "How long it took from winning the election, or the end of the term before, until this replica could promise.",
+		Buckets: prometheus.ExponentialBuckets(0.01, 2, 12),
+	})
+	m.passed = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "cirrus_forwarded_requests_total", Help: "Calls to the leader, by procedure and code; a batch of gathered heartbeats is one.",
+	}, []string{"procedure", "code"})
+	m.gathered = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "cirrus_gathered_heartbeats", Help: "How many heartbeats were sent to the leader in one call.",
+		Buckets: prometheus.ExponentialBuckets(1, 2, 11),
+	})
+	m.registry.MustRegister(m.takeovers, m.took, m.passed, m.gathered)
+	if s.cfg.RoundTrips != nil {
+		m.registry.MustRegister(s.cfg.RoundTrips.seconds)
+	}
+}
+
+// passedOn counts a call to the leader.
+func (m *metrics) passedOn(procedure string, err error) {
+	code := "ok"
+	if err != nil {
+		code = connect.CodeOf(err).String()
+	}
+	m.passed.WithLabelValues(procedure, code).Inc()
+}
+
+// RoundTrips measures what a Cluster asks of its servers: hand Observe to the
+// store, and RoundTrips to Config.
+type RoundTrips struct{ seconds *prometheus.HistogramVec }
+
+// NewRoundTrips returns RoundTrips that have seen none.
+func NewRoundTrips() *RoundTrips {
+	return &RoundTrips{prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "cirrus_etcd_round_trip_seconds", Help: "How long etcd took to answer, by operation and outcome (ok or error).",
+		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
+	}, []string{"operation", "outcome"})}
+}
+
+// Observe notes a round trip. The operations are few: a name such as "commit".
+func (r *RoundTrips) Observe(operation string, took time.Duration, err error) {
+	outcome := "ok"
+	if err != nil {
+		outcome = "error"
+	}
+	r.seconds.WithLabelValues(operation, outcome).Observe(took.Seconds())
 }
 
 func (m *metrics) heartbeat(pool fencing.PoolName) {
@@ -74,11 +135,13 @@ var (
 	offsetDesc   = prometheus.NewDesc("cirrus_clock_offset_seconds", "The wall clock less server time.", nil, nil)
 	alarmDesc    = prometheus.NewDesc("cirrus_clock_alarm", "1 while the wall clock is too far ahead to be followed at once (S8).", nil, nil)
 	markDesc     = prometheus.NewDesc("cirrus_mark_ahead_seconds", "The acknowledged mark less server time; below 0 nothing is promised (S10).", nil, nil)
+	leftDesc     = prometheus.NewDesc("cirrus_mark_left_seconds", "For how long the last acknowledged mark write still lets this server promise; 0 where it promises nothing (S10).", nil, nil)
+	leadingDesc  = prometheus.NewDesc("cirrus_leading", "1 while this replica leads, 0 while it doesn't.", nil, nil)
 )
 
 // Describe names the numbers.
 func (c *coreCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{nodeIDsDesc, nextFreeDesc, waitingDesc, openedDesc, offsetDesc, alarmDesc, markDesc} {
+	for _, d := range []*prometheus.Desc{nodeIDsDesc, nextFreeDesc, waitingDesc, openedDesc, offsetDesc, alarmDesc, markDesc, leftDesc, leadingDesc} {
 		ch <- d
 	}
 }
@@ -88,10 +151,18 @@ func (c *coreCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	now := c.s.enter()
-	defer c.s.leave()
-	for _, name := range c.s.core.PoolNames() {
-		st, _ := c.s.core.Stats(now, name)
+	t := c.s.role.Load().term
+	if c.s.cfg.Cluster != nil {
+		gauge(leadingDesc, number(t != nil))
+	}
+	if t == nil {
+		gauge(leftDesc, 0)
+		return
+	}
+	now := t.enter()
+	defer t.leave()
+	for _, name := range t.core.PoolNames() {
+		st, _ := t.core.Stats(now, name)
 		pool := string(name)
 		gauge(nodeIDsDesc, float64(st.Held), pool, "held")
 		gauge(nodeIDsDesc, float64(st.Quarantined), pool, "quarantined")
@@ -102,9 +173,10 @@ func (c *coreCollector) Collect(ch chan<- prometheus.Metric) {
 			gauge(nextFreeDesc, st.NextFree.Seconds(), pool)
 		}
 	}
-	gauge(offsetDesc, c.s.core.ClockOffset().Seconds())
-	gauge(alarmDesc, number(c.s.core.ClockAlarm()))
-	gauge(markDesc, c.s.core.Mark().Sub(c.s.core.ServerTime()).Seconds())
+	gauge(offsetDesc, t.core.ClockOffset().Seconds())
+	gauge(alarmDesc, number(t.core.ClockAlarm()))
+	gauge(leftDesc, t.core.PromisesFor(now).Seconds())
+	gauge(markDesc, t.core.Mark().Sub(t.core.ServerTime()).Seconds())
 }
 
 func number(b bool) float64 {
@@ -118,16 +190,17 @@ func number(b bool) float64 {
 func (s *Service) MetricsHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{Registry: s.metrics.registry}))
-	mux.HandleFunc("/livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, true) })
-	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.Ready()) })
+	mux.HandleFunc("/livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, "ok", true) })
+	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
+		text, ready := s.state()
+		answer(w, text, ready)
+	})
 	return mux
 }
 
-func answer(w http.ResponseWriter, ok bool) {
-	text := "ok\n"
+func answer(w http.ResponseWriter, text string, ok bool) {
 	if !ok {
 		w.WriteHeader(http.StatusServiceUnavailable)
-		text = "not serving\n"
 	}
-	_, _ = io.WriteString(w, text) // whoever asked may be gone
+	_, _ = io.WriteString(w, text+"\n") // whoever asked may be gone
 }

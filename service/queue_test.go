@@ -79,11 +79,11 @@ func TestNobodyOvertakes(t *testing.T) {
 		one := b.acquired("one")
 		line := b.queue(time.Minute, "a")
 		// The head is kept from its turn by a write of its own instance.
-		b.s.mu.Lock()
-		for _, w := range b.s.waiting {
+		b.term().mu.Lock()
+		for _, w := range b.term().waiting {
 			w.wake = nil // deaf
 		}
-		b.s.mu.Unlock()
+		b.term().mu.Unlock()
 		unused := one.FloorMs - 1
 		c := b.release(one, &unused)
 		b.settle()
@@ -151,7 +151,7 @@ func TestCallerGoneIsDropped(t *testing.T) {
 		line[0].cancel()
 		line[2].cancel()
 		b.settle()
-		if n := len(b.s.waiting); n != 2 {
+		if n := len(b.term().waiting); n != 2 {
 			t.Errorf("%d wait, want 2", n)
 		}
 		before := b.store.commitsSoFar()
@@ -246,7 +246,7 @@ func TestQueueIsBounded(t *testing.T) {
 		defer cancel()
 		for i := range fencing.MaxQueue { // without a connection each
 			start(func(context.Context) (fencing.Lease, error) {
-				return b.s.acquire(ctx, fencing.AcquireRequest{Pool: fencing.DefaultPool, App: "w", Instance: fencing.InstanceID(fmt.Sprint(i)).Hash()}, time.Minute)
+				return b.term().acquire(ctx, fencing.AcquireRequest{Pool: fencing.DefaultPool, App: "w", Instance: fencing.InstanceID(fmt.Sprint(i)).Hash()}, time.Minute)
 			})
 		}
 		b.settle()

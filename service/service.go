@@ -4,13 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/jonboulle/clockwork"
 
 	"github.com/cirrus-id/cirrus/fencing"
@@ -26,9 +26,23 @@ type Steady interface {
 
 // Config is what a service is made of.
 type Config struct {
-	// Store keeps what must survive. Required. The caller closes it, after
-	// Close has returned.
+	// Store keeps what must survive, and nobody else serves it. Either it or
+	// Cluster is required. The caller closes it, after Close has returned.
 	Store store.Store
+	// Cluster is a store that this replica shares with others. The caller
+	// closes it, after Close has returned.
+	Cluster store.Cluster
+	// DefaultPool is what is asked of the default pool. It is applied whenever
+	// a term begins; with a Cluster what can't be is logged, with a Store it
+	// is New's error. A store that the service creates in a Cluster gets the
+	// pool so, and the defaults for the rest. Zero: nothing is asked.
+	DefaultPool fencing.PoolChange
+	// Reach gives the HTTP client by which the replica at an address, a base
+	// URL, is reached. Default: HTTP/2, without TLS for http:// URLs, that
+	// notices within seconds when the other one has gone.
+	Reach func(address string) connect.HTTPClient
+	// RoundTrips are a Cluster's, to be shown among the metrics. Default: none.
+	RoundTrips *RoundTrips
 	// Clock gives the wall clock, which only server time looks at (S8), and
 	// timers. Default: the machine's.
 	Clock clockwork.Clock
@@ -51,8 +65,8 @@ type Config struct {
 }
 
 func (c Config) withDefaults() (Config, error) {
-	if c.Store == nil || c.Steady == nil {
-		return c, errors.New("service: Config needs a Store and a Steady clock")
+	if (c.Store == nil) == (c.Cluster == nil) || c.Steady == nil {
+		return c, errors.New("service: Config needs a Steady clock, and a Store or a Cluster")
 	}
 	if c.Clock == nil {
 		c.Clock = clockwork.NewRealClock()
@@ -69,44 +83,65 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Runner == nil {
 		c.Runner = goroutines{}
 	}
+	if c.Reach == nil {
+		client := newPeerClient()
+		c.Reach = func(string) connect.HTTPClient { return client }
+	}
 	if c.Version == "" {
 		c.Version = "devel"
 	}
 	return c, nil
 }
 
-// Service answers for one store. All its state but the core's is about who
-// waits for what.
+// Service is a replica for the life of its process: what outlives a term, and
+// the way of each request to whoever may answer it. What is known of leases is
+// the term's, and goes with it (S9, S10).
 type Service struct {
 	cfg     Config
 	log     *slog.Logger
 	metrics *metrics
 
-	mu   sync.Mutex
-	core *fencing.Server
-	// changed, which is there while somebody waits, is closed when a write is
-	// acknowledged or fails:
-	// whoever waits for a key or for the mark asks again.
-	changed chan struct{}
-	// waiting are those who stand in a queue for a free node ID.
-	waiting map[fencing.Ticket]*waiter
-	// watchers are the streams of Watch.
-	watchers map[*watcher]bool
+	// role is what this replica is now.
+	role atomic.Pointer[role]
+	// mu guards the change of role, and closed.
+	mu sync.Mutex
+	// tasks are what Close waits for; once closed, none begins.
+	tasks  sync.WaitGroup
+	closed bool
 
-	// kick makes the keeper look at the mark at once.
-	kick chan struct{}
 	// closing is closed when the service stops taking requests; failed when
-	// the store has failed (S9), with failure as the cause.
+	// the only store has failed (S9).
 	closing, failed chan struct{}
 	closeOnce       sync.Once
-	failure         error
-	// writes are the commits under way and the keeper; once closed, none begins.
-	writes sync.WaitGroup
-	closed bool
+	// ctx ends with closing. It is for what waits in the cluster.
+	ctx    context.Context
+	cancel context.CancelFunc
 }
 
-// New loads the store and writes the first mark (S10): when it returns, the
-// service may promise.
+// role is what a replica is at an instant.
+type role struct {
+	// term is what it leads by, if it leads.
+	term *term
+	// leader is the replica that leads, if that is known and another one.
+	leader *peer
+	// news is closed when this is no longer the role.
+	news chan struct{}
+}
+
+// become changes the role.
+func (s *Service) become(change func(*role)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.role.Load()
+	next := &role{term: before.term, leader: before.leader, news: make(chan struct{})}
+	change(next)
+	s.role.Store(next)
+	close(before.news)
+}
+
+// New serves a store. With Config.Store it loads it and writes the first mark
+// (S10): when it returns, the service may promise. With Config.Cluster it
+// returns at once, and the replica leads or follows as the election has it.
 //
 // An error says in one sentence why the store cannot be served, and what to do.
 func New(ctx context.Context, cfg Config) (*Service, error) {
@@ -114,30 +149,45 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{
-		cfg: cfg, log: cfg.Logger,
-		waiting:  map[fencing.Ticket]*waiter{},
-		watchers: map[*watcher]bool{},
-		kick:     make(chan struct{}, 1),
-		closing:  make(chan struct{}),
-		failed:   make(chan struct{}),
-	}
+	s := &Service{cfg: cfg, log: cfg.Logger, closing: make(chan struct{}), failed: make(chan struct{})}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.role.Store(&role{news: make(chan struct{})})
 	s.metrics = newMetrics(s)
-	snap, err := cfg.Store.Load(ctx)
-	if err != nil {
+	if cfg.Cluster != nil {
+		s.spawn(s.watchLeader)
+		s.spawn(s.lead)
+		return s, nil
+	}
+	t := newTerm(s, cfg.Store)
+	if err := t.begin(ctx); err != nil {
 		return nil, err
 	}
-	// S6: the clock is read after loading.
-	if s.core, err = fencing.NewServer(snap, cfg.Stride, s.now()); err != nil {
-		return nil, err
-	}
-	first, next := s.core.Tick(s.now())
-	if err := s.commit(first); err != nil {
-		return nil, fmt.Errorf("the first mark could not be written: %w", err)
-	}
-	s.writes.Add(1)
-	s.cfg.Runner.Go(func() { s.keep(next) })
+	s.failed = t.over
+	s.become(func(r *role) { r.term = t })
 	return s, nil
+}
+
+// spawn runs a task that Close waits for, unless Close was called.
+func (s *Service) spawn(f func()) bool {
+	if !s.beginTask() {
+		return false
+	}
+	s.cfg.Runner.Go(func() {
+		defer s.tasks.Done()
+		f()
+	})
+	return true
+}
+
+// beginTask counts a task as under way, unless Close was called: nobody reaches
+// for a store that is about to be closed.
+func (s *Service) beginTask() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.tasks.Add(1)
+	}
+	return !s.closed
 }
 
 // now reads both clocks.
@@ -145,114 +195,26 @@ func (s *Service) now() fencing.Now {
 	return fencing.Now{Steady: s.cfg.Steady.Now(), Wall: snowflake.Millis(s.cfg.Clock.Now().UnixMilli())}
 }
 
-// enter takes the core, and leave gives it back after telling the watchers.
-// Between them the clocks are read, so no reading is older than the one before.
-func (s *Service) enter() fencing.Now {
-	s.mu.Lock()
-	return s.now()
-}
-
-func (s *Service) leave() {
-	if len(s.watchers) > 0 {
-		s.tellWatchers()
-	}
-	s.mu.Unlock()
-}
-
-// commit makes a write durable and then shows it (S1). It runs to its end
-// whatever becomes of the request that wants it (S9): its context is the
-// server's. Writes of different keys don't wait for one another.
-//
-// It errs with what the store says, or with errStopping after Close.
-func (s *Service) commit(w *fencing.Write) error {
-	if !s.beginWrite() {
-		return errStopping
-	}
-	defer s.writes.Done()
-	started := s.cfg.Steady.Now()
-	err := s.durable(w.Batch)
-	s.metrics.storeWrite.Observe((s.cfg.Steady.Now() - started).Seconds())
-
-	now := s.enter()
-	defer s.leave()
-	if err == nil && s.failure != nil {
-		err = s.failure // S9: durable, but nothing is answered any more
-	}
-	if err != nil {
-		s.fail(err)
-	} else {
-		s.core.Written(now, w)
-	}
-	if s.changed != nil {
-		close(s.changed)
-		s.changed = nil
-	}
-	s.wakeAfter(w)
-	return err
-}
-
-// durable hands a batch to the store. One that panics has failed like any
-// other: what it wrote is unknown (S9).
-func (s *Service) durable(b fencing.Batch) (err error) {
-	defer func() {
-		switch p := recover(); p {
-		case nil:
-		case http.ErrAbortHandler: // somebody ends this very handler
-			panic(p)
-		default:
-			err = fmt.Errorf("the store panicked: %v", p)
-		}
-	}()
-	return s.cfg.Store.Commit(context.Background(), b)
-}
-
-// change is what is closed at the next write that is acknowledged or fails.
-func (s *Service) change() <-chan struct{} {
-	if s.changed == nil {
-		s.changed = make(chan struct{})
-	}
-	return s.changed
-}
-
-// beginWrite counts a commit as under way, unless Close was called: nobody
-// writes to a store that is about to be closed.
-func (s *Service) beginWrite() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.closed {
-		s.writes.Add(1)
-	}
-	return !s.closed
-}
-
-// fail ends all promises: memory may be ahead of the store (S9). Whoever waits
-// in a queue is told.
-func (s *Service) fail(cause error) {
-	s.core.Fail(cause)
-	if s.failure == nil {
-		s.failure = cause
-		s.log.Error("a write failed; nothing more is promised", "error", cause)
-		close(s.failed)
-	}
-	for _, w := range s.waiting {
-		w.signal()
-	}
-}
-
-// Failed is closed when the store has failed. The process should then exit
-// with Err.
+// Failed is closed when the only store has failed. The process should then exit
+// with Err. With a Cluster it never is: another term comes.
 func (s *Service) Failed() <-chan struct{} { return s.failed }
 
 // Err is why the store failed, once Failed is closed.
 func (s *Service) Err() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.failure
+	if t := s.role.Load().term; t != nil {
+		return t.cause()
+	}
+	return nil
 }
 
 // StopRequests ends streams and waits, and refuses new requests: the first
-// half of Close.
-func (s *Service) StopRequests() { s.closeOnce.Do(func() { close(s.closing) }) }
+// half of Close. A replica that leads lets another lead at once.
+func (s *Service) StopRequests() {
+	s.closeOnce.Do(func() {
+		close(s.closing)
+		s.cancel()
+	})
+}
 
 // Close stops the service and returns when no commit is under way, and none
 // will be.
@@ -261,7 +223,7 @@ func (s *Service) Close() {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
-	s.writes.Wait()
+	s.tasks.Wait()
 }
 
 // stopping says whether StopRequests was called.
@@ -274,56 +236,11 @@ func (s *Service) stopping() bool {
 	}
 }
 
-// keep keeps the mark ahead of server time, notes what ended, and opens
-// pools, until the service stops.
-func (s *Service) keep(next time.Duration) {
-	defer s.writes.Done()
-	alarmed := false
-	for {
-		timer := s.cfg.Clock.NewTimer(max(next-s.cfg.Steady.Now(), 0))
-		s.cfg.Runner.Wait(timer.Chan(), s.kick, s.closing, nil)
-		timer.Stop()
-		if s.stopping() {
-			return
-		}
-		var w *fencing.Write
-		now := s.enter()
-		w, next = s.core.Tick(now)
-		// Any request's reading of the clocks may have been the first to see it.
-		alarm := s.core.ClockAlarm()
-		if alarm && !alarmed {
-			s.log.Error("the wall clock is far ahead of server time, which follows it at 1 % only: check the clock", "offset", s.core.ClockOffset())
-		}
-		alarmed = alarm
-		s.leave()
-		if w == nil {
-			continue
-		}
-		if err := s.commit(w); err != nil {
-			return
-		}
-		next = 0 // look again: a pool may open before the next mark is due
-	}
-}
-
-// keepNow makes the keeper look at the mark now.
-func (s *Service) keepNow() {
-	select {
-	case s.kick <- struct{}{}:
-	default:
-	}
-}
-
 // Unopened says which pools grant nothing yet, and in how long they will if
-// the service runs on (S7).
+// the service runs on (S7). A replica that doesn't lead knows of none.
 func (s *Service) Unopened() map[fencing.PoolName]time.Duration {
-	now := s.enter()
-	defer s.leave()
-	unopened := map[fencing.PoolName]time.Duration{}
-	for _, name := range s.core.PoolNames() {
-		if p, in, r := s.core.Pool(now, name); r == nil && !p.Opened {
-			unopened[name] = in
-		}
+	if t := s.role.Load().term; t != nil {
+		return t.unopened()
 	}
-	return unopened
+	return nil
 }

@@ -38,20 +38,50 @@ func (s *Service) wait(ctx context.Context, woken <-chan struct{}, at time.Durat
 	return ctx.Err()
 }
 
+// writePatience is how long a request waits, with a Cluster, for what its
+// store has not acknowledged: a replica that has lost the store says so.
+const writePatience = 2 * time.Second
+
+// writeWait is a request's waiting for writes: of the mark, or of its key.
+type writeWait struct {
+	t     *term
+	until time.Duration // steady; 0: it has not waited yet
+}
+
+// wait waits for the next write that is acknowledged or fails.
+func (w *writeWait) wait(ctx context.Context, changed <-chan struct{}) error {
+	s := w.t.s
+	if s.cfg.Cluster == nil {
+		return s.wait(ctx, changed, 0)
+	}
+	switch now := s.cfg.Steady.Now(); {
+	case w.until == 0:
+		w.until = now + writePatience
+	case now >= w.until:
+		return s.refusal(errStoreSlow)
+	}
+	return s.wait(ctx, changed, w.until)
+}
+
 // decide asks the core until it has an answer: while a key's write is under
 // way, or the mark must be written first, it waits.
-func (s *Service) decide(ctx context.Context, ask func(fencing.Now) (fencing.Decision, *fencing.Refusal)) (fencing.Decision, error) {
+func (t *term) decide(ctx context.Context, ask func(fencing.Now) (fencing.Decision, *fencing.Refusal)) (fencing.Decision, error) {
+	return t.decideWithin(ctx, &writeWait{t: t}, ask)
+}
+
+// decideWithin is decide with what is left of waits.
+func (t *term) decideWithin(ctx context.Context, waits *writeWait, ask func(fencing.Now) (fencing.Decision, *fencing.Refusal)) (fencing.Decision, error) {
 	for {
-		d, changed, r := s.askOnce(ask)
+		d, changed, r := t.askOnce(ask)
 		switch {
 		case r != nil:
-			return d, s.refusal(r)
+			return d, t.refused(ctx, r)
 		case d.Wait == fencing.WaitNone:
 			return d, nil
 		case d.Wait == fencing.WaitMark:
-			s.keepNow()
+			t.keepNow()
 		}
-		if err := s.wait(ctx, changed, 0); err != nil {
+		if err := waits.wait(ctx, changed); err != nil {
 			return d, err
 		}
 	}
@@ -59,50 +89,50 @@ func (s *Service) decide(ctx context.Context, ask func(fencing.Now) (fencing.Dec
 
 // askOnce asks the core, and gives it back even if that panics: the process
 // goes on.
-func (s *Service) askOnce(ask func(fencing.Now) (fencing.Decision, *fencing.Refusal)) (fencing.Decision, <-chan struct{}, *fencing.Refusal) {
-	now := s.enter()
-	defer s.leave()
+func (t *term) askOnce(ask func(fencing.Now) (fencing.Decision, *fencing.Refusal)) (fencing.Decision, <-chan struct{}, *fencing.Refusal) {
+	now := t.enter()
+	defer t.leave()
 	d, r := ask(now)
 	if r != nil || d.Wait == fencing.WaitNone {
 		return d, nil, r
 	}
-	return d, s.change(), nil
+	return d, t.change(), nil
 }
 
 // wakeAfter wakes those in the queues to whom a write matters: whose turn it
 // is in a pool that it touched, and whoever asks for the same instance.
-func (s *Service) wakeAfter(w *fencing.Write) {
-	if len(s.waiting) == 0 {
+func (t *term) wakeAfter(w *fencing.Write) {
+	if len(t.waiting) == 0 {
 		return
 	}
 	for _, rec := range w.Batch.Records {
-		s.wakeTurn(rec.Pool)
-		for _, other := range s.waiting {
+		t.wakeTurn(rec.Pool)
+		for _, other := range t.waiting {
 			if other.instance == rec.Instance {
 				other.signal()
 			}
 		}
 	}
 	for _, p := range w.Batch.Pools {
-		s.wakeTurn(p.Name)
+		t.wakeTurn(p.Name)
 	}
 	if w.Batch.Meta != nil {
-		for name := range s.poolsWaitedFor() {
-			s.wakeTurn(name)
+		for name := range t.poolsWaitedFor() {
+			t.wakeTurn(name)
 		}
 	}
 }
 
 // wakeTurn wakes the one whose turn it is in a pool.
-func (s *Service) wakeTurn(pool fencing.PoolName) {
-	if w := s.waiting[s.core.Turn(pool)]; w != nil {
+func (t *term) wakeTurn(pool fencing.PoolName) {
+	if w := t.waiting[t.core.Turn(pool)]; w != nil {
 		w.signal()
 	}
 }
 
-func (s *Service) poolsWaitedFor() map[fencing.PoolName]bool {
+func (t *term) poolsWaitedFor() map[fencing.PoolName]bool {
 	pools := map[fencing.PoolName]bool{}
-	for _, w := range s.waiting {
+	for _, w := range t.waiting {
 		pools[w.pool] = true
 	}
 	return pools

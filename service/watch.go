@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
@@ -35,39 +36,59 @@ var wireEvents = map[fencing.EventKind]cirrusv1.Event{
 
 // Watch streams what is present in a pool, and then what happens.
 func (h admin) Watch(ctx context.Context, req *cirrusv1.WatchRequest, stream *connect.ServerStream[cirrusv1.WatchResponse]) error {
+	begun := false
+	c := rpc[cirrusv1.WatchRequest, struct{}]{
+		here: func(t *term, ctx context.Context, req *cirrusv1.WatchRequest) (*struct{}, error) {
+			return nil, t.watch(ctx, req, stream, &begun)
+		},
+		there: func(p *peer, ctx context.Context, req *cirrusv1.WatchRequest) (*struct{}, error) {
+			return nil, p.watch(ctx, req, stream, &begun)
+		},
+		begun: &begun,
+	}
+	_, err := c.do(ctx, h.s, req)
+	return err
+}
+
+// watch answers a Watch until it ends.
+func (t *term) watch(ctx context.Context, req *cirrusv1.WatchRequest, stream *connect.ServerStream[cirrusv1.WatchResponse], begun *bool) error {
 	pool, r := poolName(req.Pool)
 	if r != nil {
-		return toWire(h.s.refusal(r))
+		return t.s.refusal(r)
 	}
-	w, present, r := h.s.startWatch(pool)
+	w, present, r := t.startWatch(pool)
 	if r != nil {
-		return toWire(h.s.refusal(r))
+		return t.refused(ctx, r)
 	}
-	defer h.s.endWatch(w)
+	defer t.endWatch(w)
+	if err := t.confirm(ctx); err != nil {
+		return err
+	}
+	*begun = true
 	for _, e := range present {
 		if err := stream.Send(e); err != nil {
 			return err
 		}
 	}
-	return toWire(h.s.follow(ctx, w, stream))
+	return t.follow(ctx, w, stream)
 }
 
 // startWatch joins a pool's watchers and takes what is present in one step, so
 // that no event is lost between the two.
-func (s *Service) startWatch(pool fencing.PoolName) (*watcher, []*cirrusv1.WatchResponse, *fencing.Refusal) {
-	now := s.enter()
-	defer s.leave()
-	if len(s.watchers) >= MaxWatches {
+func (t *term) startWatch(pool fencing.PoolName) (*watcher, []*cirrusv1.WatchResponse, *fencing.Refusal) {
+	now := t.enter()
+	defer t.leave()
+	if len(t.watchers) >= MaxWatches {
 		return nil, nil, &fencing.Refusal{
 			Reason:  reasonTooMany,
 			Message: fmt.Sprintf("%d streams of Watch are open, which is the most: close one, or share one", MaxWatches),
 		}
 	}
-	rows, _, _, r := s.core.List(now, pool, 0, int(^uint(0)>>1))
+	rows, _, _, r := t.core.List(now, pool, 0, int(^uint(0)>>1))
 	if r != nil {
 		return nil, nil, r
 	}
-	server := int64(s.core.ServerTime())
+	server := int64(t.core.ServerTime())
 	var present []*cirrusv1.WatchResponse
 	for _, row := range rows {
 		if row.State != fencing.Free {
@@ -75,41 +96,41 @@ func (s *Service) startWatch(pool fencing.PoolName) (*watcher, []*cirrusv1.Watch
 		}
 	}
 	present = append(present, &cirrusv1.WatchResponse{Event: cirrusv1.Event_EVENT_SYNCED, ServerTimeMs: server})
-	s.tellWatchers() // what the listing brought to light is news to the others only
+	t.tellWatchers() // what the listing brought to light is news to the others only
 	w := &watcher{pool: pool, events: make(chan fencing.Event, MaxWatchBehind)}
-	s.watchers[w] = true
-	s.core.SetWatched(pool, true)
+	t.watchers[w] = true
+	t.core.SetWatched(pool, true)
 	return w, present, nil
 }
 
-func (s *Service) endWatch(w *watcher) {
-	s.enter()
-	defer s.leave()
-	s.dropWatcher(w)
+func (t *term) endWatch(w *watcher) {
+	t.enter()
+	defer t.leave()
+	t.dropWatcher(w)
 }
 
-func (s *Service) dropWatcher(w *watcher) {
-	delete(s.watchers, w)
-	for other := range s.watchers {
+func (t *term) dropWatcher(w *watcher) {
+	delete(t.watchers, w)
+	for other := range t.watchers {
 		if other.pool == w.pool {
 			return
 		}
 	}
-	s.core.SetWatched(w.pool, false)
+	t.core.SetWatched(w.pool, false)
 }
 
 // tellWatchers hands out what has happened. Who is too far behind is cut off:
 // nobody waits for a slow reader.
-func (s *Service) tellWatchers() {
-	for _, e := range s.core.TakeEvents() {
-		for w := range s.watchers {
+func (t *term) tellWatchers() {
+	for _, e := range t.core.TakeEvents() {
+		for w := range t.watchers {
 			if w.pool != e.Lease.Pool {
 				continue
 			}
 			select {
 			case w.events <- e:
 			default:
-				s.dropWatcher(w)
+				t.dropWatcher(w)
 				close(w.events)
 			}
 		}
@@ -118,40 +139,79 @@ func (s *Service) tellWatchers() {
 
 // follow sends events as they come. Those that time alone brings come because
 // this stream wakes up for them (S5).
-func (s *Service) follow(ctx context.Context, w *watcher, stream *connect.ServerStream[cirrusv1.WatchResponse]) error {
+func (t *term) follow(ctx context.Context, w *watcher, stream *connect.ServerStream[cirrusv1.WatchResponse]) error {
 	for {
-		timer := s.cfg.Clock.NewTimer(s.settle(w.pool))
+		timer := t.s.cfg.Clock.NewTimer(t.settle(w.pool))
 		select {
 		case e, ok := <-w.events:
 			timer.Stop()
 			if !ok {
-				return s.refusal(&fencing.Refusal{
-					Reason:  reasonTooBehind,
-					Message: fmt.Sprintf("this watcher is %d events behind: watch again, from what is present then, and read faster", MaxWatchBehind),
-				})
+				return t.tooFarBehind()
 			}
-			if err := stream.Send(&cirrusv1.WatchResponse{Event: wireEvents[e.Kind], Lease: wireStatus(e.Lease), ServerTimeMs: int64(e.ServerTime)}); err != nil {
+			if err := t.tell(ctx, append([]fencing.Event{e}, w.more()...), stream); err != nil {
 				return err
 			}
 		case <-timer.Chan():
 		case <-ctx.Done():
 			timer.Stop()
 			return ctx.Err()
-		case <-s.closing:
+		case <-t.s.closing:
 			timer.Stop()
 			return errStopping
-		case <-s.failed:
+		case <-t.over:
 			timer.Stop()
-			return s.storeFailed()
+			return t.isOver()
 		}
 	}
 }
 
+func (t *term) tooFarBehind() error {
+	return t.s.refusal(&fencing.Refusal{
+		Reason:  reasonTooBehind,
+		Message: fmt.Sprintf("this watcher is %d events behind: watch again, from what is present then, and read faster", MaxWatchBehind),
+	})
+}
+
+// tellAtOnce is how many events share a Confirm at most: those taken out of the
+// channel don't count as behind.
+const tellAtOnce = 64
+
+// more are further events that have come about by now.
+func (w *watcher) more() (events []fencing.Event) {
+	for range min(len(w.events), tellAtOnce-1) {
+		if e, ok := <-w.events; ok {
+			events = append(events, e)
+		}
+	}
+	return events
+}
+
+// tell sends events. What time alone brought may be otherwise by now where
+// another term has begun, so it is confirmed after it came about (S10).
+func (t *term) tell(ctx context.Context, events []fencing.Event, stream *connect.ServerStream[cirrusv1.WatchResponse]) error {
+	if slices.ContainsFunc(events, byTime) {
+		if err := t.confirm(ctx); err != nil {
+			return err
+		}
+	}
+	for _, e := range events {
+		if err := stream.Send(&cirrusv1.WatchResponse{Event: wireEvents[e.Kind], Lease: wireStatus(e.Lease), ServerTimeMs: int64(e.ServerTime)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// byTime says whether an event rests on no write of its own.
+func byTime(e fencing.Event) bool {
+	return e.Kind == fencing.EventExpired || e.Kind == fencing.EventFreed
+}
+
 // settle lets time pass in a pool, and says in how long to do so again.
-func (s *Service) settle(pool fencing.PoolName) time.Duration {
-	now := s.enter()
-	defer s.leave()
-	next, ok := s.core.Settle(now, pool)
+func (t *term) settle(pool fencing.PoolName) time.Duration {
+	now := t.enter()
+	defer t.leave()
+	next, ok := t.core.Settle(now, pool)
 	if !ok {
 		return time.Hour
 	}

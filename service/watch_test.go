@@ -80,17 +80,17 @@ func TestWatchTellsOnce(t *testing.T) {
 	inBubble(t, bubbleOptions{}, func(b *bubble) {
 		b.pass(2 * time.Second)
 		b.acquired("a")
-		first, _, _ := b.s.startWatch(fencing.DefaultPool)
+		first, _, _ := b.term().startWatch(fencing.DefaultPool)
 		b.pass(31 * time.Second) // between two looks of the keeper
-		second, present, _ := b.s.startWatch(fencing.DefaultPool)
+		second, present, _ := b.term().startWatch(fencing.DefaultPool)
 		if len(present) != 2 || line(present[0]) != "PRESENT a quarantined" || len(second.events) != 0 {
 			t.Errorf("shown %v, and then told of %d events", present, len(second.events))
 		}
 		if len(first.events) != 1 {
 			t.Errorf("the first watcher was told of %d events, want the expiry", len(first.events))
 		}
-		b.s.endWatch(first)
-		b.s.endWatch(second)
+		b.term().endWatch(first)
+		b.term().endWatch(second)
 	})
 }
 
@@ -108,10 +108,10 @@ func TestWatchedPoolsOnly(t *testing.T) {
 		w.cancel()
 		b.settle()
 		b.acquiredIn("east", "unseen")
-		b.s.mu.Lock()
-		defer b.s.mu.Unlock()
-		if events := b.s.core.TakeEvents(); len(events) != 0 || len(b.s.watchers) != 0 {
-			t.Errorf("%d events are kept for %d watchers", len(events), len(b.s.watchers))
+		b.term().mu.Lock()
+		defer b.term().mu.Unlock()
+		if events := b.term().core.TakeEvents(); len(events) != 0 || len(b.term().watchers) != 0 {
+			t.Errorf("%d events are kept for %d watchers", len(events), len(b.term().watchers))
 		}
 	})
 }
@@ -135,7 +135,7 @@ func TestSlowWatcherCutOff(t *testing.T) {
 			t.Errorf("the quick watcher saw %d events, want %d", n, 3*rounds)
 		}
 		quick.mu.Unlock()
-		if n := len(b.s.watchers); n != 1 {
+		if n := len(b.term().watchers); n != 1 {
 			t.Errorf("%d watchers are left, want the quick one", n)
 		}
 		seen := 0
@@ -153,7 +153,7 @@ func TestSlowWatcherCutOff(t *testing.T) {
 func TestWatchesBounded(t *testing.T) {
 	inBubble(t, bubbleOptions{}, func(b *bubble) {
 		for range MaxWatches - 1 {
-			if _, _, r := b.s.startWatch(fencing.DefaultPool); r != nil {
+			if _, _, r := b.term().startWatch(fencing.DefaultPool); r != nil {
 				t.Fatal(r)
 			}
 		}
@@ -164,9 +164,9 @@ func TestWatchesBounded(t *testing.T) {
 		b.settle()
 		b.watch("").cancel()
 		b.settle()
-		b.s.mu.Lock()
-		clear(b.s.watchers)
-		b.s.mu.Unlock()
+		b.term().mu.Lock()
+		clear(b.term().watchers)
+		b.term().mu.Unlock()
 	})
 }
 
@@ -178,7 +178,7 @@ func TestWatchRefused(t *testing.T) {
 		w := b.watch("")
 		w.cancel()
 		b.settle()
-		if n := len(b.s.watchers); n != 0 {
+		if n := len(b.term().watchers); n != 0 {
 			t.Errorf("%d watchers are left behind", n)
 		}
 	})

@@ -10,11 +10,31 @@ import (
 
 // coreOf finds the rules' state inside a service, to look at its invariants:
 // nothing but a check of the product reads it, so the product has no door for
-// it. nil: it is not where it was.
+// it. nil: it leads by no term, or the state is not where it was.
 func coreOf(svc *service.Service) *fencing.Server {
-	f := reflect.ValueOf(svc).Elem().FieldByName("core")
+	role := pointee(reflect.ValueOf(svc).Elem().FieldByName("role"))
+	if !role.IsValid() {
+		return nil
+	}
+	term := role.FieldByName("term")
+	if !term.IsValid() || term.Kind() != reflect.Pointer || term.IsNil() {
+		return nil
+	}
+	f := term.Elem().FieldByName("core")
 	if !f.IsValid() || f.Type() != reflect.TypeFor[*fencing.Server]() {
 		return nil
 	}
 	return *(**fencing.Server)(unsafe.Pointer(f.UnsafeAddr()))
+}
+
+// pointee is what an atomic.Pointer points to.
+func pointee(p reflect.Value) reflect.Value {
+	if !p.IsValid() || p.Kind() != reflect.Struct || p.NumField() == 0 || p.Field(0).Kind() != reflect.Array {
+		return reflect.Value{}
+	}
+	at := *(*unsafe.Pointer)(unsafe.Pointer(p.UnsafeAddr()))
+	if at == nil {
+		return reflect.Value{}
+	}
+	return reflect.NewAt(p.Field(0).Type().Elem().Elem(), at).Elem()
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/internal/steady"
 	"github.com/cirrus-id/cirrus/service"
 	"github.com/cirrus-id/cirrus/store"
@@ -55,12 +54,6 @@ stored changes the pool where that is allowed, and is refused where it isn't.`,
 	return cmd
 }
 
-// opened is a store that is ready to be served.
-type opened struct {
-	*pebble.Store
-	created bool
-}
-
 func serve(cmd *cobra.Command) error {
 	log, err := newLogger(cmd)
 	if err != nil {
@@ -70,17 +63,21 @@ func serve(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	change, err := poolChange(cmd.Flags())
+	if err != nil {
+		return err
+	}
 	st, err := openStore(cmd, log)
 	if err != nil {
 		return err
 	}
 	svc, err := service.New(cmd.Context(), service.Config{
-		Store: st, Steady: steady.New(), Stride: stride, Logger: log, Version: version(),
+		Store: st, Steady: steady.New(), Stride: stride, DefaultPool: change, Logger: log, Version: version(),
 	})
 	if err != nil {
 		return errors.Join(unlessStopped(cmd, err), st.Close())
 	}
-	err = serveOpened(cmd, svc, st, log)
+	err = serveOpened(cmd, svc, log)
 	svc.Close()
 	return errors.Join(err, st.Close())
 }
@@ -96,40 +93,35 @@ func unlessStopped(cmd *cobra.Command, err error) error {
 // openStore opens the store that --data names, and makes one where there is
 // none: suspicious in a directory (S7), vouched for in memory, where no earlier
 // one can have been.
-func openStore(cmd *cobra.Command, log *slog.Logger) (opened, error) {
+func openStore(cmd *cobra.Command, log *slog.Logger) (*pebble.Store, error) {
 	dir, err := dataDir(cmd)
 	if err != nil {
-		return opened{}, err
+		return nil, err
 	}
 	opts := storeOptions(cmd, log)
 	if dir == memory {
 		batch, err := newStore(cmd, true)
 		if err != nil {
-			return opened{}, err
+			return nil, err
 		}
-		st, err := pebble.OpenMemory(*batch.Meta, batch.Pools, opts)
-		return opened{st, true}, err
+		return pebble.OpenMemory(*batch.Meta, batch.Pools, opts)
 	}
 	st, err := pebble.Open(dir, opts)
 	if !errors.Is(err, store.ErrNoStore) {
-		return opened{st, false}, err
+		return st, err
 	}
 	batch, err := newStore(cmd, false)
 	if err != nil {
-		return opened{}, err
+		return nil, err
 	}
 	if err := pebble.Create(dir, *batch.Meta, batch.Pools, opts); err != nil {
-		return opened{}, err
+		return nil, err
 	}
-	st, err = pebble.Open(dir, opts)
-	return opened{st, true}, err
+	return pebble.Open(dir, opts)
 }
 
 // serveOpened listens until the context ends or the store fails.
-func serveOpened(cmd *cobra.Command, svc *service.Service, st opened, log *slog.Logger) error {
-	if err := updateDefaultPool(cmd, svc, st.created); err != nil {
-		return err
-	}
+func serveOpened(cmd *cobra.Command, svc *service.Service, log *slog.Logger) error {
 	if err := tellSuspicion(cmd, svc, log); err != nil {
 		return err
 	}
@@ -149,18 +141,6 @@ func serveOpened(cmd *cobra.Command, svc *service.Service, st opened, log *slog.
 	err = untilEnd(cmd.Context(), svc, servers)
 	svc.StopRequests()
 	return errors.Join(err, stop(servers))
-}
-
-// updateDefaultPool applies what the flags give and what is stored otherwise.
-func updateDefaultPool(cmd *cobra.Command, svc *service.Service, created bool) error {
-	change, err := poolChange(cmd.Flags())
-	if err != nil || created || change == (fencing.PoolChange{}) {
-		return err
-	}
-	if _, err := svc.UpdatePool(cmd.Context(), fencing.DefaultPool, change); err != nil {
-		return fmt.Errorf("the flags differ from the stored pool %q: %w", fencing.DefaultPool, err)
-	}
-	return nil
 }
 
 // tellSuspicion says which pools grant nothing yet, and until when.

@@ -36,13 +36,13 @@ var startBugs = []Bug{
 		Rule: "S6",
 		Edits: []Edit{
 			{
-				File: "service/service.go",
-				Old:  "\tsnap, err := cfg.Store.Load(ctx)\n",
-				New:  "\tbefore := s.now()\n\tsnap, err := cfg.Store.Load(ctx)\n",
+				File: "service/term.go",
+				Old:  "\tsnap, err := t.store.Load(ctx)\n",
+				New:  "\tbefore := t.s.now()\n\tsnap, err := t.store.Load(ctx)\n",
 			},
 			{
-				File: "service/service.go",
-				Old:  "fencing.NewServer(snap, cfg.Stride, s.now())",
+				File: "service/term.go",
+				Old:  "fencing.NewServer(snap, cfg.Stride, t.s.now())",
 				New:  "fencing.NewServer(snap, cfg.Stride, before)",
 			},
 		},
@@ -128,9 +128,9 @@ var markBugs = []Bug{
 				New:  "\treturn !m.written || steady < m.sent+m.stride\n",
 			},
 			{
-				File: "service/service.go",
-				Old:  "\tif err := s.commit(first); err != nil {\n",
-				New:  "\ts.cfg.Runner.Go(func() { _ = s.commit(first) })\n\tif err := error(nil); err != nil {\n",
+				File: "service/term.go",
+				Old:  "\tif err := t.commit(first); err != nil {\n",
+				New:  "\tt.s.cfg.Runner.Go(func() { _ = t.commit(first) })\n\tif err := error(nil); err != nil {\n",
 			},
 		},
 		Found: breaks(sim.PromiseMark),

@@ -26,13 +26,13 @@ func oneRecord(status string) string {
 // on the batch b names, while they are still under way.
 func unawaited(when string) []Edit {
 	return []Edit{{
-		File: "service/service.go",
-		Old:  "\treturn s.cfg.Store.Commit(context.Background(), b)\n",
+		File: "service/term.go",
+		Old:  "\treturn t.store.Commit(t.ctx, b)\n",
 		New: "\tif " + when + ` {
-		s.cfg.Runner.Go(func() { _ = s.cfg.Store.Commit(context.Background(), b) })
+		t.s.cfg.Runner.Go(func() { _ = t.store.Commit(t.ctx, b) })
 		return nil
 	}
-	return s.cfg.Store.Commit(context.Background(), b)
+	return t.store.Commit(t.ctx, b)
 `,
 	}}
 }
@@ -99,9 +99,9 @@ var storeBugs = []Bug{
 		Name: "failed-write-forgiven",
 		Rule: "S9",
 		Edits: []Edit{{
-			File: "service/service.go",
-			Old:  "\t\ts.fail(err)\n",
-			New:  "\t\ts.log.Warn(\"a write failed\", \"error\", err)\n",
+			File: "service/term.go",
+			Old:  "\t\tt.fail(err)\n",
+			New:  "\t\tt.s.log.Warn(\"a write failed\", \"error\", err)\n",
 		}},
 		Found: breaks(sim.PromiseFailStop),
 	},

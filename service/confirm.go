@@ -1,0 +1,113 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/store"
+)
+
+// confirms are a term's looks at the term record. Requests share them: while
+// one is in flight, those that come gather for the next, since only one that
+// begins after a request arrived proves anything to it (S10).
+type confirms struct {
+	mu sync.Mutex
+	// gathering has not begun yet; nil: nobody waits for one.
+	gathering *confirmation
+	busy      bool // one is in flight, or about to be
+	// unsaid are forgotten writes (S12) that wait for a Confirm that succeeds.
+	unsaid []*fencing.Refusal
+}
+
+// confirmation is one look at the term record.
+type confirmation struct {
+	done chan struct{}
+	err  error // set when done is closed
+}
+
+// confirm returns nil if this term was still the last one at an instant after
+// the call. Otherwise the error is what the request gets.
+func (t *term) confirm(ctx context.Context) error {
+	if t.s.cfg.Cluster == nil { // nobody else writes: there is nothing to share
+		if t.store.Confirm(ctx) != nil {
+			return t.s.refusal(errNotConfirmed)
+		}
+		return nil
+	}
+	c := t.joinConfirm()
+	until := t.s.cfg.Steady.Now() + writePatience
+	if err := t.s.wait(ctx, c.done, until); err != nil {
+		return err
+	}
+	select {
+	case <-c.done:
+	default:
+		return t.s.refusal(errNotConfirmed)
+	}
+	switch {
+	case c.err == nil:
+		return nil
+	case errors.Is(c.err, store.ErrDeposed):
+		return errNotLeading
+	}
+	return t.s.refusal(errNotConfirmed)
+}
+
+// joinConfirm takes part in the next Confirm to begin.
+func (t *term) joinConfirm() *confirmation {
+	cs := &t.confirms
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.gathering == nil {
+		cs.gathering = &confirmation{done: make(chan struct{})}
+	}
+	c := cs.gathering
+	if !cs.busy {
+		cs.busy = t.s.spawn(t.confirmAll)
+	}
+	return c
+}
+
+// confirmAll confirms as long as somebody waits for it.
+func (t *term) confirmAll() {
+	for c := t.nextConfirm(); c != nil; c = t.nextConfirm() {
+		c.err = t.store.Confirm(t.ctx)
+		if errors.Is(c.err, store.ErrDeposed) {
+			t.end(c.err)
+		}
+		close(c.done)
+		if c.err == nil {
+			t.sayAll()
+		}
+	}
+}
+
+// nextConfirm takes those who have gathered; nil: nobody has.
+func (t *term) nextConfirm() *confirmation {
+	cs := &t.confirms
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	c := cs.gathering
+	cs.gathering, cs.busy = nil, c != nil
+	return c
+}
+
+// unsaid keeps a forgotten write until a Confirm shows that it is one: a
+// replica that was deposed may have missed a grant that no store forgot (S12).
+func (t *term) unsaid(r *fencing.Refusal) {
+	t.confirms.mu.Lock()
+	defer t.confirms.mu.Unlock()
+	t.confirms.unsaid = append(t.confirms.unsaid, r)
+}
+
+func (t *term) sayAll() {
+	t.confirms.mu.Lock()
+	said := t.confirms.unsaid
+	t.confirms.unsaid = nil
+	t.confirms.mu.Unlock()
+	for _, r := range said {
+		t.s.forgotten(r)
+	}
+}

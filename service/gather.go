@@ -1,0 +1,178 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
+	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
+)
+
+const (
+	// gatherTime is how long a heartbeat waits for company when no call to the
+	// leader is in flight.
+	gatherTime = time.Millisecond
+	// gatherLong is how long it does when one is: a call that takes long, say
+	// because one of its heartbeats waits for a write, holds up no others.
+	gatherLong = 10 * time.Millisecond
+)
+
+// gatherer makes batches of the heartbeats that a replica passes on: a batch
+// costs the leader little more than a call.
+type gatherer struct {
+	p  *peer
+	mu sync.Mutex
+	// waiting are those of the next call; calls are in flight.
+	waiting []*beat
+	calls   int
+	// collecting: somebody will send those who wait.
+	collecting bool
+}
+
+// beat is a heartbeat on its way in a batch.
+type beat struct {
+	req  *cirrusv1.HeartbeatRequest
+	done chan struct{}
+	resp *cirrusv1.HeartbeatResponse
+	err  error
+}
+
+// heartbeat passes a heartbeat on, in company if there is some.
+func (p *peer) heartbeat(ctx context.Context, req *cirrusv1.HeartbeatRequest) (*cirrusv1.HeartbeatResponse, error) {
+	// What is malformed is told here: a batch has no room for the details.
+	if _, r := leaseRef(req.GetPool(), req.GetNodeId(), req.GetEpoch(), req.GetInstanceId()); r != nil {
+		return nil, p.s.refusal(r)
+	}
+	b := &beat{req: req, done: make(chan struct{})}
+	if !p.beats.add(b) {
+		return nil, errStopping
+	}
+	p.s.cfg.Runner.Wait(nil, b.done, ctx.Done(), nil)
+	select {
+	case <-b.done:
+		return b.resp, p.sign(ctx, b.err)
+	default:
+		return nil, ctx.Err() // the others go on
+	}
+}
+
+// add lets a heartbeat wait for the next call, and sees to it that there is one.
+func (g *gatherer) add(b *beat) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.p.s
+	started := true
+	switch {
+	case len(g.waiting)+1 >= MaxBatch:
+		started = s.spawn(g.send)
+	case !g.collecting:
+		wait := gatherTime
+		if g.calls > 0 {
+			wait = gatherLong
+		}
+		started = s.spawn(func() { g.collect(wait) })
+		g.collecting = started
+	}
+	if started {
+		g.waiting = append(g.waiting, b)
+	}
+	return started
+}
+
+// collect gives others the time to join, and then sends.
+func (g *gatherer) collect(wait time.Duration) {
+	timer := g.p.s.cfg.Clock.NewTimer(wait)
+	g.p.s.cfg.Runner.Wait(timer.Chan(), nil, nil, nil)
+	timer.Stop()
+	g.mu.Lock()
+	g.collecting = false
+	g.mu.Unlock()
+	g.send()
+}
+
+// send sends those who wait, and then those who have come meanwhile.
+func (g *gatherer) send() {
+	for beats := g.take(); len(beats) > 0; beats = g.take() {
+		g.call(beats)
+		g.mu.Lock()
+		g.calls--
+		g.mu.Unlock()
+	}
+}
+
+// take takes the next batch, which counts as in flight then.
+func (g *gatherer) take() []*beat {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := min(len(g.waiting), MaxBatch)
+	beats := g.waiting[:n:n]
+	g.waiting = g.waiting[n:]
+	if n > 0 {
+		g.calls++
+	}
+	return beats
+}
+
+// call sends a batch and hands out the answers.
+func (g *gatherer) call(beats []*beat) {
+	p := g.p
+	p.s.metrics.gathered.Observe(float64(len(beats)))
+	req := &cirrusv1.HeartbeatBatchRequest{Heartbeats: make([]*cirrusv1.HeartbeatRequest, len(beats))}
+	for i, b := range beats {
+		req.Heartbeats[i] = b.req
+	}
+	resp, err := passQuietly(context.Background(), p, cirrusv1connect.LeaseServiceHeartbeatBatchProcedure, req, p.leases.HeartbeatBatch)
+	if err == nil && len(resp.Results) != len(beats) {
+		err = &unreachable{cause: errors.New("the leader answered another number of heartbeats than it was sent")}
+	}
+	for i, b := range beats {
+		switch {
+		case err != nil:
+			b.err = copyOf(err)
+		case resp.Results[i].GetError() != nil:
+			b.err = single(resp.Results[i].GetError())
+		default:
+			b.resp = &cirrusv1.HeartbeatResponse{Lease: resp.Results[i].GetLease()}
+		}
+		close(b.done)
+	}
+}
+
+// copyOf gives each of a batch an error of its own.
+func copyOf(err error) error {
+	var e *connect.Error
+	if errors.As(err, &e) {
+		return copied(e)
+	}
+	return err
+}
+
+// single is a batch's error as the heartbeat would have got it alone.
+func single(e *cirrusv1.HeartbeatError) error {
+	r := &fencing.Refusal{Reason: fencing.Reason(e.Reason), Message: e.Message}
+	if _, known := codes[r.Reason]; !known {
+		return connect.NewError(codeNamed(e.Code), errors.New(e.Message))
+	}
+	switch r.Reason {
+	case fencing.ReasonInvalid:
+		r.Field, _, _ = strings.Cut(e.Message, ":") // as every such sentence begins
+	case reasonStoreSlow, reasonNotConfirmed:
+		r.RetryAfter = time.Second
+	}
+	return wireRefusal(r)
+}
+
+// codeNamed reads a code's name.
+func codeNamed(name string) connect.Code {
+	var c connect.Code
+	if c.UnmarshalText([]byte(name)) != nil {
+		return connect.CodeUnknown
+	}
+	return c
+}

@@ -1,0 +1,262 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/store"
+)
+
+const (
+	// termPause is how long a replica that holds the office waits after a term
+	// that failed, or did not begin, before the next; twice as long each time,
+	// up to termPauseMax.
+	termPause    = 50 * time.Millisecond
+	termPauseMax = time.Second
+	// termTries is how often it tries in a row before it lets others try.
+	termTries = 4
+	// campaignPause is how long it then lets them, and refusedPause how long
+	// where the rules refuse the store as this replica sees it.
+	campaignPause = time.Second
+	refusedPause  = 5 * time.Second
+	// stopGrace is how long requests under way may take to end when the
+	// service stops, and resignTime how long resigning may.
+	stopGrace  = 100 * time.Millisecond
+	resignTime = 2 * time.Second
+	// sessionsPerTTL is how many times the election's session TTL a pool's TTL
+	// must be (S11): a holder outlives the silence and the takeover after it.
+	sessionsPerTTL = 4
+)
+
+func shortestTTL(c store.Cluster) time.Duration { return sessionsPerTTL * c.SessionTTL() }
+
+// Why a term ends that no write ended.
+var (
+	errStopped    = errors.New("the service stops")
+	errOfficeLost = errors.New("the election may have chosen another replica")
+)
+
+// lead campaigns and leads, until the service stops. The election decides who
+// tries; that no two replicas promise at once rests on the term record and the
+// mark alone (S10).
+func (s *Service) lead() {
+	for !s.stopping() {
+		office, err := s.cfg.Cluster.Campaign(s.ctx)
+		if err != nil {
+			s.unlessStopping("this replica can't stand for election: look at the connection to the store", err)
+			s.pause(campaignPause)
+			continue
+		}
+		pause := s.serve(office)
+		s.resign(office)
+		s.pause(pause)
+	}
+}
+
+// pause waits, but not longer than the service goes on.
+func (s *Service) pause(d time.Duration) {
+	if d > 0 {
+		timer := s.cfg.Clock.NewTimer(d)
+		defer timer.Stop()
+		s.cfg.Runner.Wait(timer.Chan(), s.closing, nil, nil)
+	}
+}
+
+func (s *Service) unlessStopping(msg string, err error) {
+	if !s.stopping() {
+		s.log.Warn(msg, "error", err)
+	}
+}
+
+// serve holds an office: one term after the other, as long as it may. It says
+// for how long to let others try.
+func (s *Service) serve(o store.Office) (pause time.Duration) {
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	s.whileHeld(ctx, o, cancel)
+	won := s.cfg.Steady.Now()
+	for tries := 0; held(o) && !s.stopping(); {
+		t, err := s.takeOver(ctx, o)
+		if err == nil {
+			s.metrics.took.Observe((s.cfg.Steady.Now() - won).Seconds())
+			s.log.Info("this replica leads")
+			t.tellSuspicion()
+			begun := s.cfg.Steady.Now()
+			err = s.reign(t, o)
+			won = s.cfg.Steady.Now()
+			if won-begun > termPauseMax {
+				tries = 0
+			}
+		}
+		var refused *refusedStart
+		switch {
+		case errors.Is(err, errStopped), errors.Is(err, errOfficeLost):
+		case errors.Is(err, store.ErrDeposed):
+			s.log.Warn("another replica's term has begun, so this one leads no more")
+			return 0
+		case errors.As(err, &refused):
+			s.log.Error("this replica won't lead, and lets others try", "error", err, "again_in", refusedPause)
+			return refusedPause
+		default:
+			s.unlessStopping("a term has ended or not begun; what it knew is dropped, and another one is tried", err)
+			if tries++; tries >= termTries {
+				return campaignPause
+			}
+			s.pause(min(termPause<<(tries-1), termPauseMax))
+		}
+	}
+	return 0
+}
+
+// whileHeld ends a context when the office is lost.
+func (s *Service) whileHeld(ctx context.Context, o store.Office, cancel context.CancelFunc) {
+	s.spawn(func() {
+		s.cfg.Runner.Wait(nil, o.Lost(), ctx.Done(), nil)
+		cancel()
+	})
+}
+
+func held(o store.Office) bool {
+	select {
+	case <-o.Lost():
+		return false
+	default:
+		return true
+	}
+}
+
+// takeOver begins a term, with a store if there is none yet.
+func (s *Service) takeOver(ctx context.Context, o store.Office) (*term, error) {
+	st, err := o.TakeOver(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("taking over: %w", err)
+	}
+	t := newTerm(s, st)
+	err = t.begin(ctx)
+	if errors.Is(err, store.ErrNoStore) {
+		if err = s.create(ctx, st); err == nil {
+			err = t.begin(ctx)
+		}
+	}
+	if err != nil {
+		t.stop()
+		if errors.Is(err, store.ErrDamaged) || errors.Is(err, store.ErrNewerFormat) {
+			err = &refusedStart{err}
+		}
+		return nil, err
+	}
+	s.metrics.takeovers.Inc()
+	return t, nil
+}
+
+// create makes the store that is not there: a suspicious one, since nobody
+// knows whether there was one before (S7).
+func (s *Service) create(ctx context.Context, st store.Term) error {
+	p := s.cfg.DefaultPool.New(fencing.DefaultPool)
+	if r := p.ValidTTL(shortestTTL(s.cfg.Cluster)); r != nil {
+		return &refusedStart{r}
+	}
+	batch, err := fencing.NewStore(s.now().Wall, s.cfg.Stride, false, p)
+	if err != nil {
+		return &refusedStart{err}
+	}
+	if err := st.Create(ctx, batch); err != nil && !errors.Is(err, store.ErrExists) {
+		return fmt.Errorf("creating the store: %w", err)
+	}
+	s.log.Warn("there was no store, so one was created: its pools grant nothing until everyone who could hold a node ID from an earlier one has lost it (S7)")
+	return nil
+}
+
+// reign leads by a term until it is over, the office is lost or the service
+// stops, and says which.
+func (s *Service) reign(t *term, o store.Office) error {
+	s.become(func(r *role) { r.term = t })
+	s.cfg.Runner.Wait(nil, t.over, o.Lost(), s.closing)
+	if s.stopping() {
+		// What is under way may end: no more comes. After that the term
+		// promises nothing, whoever is chosen next, and when.
+		timer := s.cfg.Clock.NewTimer(stopGrace)
+		s.cfg.Runner.Wait(timer.Chan(), t.writes.over(), t.over, nil)
+		timer.Stop()
+		t.end(errStopped)
+	} else {
+		t.end(errOfficeLost) // unless it is over already
+	}
+	s.become(func(r *role) { r.term = nil })
+	return t.cause()
+}
+
+// resign lets others lead. It is tried for a while: who has lost the cluster
+// can't, and need not.
+func (s *Service) resign(o store.Office) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	done := make(chan struct{})
+	s.cfg.Runner.Go(func() {
+		defer close(done)
+		if err := o.Resign(ctx); err != nil {
+			s.log.Warn("the office could not be resigned; the others wait for it to lapse", "error", err)
+		}
+	})
+	timer := s.cfg.Clock.NewTimer(resignTime)
+	defer timer.Stop()
+	s.cfg.Runner.Wait(timer.Chan(), done, nil, nil)
+	cancel()
+	s.cfg.Runner.Wait(nil, done, nil, nil)
+}
+
+// watchLeader follows whoever leads, until the service stops.
+func (s *Service) watchLeader() {
+	for !s.stopping() {
+		m, news := s.cfg.Cluster.Leader()
+		s.follow(m)
+		s.cfg.Runner.Wait(nil, news, s.closing, nil)
+	}
+	s.unfollow()
+}
+
+// follow makes a member the one that requests are passed on to.
+func (s *Service) follow(m store.Member) {
+	old := s.role.Load().leader
+	if old != nil && old.member == m {
+		return
+	}
+	var p *peer
+	switch self := s.cfg.Cluster.Self(); {
+	case m == (store.Member{}), m.ID == self.ID:
+	case sameAddress(m.Address, self.Address):
+		s.log.Error("the replica that leads advertises the same address as this one, so requests can't be passed on to it: give each replica an --advertise address of its own",
+			"address", m.Address, "leader", m.ID, "this", self.ID)
+	default:
+		p = newPeer(s, m)
+		s.log.Info("this replica follows", "leader", m.Address)
+	}
+	s.become(func(r *role) { r.leader = p })
+	if old != nil {
+		old.left()
+	}
+}
+
+// unfollow lets the calls that are under way end, for a while.
+func (s *Service) unfollow() {
+	p := s.role.Load().leader
+	if p == nil {
+		return
+	}
+	timer := s.cfg.Clock.NewTimer(stopGrace)
+	defer timer.Stop()
+	s.cfg.Runner.Wait(timer.Chan(), p.under.over(), nil, nil)
+	s.become(func(r *role) { r.leader = nil })
+	p.left()
+}
+
+// tellSuspicion says which pools grant nothing yet, and until when.
+func (t *term) tellSuspicion() {
+	for name, in := range t.unopened() {
+		t.s.log.Warn("the store is new or was recovered, so node IDs may still be held from an earlier one: the pool grants nothing yet",
+			"pool", name, "opens_in", in.Round(time.Millisecond))
+	}
+}

@@ -1,0 +1,162 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/cirrus-id/cirrus/fencing"
+)
+
+// Headers of requests that a replica passes on, and of answers to them.
+const (
+	// LeaderHeader is the base URL of the replica that led and answered, on
+	// answers of a replica that had passed the request on.
+	LeaderHeader = "Cirrus-Leader"
+	// storeHeader is the ID of the sender's store, and memberHeader the
+	// sender's own: who has them comes from a replica, and is not passed on.
+	storeHeader  = "Cirrus-Store"
+	memberHeader = "Cirrus-Member"
+)
+
+const (
+	// leaderPatience is how long a request waits for a leader, or for another
+	// one than the last that it found.
+	leaderPatience = 2 * time.Second
+	// retryPause is how long it waits before it asks the same one again.
+	retryPause = 50 * time.Millisecond
+)
+
+// rpc is how a request of one kind is answered: here, by this replica's term,
+// or there, by the leader. Whatever is asked may be asked again, as clients do:
+// a request that ended with its term's end goes to the next.
+type rpc[Req, Res any] struct {
+	here  func(*term, context.Context, *Req) (*Res, error)
+	there func(*peer, context.Context, *Req) (*Res, error)
+	// once: it goes again only if it surely was not done.
+	once bool
+	// begun is set once a part of the answer is out, so that it goes no more.
+	begun *bool
+	// spent takes from the request the time that it has waited.
+	spent func(*Req, time.Duration)
+}
+
+// do answers a request.
+func (c *rpc[Req, Res]) do(ctx context.Context, s *Service, req *Req) (*Res, error) {
+	var res *Res
+	var err error
+	if s.cfg.Cluster == nil {
+		res, err = c.here(s.role.Load().term, ctx, req)
+	} else {
+		res, err = c.route(ctx, s, req)
+	}
+	if err != nil {
+		return nil, toWire(err)
+	}
+	return res, nil
+}
+
+// route finds who may answer, and waits a while for one who does.
+func (c *rpc[Req, Res]) route(ctx context.Context, s *Service, req *Req) (*Res, error) {
+	w := leaderWait{s: s}
+	for {
+		begun := s.cfg.Steady.Now()
+		r := s.role.Load()
+		res, err := c.try(ctx, r, req)
+		switch {
+		case err == nil:
+			return res, nil
+		case c.begun != nil && *c.begun, !again(err, c.once), passedOn(ctx):
+			return nil, err
+		}
+		if err := w.wait(ctx, r); err != nil {
+			return nil, err
+		}
+		if c.spent != nil {
+			c.spent(req, s.cfg.Steady.Now()-begun)
+		}
+	}
+}
+
+func (c *rpc[Req, Res]) try(ctx context.Context, r *role, req *Req) (*Res, error) {
+	switch {
+	case r.term != nil:
+		return c.here(r.term, ctx, req)
+	case passedOn(ctx):
+		return nil, errNotLeading // and no further, or requests could go round
+	case r.leader != nil:
+		return c.there(r.leader, ctx, req)
+	}
+	return nil, errNoLeader
+}
+
+// passedOn says whether a request comes from another replica.
+func passedOn(ctx context.Context) bool {
+	info, ok := connect.CallInfoForHandlerContext(ctx)
+	return ok && info.RequestHeader().Get(memberHeader) != ""
+}
+
+// again says whether another replica, or this one in a moment, may answer what
+// ended so. once: only where it surely was not done.
+func again(err error, once bool) bool {
+	var u *unreachable
+	if errors.As(err, &u) {
+		return !once || u.unsent
+	}
+	switch reasonOf(err) {
+	case reasonNoLeader, reasonNotLeader, reasonStopping:
+		return true
+	case fencing.ReasonStoreFailed:
+		return !once
+	}
+	return false
+}
+
+// leaderWait is a request's waiting for a leader.
+type leaderWait struct {
+	s     *Service
+	tried *role
+	until time.Duration // steady; 0: it has not waited yet
+}
+
+// wait waits for another role than the one that was of no use, or, where there
+// is a leader, until it may be asked again.
+func (w *leaderWait) wait(ctx context.Context, r *role) error {
+	s := w.s
+	now := s.cfg.Steady.Now()
+	leader := r.term != nil || r.leader != nil
+	switch {
+	case w.until == 0 || leader && (w.tried == nil || r.term != w.tried.term || r.leader != w.tried.leader):
+		w.until = now + leaderPatience
+	case now >= w.until:
+		return s.refusal(errNoLeader)
+	}
+	at := w.until
+	if leader {
+		w.tried = r
+		at = min(at, now+retryPause)
+	}
+	return s.wait(ctx, r.news, at)
+}
+
+// refuseStrangers turns away what replicas of another store pass on.
+func (s *Service) refuseStrangers(next http.Handler) http.Handler {
+	if s.cfg.Cluster == nil {
+		return next
+	}
+	errs := connect.NewErrorWriter()
+	ours := s.cfg.Cluster.ID()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		theirs := r.Header.Get(storeHeader)
+		if member := r.Header.Get(memberHeader); member == "" || theirs == ours {
+			next.ServeHTTP(w, r)
+			return
+		}
+		s.log.Error("a replica of another store passes requests on to this one: look at what it is told to advertise and at its store",
+			"its_store", theirs, "our_store", ours, "from", r.RemoteAddr)
+		_ = errs.Write(w, r, toWire(s.refusal(errWrongStore))) // it may be gone
+	})
+}

@@ -1,0 +1,305 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/store"
+)
+
+// term is all that is known of leases and of who waits for them, from a load of
+// the store to the first write that fails. Another term begins with nothing but
+// what it loads: no memory survives one (S9, S10), since none is kept elsewhere.
+type term struct {
+	s     *Service
+	store store.Store
+	// ctx is the writes' (S9): no request's end ends it. With a Cluster, where
+	// another term's beginning shuts them out, the term's end does.
+	ctx  context.Context
+	stop context.CancelFunc
+
+	mu   sync.Mutex
+	core *fencing.Server
+	// changed, which is there while somebody waits, is closed when a write is
+	// acknowledged or fails:
+	// whoever waits for a key or for the mark asks again.
+	changed chan struct{}
+	// waiting are those who stand in a queue for a free node ID.
+	waiting map[fencing.Ticket]*waiter
+	// watchers are the streams of Watch.
+	watchers map[*watcher]bool
+	// failure is why the term is over; over is closed then.
+	failure error
+	over    chan struct{}
+
+	// kick makes the keeper look at the mark at once.
+	kick chan struct{}
+	// writes are the commits under way.
+	writes underway
+	// confirms are the looks at the term record that requests share.
+	confirms confirms
+}
+
+func newTerm(s *Service, st store.Store) *term {
+	t := &term{
+		s: s, store: st,
+		waiting:  map[fencing.Ticket]*waiter{},
+		watchers: map[*watcher]bool{},
+		over:     make(chan struct{}),
+		kick:     make(chan struct{}, 1),
+	}
+	if s.cfg.Cluster == nil {
+		t.ctx, t.stop = context.Background(), func() {}
+	} else {
+		t.ctx, t.stop = context.WithCancel(context.Background())
+	}
+	return t
+}
+
+// begin loads the store and writes the first mark (S10): when it returns, the
+// term may promise. ctx is the loading's.
+func (t *term) begin(ctx context.Context) error {
+	cfg := &t.s.cfg
+	snap, err := t.store.Load(ctx)
+	if err != nil {
+		return err
+	}
+	// S6: the clock is read after loading.
+	if t.core, err = fencing.NewServer(snap, cfg.Stride, t.s.now()); err != nil {
+		return &refusedStart{err}
+	}
+	if cfg.Cluster != nil {
+		if err := t.core.RequireTTL(shortestTTL(cfg.Cluster)); err != nil {
+			return &refusedStart{err}
+		}
+	}
+	first, next := t.core.Tick(t.s.now())
+	if err := t.commit(first); err != nil {
+		return fmt.Errorf("the first mark could not be written: %w", err)
+	}
+	if err := t.askOfDefaultPool(); err != nil {
+		return err
+	}
+	t.s.spawn(func() { t.keep(next) })
+	return nil
+}
+
+// askOfDefaultPool applies what the configuration asks of the default pool.
+func (t *term) askOfDefaultPool() error {
+	change := t.s.cfg.DefaultPool
+	if change == (fencing.PoolChange{}) {
+		return nil
+	}
+	_, err := t.updatePool(t.ctx, fencing.DefaultPool, change)
+	if err == nil || t.cause() != nil {
+		return t.cause()
+	}
+	err = fmt.Errorf("the flags differ from the stored pool %q: %w", fencing.DefaultPool, err)
+	if t.s.cfg.Cluster == nil {
+		return err
+	}
+	t.s.log.Error("the default pool stays as it is stored", "error", err)
+	return nil
+}
+
+// refusedStart is why the rules let this process not serve the store as it is.
+type refusedStart struct{ error }
+
+// Unwrap gives the reason.
+func (r *refusedStart) Unwrap() error { return r.error }
+
+// enter takes the core, and leave gives it back after telling the watchers.
+// Between them the clocks are read, so no reading is older than the one before.
+func (t *term) enter() fencing.Now {
+	t.mu.Lock()
+	return t.s.now()
+}
+
+func (t *term) leave() {
+	if len(t.watchers) > 0 {
+		t.tellWatchers()
+	}
+	t.mu.Unlock()
+}
+
+// commit makes a write durable and then shows it (S1). It runs to its end
+// whatever becomes of the request that wants it (S9): its context is the
+// term's. Writes of different keys don't wait for one another.
+//
+// It errs with what the store says, or with a refusal where nothing was tried.
+func (t *term) commit(w *fencing.Write) error {
+	if err := t.beginWrite(); err != nil {
+		return err
+	}
+	defer t.endWrite()
+	started := t.s.cfg.Steady.Now()
+	err := t.durable(w.Batch)
+	t.s.metrics.storeWrite.Observe((t.s.cfg.Steady.Now() - started).Seconds())
+
+	now := t.enter()
+	defer t.leave()
+	if err == nil && t.failure != nil {
+		err = t.failure // S9: durable, but nothing is answered any more
+	}
+	if err != nil {
+		t.fail(err)
+	} else {
+		t.core.Written(now, w)
+	}
+	t.tellChange()
+	t.wakeAfter(w)
+	return err
+}
+
+func (t *term) beginWrite() error {
+	if t.s.cfg.Cluster != nil && t.cause() != nil {
+		return errNotLeading
+	}
+	if !t.s.beginTask() {
+		return errStopping
+	}
+	t.writes.begin()
+	return nil
+}
+
+func (t *term) endWrite() {
+	t.writes.end()
+	t.s.tasks.Done()
+}
+
+// durable hands a batch to the store. One that panics has failed like any
+// other: what it wrote is unknown (S9).
+func (t *term) durable(b fencing.Batch) (err error) {
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case http.ErrAbortHandler: // somebody ends this very handler
+			panic(p)
+		default:
+			err = fmt.Errorf("the store panicked: %v", p)
+		}
+	}()
+	return t.store.Commit(t.ctx, b)
+}
+
+// write makes a decision's write durable, if it has one.
+func (t *term) write(d fencing.Decision) error {
+	if d.Write == nil {
+		return nil
+	}
+	err := t.commit(d.Write)
+	var r *fencing.Refusal
+	if err == nil || errors.As(err, &r) {
+		return err
+	}
+	return t.s.storeFailed()
+}
+
+// change is what is closed at the next write that is acknowledged or fails.
+func (t *term) change() <-chan struct{} {
+	if t.changed == nil {
+		t.changed = make(chan struct{})
+	}
+	return t.changed
+}
+
+func (t *term) tellChange() {
+	if t.changed != nil {
+		close(t.changed)
+		t.changed = nil
+	}
+}
+
+// fail ends all promises: memory may be ahead of the store (S9), or another
+// term has begun (S10). Whoever waits in a queue is told.
+func (t *term) fail(cause error) {
+	t.core.Fail(cause)
+	if t.failure == nil {
+		t.failure = cause
+		if t.s.cfg.Cluster == nil {
+			t.s.log.Error("a write failed; nothing more is promised", "error", cause)
+		}
+		close(t.over)
+		t.stop()
+	}
+	for _, w := range t.waiting {
+		w.signal()
+	}
+}
+
+// end is fail, for whoever has not entered.
+func (t *term) end(cause error) {
+	t.enter()
+	defer t.leave()
+	t.fail(cause)
+	t.tellChange()
+}
+
+// cause is why the term is over, or nil.
+func (t *term) cause() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.failure
+}
+
+// keep keeps the mark ahead of server time, notes what ended, and opens
+// pools, until the term is over or the service stops.
+func (t *term) keep(next time.Duration) {
+	cfg := &t.s.cfg
+	alarmed := false
+	for {
+		timer := cfg.Clock.NewTimer(max(next-cfg.Steady.Now(), 0))
+		cfg.Runner.Wait(timer.Chan(), t.kick, t.s.closing, t.over)
+		timer.Stop()
+		if t.s.stopping() {
+			return
+		}
+		var w *fencing.Write
+		now := t.enter()
+		w, next = t.core.Tick(now)
+		// Any request's reading of the clocks may have been the first to see it.
+		alarm := t.core.ClockAlarm()
+		if alarm && !alarmed {
+			t.s.log.Error("the wall clock is far ahead of server time, which follows it at 1 % only: check the clock", "offset", t.core.ClockOffset())
+		}
+		alarmed = alarm
+		over := t.failure != nil
+		t.leave()
+		switch {
+		case over:
+			return
+		case w == nil:
+			continue
+		}
+		if err := t.commit(w); err != nil {
+			return
+		}
+		next = 0 // look again: a pool may open before the next mark is due
+	}
+}
+
+// keepNow makes the keeper look at the mark now.
+func (t *term) keepNow() {
+	select {
+	case t.kick <- struct{}{}:
+	default:
+	}
+}
+
+// unopened says which pools grant nothing yet, and for how long (S7).
+func (t *term) unopened() map[fencing.PoolName]time.Duration {
+	now := t.enter()
+	defer t.leave()
+	unopened := map[fencing.PoolName]time.Duration{}
+	for _, name := range t.core.PoolNames() {
+		if p, in, r := t.core.Pool(now, name); r == nil && !p.Opened {
+			unopened[name] = in
+		}
+	}
+	return unopened
+}
