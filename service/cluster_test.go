@@ -24,8 +24,8 @@ type testCluster struct {
 	hold    func(*clusterOp) bool
 	held    []*clusterOp // not taken yet
 	all     []*clusterOp
-	count   map[string]int // operations begun, by name
-	down    bool           // nothing is answered
+	fail    func(*clusterOp) error // not nil: the operation is not done, and errs so
+	count   map[string]int         // operations begun, by name
 }
 
 func newTestCluster(data *testStore) *testCluster {
@@ -56,7 +56,13 @@ func (o *clusterOp) end(err error) {
 func (c *testCluster) run(ctx context.Context, o *clusterOp) error {
 	c.mu.Lock()
 	c.count[o.op]++
-	if !c.down && (c.hold == nil || !c.hold(o)) {
+	if c.fail != nil {
+		if err := c.fail(o); err != nil {
+			defer c.mu.Unlock()
+			return err
+		}
+	}
+	if c.hold == nil || !c.hold(o) {
 		defer c.mu.Unlock()
 		return o.do()
 	}
@@ -84,6 +90,18 @@ func (c *testCluster) holdIf(condition func(*clusterOp) bool) {
 	c.hold = condition
 }
 
+// failIf lets those operations fail, undone, that the condition is true of.
+func (c *testCluster) failIf(condition func(*clusterOp) bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fail = func(o *clusterOp) error {
+		if condition(o) {
+			return err
+		}
+		return nil
+	}
+}
+
 // takeHeld hands over what is held.
 func (c *testCluster) takeHeld() []*clusterOp {
 	c.mu.Lock()
@@ -96,7 +114,7 @@ func (c *testCluster) takeHeld() []*clusterOp {
 // letAll holds nothing any more.
 func (c *testCluster) letAll() {
 	c.mu.Lock()
-	c.hold, c.down = nil, false
+	c.hold, c.fail = nil, nil
 	all := c.all
 	c.all, c.held = nil, nil
 	c.mu.Unlock()

@@ -16,7 +16,6 @@ import (
 	"connectrpc.com/connect"
 	"github.com/jonboulle/clockwork"
 
-	"github.com/cirrus-id/cirrus/fencing"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 	"github.com/cirrus-id/cirrus/store"
@@ -271,4 +270,8 @@ func sameLease(t testing.TB, what string, got, want *cirrusv1.Lease) {
 	}
 }
 
-func oneNode(p *fencing.Pool) { p.Last = p.First }
+func (r *replica) updatePool(ttl time.Duration) *call[*cirrusv1.UpdatePoolResponse] {
+	return start(func(ctx context.Context) (*cirrusv1.UpdatePoolResponse, error) {
+		return r.admin.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{Ttl: proto3(ttl), MaxTtl: proto3(ttl)}})
+	})
+}

@@ -144,10 +144,9 @@ func (g *gatherer) call(beats []*beat) {
 	}
 }
 
-// copyOf gives each of a batch an error of its own.
+// copyOf gives each of a batch an error of its own, which it may sign.
 func copyOf(err error) error {
-	var e *connect.Error
-	if errors.As(err, &e) {
+	if e, ok := err.(*connect.Error); ok { //nolint:errorlint // the leader's answer itself, not what an error of the way wraps
 		return copied(e)
 	}
 	return err

@@ -161,13 +161,12 @@ func copied(e *connect.Error) *connect.Error {
 
 // sign says who answered.
 func (p *peer) sign(ctx context.Context, err error) error {
-	var e *connect.Error
-	switch {
-	case err == nil:
+	if err == nil {
 		if info, ok := connect.CallInfoForHandlerContext(ctx); ok {
 			info.ResponseHeader().Set(LeaderHeader, p.member.Address)
 		}
-	case errors.As(err, &e):
+	}
+	if e, ok := err.(*connect.Error); ok { //nolint:errorlint // as in copyOf
 		e.Meta().Set(LeaderHeader, p.member.Address)
 	}
 	return err
