@@ -195,6 +195,15 @@ type testMember struct {
 	office   *testOffice
 	id       string // of the store, where it is another one
 	resigned int
+	view     *store.Member // who leads, if it sees another one than the others do
+}
+
+// sees makes a member see another leader than the others do.
+func (c *testCluster) sees(m *testMember, leader store.Member) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m.view = &leader
+	c.say(c.leader)
 }
 
 func (c *testCluster) join(self store.Member) *testMember {
@@ -229,6 +238,9 @@ func (m *testMember) stand(standing bool) {
 func (m *testMember) Leader() (store.Member, <-chan struct{}) {
 	m.c.mu.Lock()
 	defer m.c.mu.Unlock()
+	if m.view != nil {
+		return *m.view, m.c.news
+	}
 	return m.c.leader, m.c.news
 }
 

@@ -72,6 +72,11 @@ var (
 		Message:    "this replica does not lead, or not any more: ask again in a moment, it or another one will answer",
 		RetryAfter: retrySoon,
 	}
+	errUnknown = &fencing.Refusal{
+		Reason:     reasonNoLeader,
+		Message:    "the way to the replica that leads broke, so it is not known whether this was done: look, and ask again if it was not",
+		RetryAfter: time.Second,
+	}
 	errWrongStore = &fencing.Refusal{
 		Reason:  reasonWrongStore,
 		Message: "the replica that passed this request on serves another store than the one that it reached: give each replica an --advertise address of its own, and those of one service the same store",

@@ -28,8 +28,9 @@ type fleet struct {
 	mu       sync.Mutex
 	replicas map[string]*replica // by address
 	all      []*replica
-	// cut are the ways from one replica to another that are cut.
-	cut map[[2]string]bool
+	// faults and calls are by sender and host of the receiver.
+	faults map[[2]string]fault
+	calls  map[[2]string]int
 }
 
 // A replica is a bubble of its own, but for the store.
@@ -55,7 +56,7 @@ func inFleetOf(t *testing.T, data *testStore, names []string, test func(f *fleet
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Until(time.Date(2026, 11, 22, 0, 0, 1, 0, time.UTC)))
-		f := &fleet{t: t, c: newTestCluster(data), replicas: map[string]*replica{}, cut: map[[2]string]bool{}}
+		f := &fleet{t: t, c: newTestCluster(data), replicas: map[string]*replica{}, faults: map[[2]string]fault{}, calls: map[[2]string]int{}}
 		defer f.end()
 		for _, name := range names {
 			f.start(name)
@@ -138,7 +139,7 @@ func (f *fleet) client(from *replica, address string) connect.HTTPClient {
 	}
 	transport := &http.Transport{MaxIdleConnsPerHost: 100, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		to := f.at(address)
-		if to == nil || f.isCut(from.name, u.Hostname()) {
+		if to == nil || f.fault(from.name, u.Hostname()) == faultCut {
 			return nil, &net.OpError{Op: "dial", Net: network, Err: errors.New("connection refused")}
 		}
 		return to.net.dial(ctx, network, addr)
@@ -148,6 +149,15 @@ func (f *fleet) client(from *replica, address string) connect.HTTPClient {
 	return &cuttable{&http.Client{Transport: transport}, f, from.name, u.Hostname()}
 }
 
+// fault is what befalls calls from one replica to another.
+type fault int
+
+const (
+	faultCut     fault = iota + 1 // they fail
+	faultStalled                  // they hang, like those to a stopped process
+	faultMute                     // they arrive, and their answers don't
+)
+
 // cuttable fails where the way is cut, even on a connection that is there.
 type cuttable struct {
 	connect.HTTPClient
@@ -156,8 +166,20 @@ type cuttable struct {
 }
 
 func (c *cuttable) Do(r *http.Request) (*http.Response, error) {
-	if c.f.isCut(c.from, c.to) {
+	c.f.note(c.from, c.to)
+	switch c.f.fault(c.from, c.to) {
+	case faultCut:
 		return nil, &net.OpError{Op: "read", Err: errors.New("connection reset by peer")}
+	case faultStalled:
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	case faultMute:
+		resp, err := c.HTTPClient.Do(r)
+		if err == nil {
+			_ = resp.Body.Close()
+			err = &net.OpError{Op: "read", Err: errors.New("connection reset by peer")}
+		}
+		return nil, err
 	}
 	return c.HTTPClient.Do(r)
 }
@@ -168,16 +190,30 @@ func (f *fleet) at(address string) *replica {
 	return f.replicas[address]
 }
 
-func (f *fleet) isCut(from, to string) bool {
+func (f *fleet) fault(from, to string) fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.cut[[2]string{from, to}]
+	return f.faults[[2]string{from, to}]
 }
 
-func (f *fleet) setCut(from, to string, is bool) {
+// befall lets a fault befall the calls from one replica to another; 0: none.
+func (f *fleet) befall(from, to string, x fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.cut[[2]string{from, to}] = is
+	f.faults[[2]string{from, to}] = x
+}
+
+func (f *fleet) note(from, to string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls[[2]string{from, to}]++
+}
+
+// called is how many calls one replica has sent to another.
+func (f *fleet) called(from, to string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.calls[[2]string{from, to}]
 }
 
 // stop ends a replica in an orderly way, as `cirrus serve` does.

@@ -70,7 +70,7 @@ func (c *rpc[Req, Res]) route(ctx context.Context, s *Service, req *Req) (*Res, 
 		case err == nil:
 			return res, nil
 		case c.begun != nil && *c.begun, !again(err, c.once), passedOn(ctx):
-			return nil, err
+			return nil, s.final(err)
 		}
 		if err := w.wait(ctx, r); err != nil {
 			return nil, err
@@ -91,6 +91,15 @@ func (c *rpc[Req, Res]) try(ctx context.Context, r *role, req *Req) (*Res, error
 		return c.there(r.leader, ctx, req)
 	}
 	return nil, errNoLeader
+}
+
+// final is what a request gets that goes nowhere else.
+func (s *Service) final(err error) error {
+	var u *unreachable
+	if errors.As(err, &u) {
+		return s.refusal(errUnknown)
+	}
+	return err
 }
 
 // passedOn says whether a request comes from another replica.

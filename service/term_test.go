@@ -153,7 +153,7 @@ func TestDeposedLeaderDoesNotLie(t *testing.T) {
 		spare := a.acquired("spare")
 		// b takes over, and a still believes that it leads: its requests reach
 		// the cluster late.
-		f.setCut("a", "b", true)
+		f.befall("a", "b", faultCut)
 		f.c.lead(b.member)
 		f.settle()
 		if a.s.role.Load().term == nil {
@@ -226,7 +226,7 @@ func TestDeposedLeaderDoesNotLie(t *testing.T) {
 			t.Error("a leads on")
 		}
 		after(f, lostBeat, 3*time.Second).failed(t, "LEASE_LOST at a deposed leader", noLeader)
-		f.setCut("a", "b", false)
+		f.befall("a", "b", 0)
 		after(f, a.heartbeat(lost), 3*time.Second).failed(t, "LEASE_LOST by the new leader", lostLease)
 	})
 }
