@@ -49,7 +49,7 @@ func (t *term) confirm(ctx context.Context) error {
 	switch {
 	case c.err == nil:
 		return nil
-	case errors.Is(c.err, store.ErrDeposed):
+	case t.cause() != nil: // deposed, or at an end by another way
 		return errNotLeading
 	}
 	return t.s.refusal(errNotConfirmed)

@@ -455,7 +455,7 @@ func TestWrongStore(t *testing.T) {
 			f.pass(gatherTime)
 			beat.failed(t, "a heartbeat", wrong)
 		}
-		if a.logged("level=ERROR") == 0 || a.logged("store-2") == 0 || b2.logged("leads to a replica of another store") != 1 {
+		if a.logged("level=ERROR") != 1 || a.logged("store-2") != 1 || b2.logged("leads to a replica of another store") != 1 {
 			t.Errorf("the logs don't say so:\n%s\n%s", a.log, b2.log)
 		}
 		if n := len(a.list("")); n != 0 {

@@ -69,7 +69,7 @@ func (g *gatherer) add(b *beat) bool {
 	s := g.p.s
 	started := true
 	switch {
-	case len(g.waiting)+1 >= MaxBatch:
+	case (len(g.waiting)+1)%MaxBatch == 0: // it is full
 		started = s.spawn(g.send)
 	case !g.collecting:
 		wait := gatherTime

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -28,6 +29,9 @@ const (
 	leaderPatience = 2 * time.Second
 	// retryPause is how long it waits before it asks the same one again.
 	retryPause = 50 * time.Millisecond
+	// strangerPause is how often it is told at most that a replica of another
+	// store passes requests on.
+	strangerPause = 10 * time.Second
 )
 
 // rpc is how a request of one kind is answered: here, by this replica's term,
@@ -158,14 +162,18 @@ func (s *Service) refuseStrangers(next http.Handler) http.Handler {
 	}
 	errs := connect.NewErrorWriter()
 	ours := s.cfg.Cluster.ID()
+	var told atomic.Int64 // steady: when it may be told again
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		theirs := r.Header.Get(storeHeader)
 		if member := r.Header.Get(memberHeader); member == "" || theirs == ours {
 			next.ServeHTTP(w, r)
 			return
 		}
-		s.log.Error("a replica of another store passes requests on to this one: look at what it is told to advertise and at its store",
-			"its_store", theirs, "our_store", ours, "from", r.RemoteAddr)
+		now := s.cfg.Steady.Now()
+		if next := told.Load(); int64(now) >= next && told.CompareAndSwap(next, int64(now+strangerPause)) {
+			s.log.Error("a replica of another store passes requests on to this one: give each replica an --advertise address of its own, and those of one service the same store",
+				"its_store", theirs, "our_store", ours, "from", r.RemoteAddr)
+		}
 		_ = errs.Write(w, r, toWire(s.refusal(errWrongStore))) // it may be gone
 	})
 }

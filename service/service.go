@@ -83,10 +83,6 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Runner == nil {
 		c.Runner = goroutines{}
 	}
-	if c.Reach == nil {
-		client := newPeerClient()
-		c.Reach = func(string) connect.HTTPClient { return client }
-	}
 	if c.Version == "" {
 		c.Version = "devel"
 	}
@@ -116,6 +112,8 @@ type Service struct {
 	// ctx ends with closing. It is for what waits in the cluster.
 	ctx    context.Context
 	cancel context.CancelFunc
+	// hangUp closes what connections there are to other replicas.
+	hangUp func()
 }
 
 // role is what a replica is at an instant.
@@ -149,11 +147,15 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, log: cfg.Logger, closing: make(chan struct{}), failed: make(chan struct{})}
+	s := &Service{cfg: cfg, log: cfg.Logger, closing: make(chan struct{}), failed: make(chan struct{}), hangUp: func() {}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.role.Store(&role{news: make(chan struct{})})
 	s.metrics = newMetrics(s)
 	if cfg.Cluster != nil {
+		if cfg.Reach == nil {
+			client := newPeerClient()
+			s.cfg.Reach, s.hangUp = func(string) connect.HTTPClient { return client }, client.CloseIdleConnections
+		}
 		s.spawn(s.watchLeader)
 		s.spawn(s.lead)
 		return s, nil
@@ -224,6 +226,7 @@ func (s *Service) Close() {
 	s.closed = true
 	s.mu.Unlock()
 	s.tasks.Wait()
+	s.hangUp()
 }
 
 // stopping says whether StopRequests was called.
