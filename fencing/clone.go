@@ -217,6 +217,7 @@ func (h Holder) AppendFingerprint(b []byte, at, grid time.Duration) []byte {
 	if grid <= MaxBackoff {
 		b = append(b, h.failures)
 	}
+	b = num(flags(b, h.round.works), int64(h.round.addresses), int64(h.round.tried), int64(h.round.after))
 	if h.inFlight {
 		b = num(h.call.AppendFingerprint(b), up(h.giveUp, grid))
 	} else {
@@ -257,7 +258,7 @@ func (c Call) AppendFingerprint(b []byte) []byte {
 // AppendFingerprint appends what tells the answer from all others.
 func (a Answer) AppendFingerprint(b []byte) []byte {
 	b = append(a.Call.AppendFingerprint(b), byte(a.Verdict))
-	return num(a.Lease.AppendFingerprint(b), a.RetryAfter)
+	return flags(num(a.Lease.AppendFingerprint(b), a.RetryAfter), a.Elsewhere)
 }
 
 func num[T ~int | ~int64 | ~uint32 | ~uint64](b []byte, values ...T) []byte {

@@ -66,7 +66,7 @@ func TestFingerprintsAreComplete(t *testing.T) {
 	}{
 		{Server{}, 9}, {serverTime{}, 4}, {markLease{}, 7}, {pool{}, 18}, {lease{}, 16}, {change{}, 5},
 		{Meta{}, 5}, {Pool{}, 10}, {Record{}, 9}, {Write{}, 2}, {Batch{}, 3},
-		{Holder{}, 14}, {HolderConfig{}, 5}, {Call{}, 10}, {Answer{}, 4}, {Lease{}, 9},
+		{Holder{}, 15}, {HolderConfig{}, 5}, {round{}, 4}, {Call{}, 10}, {Answer{}, 5}, {Lease{}, 9},
 	} {
 		if got := reflect.TypeOf(c.of).NumField(); got != c.fields {
 			t.Errorf("%T has %d fields, not %d: look at Clone and AppendFingerprint, then change this number", c.of, got, c.fields)

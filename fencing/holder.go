@@ -19,7 +19,8 @@ const (
 	// service said so: something may come free earlier.
 	MaxRetryAfter = time.Minute
 	// MaxTry is the longest that one try may take, on top of an Acquire's wait.
-	// For a heartbeat it is a third of the TTL, if that is less.
+	// For a heartbeat it is a third of the TTL, if that is less. Several
+	// addresses share it.
 	MaxTry = 5 * time.Second
 	// MaxRelease is how long a Release that fails is tried again. After that
 	// the lease runs out by itself.
@@ -138,9 +139,10 @@ type Holder struct {
 	inFlight bool
 	giveUp   time.Duration
 	due      time.Duration
-	// failures counts tries since the last good one, up to where backoff has
-	// reached its most.
+	// failures counts rounds that failed since the last good try, up to where
+	// backoff has reached its most. With one address a try is a round.
 	failures uint8
+	round    round
 
 	// last goes into the Release; releaseBy is when it is given up.
 	last      snowflake.Millis
@@ -203,7 +205,7 @@ func (h *Holder) Tick(at time.Duration, j Jitter) []Action {
 	if h.inFlight && at >= h.giveUp {
 		h.inFlight = false
 		acts = append(acts, Action{Kind: ActCancel})
-		h.retry(at, 0, j)
+		h.retry(at, 0, true, j)
 	}
 	return h.sendIfDue(at, acts)
 }
@@ -217,7 +219,10 @@ func (h *Holder) Answered(at time.Duration, a Answer, j Jitter) []Action {
 		h.inFlight = false
 	}
 	if a.Verdict == AnswerGood && a.Call.Kind != CallRelease && !sound(a) {
-		a.Verdict = AnswerFailed
+		a.Verdict, a.Elsewhere = AnswerFailed, true
+	}
+	if current && !a.Elsewhere {
+		h.round.answered()
 	}
 	switch {
 	case a.Call.Instance != h.instance: // about an earlier lease
@@ -299,18 +304,20 @@ func (h *Holder) acquired(at time.Duration, a Answer, current bool, j Jitter, ac
 	case !current:
 	case a.Verdict == AnswerRefused:
 		acts = h.end(ChangeRefused, acts)
+	case a.Verdict == AnswerFailed && !a.Elsewhere && a.Call.Wait < h.wait():
+		h.due = at // it works, so that one can queue there
 	default:
 		if a.Verdict == AnswerLost {
 			h.instance = "" // C1
 		}
-		h.retry(at, a.RetryAfter, j)
+		h.retry(at, a.RetryAfter, a.Elsewhere, j)
 	}
 	return acts
 }
 
 // granted takes over a new lease.
 func (h *Holder) granted(at time.Duration, a Answer, j Jitter, acts []Action) []Action {
-	h.lease, h.failures = a.Lease, 0
+	h.lease, h.failures, h.round.tried = a.Lease, 0, 0
 	h.deadline = a.Call.SentAt + h.lease.TTL // C2: from before the request was sent
 	h.due = a.Call.SentAt + every(h.lease, j)
 	if at-a.Call.SentAt > h.lease.HeartbeatEvery() {
@@ -347,7 +354,7 @@ func (h *Holder) heartbeaten(at time.Duration, a Answer, current bool, j Jitter,
 		}
 		return h.extend(at, a, acts)
 	case current: // all else is no news of the lease: ask again (C3)
-		h.retry(at, a.RetryAfter, j)
+		h.retry(at, a.RetryAfter, a.Elsewhere, j)
 	}
 	return acts
 }
@@ -400,7 +407,7 @@ func (h *Holder) released(at time.Duration, a Answer, current bool, j Jitter, ac
 	case a.Verdict != AnswerFailed:
 		acts = h.end(ChangeReleased, h.cancel(acts))
 	case current:
-		h.retry(at, a.RetryAfter, j)
+		h.retry(at, a.RetryAfter, a.Elsewhere, j)
 	}
 	return acts
 }
@@ -420,10 +427,15 @@ func (h *Holder) cancel(acts []Action) []Action {
 	return append(acts, Action{Kind: ActCancel})
 }
 
-// retry says when the next try is due after one that failed: a half to the
-// whole of a time that doubles with each failure (C3), and not before the
-// service said.
-func (h *Holder) retry(at, after time.Duration, j Jitter) {
+// retry says when the next try is due after one that failed: at once where
+// there is another address to try, else after a half to the whole of a time that
+// doubles with each round (C3), and not before the service said.
+func (h *Holder) retry(at, after time.Duration, elsewhere bool, j Jitter) {
+	after, over := h.round.failed(elsewhere, after)
+	if !over {
+		h.due = at
+		return
+	}
 	backoff := min(firstBackoff<<h.failures, MaxBackoff)
 	if backoff < MaxBackoff {
 		h.failures++
@@ -446,14 +458,14 @@ func (h *Holder) sendIfDue(at time.Duration, acts []Action) []Action {
 		if h.instance == "" {
 			return append(acts, Action{Kind: ActAsk}) // C1
 		}
-		return h.send(at, CallAcquire, h.cfg.Wait+MaxTry, acts)
+		return h.send(at, CallAcquire, h.wait()+h.patience(MaxTry), acts)
 	case HolderConfirming, HolderHolding: // past the deadline, too (C3)
-		return h.send(at, CallHeartbeat, min(h.lease.HeartbeatEvery(), MaxTry), acts)
+		return h.send(at, CallHeartbeat, h.patience(min(h.lease.HeartbeatEvery(), MaxTry)), acts)
 	case HolderReleasing:
 		if at >= h.releaseBy {
 			return h.end(ChangeReleased, acts)
 		}
-		return h.send(at, CallRelease, MaxTry, acts)
+		return h.send(at, CallRelease, h.patience(MaxTry), acts)
 	}
 	return acts
 }
@@ -464,7 +476,7 @@ func (h *Holder) send(at time.Duration, kind CallKind, try time.Duration, acts [
 	c := Call{Kind: kind, SentAt: at, Pool: h.cfg.Pool, Instance: h.instance}
 	switch kind {
 	case CallAcquire:
-		c.App, c.TTL, c.Wait = h.cfg.App, h.cfg.TTL, h.cfg.Wait
+		c.App, c.TTL, c.Wait = h.cfg.App, h.cfg.TTL, h.wait()
 	case CallRelease:
 		c.Last = max(h.last, 0)
 		fallthrough
@@ -523,6 +535,8 @@ func (h Holder) Check() error {
 		return fmt.Errorf("holder told the app that it is live, but it is %v (C5, C6)", h.phase)
 	case h.inFlight && (h.phase == HolderNew || h.phase == HolderStopping || h.phase == HolderOver):
 		return fmt.Errorf("holder %v with a %v under way", h.phase, h.call.Kind)
+	case h.round.tried > 0 && h.round.tried >= h.round.addresses:
+		return fmt.Errorf("holder that went on to address %d of %d (C3)", h.round.tried+1, h.round.addresses)
 	case h.inFlight && h.call.Instance != h.instance:
 		return fmt.Errorf("holder with a %v of another instance under way (C1)", h.call.Kind)
 	case h.inFlight && (h.call.Kind == CallRelease) != (h.phase == HolderReleasing):

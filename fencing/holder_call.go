@@ -90,6 +90,10 @@ type Answer struct {
 	Lease Lease
 	// RetryAfter is RetryInfo's delay; 0: none was given.
 	RetryAfter time.Duration
+	// Elsewhere: the address that was asked doesn't serve, or nobody knows: the
+	// next try is another one's, if there are several. False where the answer is
+	// that of a service that works, whatever it says.
+	Elsewhere bool
 }
 
 // ActionKind says what an Action is.

@@ -87,6 +87,7 @@ func forAllLives(t *testing.T, watch func() func(step) error) {
 		for range rapid.SampledFrom([]int{1, 5, 20}).Draw(t, "lives") {
 			l := &life{t: t, watch: watch(), epochs: make(map[fencing.InstanceID]fencing.Epoch)}
 			l.h = fencing.NewHolder(fencing.HolderConfig{App: "app", NoReacquire: odds(t, "reacquire") < 10})
+			l.h.Addresses(rapid.SampledFrom([]int{1, 1, 3}).Draw(t, "addresses"))
 			l.acquire()
 			for range rapid.SampledFrom([]int{5, 20, 60}).Draw(t, "steps") {
 				l.step()
@@ -186,6 +187,7 @@ func (l *life) someAnswer() fencing.Answer {
 	case v < 82:
 		a.Verdict = fencing.AnswerFailed
 		a.RetryAfter = time.Duration(rapid.IntRange(0, 90).Draw(l.t, "retry")) * time.Second
+		a.Elsewhere = rapid.Bool().Draw(l.t, "elsewhere")
 	case v < 97:
 		a.Verdict = fencing.AnswerLost
 	default:
