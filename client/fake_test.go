@@ -36,6 +36,7 @@ type fakeService struct {
 	cirrusv1connect.UnimplementedLeaseServiceHandler
 
 	now func() time.Time
+	ttl time.Duration
 
 	mu       sync.Mutex
 	leases   map[string]*cirrusv1.Lease // by instance
@@ -50,7 +51,7 @@ type fakeService struct {
 }
 
 func newFakeService() *fakeService {
-	return &fakeService{now: time.Now, leases: map[string]*cirrusv1.Lease{}, lost: map[string]bool{}}
+	return &fakeService{now: time.Now, ttl: ttl, leases: map[string]*cirrusv1.Lease{}, lost: map[string]bool{}}
 }
 
 // around carries f out between before and after.
@@ -81,7 +82,7 @@ func (s *fakeService) setMixUp(mixUp bool) {
 
 func (s *fakeService) promise(l *cirrusv1.Lease) *cirrusv1.Lease {
 	l.ServerTimeMs = s.now().UnixMilli()
-	l.CeilingMs = l.ServerTimeMs + ttl.Milliseconds()
+	l.CeilingMs = l.ServerTimeMs + s.ttl.Milliseconds()
 	promised := proto.Clone(l).(*cirrusv1.Lease)
 	if s.mixUp {
 		promised.InstanceId = "somebody-else-0000"
@@ -98,7 +99,7 @@ func (s *fakeService) Acquire(ctx context.Context, r *cirrusv1.AcquireRequest) (
 			n := len(s.leases)
 			l = &cirrusv1.Lease{
 				Pool: r.GetPool(), NodeId: uint32(100 + n), Epoch: uint64(1 + n), AppId: r.GetAppId(), InstanceId: r.GetInstanceId(),
-				Ttl: durationpb.New(ttl), HeartbeatEvery: durationpb.New(every), FloorMs: s.now().UnixMilli(),
+				Ttl: durationpb.New(s.ttl), HeartbeatEvery: durationpb.New(s.ttl / 3), FloorMs: s.now().UnixMilli(),
 				Layout: &cirrusv1.Layout{TimestampBits: 41, NodeBits: 10, SequenceBits: 12},
 			}
 			s.leases[r.GetInstanceId()] = l

@@ -66,9 +66,16 @@ func (l latch) isOpen() bool {
 	}
 }
 
-// Hold asks the service at url for a lease for the app, and returns when one is
-// held. app is 1 to 253 bytes of UTF-8, by which the service knows which node
+// Hold asks the service at target for a lease for the app, and returns when one
+// is held. app is 1 to 253 bytes of UTF-8, by which the service knows which node
 // ID to give back after a restart; it need not be unique.
+//
+// target is an http:// or https:// URL, or several with commas between them, one
+// for each replica of the service. A host name that has several IPs counts as so
+// many addresses, looked up again when one of them fails, and every minute. The
+// holder keeps to an address that works, and leaves one that can't be reached,
+// is silent for its share of a third of the TTL, or answers UNAVAILABLE, for the
+// next one at once. Holders begin at different ones.
 //
 // ctx bounds how long Hold tries, and nothing after that; its values go along
 // with every call that the holder makes. Errors: what is wrong with an option;
@@ -76,8 +83,8 @@ func (l latch) isOpen() bool {
 // with the last answer's. For the service's, connect.CodeOf gives the code.
 //
 // If Hold fails, a lease that was granted but not heard of runs out by itself.
-func Hold(ctx context.Context, url, app string, opts ...Option) (*Holder, error) {
-	cfg, err := newConfig(url, app, opts)
+func Hold(ctx context.Context, target, app string, opts ...Option) (*Holder, error) {
+	cfg, err := newConfig(target, app, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +96,7 @@ func Hold(ctx context.Context, url, app string, opts ...Option) (*Holder, error)
 		cfg.runner.Wait(nil, h.over, nil)
 	}
 	if h.over.isOpen() && h.holdErr != nil {
-		return nil, fmt.Errorf("no lease of pool %q for app %q from %s: %w", cfg.rules.Pool, app, cfg.url.Redacted(), h.holdErr)
+		return nil, fmt.Errorf("no lease of pool %q for app %q from %s: %w", cfg.rules.Pool, app, cfg.target(), h.holdErr)
 	}
 	return h, nil
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/internal/reach"
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
@@ -32,7 +33,9 @@ type loop struct {
 	lease *snowflake.Lease
 
 	cancel context.CancelFunc // of the call under way
-	calls  int                // that have not returned, cancelled ones too
+	asked  *reach.Address     // where the last call went
+	calls  int                // and lookups that have not returned, cancelled ones too
+	lookup lookup
 
 	events  []Event // not yet told
 	telling bool
@@ -42,7 +45,7 @@ type loop struct {
 }
 
 func newLoop(base context.Context, cfg fencing.HolderConfig) loop {
-	return loop{rules: fencing.NewHolder(cfg), base: base, cancel: func() {}}
+	return loop{rules: fencing.NewHolder(cfg), base: base, cancel: func() {}, lookup: lookup{cancel: func() {}}}
 }
 
 // mailbox is what others want the loop to do, in the order in which they said.
@@ -76,7 +79,7 @@ func (m *mailbox) take() []func() {
 func (h *Holder) run() {
 	timer := h.cfg.timers.NewTimer(maxNap)
 	defer timer.Stop()
-	h.acquire()
+	h.begin()
 	for !h.idle() {
 		timer.Reset(h.nap())
 		h.cfg.runner.Wait(timer.Chan(), h.mail.wake, nil)
@@ -86,7 +89,7 @@ func (h *Holder) run() {
 		h.tick()
 		h.deliver()
 	}
-	h.service.close()
+	h.service.addrs.Close()
 }
 
 // idle says that nothing more can happen.
@@ -128,6 +131,7 @@ func (h *Holder) tick() {
 	acts := h.loop.rules.Tick(now, h.jitter())
 	if slices.ContainsFunc(acts, func(a fencing.Action) bool { return a.Kind == fencing.ActCancel }) {
 		h.note(errNoAnswer)
+		h.leave(h.loop.asked, errNoAnswer)
 	}
 	h.perform(acts)
 }
@@ -135,10 +139,11 @@ func (h *Holder) tick() {
 // answered hands the rules what became of a call, in the order in which answers
 // arrive (C7). gaveUp says that the call was cancelled: how it then failed tells
 // nothing.
-func (h *Holder) answered(a fencing.Answer, err error, gaveUp bool) {
+func (h *Holder) answered(from *reach.Address, a fencing.Answer, err error, gaveUp bool) {
 	h.loop.calls--
 	if !gaveUp {
 		h.noteCall(a, err)
+		h.noteAddress(from, a, err)
 	}
 	h.perform(h.loop.rules.Answered(h.steady(), a, h.jitter()))
 }
@@ -172,7 +177,14 @@ func (h *Holder) abandon(cause error) {
 	if h.over.isOpen() {
 		return
 	}
-	if last := h.loop.lastErr; last != nil {
+	if l := &h.loop; l.calls > 0 && h.service.addrs.Len() > 1 && l.asked != nil && !l.asked.Works() {
+		h.service.addrs.Leave(l.asked, errNoAnswer) // so far
+	}
+	last := h.service.addrs.Err() // says more
+	if last == nil {
+		last = h.loop.lastErr
+	}
+	if last != nil {
 		cause = fmt.Errorf("%w (given up: %w)", last, cause)
 	}
 	h.holdErr, h.releaseErr = cause, cause
@@ -190,7 +202,7 @@ func (h *Holder) perform(acts []fencing.Action) {
 		case fencing.ActAsk:
 			h.acquire()
 		case fencing.ActBegin:
-			if err := h.begin(a); err != nil {
+			if err := h.mint(a); err != nil {
 				h.refuse(a, err)
 				return
 			}
@@ -203,6 +215,7 @@ func (h *Holder) perform(acts []fencing.Action) {
 		}
 	}
 	if h.loop.rules.Phase() == fencing.HolderOver {
+		h.loop.lookup.cancel()
 		h.over.open() // before first: who passes that looks whether it is over
 		h.stopped.open()
 		h.first.open()
@@ -211,19 +224,21 @@ func (h *Holder) perform(acts []fencing.Action) {
 
 // send makes a call beside the loop. Its outcome comes back by mail.
 func (h *Holder) send(c fencing.Call) {
+	h.lookAgain()
 	ctx, cancel := context.WithCancel(h.loop.base)
-	h.loop.cancel = cancel
+	address, caller := h.service.use()
+	h.loop.cancel, h.loop.asked = cancel, address
 	h.loop.calls++
 	h.cfg.runner.Go(func() {
-		answer, err := h.service.do(ctx, c)
+		answer, err := caller.do(ctx, c)
 		gaveUp := ctx.Err() != nil
 		cancel()
-		h.mail.post(func() { h.answered(answer, err, gaveUp) })
+		h.mail.post(func() { h.answered(address, answer, err, gaveUp) })
 	})
 }
 
-// begin gives the generator a new state (G4), and then shows the lease.
-func (h *Holder) begin(a fencing.Action) error {
+// mint gives the generator a new state (G4), and then shows the lease.
+func (h *Holder) mint(a fencing.Action) error {
 	lease, err := h.generator.Begin(snowflake.Grant{
 		Layout:   a.Lease.Layout,
 		Node:     a.Lease.Node,

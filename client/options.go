@@ -9,12 +9,14 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
 	"github.com/jonboulle/clockwork"
 
 	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/internal/reach"
 	"github.com/cirrus-id/cirrus/internal/steady"
 	"github.com/cirrus-id/cirrus/snowflake"
 )
@@ -25,7 +27,7 @@ type Option func(*config)
 
 // config is what the options come to.
 type config struct {
-	url      *url.URL
+	urls     []*url.URL
 	rules    fencing.HolderConfig
 	maxLead  time.Duration
 	noLast   bool        // Release doesn't say what was used last
@@ -33,6 +35,7 @@ type config struct {
 
 	http       HTTPOptions
 	httpClient connect.HTTPClient // nil: made from http
+	lookup     reach.Lookup       // nil: the system's resolver
 	grpc       bool
 	header     http.Header
 
@@ -89,7 +92,8 @@ func WithHTTP2() Option { return func(c *config) { c.http.HTTP2 = true } }
 
 // WithHTTPClient uses an HTTP client of yours; see NewHTTPClient. It must have
 // no timeout shorter than the wait of WithWait plus 5 s, and is not closed with
-// the holder.
+// the holder. Finding a host's IPs is its business then: each URL counts as one
+// address.
 func WithHTTPClient(h connect.HTTPClient) Option {
 	return func(c *config) { c.httpClient = h }
 }
@@ -153,7 +157,7 @@ func newConfig(target, app string, opts []Option) (*config, error) {
 		c.rules.Pool = fencing.DefaultPool
 	}
 	var err error
-	if c.url, err = parseURL(target); err != nil {
+	if c.urls, err = reach.Parse(target); err != nil {
 		return nil, err
 	}
 	return c, c.validate()
@@ -167,23 +171,19 @@ func (c *config) validate() error {
 		return errors.New("WithHTTPClient and WithTLS were both given: set TLS up in the HTTP client, or leave it out")
 	case c.httpClient != nil && c.http.HTTP2 && !c.grpc:
 		return errors.New("WithHTTPClient and WithHTTP2 were both given: set HTTP/2 up in the HTTP client, or leave it out")
-	case c.http.TLS != nil && c.url.Scheme != "https":
-		return fmt.Errorf("WithTLS was given for %s, which is not an https:// URL: write https://, or leave TLS out", c.url.Redacted())
+	case c.http.TLS != nil && c.urls[0].Scheme != "https":
+		return fmt.Errorf("WithTLS was given for %s, which is not an https:// URL: write https://, or leave TLS out", c.urls[0].Redacted())
 	}
 	return c.rules.Validate()
 }
 
-func parseURL(target string) (*url.URL, error) {
-	u, err := url.Parse(target)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("the service's URL: %w", err)
-	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
-		return nil, fmt.Errorf("the service's URL %q: give http://host:port or https://host:port", target)
-	case u.RawQuery != "" || u.Fragment != "":
-		return nil, fmt.Errorf("the service's URL %q: leave out what follows ? and #", target)
+// target gives the URLs as they were given, but without passwords.
+func (c *config) target() string {
+	texts := make([]string, len(c.urls))
+	for i, u := range c.urls {
+		texts[i] = u.Redacted()
 	}
-	return u, nil
+	return strings.Join(texts, ",")
 }
 
 // cryptoRandom never fails: where the system has no randomness, rand.Read ends

@@ -23,7 +23,7 @@ func TestReleaseSaysWhatWasUsedLast(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := newService(cfg).releaseRequest(call).LastTimestampMs
+			got := caller{noLast: cfg.noLast}.releaseRequest(call).LastTimestampMs
 			switch {
 			case (got == nil) != (tc.want == nil):
 				t.Errorf("last_timestamp_ms is %v, want %v", got, tc.want)

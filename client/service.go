@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -13,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/internal/reach"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 	"github.com/cirrus-id/cirrus/snowflake"
@@ -31,39 +31,43 @@ const maxReply = 1 << 20
 
 // service makes the holder's calls.
 type service struct {
-	leases cirrusv1connect.LeaseServiceClient
+	// addrs are the loop's alone, but for addrs.Find.
+	addrs  *reach.Addresses
+	opts   []connect.ClientOption
 	noLast bool // say nothing of what was used last
-	close  func()
+
+	// leases is the client of the address that was used last.
+	leases cirrusv1connect.LeaseServiceClient
+	of     *reach.Address
 }
 
 func newService(c *config) service {
-	s := service{noLast: c.noLast, close: func() {}}
-	httpClient := c.httpClient
-	if httpClient == nil {
-		httpClient, s.close = ownHTTPClient(c.http)
-	}
-	opts := []connect.ClientOption{
+	s := service{noLast: c.noLast, addrs: reach.New(c.urls, reach.Config{
+		TLS: c.http.TLS, HTTP2: c.http.HTTP2, HTTPClient: c.httpClient, Random: c.random, Lookup: c.lookup,
+	})}
+	s.opts = []connect.ClientOption{
 		connect.WithAcceptCompression("gzip", nil, nil), // replies are small
 		connect.WithReadMaxBytes(maxReply),
 		connect.WithInterceptors(headers(c.header)),
 	}
 	if c.grpc {
-		opts = append(opts, connect.WithGRPC())
+		s.opts = append(s.opts, connect.WithGRPC())
 	}
-	base := strings.TrimRight(c.url.String(), "/")
-	s.leases = cirrusv1connect.NewLeaseServiceClient(httpClient, base, opts...)
 	return s
 }
 
-// ownHTTPClient returns an HTTP client and what closes its connections.
-func ownHTTPClient(o HTTPOptions) (connect.HTTPClient, func()) {
-	transport := newTransport(o)
-	open := &conns{open: make(map[*conn]struct{})}
-	open.watch(transport)
-	return &http.Client{Transport: transport}, func() {
-		transport.CloseIdleConnections()
-		open.close()
+// use returns the address to use for one call, and what makes it.
+func (s *service) use() (*reach.Address, caller) {
+	if a := s.addrs.Use(); a != s.of {
+		s.of, s.leases = a, cirrusv1connect.NewLeaseServiceClient(a.HTTPClient(), a.Base(), s.opts...)
 	}
+	return s.of, caller{s.leases, s.noLast}
+}
+
+// caller makes calls at one address.
+type caller struct {
+	leases cirrusv1connect.LeaseServiceClient
+	noLast bool
 }
 
 // headers adds the app's headers to every request.
@@ -82,20 +86,20 @@ func headers(add http.Header) connect.UnaryInterceptorFunc {
 
 // do makes one call and blocks until it is answered or ctx is done. The error
 // is what the verdict was made from.
-func (s service) do(ctx context.Context, c fencing.Call) (fencing.Answer, error) {
+func (s caller) do(ctx context.Context, c fencing.Call) (fencing.Answer, error) {
 	lease, err := s.call(ctx, c)
 	if err == nil && c.Kind != fencing.CallRelease && lease.GetInstanceId() != string(c.Instance) {
 		err = errOthersAnswer
 	}
 	if err != nil {
 		verdict, after := judge(err)
-		return fencing.Answer{Call: c, Verdict: verdict, RetryAfter: after}, err
+		return fencing.Answer{Call: c, Verdict: verdict, RetryAfter: after, Elsewhere: reach.Elsewhere(err)}, err
 	}
 	return fencing.Answer{Call: c, Verdict: fencing.AnswerGood, Lease: leaseOf(lease)}, nil
 }
 
 // call makes one call. A Release brings no lease.
-func (s service) call(ctx context.Context, c fencing.Call) (*cirrusv1.Lease, error) {
+func (s caller) call(ctx context.Context, c fencing.Call) (*cirrusv1.Lease, error) {
 	switch c.Kind {
 	case fencing.CallAcquire:
 		resp, err := s.leases.Acquire(ctx, acquireRequest(c))
@@ -123,7 +127,7 @@ func acquireRequest(c fencing.Call) *cirrusv1.AcquireRequest {
 	return req
 }
 
-func (s service) releaseRequest(c fencing.Call) *cirrusv1.ReleaseRequest {
+func (s caller) releaseRequest(c fencing.Call) *cirrusv1.ReleaseRequest {
 	req := &cirrusv1.ReleaseRequest{
 		Pool: string(c.Pool), NodeId: uint32(c.Node), Epoch: uint64(c.Epoch), InstanceId: string(c.Instance),
 	}

@@ -1,4 +1,4 @@
-package client
+package reach
 
 import (
 	"context"
@@ -7,9 +7,9 @@ import (
 	"sync"
 )
 
-// conns are the connections of a holder's own HTTP client. The transport closes
+// conns are the connections of our own HTTP clients. The transport closes
 // only those that it has found idle, which one may not be yet whose last call
-// has just returned; so a holder closes them itself when it is over.
+// has just returned; so their owner closes them itself in the end.
 type conns struct {
 	mu     sync.Mutex
 	open   map[*conn]struct{}

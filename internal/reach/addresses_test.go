@@ -1,0 +1,222 @@
+package reach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect"
+
+	"github.com/cirrus-id/cirrus/fencing"
+)
+
+func newAddresses(t *testing.T, target string, seed uint64) *Addresses {
+	urls, err := Parse(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	as := New(urls, Config{Random: func() uint64 { return seed }})
+	t.Cleanup(as.Close)
+	return as
+}
+
+// texts are the addresses in the user's order.
+func (as *Addresses) texts() []string {
+	var texts []string
+	for _, a := range as.list {
+		texts = append(texts, a.String())
+	}
+	return texts
+}
+
+func found(ips ...string) Found {
+	f := Found{nil}
+	for _, ip := range ips {
+		f[0] = append(f[0], netip.MustParseAddr(ip))
+	}
+	return f
+}
+
+func TestParse(t *testing.T) {
+	for _, tt := range []struct {
+		target string
+		want   int    // how many; 0: an error
+		hint   string // in the error
+	}{
+		{target: "http://a:1", want: 1},
+		{target: "http://a:1, http://b:2/x ,http://[::1]:3", want: 3},
+		{target: "https://a,https://b", want: 2},
+		{target: "", hint: "http://host:port"},
+		{target: "http://a:1,", hint: "http://host:port"},
+		{target: "http://a:1,b:2", hint: "http://host:port"},
+		{target: "ftp://a", hint: "http://host:port"},
+		{target: "http://a,https://b", hint: "for all"},
+		{target: "http://a?x=y", hint: "leave out"},
+		{target: "http://a:b", hint: "invalid port"},
+		{target: strings.Repeat("http://a,", fencing.MaxAddresses) + "http://a", hint: "65"},
+	} {
+		urls, err := Parse(tt.target)
+		if len(urls) != tt.want || (err == nil) != (tt.want > 0) || err != nil && !strings.Contains(err.Error(), tt.hint) {
+			t.Errorf("%q: %v, %v", tt.target, urls, err)
+		}
+	}
+	if _, err := Parse("https://u:secret@a,http://b"); err == nil || strings.Contains(err.Error(), "secret") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestLoneAddressDrawsNothing: a simulator's one seed has one outcome, and a
+// holder with one address makes its instance IDs of the same numbers as ever.
+func TestLoneAddressDrawsNothing(t *testing.T) {
+	urls, err := Parse("http://server.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	as := New(urls, Config{HTTPClient: http.DefaultClient}) // Random is nil
+	if a := as.Use(); as.Leave(a, errors.New("no")) || as.Use() != a || as.Len() != 1 || as.Named() {
+		t.Errorf("%v of %d, named: %t", as.Use(), as.Len(), as.Named())
+	}
+}
+
+func TestLeave(t *testing.T) {
+	as := newAddresses(t, "http://127.0.0.1:1,http://127.0.0.1:2,http://127.0.0.1:3", 7)
+	first, no := as.Use(), errors.New("no")
+	if as.Err() != nil {
+		t.Errorf("errors before anything happened: %v", as.Err())
+	}
+	if !as.Leave(first, no) || as.Use() == first {
+		t.Errorf("still at %v", as.Use())
+	}
+	second := as.Use()
+	if as.Leave(first, no) || as.Use() != second {
+		t.Errorf("left %v because of %v", second, first)
+	}
+	as.Leave(second, no)
+	third := as.Use()
+	as.Leave(third, no)
+	if as.Use() != first || third == first || third == second {
+		t.Errorf("from %v by %v and %v to %v", first, second, third, as.Use())
+	}
+	want := "http://127.0.0.1:1: no; http://127.0.0.1:2: no; http://127.0.0.1:3: no"
+	if err := as.Err(); err == nil || err.Error() != want || !errors.Is(err, no) {
+		t.Errorf("error %v, want %s", err, want)
+	}
+	as.Answered(first)
+	if as.Err() != nil || !first.Works() {
+		t.Errorf("errors though %v works: %v", first, as.Err())
+	}
+}
+
+// TestOrders: each user has an order of its own, and keeps it.
+func TestOrders(t *testing.T) {
+	orders := map[string]int{}
+	for seed := range uint64(600) {
+		as := newAddresses(t, "http://example.com:1", seed)
+		as.Take(found("10.0.0.1", "10.0.0.2", "10.0.0.3"))
+		order := as.texts()
+		orders[fmt.Sprint(order)]++
+		as.Take(found("10.0.0.3", "10.0.0.1"))
+		as.Take(found("10.0.0.2", "10.0.0.3", "10.0.0.1", "10.0.0.2"))
+		if again := as.texts(); !slices.Equal(order, again) {
+			t.Fatalf("%v, then %v", order, again)
+		}
+	}
+	if len(orders) != 6 {
+		t.Errorf("%d orders of 3 addresses", len(orders))
+	}
+	for order, n := range orders {
+		if n < 60 || n > 140 {
+			t.Errorf("%d of 600 users have the order %s", n, order)
+		}
+	}
+}
+
+// TestTake: what works stays in use, what failed doesn't if it is gone, and a
+// lookup that found nothing forgets nothing.
+func TestTake(t *testing.T) {
+	as := newAddresses(t, "http://example.com:1", 7)
+	if !as.Named() || as.Use().String() != "http://example.com:1" {
+		t.Errorf("begins with %v", as.texts())
+	}
+	as.Take(found("10.0.0.1"))
+	one := as.Use()
+	if one.String() != "http://example.com:1 (10.0.0.1)" || one.Base() != "http://example.com:1" {
+		t.Errorf("uses %v, base %s", one, one.Base())
+	}
+	as.Take(Found{nil})
+	if as.Use() != one || as.Len() != 1 {
+		t.Errorf("nothing found: %v", as.texts())
+	}
+	as.Answered(one)
+	as.Take(found("10.0.0.2"))
+	if as.Use() != one {
+		t.Errorf("left %v, which works, for %v", one, as.Use())
+	}
+	as.Leave(one, errors.New("no"))
+	two := as.Use()
+	if two.String() != "http://example.com:1 (10.0.0.2)" {
+		t.Errorf("went on to %v", two)
+	}
+	as.Leave(two, errors.New("no"))
+	as.Take(found("10.0.0.3"))
+	if as.Use().String() != "http://example.com:1 (10.0.0.3)" {
+		t.Errorf("still at %v", as.Use())
+	}
+	var many []string
+	for i := range 100 {
+		many = append(many, fmt.Sprintf("10.0.1.%d", i))
+	}
+	as.Take(found(many...))
+	if as.Len() != fencing.MaxAddresses {
+		t.Errorf("%d addresses", as.Len())
+	}
+}
+
+// TestFind: names are looked up, IPs are not, and one that can't be found costs
+// the others nothing.
+func TestFind(t *testing.T) {
+	as := newAddresses(t, "http://a.test:1,http://127.0.0.1:2,http://b.test:3", 7)
+	as.cfg.Lookup = func(ctx context.Context, host string) ([]netip.Addr, error) {
+		if _, bounded := ctx.Deadline(); !bounded {
+			t.Error("the lookup has no bound")
+		}
+		if host == "a.test" {
+			return nil, errors.New("no such host")
+		}
+		return []netip.Addr{netip.MustParseAddr("::ffff:10.0.0.1"), netip.MustParseAddr("fd00::1")}, nil
+	}
+	as.Take(as.Find(t.Context()))
+	got := as.texts()
+	slices.Sort(got)
+	want := []string{"http://127.0.0.1:2", "http://a.test:1", "http://b.test:3 (10.0.0.1)", "http://b.test:3 (fd00::1)"}
+	if !slices.Equal(got, want) {
+		t.Errorf("found %v, want %v", got, want)
+	}
+}
+
+func TestElsewhere(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want bool
+	}{
+		{nil, false},
+		{errors.New("connection refused"), true},
+		{connect.NewError(connect.CodeUnknown, errors.New("reset")), true},
+		{connect.NewWireError(connect.CodeUnavailable, errors.New("no leader")), true},
+		{connect.NewWireError(connect.CodeDeadlineExceeded, errors.New("too late")), true},
+		{connect.NewWireError(connect.CodeUnimplemented, errors.New("not ours")), true},
+		{connect.NewWireError(connect.CodeFailedPrecondition, errors.New("lost")), false},
+		{connect.NewWireError(connect.CodeResourceExhausted, errors.New("full")), false},
+		{connect.NewWireError(connect.CodeNotFound, errors.New("no pool")), false},
+		{connect.NewWireError(connect.CodeInternal, errors.New("bug")), false},
+	} {
+		if got := Elsewhere(tt.err); got != tt.want {
+			t.Errorf("%v: %t", tt.err, got)
+		}
+	}
+}
