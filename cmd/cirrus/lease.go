@@ -1,15 +1,21 @@
 package main
 
 import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/cirrus-id/cirrus/internal/reach"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
+	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 )
 
 func newAcquire() *cobra.Command {
@@ -23,14 +29,14 @@ with cirrus heartbeat, to give back, with cirrus release, or to lose, one TTL
 after the last heartbeat.
 
 An instance ID is a secret: heartbeat and release must repeat it. Give one of
-your own to be able to repeat a call whose answer was lost; by CIRRUS_INSTANCE_ID
-it is not shown in the list of processes.`,
+your own to be able to repeat the command if it is interrupted; by
+CIRRUS_INSTANCE_ID it is not shown in the list of processes.`,
 		Example: `  cirrus acquire --app billing
   cirrus acquire --app billing --ttl 1m --wait 10s -o json`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&app, "app", "", "the app ID: 1 to 253 bytes, a hint for getting the same node ID again")
-	f.StringVar(&instance, "instance-id", "", "16 to 64 printable ASCII characters, random and new (default: the service makes one)")
+	f.StringVar(&instance, "instance-id", "", "16 to 64 printable ASCII characters, random and new (default: a new one)")
 	f.DurationVar(&ttl, "ttl", 0, "the lease's TTL (default: the pool's)")
 	f.DurationVar(&wait, "wait", 0, "how long to queue for a free node ID, up to 1m")
 	addAddr(cmd)
@@ -39,6 +45,9 @@ it is not shown in the list of processes.`,
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := required(cmd, "app"); err != nil {
 			return err
+		}
+		if instance == "" {
+			instance = newInstance()
 		}
 		req := &cirrusv1.AcquireRequest{AppId: app, InstanceId: instance}
 		if given(cmd.Flags(), "ttl") {
@@ -63,11 +72,45 @@ func acquire(cmd *cobra.Command, req *cirrusv1.AcquireRequest, o outputFlag) err
 	}
 	ctx, cancel := callContext(cmd, req.GetWait().AsDuration())
 	defer cancel()
-	resp, err := leases.Acquire(ctx, req)
+	resp, err := acquireAt(ctx, leases, req)
 	if err != nil {
 		return explain(err)
 	}
 	return printLease(cmd, o, resp.GetLease())
+}
+
+// newInstance makes an instance ID here, so that the same request can be made at
+// another address: there it gets the lease whose answer was lost.
+func newInstance() string {
+	var id [16]byte
+	_, _ = rand.Read(id[:]) // never fails
+	return hex.EncodeToString(id[:])
+}
+
+// acquireAt acquires at one address after the other. Of several, it queues only
+// at one that has just answered: one that lets it queue and one that says
+// nothing sound alike.
+func acquireAt(ctx context.Context, leases *leaseService, req *cirrusv1.AcquireRequest) (*cirrusv1.AcquireResponse, error) {
+	acquire := cirrusv1connect.LeaseServiceClient.Acquire
+	wait := req.GetWait()
+	if wait == nil || leases.addrs.Len() == 1 {
+		return askAll(ctx, leases, acquire, req)
+	}
+	for left := leases.addrs.Len(); ; left-- {
+		req.Wait = nil
+		short, cancel := context.WithTimeout(ctx, callTimeout)
+		resp, err := askAll(short, leases, acquire, req)
+		cancel()
+		if connect.CodeOf(err) != connect.CodeResourceExhausted {
+			return resp, err
+		}
+		req.Wait = wait
+		deadline, _ := ctx.Deadline()
+		resp, err = askOne(ctx, time.Until(deadline), leases, acquire, req)
+		if left == 1 || ctx.Err() != nil || !reach.Elsewhere(err) {
+			return resp, err
+		}
+	}
 }
 
 // leaseName is what names a lease, and proves that it is the caller's.
@@ -120,13 +163,11 @@ func heartbeat(cmd *cobra.Command, n leaseName, o outputFlag) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := callContext(cmd, 0)
-	defer cancel()
-	resp, err := leases.Heartbeat(ctx, &cirrusv1.HeartbeatRequest{
+	resp, err := ask(cmd, leases, cirrusv1connect.LeaseServiceClient.Heartbeat, &cirrusv1.HeartbeatRequest{
 		Pool: n.pool, NodeId: n.node, Epoch: n.epoch, InstanceId: n.instance,
 	})
 	if err != nil {
-		return explain(err)
+		return err
 	}
 	return printLease(cmd, o, resp.GetLease())
 }
@@ -164,10 +205,8 @@ func release(cmd *cobra.Command, req *cirrusv1.ReleaseRequest) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := callContext(cmd, 0)
-	defer cancel()
-	_, err = leases.Release(ctx, req)
-	return explain(err)
+	_, err = ask(cmd, leases, cirrusv1connect.LeaseServiceClient.Release, req)
+	return err
 }
 
 // required says which flags are missing, from whatever source.

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
+	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 )
 
 // pageSize is how many rows a listing asks for at a time: the most there is.
@@ -45,11 +46,9 @@ func listLeases(cmd *cobra.Command, only cirrusv1.LeaseState, o outputFlag) erro
 	}
 	l := newList(cmd.OutOrStdout(), o, statusFields(nil))
 	for req := (&cirrusv1.ListLeasesRequest{Pool: pool, PageSize: pageSize}); ; {
-		ctx, cancel := callContext(cmd, 0)
-		resp, err := admin.ListLeases(ctx, req)
-		cancel()
+		resp, err := ask(cmd, admin, cirrusv1connect.AdminServiceClient.ListLeases, req)
 		if err != nil {
-			return explain(err)
+			return err
 		}
 		if err := addLeases(l, resp.GetLeases(), only); err != nil {
 			return err

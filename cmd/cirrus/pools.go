@@ -44,10 +44,8 @@ nothing.`,
 	addAddr(cmd)
 	output := addOutput(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return changePool(cmd, args[0], *output, func(admin cirrusv1connect.AdminServiceClient, p *cirrusv1.Pool) (poolReply, error) {
-			ctx, cancel := callContext(cmd, 0)
-			defer cancel()
-			return admin.CreatePool(ctx, &cirrusv1.CreatePoolRequest{Pool: p})
+		return changePool(cmd, args[0], *output, func(admin *adminService, p *cirrusv1.Pool) (poolReply, error) {
+			return ask(cmd, admin, cirrusv1connect.AdminServiceClient.CreatePool, &cirrusv1.CreatePoolRequest{Pool: p})
 		})
 	}
 	return cmd
@@ -68,10 +66,8 @@ IDs only grows. Leases that were granted before keep their TTL.`,
 	addAddr(cmd)
 	output := addOutput(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return changePool(cmd, args[0], *output, func(admin cirrusv1connect.AdminServiceClient, p *cirrusv1.Pool) (poolReply, error) {
-			ctx, cancel := callContext(cmd, 0)
-			defer cancel()
-			return admin.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: p})
+		return changePool(cmd, args[0], *output, func(admin *adminService, p *cirrusv1.Pool) (poolReply, error) {
+			return ask(cmd, admin, cirrusv1connect.AdminServiceClient.UpdatePool, &cirrusv1.UpdatePoolRequest{Pool: p})
 		})
 	}
 	return cmd
@@ -81,7 +77,7 @@ IDs only grows. Leases that were granted before keep their TTL.`,
 type poolReply interface{ GetPool() *cirrusv1.Pool }
 
 // changePool creates or updates a pool as the flags describe it.
-func changePool(cmd *cobra.Command, name string, o outputFlag, do func(cirrusv1connect.AdminServiceClient, *cirrusv1.Pool) (poolReply, error)) error {
+func changePool(cmd *cobra.Command, name string, o outputFlag, do func(*adminService, *cirrusv1.Pool) (poolReply, error)) error {
 	change, err := poolChange(cmd.Flags())
 	if err != nil {
 		return err
@@ -92,7 +88,7 @@ func changePool(cmd *cobra.Command, name string, o outputFlag, do func(cirrusv1c
 	}
 	resp, err := do(admin, poolMessage(name, change))
 	if err != nil {
-		return explain(err)
+		return err
 	}
 	return printOne(cmd.OutOrStdout(), o, resp.GetPool(), poolFields(resp.GetPool()))
 }
@@ -147,11 +143,9 @@ func getPool(cmd *cobra.Command, name string) (*cirrusv1.Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := callContext(cmd, 0)
-	defer cancel()
-	resp, err := admin.GetPool(ctx, &cirrusv1.GetPoolRequest{Name: name})
+	resp, err := ask(cmd, admin, cirrusv1connect.AdminServiceClient.GetPool, &cirrusv1.GetPoolRequest{Name: name})
 	if err != nil {
-		return nil, explain(err)
+		return nil, err
 	}
 	return resp.GetPool(), nil
 }
@@ -176,11 +170,9 @@ func listPools(cmd *cobra.Command, o outputFlag) error {
 	}
 	l := newList(cmd.OutOrStdout(), o, poolFields(nil))
 	for req := (&cirrusv1.ListPoolsRequest{PageSize: pageSize}); ; {
-		ctx, cancel := callContext(cmd, 0)
-		resp, err := admin.ListPools(ctx, req)
-		cancel()
+		resp, err := ask(cmd, admin, cirrusv1connect.AdminServiceClient.ListPools, req)
 		if err != nil {
-			return explain(err)
+			return err
 		}
 		for _, p := range resp.GetPools() {
 			if err := l.add(p, poolFields(p)); err != nil {

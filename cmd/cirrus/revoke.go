@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
+	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 )
 
 func newRevoke() *cobra.Command {
@@ -47,11 +48,9 @@ func revoke(cmd *cobra.Command, req *cirrusv1.RevokeRequest, o outputFlag) error
 	if err != nil {
 		return err
 	}
-	ctx, cancel := callContext(cmd, 0)
-	defer cancel()
-	resp, err := admin.Revoke(ctx, req)
+	resp, err := ask(cmd, admin, cirrusv1connect.AdminServiceClient.Revoke, req)
 	if err != nil {
-		return explain(err)
+		return err
 	}
 	return printOne(cmd.OutOrStdout(), o, resp.GetLease(), statusFields(resp.GetLease()))
 }

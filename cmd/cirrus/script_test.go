@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -67,6 +68,7 @@ func TestScript(t *testing.T) {
 			"await":   await,
 			"until":   until,
 			"state":   state,
+			"silent":  silent,
 		},
 	})
 }
@@ -205,6 +207,18 @@ func serveProcess(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		return captured(ts, ts.ReadFile(args[0]+".out"), `^cirrus serves (http://\S+)`, []string{"CIRRUS_ADDR"})
 	})
+}
+
+// silent VAR… sets each variable to an address that takes connections and never
+// answers.
+func silent(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) >= 1, "silent VAR...")
+	for _, name := range args {
+		l, err := net.Listen("tcp", "127.0.0.1:0") // nobody accepts; the kernel does
+		ts.Check(err)
+		ts.Defer(func() { l.Close() })
+		ts.Setenv(name, l.Addr().String())
+	}
 }
 
 // poll waits for a condition, with a bound.

@@ -1,10 +1,15 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
+	"time"
 
+	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
+	"github.com/cirrus-id/cirrus/internal/reach"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 	"github.com/cirrus-id/cirrus/snowflake"
 )
@@ -15,7 +20,11 @@ func newWatch() *cobra.Command {
 		Short: "Show what happens to the node IDs of a pool, as it happens",
 		Long: `Watch prints the node IDs that are held or quarantined (present), then synced,
 then what happens: granted, released, expired, freed, revoked. It ends with exit
-code 0 when it is interrupted. With -o json each line is a JSON object.`,
+code 0 when it is interrupted. With -o json each line is a JSON object.
+
+Where --addr has several addresses and the one in use fails, it says so on stderr
+and goes on at another one: present and synced come again, and what happened in
+between is not told.`,
 		Example: `  cirrus watch
   cirrus watch --pool billing -o json | jq -r 'select(.event == "EVENT_EXPIRED") | .lease.appId'`,
 	}
@@ -31,32 +40,107 @@ func watch(cmd *cobra.Command, o outputFlag) error {
 	if err != nil {
 		return err
 	}
-	admin, err := dialAdmin(cmd)
+	admin, err := dialWatch(cmd)
 	if err != nil {
 		return err
 	}
-	events, err := admin.Watch(cmd.Context(), &cirrusv1.WatchRequest{Pool: pool})
-	if err != nil {
-		return explain(err)
-	}
-	defer events.Close() //nolint:errcheck // there is nothing left to lose
 	out, err := newStream(cmd.OutOrStdout(), o, eventFields(nil), eventWidths)
 	if err != nil {
 		return err
 	}
-	for events.Receive() {
-		if err := out.add(events.Msg(), eventFields(events.Msg())); err != nil {
+	w := watching{cmd: cmd, admin: admin, pool: pool, out: out}
+	return w.run()
+}
+
+const (
+	// watchPatience is how long a watch that has worked looks for an address
+	// where it can go on: longer than replicas take to agree who leads.
+	watchPatience = time.Minute
+	// watchPause is between two rounds over all addresses.
+	watchPause = time.Second
+)
+
+// errWatchEnded is about a stream that ended without an error.
+var errWatchEnded = errors.New("the service ended the watch: watch again, and start from what is present then")
+
+// watching is a watch that goes on at another address when its stream ends.
+type watching struct {
+	cmd   *cobra.Command
+	admin *adminService
+	pool  string
+	out   *stream
+	// failed counts addresses that failed since one worked, which was at lastly;
+	// the zero time: none did yet.
+	failed int
+	lastly time.Time
+}
+
+func (w *watching) run() error {
+	addrs := w.admin.addrs
+	for {
+		a := addrs.Use()
+		came, err := w.follow(a, callTimeout/time.Duration(addrs.Len()))
+		var broken outputError
+		switch {
+		case errors.As(err, &broken):
+			return broken.error
+		case w.cmd.Context().Err() != nil: // interrupted, as watches are
+			return nil
+		case addrs.Len() == 1 || !came && !reach.Elsewhere(err):
+			return explain(err)
+		}
+		addrs.Leave(a, err)
+		if err := w.pause(a, came, err); err != nil {
 			return err
 		}
 	}
-	switch {
-	case cmd.Context().Err() != nil: // interrupted, as watches are
-		return nil
-	case events.Err() != nil:
-		return explain(events.Err())
-	}
-	return errors.New("the service ended the watch: watch again, and start from what is present then")
 }
+
+// pause says that a stream has ended or, if there was none, waits after each
+// round over all addresses; in the end it gives up.
+func (w *watching) pause(a *reach.Address, came bool, err error) error {
+	if came {
+		w.failed, w.lastly = 0, time.Now()
+		w.cmd.PrintErrf("cirrus: the watch at %v ended: %s: going on at another address, from what is present there\n", a, message(err))
+		return nil
+	}
+	addrs := w.admin.addrs
+	if w.failed++; w.failed%addrs.Len() != 0 {
+		return nil
+	}
+	if time.Since(w.lastly) > watchPatience {
+		return explain(addrs.Err())
+	}
+	_ = sleep(w.cmd.Context(), watchPause) // run looks whether it was interrupted
+	return nil
+}
+
+// follow prints what an address streams, until that ends. The first of it must
+// come within a time, and says that the address works.
+func (w *watching) follow(a *reach.Address, most time.Duration) (came bool, err error) {
+	ctx, cancel := context.WithCancelCause(w.cmd.Context())
+	defer cancel(nil)
+	silent := time.AfterFunc(most, func() { cancel(connect.NewError(connect.CodeDeadlineExceeded, noAnswerIn(most))) })
+	defer silent.Stop()
+	events, err := w.admin.at(a).Watch(ctx, &cirrusv1.WatchRequest{Pool: w.pool})
+	if err != nil {
+		return false, cmp.Or(context.Cause(ctx), err)
+	}
+	defer events.Close() //nolint:errcheck // there is nothing left to lose
+	for events.Receive() {
+		if !came {
+			came = silent.Stop()
+			w.admin.addrs.Answered(a)
+		}
+		if err := w.out.add(events.Msg(), eventFields(events.Msg())); err != nil {
+			return came, outputError{err}
+		}
+	}
+	return came, cmp.Or(context.Cause(ctx), events.Err(), errWatchEnded)
+}
+
+// outputError is one of printing, not of the service.
+type outputError struct{ error }
 
 // eventFields are an event's, for people; of nil they make a heading.
 func eventFields(e *cirrusv1.WatchResponse) []field {
