@@ -84,7 +84,7 @@ func (w *world) startFaults() {
 		{Pause, 2 * w.plan.ttl, w.pause},
 		{Stall, w.plan.ttl, w.stall},
 		{AppCrash, 2 * w.plan.ttl, w.crashApp},
-		{ServerCrash, 4 * w.plan.ttl, func(dice) { w.server.crash("") }},
+		{ServerCrash, 4 * w.plan.ttl, func(dice) { w.primary.crash("") }},
 		{OldCopy, 8 * w.plan.ttl, func(d dice) { w.restore(d, true) }},
 		{BareCopy, 5 * w.plan.ttl, func(d dice) { w.restore(d, false) }},
 		{LostDisk, 12 * w.plan.ttl, func(d dice) { w.loseDisk(d, false) }},
@@ -117,12 +117,17 @@ func (w *world) again(k Kind, every time.Duration, do func(dice)) {
 	})
 }
 
-// anyMachine draws a machine; the server twice as often as an app.
+// anyMachine draws a machine; the server twice as often as an app, or each of
+// those that serve.
 func (w *world) anyMachine(d dice) *machine {
-	if i := int(d.Below(uint64(len(w.apps) + 2))); i < len(w.apps) {
+	i := int(d.Below(uint64(len(w.apps) + len(w.servers))))
+	if i < len(w.apps) {
 		return w.apps[i].machine
 	}
-	return w.server.machine
+	if s := w.servers[i-len(w.apps)]; s.running() {
+		return s.machine
+	}
+	return w.primary.machine
 }
 
 func (w *world) cut(d dice) {
@@ -196,13 +201,13 @@ func (w *world) crashApp(d dice) {
 
 // keepCopy keeps the disk as it is, as a backup does.
 func (w *world) keepCopy() {
-	if s := w.server; s.proc != nil && !s.proc.dead && s.store != nil { // an empty disk is no copy
+	if s := w.primary; s.proc != nil && !s.proc.dead && s.store != nil { // an empty disk is no copy
 		s.copies = append(s.copies, cloneDisk(s.disk, 0))
 	}
 }
 
 func (w *world) restore(d dice, recovers bool) {
-	s := w.server
+	s := w.primary
 	w.keepCopy()
 	if len(s.copies) < 2 || s.proc == nil || s.proc.dead {
 		return
@@ -211,7 +216,7 @@ func (w *world) restore(d dice, recovers bool) {
 	back := d.duration(0, w.plan.ttl)
 	s.end(RecordCrash, "its disk is replaced", 0)
 	s.disk = cloneDisk(from, 0)
-	w.note(Record{Kind: RecordOperate, Machine: "server", Node: -1, Text: map[bool]string{true: "an old copy is restored and recovered", false: "an old copy is restored, and not recovered"}[recovers]})
+	w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1, Text: map[bool]string{true: "an old copy is restored and recovered", false: "an old copy is restored, and not recovered"}[recovers]})
 	if recovers {
 		s.wallWasWrong() // who recovers looks at the clock
 		if err := s.recover(); err != nil {
@@ -229,7 +234,7 @@ func (w *world) restore(d dice, recovers bool) {
 }
 
 func (w *world) loseDisk(d dice, vouched bool) {
-	s := w.server
+	s := w.primary
 	back := d.duration(0, w.plan.ttl)
 	if s.proc == nil || s.proc.dead {
 		return
@@ -239,7 +244,7 @@ func (w *world) loseDisk(d dice, vouched bool) {
 	s.copies = nil
 	w.check.storeIs(fencing.Snapshot{})
 	s.wallWasWrong()
-	w.note(Record{Kind: RecordOperate, Machine: "server", Node: -1, Text: map[bool]string{true: "a lost disk is replaced, with init", false: "a lost disk is replaced"}[vouched]})
+	w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1, Text: map[bool]string{true: "a lost disk is replaced, with init", false: "a lost disk is replaced"}[vouched]})
 	if vouched {
 		if err := s.create(true); err != nil {
 			panic(err)
@@ -250,7 +255,7 @@ func (w *world) loseDisk(d dice, vouched bool) {
 }
 
 func (w *world) turnBit(d dice) {
-	s := w.server
+	s := w.primary
 	at := d.Below(1 << 20)
 	if s.proc == nil || s.proc.dead {
 		return
@@ -301,7 +306,6 @@ func (w *world) operate(what string, call func(context.Context, transport) error
 // changeTimings changes TTL and quarantine, never below what the clocks of
 // this world need.
 func (w *world) changeTimings(d dice) {
-	s := w.server
 	ttl := d.duration(max(w.plan.ttl/2, time.Second), w.plan.maxTTL).Truncate(time.Millisecond)
 	quarantine := d.duration(w.plan.quarantine, 2*w.plan.quarantine).Truncate(time.Millisecond)
 	pool := &cirrusv1.Pool{Name: string(fencing.DefaultPool), Ttl: durationpb.New(ttl), Quarantine: durationpb.New(quarantine)}
@@ -309,15 +313,15 @@ func (w *world) changeTimings(d dice) {
 		_, err := c.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: pool})
 		return err
 	})
-	s.pool.Quarantine = max(s.pool.Quarantine, quarantine)
+	w.pool.Quarantine = max(w.pool.Quarantine, quarantine)
 }
 
 func (w *world) changeStride(d dice) {
-	s := w.server
+	s := w.primary
 	stride := d.duration(max(w.plan.maxStride/3, 100*time.Millisecond), w.plan.maxStride).Truncate(time.Millisecond)
 	s.restart(func() {
-		s.stride = stride
-		w.note(Record{Kind: RecordOperate, Machine: "server", Node: -1, Text: fmt.Sprintf("stride %v", stride)})
+		w.stride = stride
+		w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1, Text: fmt.Sprintf("stride %v", stride)})
 		w.saw("the stride was changed")
 	})
 }
@@ -379,14 +383,13 @@ func (w *world) createPool(d dice) {
 }
 
 func (w *world) grow(dice) {
-	s := w.server
-	last := min(s.pool.Last+1, 1023)
+	last := min(w.pool.Last+1, 1023)
 	w.admin(fmt.Sprintf("grow to node ID %d", last), func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
 		_, err := c.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{
-			Name: string(fencing.DefaultPool), NodeIds: &cirrusv1.NodeRange{First: uint32(s.pool.First), Last: uint32(last)},
+			Name: string(fencing.DefaultPool), NodeIds: &cirrusv1.NodeRange{First: uint32(w.pool.First), Last: uint32(last)},
 		}})
 		if err == nil {
-			s.pool.Last = max(s.pool.Last, last)
+			w.pool.Last = max(w.pool.Last, last)
 		}
 		return err
 	})
@@ -399,9 +402,9 @@ func (w *world) startWithWrongWall(d dice) {
 	if d.Below(2) == 0 || by > 20*time.Hour || w.plan.behind {
 		by = -by
 	}
-	if s := w.server; s.proc != nil && !s.proc.dead {
+	if s := w.primary; s.proc != nil && !s.proc.dead {
 		s.crash("its machine restarts, with a wrong wall clock")
 		s.machine.offset = by
-		w.note(Record{Kind: RecordClock, Machine: "server", Node: -1, Text: fmt.Sprintf("the wall clock is off by %v", by)})
+		w.note(Record{Kind: RecordClock, Machine: s.name(), Node: -1, Text: fmt.Sprintf("the wall clock is off by %v", by)})
 	}
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/cirrus-id/cirrus/client"
 	"github.com/cirrus-id/cirrus/fencing"
-	"github.com/cirrus-id/cirrus/service"
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
@@ -59,21 +58,36 @@ type checker struct {
 	// to be gone.
 	flying []*flight
 	ids    idSet
-	// marks is when, by the server's steady clock, the process sent the last
-	// mark that was acknowledged to it.
-	marks      map[*process]time.Duration
-	failedProc map[*process]bool
-	history    []*operation
-	ticks      int
+	// terms are of the processes that serve, or have.
+	terms   map[*process]*term
+	history []*operation
+	ticks   int
 	// order is that of the node IDs' first mention.
 	order     []nodeKey
 	broken    map[Promise]int // where nothing is promised
 	alarms    int
 	decidedAt time.Duration // true time of the last grant
-	core      *fencing.Server
 	// generations counts the stores: what one held means nothing in the next.
 	generation int
 }
+
+// term is what one process that serves has done and knows.
+type term struct {
+	server *server
+	// meta is as it loaded it, or as it was acknowledged to it since.
+	meta fencing.Meta
+	// sent is when, by its machine's steady clock, it sent the last mark that
+	// was acknowledged to it; written says that there was one.
+	sent    time.Duration
+	written bool
+	failed  bool // a write of it has
+	// view is what it knows of the records since its volume was taken away and
+	// nobody told it; nil: it has the volume.
+	view map[nodeKey]fencing.Record
+}
+
+// astray says that the process serves without its volume.
+func (t *term) astray() bool { return t.view != nil }
 
 type nodeKey struct {
 	pool string
@@ -109,9 +123,9 @@ type leaseState struct {
 	floor      int64
 	ceiling    int64 // the highest that was sent
 	used       int64 // the highest timestamp that was minted under it
-	// deadline is the server's steady time + TTL at the last good answer.
-	deadline time.Duration
-	ttl      time.Duration
+	// told is what each server, by its index, has promised.
+	told [maxServers]told
+	ttl  time.Duration
 	// released: its holder has asked for the release, with this word.
 	released bool
 	last     int64
@@ -119,8 +133,18 @@ type leaseState struct {
 	// passed: another grant of the node ID has waited for its quarantine, as it
 	// was then, and it was not promised again since.
 	passed   bool
-	process  int // that sent the last answer
-	lostSent int // answers that did not arrive, with the grant in them
+	process  *process // that sent the last answer
+	lostSent int      // answers that did not arrive, with the grant in them
+}
+
+// maxServers is how many machines may serve in a world.
+const maxServers = 4
+
+// told is what one server has promised of a lease: the deadline is its steady
+// time + TTL at the last good answer.
+type told struct {
+	deadline time.Duration
+	ceiling  int64
 }
 
 type poolState struct {
@@ -137,14 +161,53 @@ type flight struct {
 	proc   *process
 	batch  fencing.Batch
 	sentAt time.Duration
+	landed bool // it is on the disk
 	ended  bool // the process is gone: it may be on the disk or not
+	// settled: whether it is on the disk is known, to all but the process that
+	// waits for it still.
+	settled bool
 }
 
 func newChecker(w *world) *checker {
 	return &checker{
 		w: w, nodes: map[nodeKey]*nodeState{}, pools: map[fencing.PoolName]*poolState{},
-		marks: map[*process]time.Duration{}, failedProc: map[*process]bool{}, broken: map[Promise]int{},
+		terms: map[*process]*term{}, broken: map[Promise]int{},
 		ids: newIDSet(),
+	}
+}
+
+// term is the process's.
+func (c *checker) term(p *process) *term {
+	t := c.terms[p]
+	if t == nil {
+		t = &term{server: c.w.serverOf(p)}
+		c.terms[p] = t
+	}
+	return t
+}
+
+// record is what a process should know of a node ID: what the store has
+// acknowledged, to it if it has lost its volume since.
+func (c *checker) record(t *term, n *nodeState) fencing.Record {
+	if t.astray() {
+		return t.view[n.key]
+	}
+	return n.durable
+}
+
+// goesAstray tells that a process has lost its volume, to another machine, and
+// doesn't know. What it had under way and has not written never will be;
+// landed says of what it was.
+func (c *checker) goesAstray(p *process) {
+	t := c.term(p)
+	t.view = map[nodeKey]fencing.Record{}
+	for _, n := range c.nodes {
+		t.view[n.key] = n.durable
+	}
+	for _, f := range c.flying {
+		if f.proc == p && !f.landed {
+			f.settled = true
+		}
 	}
 }
 
@@ -192,8 +255,20 @@ func (n *nodeState) add(l *leaseState) {
 // storeIs tells that the disk holds a store that no earlier one leads to.
 func (c *checker) storeIs(snap fencing.Snapshot) {
 	c.generation++
-	c.flying = nil
+	c.settle()
 	c.take(snap)
+}
+
+// settle tells that what is on the disk is known, whoever waits for it.
+func (c *checker) settle() {
+	kept := c.flying[:0]
+	for _, f := range c.flying {
+		if f.settled = true; !f.ended {
+			kept = append(kept, f)
+		}
+	}
+	clear(c.flying[len(kept):])
+	c.flying = kept
 }
 
 func (c *checker) take(snap fencing.Snapshot) {
@@ -217,7 +292,11 @@ func (c *checker) take(snap fencing.Snapshot) {
 // loaded compares what a process loads with what was acknowledged.
 func (c *checker) loaded(p *process, snap fencing.Snapshot) {
 	metas, pools, records := []fencing.Meta{c.meta}, map[fencing.PoolName][]fencing.Pool{}, map[nodeKey][]fencing.Record{}
+	t := c.term(p)
 	for _, f := range c.flying {
+		if f.settled {
+			continue
+		}
 		if f.batch.Meta != nil {
 			metas = append(metas, *f.batch.Meta)
 		}
@@ -270,8 +349,9 @@ func (c *checker) loaded(p *process, snap fencing.Snapshot) {
 			c.w.violate(PromiseDurable, "pool %q was acknowledged and is gone after a restart", name)
 		}
 	}
-	c.flying = nil
+	c.settle()
 	c.take(snap)
+	t.meta = snap.Meta
 	for i := range snap.Records {
 		r := &snap.Records[i]
 		n := c.node(string(r.Pool), int(r.Node))
@@ -280,7 +360,7 @@ func (c *checker) loaded(p *process, snap fencing.Snapshot) {
 			n.loaded = 0
 			n.ended(uint64(r.Epoch)) // its note was looked at when it was decided, and landed
 		}
-		n.restUntil = c.w.server.machine.steady() + snap.Meta.Stride + r.TTL
+		n.restUntil = t.server.machine.steady() + snap.Meta.Stride + r.TTL
 		n.loadedCeiling = int64(snap.Meta.Mark.Add(r.TTL))
 	}
 }
@@ -294,39 +374,37 @@ func (n *nodeState) ended(epoch uint64) {
 	}
 }
 
-// serving gives the checker a look at a new server's own invariants.
-func (c *checker) serving(_ *process, svc *service.Service) { c.core = coreOf(svc) }
-
 // serverEnded keeps what the process had under way for the next load.
 func (c *checker) serverEnded(p *process) {
-	c.core = nil
+	kept := c.flying[:0]
 	for _, f := range c.flying {
-		if f.proc == p {
-			f.ended = true
+		if f.ended = f.ended || f.proc == p; !f.ended || !f.settled {
+			kept = append(kept, f)
 		}
 	}
+	clear(c.flying[len(kept):])
+	c.flying = kept
 	for _, op := range c.history {
 		if op.proc == p && op.done == 0 {
 			op.unknown = true
 		}
 	}
-	delete(c.marks, p)
 }
 
 // begins takes note of a write that was decided on, and looks at the decision.
 func (c *checker) begins(p *process, b fencing.Batch) *flight {
-	w := c.w
-	s := w.server.machine.steady()
-	if c.failedProc[p] {
+	w, t := c.w, c.term(p)
+	s := t.server.machine.steady()
+	if t.failed {
 		w.violate(PromiseFailStop, "a write was begun after one had failed")
 	}
-	if b.Meta != nil && b.Meta.Mark < c.meta.Mark {
-		w.violate(PromiseMark, "the mark is lowered from %d to %d", c.meta.Mark, b.Meta.Mark)
+	if b.Meta != nil && b.Meta.Mark < t.meta.Mark {
+		w.violate(PromiseMark, "the mark is lowered from %d to %d", t.meta.Mark, b.Meta.Mark)
 	}
 	for i := range b.Records {
 		r := &b.Records[i]
 		for _, f := range c.flying {
-			if f.ended {
+			if f.ended || f.proc != p {
 				continue
 			}
 			for j := range f.batch.Records {
@@ -335,23 +413,25 @@ func (c *checker) begins(p *process, b fencing.Batch) *flight {
 				}
 			}
 		}
-		c.decided(p, r, s)
+		if !t.astray() { // nothing will come of what it decides
+			c.decided(t, p, r, s)
+		}
 	}
-	f := &flight{proc: p, batch: b, sentAt: s}
+	f := &flight{proc: p, batch: b, sentAt: s, settled: t.astray()}
 	c.flying = append(c.flying, f)
 	return f
 }
 
 // decided looks at a record that the server is about to write.
-func (c *checker) decided(p *process, r *fencing.Record, s time.Duration) {
+func (c *checker) decided(t *term, p *process, r *fencing.Record, s time.Duration) {
 	w := c.w
 	n := c.node(string(r.Pool), int(r.Node))
 	old := n.durable
 	if r.Epoch != old.Epoch {
-		c.granted(p, n, r, s)
+		c.granted(t, p, n, r, s)
 		return
 	}
-	w.note(Record{Kind: RecordEnd, Machine: "server", Process: p.number, Pool: string(r.Pool), Node: int(r.Node), Epoch: uint64(r.Epoch),
+	w.note(Record{Kind: RecordEnd, Machine: t.server.name(), Process: p.number, Pool: string(r.Pool), Node: int(r.Node), Epoch: uint64(r.Epoch),
 		Floor: int64(r.Floor), Ceiling: int64(r.Ceiling), Text: r.Status.String()})
 	if old.Status == fencing.Ended && r.Status != fencing.Ended || old.Status == fencing.Revoked && r.Status == fencing.Live {
 		w.violate(PromiseDurable, "the record of node ID %d goes from %v back to %v", r.Node, old.Status, r.Status)
@@ -364,7 +444,7 @@ func (c *checker) decided(p *process, r *fencing.Record, s time.Duration) {
 	case l.released:
 	case int64(r.Ceiling) < l.ceiling:
 		w.violate(PromiseWindow, "node ID %d, epoch %d is noted as ended with ceiling %d, but %d was promised", r.Node, r.Epoch, r.Ceiling, l.ceiling)
-	case s+c.tolerance() < l.deadline+c.quarantine(r.Pool), r.Epoch == n.loaded && s+c.tolerance() < n.restUntil+c.quarantine(r.Pool):
+	case s+t.tolerance() < l.told[t.server.index].deadline+c.quarantine(r.Pool), r.Epoch == n.loaded && s+t.tolerance() < n.restUntil+c.quarantine(r.Pool):
 		w.violate(PromiseQuarantine, "node ID %d, epoch %d is noted as ended before its quarantine is over", r.Node, r.Epoch)
 	}
 	if int64(r.Ceiling) < l.used {
@@ -376,15 +456,15 @@ func (c *checker) decided(p *process, r *fencing.Record, s time.Duration) {
 func (c *checker) quarantine(pool fencing.PoolName) time.Duration { return c.pool(pool).Quarantine }
 
 // tolerance is what two readings of the server's clock may be off.
-func (c *checker) tolerance() time.Duration {
-	return c.w.server.machine.resolution + time.Microsecond
+func (t *term) tolerance() time.Duration {
+	return t.server.machine.resolution + time.Microsecond
 }
 
 // granted looks at a grant that was decided on.
-func (c *checker) granted(p *process, n *nodeState, r *fencing.Record, s time.Duration) {
+func (c *checker) granted(t *term, p *process, n *nodeState, r *fencing.Record, s time.Duration) {
 	w := c.w
 	pool := c.pool(r.Pool)
-	w.note(Record{Kind: RecordGrant, Machine: "server", Process: p.number, Pool: string(r.Pool), Node: int(r.Node), Epoch: uint64(r.Epoch),
+	w.note(Record{Kind: RecordGrant, Machine: t.server.name(), Process: p.number, Pool: string(r.Pool), Node: int(r.Node), Epoch: uint64(r.Epoch),
 		Floor: int64(r.Floor), Ceiling: int64(r.Ceiling), Text: string(r.App)})
 	w.count("grants", 1)
 	c.decidedAt = w.now()
@@ -401,7 +481,7 @@ func (c *checker) granted(p *process, n *nodeState, r *fencing.Record, s time.Du
 		w.violate(PromiseWindow, "node ID %d is granted from %d, but it was used up to %d", r.Node, r.Floor, n.used)
 	}
 	if n.durable.Epoch != 0 && n.durable.Epoch == n.loaded && n.durable.Status != fencing.Ended {
-		if until := n.restUntil + c.quarantine(r.Pool); s+c.tolerance() < until {
+		if until := n.restUntil + c.quarantine(r.Pool); s+t.tolerance() < until {
 			w.violate(PromiseQuarantine, "node ID %d is granted %v before what a start must wait for it", r.Node, until-s)
 		}
 		if int64(r.Floor) <= n.loadedCeiling {
@@ -409,7 +489,7 @@ func (c *checker) granted(p *process, n *nodeState, r *fencing.Record, s time.Du
 		}
 	}
 	for _, l := range n.leases {
-		c.follows(n, l, r, s)
+		c.follows(t, n, l, r, s)
 	}
 	if k := len(n.leases); k > 0 {
 		if l := n.leases[k-1]; l.app != string(r.App) {
@@ -425,7 +505,7 @@ func (c *checker) granted(p *process, n *nodeState, r *fencing.Record, s time.Du
 }
 
 // follows looks at a grant after an earlier lease of the node ID.
-func (c *checker) follows(n *nodeState, l *leaseState, r *fencing.Record, s time.Duration) {
+func (c *checker) follows(t *term, n *nodeState, l *leaseState, r *fencing.Record, s time.Duration) {
 	w := c.w
 	until := l.ceiling
 	if l.released {
@@ -445,8 +525,9 @@ func (c *checker) follows(n *nodeState, l *leaseState, r *fencing.Record, s time
 	if l.generation != c.generation {
 		q = 0 // the pool's opening stood in for it (S7)
 	}
-	if s+c.tolerance() < l.deadline+q {
-		w.violate(PromiseQuarantine, "node ID %d is granted %v before deadline + quarantine of epoch %d", r.Node, l.deadline+q-s, l.epoch)
+	// What another server has promised is bounded by restUntil, which granted looks at.
+	if deadline := l.told[t.server.index].deadline; s+t.tolerance() < deadline+q {
+		w.violate(PromiseQuarantine, "node ID %d is granted %v before deadline + quarantine of epoch %d", r.Node, deadline+q-s, l.epoch)
 	}
 	l.passed = true
 	if l == n.leases[len(n.leases)-1] && l.generation == c.generation {
@@ -456,13 +537,24 @@ func (c *checker) follows(n *nodeState, l *leaseState, r *fencing.Record, s time
 
 // acknowledged tells that the store has said yes.
 func (c *checker) acknowledged(p *process, f *flight) {
-	b := f.batch
+	b, t := f.batch, c.term(p)
 	if i := slices.Index(c.flying, f); i >= 0 {
 		c.flying = slices.Delete(c.flying, i, i+1)
 	}
 	if b.Meta != nil {
+		t.meta, t.sent, t.written = *b.Meta, f.sentAt, true
+	}
+	if t.astray() {
+		for i := range b.Records {
+			r := &b.Records[i]
+			t.view[nodeKey{string(r.Pool), int(r.Node)}] = *r
+		}
+	}
+	if f.settled {
+		return // whoever has the volume now has loaded it
+	}
+	if b.Meta != nil {
 		c.meta = *b.Meta
-		c.marks[p] = f.sentAt
 	}
 	for _, pool := range b.Pools {
 		st := c.pool(pool.Name)
@@ -481,12 +573,12 @@ func (c *checker) acknowledged(p *process, f *flight) {
 		if l := n.lease(uint64(r.Epoch)); l != nil && r.Status == fencing.Ended {
 			l.ended = true
 		}
-		c.w.note(Record{Kind: RecordDurable, Machine: "server", Process: p.number, Pool: string(r.Pool), Node: int(r.Node), Epoch: uint64(r.Epoch)})
+		c.w.note(Record{Kind: RecordDurable, Machine: t.server.name(), Process: p.number, Pool: string(r.Pool), Node: int(r.Node), Epoch: uint64(r.Epoch)})
 	}
 }
 
 // failed tells that the store has said no.
-func (c *checker) failed(p *process) { c.failedProc[p] = true }
+func (c *checker) failed(p *process) { c.term(p).failed = true }
 
 // The wire.
 
@@ -516,41 +608,42 @@ func (c *checker) releasing(l *leaseState, r *request) {
 // replied looks at an answer that leaves the server.
 func (c *checker) replied(call *call, p *process, op *operation, a *reply) {
 	c.end(op, a)
-	n := c.node(call.request.pool, a.node)
+	n, t := c.node(call.request.pool, a.node), c.term(p)
+	op.astray = t.astray() && (a.lease || a.lost)
 	switch {
 	case a.lease:
-		c.promised(call, p, op, n, a)
+		c.promised(t, call, p, op, n, a)
 	case a.lost:
-		c.toldLost(call, n)
+		c.toldLost(t, p, call, n)
 	case a.good && call.procedure == callRelease:
 		// One whose own write is durable may be confirmed even after another
 		// write has failed.
-		if d := n.durable; uint64(d.Epoch) == call.request.epoch && d.Status != fencing.Ended {
+		if d := c.record(t, n); uint64(d.Epoch) == call.request.epoch && d.Status != fencing.Ended {
 			c.w.violate(PromiseDurable, "the release of node ID %d, epoch %d was confirmed, but its record is %v", d.Node, d.Epoch, d.Status)
 		}
 	case a.good && call.procedure == callRevoke:
-		if d := n.durable; uint64(d.Epoch) == call.request.epoch && d.Status == fencing.Live {
+		if d := c.record(t, n); uint64(d.Epoch) == call.request.epoch && d.Status == fencing.Live {
 			c.w.violate(PromiseDurable, "the revocation of node ID %d, epoch %d was confirmed, but its record is live", d.Node, d.Epoch)
 		}
 	case a.code == "resource_exhausted":
 		c.w.saw("a full pool answered that it is full")
 	case a.code == "unavailable" && call.procedure == callAcquire && !c.pool(fencing.PoolName(call.request.pool)).Opened:
 		c.w.saw("a suspicious pool granted nothing")
-	case a.code == "unavailable" && c.failedProc[p]:
+	case a.code == "unavailable" && t.failed:
 		c.w.saw("a server whose store had failed promised nothing")
 	}
 }
 
 // promised looks at a lease that leaves the server.
-func (c *checker) promised(call *call, p *process, op *operation, n *nodeState, a *reply) {
+func (c *checker) promised(t *term, call *call, p *process, op *operation, n *nodeState, a *reply) {
 	w := c.w
 	r := call.request
-	s := w.server.machine.steady()
+	s := t.server.machine.steady()
 	pool := c.pool(fencing.PoolName(r.pool))
-	if c.failedProc[p] {
+	if t.failed {
 		w.violate(PromiseFailStop, "node ID %d, epoch %d was promised after a write had failed", a.node, a.epoch)
 	}
-	switch d := n.durable; {
+	switch d := c.record(t, n); {
 	case uint64(d.Epoch) < a.epoch:
 		w.violate(PromiseDurable, "node ID %d was promised under epoch %d, and that grant is not durable", a.node, a.epoch)
 	case uint64(d.Epoch) > a.epoch:
@@ -561,53 +654,59 @@ func (c *checker) promised(call *call, p *process, op *operation, n *nodeState, 
 	if call.procedure == callHeartbeat && (a.epoch != r.epoch || a.node != r.node) {
 		w.violate(PromiseFencing, "a heartbeat of node ID %d, epoch %d was answered with node ID %d, epoch %d", r.node, r.epoch, a.node, a.epoch)
 	}
-	if c.underWay(n.key) {
+	if c.underWay(p, n.key) {
 		w.violate(PromiseDurable, "node ID %d, epoch %d was promised while a write of its record was under way", a.node, a.epoch)
 	}
-	c.withinMark(p, a, s)
+	c.withinMark(t, a, s)
 	l := n.lease(a.epoch)
 	if l == nil {
 		l = c.newLease(call, op, n, a)
 		pool.highest = max(pool.highest, a.epoch)
 	} else {
-		c.renewed(call, p, l, a)
+		c.renewed(t, call, p, l)
 	}
 	if r.instance != "" && r.instance != l.instance {
 		w.violate(PromiseFencing, "node ID %d, epoch %d was promised to two instances", a.node, a.epoch)
 	}
-	if a.ceiling < l.ceiling || a.floor != l.floor {
-		w.violate(PromiseWindow, "the window of node ID %d, epoch %d was [%d, %d] and is now [%d, %d]", a.node, a.epoch, l.floor, l.ceiling, a.floor, a.ceiling)
+	last := &l.told[t.server.index]
+	before := l.ceiling
+	if t.astray() {
+		before = last.ceiling // S3: the other may have promised more by now
 	}
-	if off := a.server - int64(w.server.machine.wallMillis()); off > 1000 {
+	if a.ceiling < before || a.floor != l.floor {
+		w.violate(PromiseWindow, "the window of node ID %d, epoch %d was [%d, %d] and is now [%d, %d]", a.node, a.epoch, l.floor, before, a.floor, a.ceiling)
+	}
+	if off := a.server - int64(t.server.machine.wallMillis()); off > 1000 {
 		w.saw("a wall clock was set back, and server time was not")
 	}
-	l.ceiling, l.process = max(l.ceiling, a.ceiling), p.number
-	l.deadline = max(l.deadline, s+a.ttl)
+	l.ceiling, l.process = max(l.ceiling, a.ceiling), p
+	last.ceiling = a.ceiling
+	last.deadline = max(last.deadline, s+a.ttl)
 	l.ttl, l.passed = a.ttl, false
 }
 
 // withinMark: S10.
-func (c *checker) withinMark(p *process, a *reply, s time.Duration) {
+func (c *checker) withinMark(t *term, a *reply, s time.Duration) {
 	w := c.w
-	if a.server > int64(c.meta.Mark) {
-		w.violate(PromiseMark, "a promise was made at server time %d, above the mark, %d", a.server, c.meta.Mark)
+	if a.server > int64(t.meta.Mark) {
+		w.violate(PromiseMark, "a promise was made at server time %d, above the mark, %d", a.server, t.meta.Mark)
 	}
-	if most := int64(c.meta.Mark.Add(a.ttl)); a.ceiling > most && w.server.maxTTL() == a.ttl {
+	if most := int64(t.meta.Mark.Add(a.ttl)); a.ceiling > most && w.pool.MaxTTL == a.ttl {
 		w.violate(PromiseMark, "ceiling %d was promised, above mark + TTL = %d", a.ceiling, most)
 	}
-	sent, ok := c.marks[p]
 	switch {
-	case !ok:
+	case !t.written:
 		w.violate(PromiseMark, "a promise was made before this start's first mark was written")
-	case s > sent+c.meta.Stride+c.tolerance():
-		w.violate(PromiseMark, "a promise was made %v after the mark was sent, later than the stride, %v", s-sent, c.meta.Stride)
+	case s > t.sent+t.meta.Stride+t.tolerance():
+		w.violate(PromiseMark, "a promise was made %v after the mark was sent, later than the stride, %v", s-t.sent, t.meta.Stride)
 	}
 }
 
-func (c *checker) underWay(k nodeKey) bool {
+// underWay says whether a write of the process's is, of a node ID's record.
+func (c *checker) underWay(p *process, k nodeKey) bool {
 	for _, f := range c.flying {
 		for i := range f.batch.Records {
-			if r := &f.batch.Records[i]; !f.ended && string(r.Pool) == k.pool && int(r.Node) == k.node {
+			if r := &f.batch.Records[i]; !f.ended && f.proc == p && string(r.Pool) == k.pool && int(r.Node) == k.node {
 				return true
 			}
 		}
@@ -639,7 +738,7 @@ func (c *checker) newLease(call *call, op *operation, n *nodeState, a *reply) *l
 func (c *checker) waited(op *operation) bool { return c.decidedAt-op.begun > c.w.plan.ttl/4 }
 
 // renewed is a lease that is sent again.
-func (c *checker) renewed(call *call, p *process, l *leaseState, a *reply) {
+func (c *checker) renewed(t *term, call *call, p *process, l *leaseState) {
 	w := c.w
 	if call.procedure == callAcquire {
 		w.saw("an Acquire asked again got the same lease")
@@ -647,19 +746,19 @@ func (c *checker) renewed(call *call, p *process, l *leaseState, a *reply) {
 			w.saw("an answer was lost after the write, and the retry got the same lease")
 		}
 	}
-	if l.process != p.number {
+	if l.process != p {
 		w.saw("a lease outlived a restart of the server")
 	}
-	if s := w.server.machine.steady(); call.procedure == callHeartbeat && s > l.deadline {
+	if s := t.server.machine.steady(); call.procedure == callHeartbeat && s > l.told[t.server.index].deadline {
 		w.saw("a late heartbeat revived a lease")
 	}
 }
 
 // toldLost looks at a LEASE_LOST that leaves the server.
-func (c *checker) toldLost(call *call, n *nodeState) {
-	r, d := call.request, n.durable
+func (c *checker) toldLost(t *term, p *process, call *call, n *nodeState) {
+	r, d := call.request, c.record(t, n)
 	w := c.w
-	if c.underWay(n.key) {
+	if c.underWay(p, n.key) {
 		w.violate(PromiseDurable, "LEASE_LOST was told of node ID %d while a write of its record was under way", r.node)
 	}
 	matches := uint64(d.Epoch) == r.epoch && d.Instance == fencing.InstanceID(r.instance).Hash()
@@ -784,10 +883,10 @@ func (c *checker) logged(r slog.Record) {
 	}
 }
 
-// state looks at the server's own invariants.
-func (c *checker) state() {
-	if c.core != nil {
-		if err := c.core.Check(); err != nil {
+// state looks at a server's own invariants.
+func (c *checker) state(s *server) {
+	if s.core != nil {
+		if err := s.core.Check(); err != nil {
 			c.w.violate(PromiseState, "%v", err)
 		}
 	}

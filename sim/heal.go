@@ -40,7 +40,7 @@ func (w *world) heal() {
 	for _, a := range w.apps {
 		w.settle(a)
 	}
-	w.after(0, "healed", w.server.boot)
+	w.after(0, "healed", w.primary.boot)
 	start, bound := w.now(), w.bound()
 	w.liveUntil(start + w.plan.ttl + w.plan.quarantine)
 	for w.violation == nil && w.missing() != "" && w.now() < start+bound {
@@ -118,5 +118,3 @@ func (c *checker) answeredInTime() {
 		}
 	}
 }
-
-func (s *server) maxTTL() time.Duration { return s.pool.MaxTTL }

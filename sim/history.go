@@ -14,6 +14,7 @@ type operation struct {
 	begun, done time.Duration
 	first, last int  // the numbers of the events, which order what is at one time
 	unknown     bool // its process died: it happened, or it did not
+	astray      bool // it was answered by a process that had lost its volume: for a stride it may not know the latest (S10)
 	node        nodeKey
 	reply       *reply
 }
@@ -130,7 +131,7 @@ func (c *checker) linearizable() {
 			out = output{good: op.reply.good, lost: op.reply.lost, epoch: op.reply.epoch}
 			end = int64(op.last)
 		}
-		if op.node.node < 0 || op.reply == nil && (op.call.procedure == callAcquire || op.call.procedure == callHeartbeat) ||
+		if op.node.node < 0 || op.astray || op.reply == nil && (op.call.procedure == callAcquire || op.call.procedure == callHeartbeat) ||
 			op.reply != nil && !op.reply.good && !op.reply.lost {
 			continue // it says nothing about a node ID
 		}

@@ -28,6 +28,7 @@ type delivered struct {
 	call   *call
 	answer *answer
 	said   *reply
+	from   string
 }
 
 // call is one request of a client, and all that becomes of it.
@@ -37,7 +38,9 @@ type call struct {
 	from      *process
 	ctx       context.Context
 	method    string
+	host      string // whom it is for: serviceName, or a machine's name
 	path      string
+	to        *server // that it reached last; nil: none yet
 	header    http.Header
 	body      []byte
 	request   *request // what it says
@@ -83,7 +86,7 @@ func (t transport) Do(r *http.Request) (*http.Response, error) {
 	n.calls++
 	c := &call{
 		number: n.calls, procedure: path.Base(r.URL.Path), from: t.proc, ctx: r.Context(),
-		method: r.Method, path: r.URL.Path, header: r.Header, body: body, hit: map[Kind]bool{}, sent: t.proc.machine.steady(),
+		method: r.Method, host: r.URL.Host, path: r.URL.Path, header: r.Header, body: body, hit: map[Kind]bool{}, sent: t.proc.machine.steady(),
 	}
 	c.request = readRequest(c.procedure, body)
 	n.send(c)
@@ -209,7 +212,7 @@ func (n *network) replay(c *call) {
 	w.loop.at(w.now()+n.latency(c), "stray answer", func() {
 		if c.answer == nil && c.err == nil && !c.from.dead {
 			w.saw("an answer reached another call than its own")
-			n.take(old.call, c, old.answer, old.said)
+			n.take(old.call, c, old.answer, old.said, old.from)
 		}
 	})
 }
@@ -218,16 +221,37 @@ func (n *network) drop(c *call, from, to, why string) {
 	n.w.note(Record{Kind: RecordDrop, Machine: from, Peer: to, Message: c.number, Call: c.procedure, Node: -1, Text: why})
 }
 
-// arrive is a request's arrival at the server.
+// serviceName leads to any server that runs.
+const serviceName = "server"
+
+// route finds the server that a request reaches: where several run, its name
+// leads now to one, now to another.
+func (n *network) route(c *call) *server {
+	w := n.w
+	if c.host != serviceName {
+		for _, s := range w.servers {
+			if s.name() == c.host {
+				return s
+			}
+		}
+	}
+	if running := w.running(); len(running) > 1 {
+		return running[n.dice("route", c).Below(uint64(len(running)))]
+	}
+	return w.primary
+}
+
+// arrive is a request's arrival at a server.
 func (n *network) arrive(c *call) {
 	w := n.w
-	s := w.server
+	s := n.route(c)
+	c.to = s
 	p := s.proc
-	if p == nil || p.dead || s.handler == nil {
+	if !s.running() || s.handler == nil {
 		w.loop.at(w.now()+n.latency(c), "refused", func() { n.fail(c, errRefused) })
 		return
 	}
-	w.note(Record{Kind: RecordArrive, Machine: "server", Process: p.number, Peer: c.from.machine.name, Message: c.number,
+	w.note(Record{Kind: RecordArrive, Machine: s.name(), Process: p.number, Peer: c.from.machine.name, Message: c.number,
 		Call: c.procedure, Pool: c.request.pool, Node: c.request.node, Epoch: c.request.epoch})
 	handler := s.handler
 	p.start(fmt.Sprintf("%s #%d", c.procedure, c.number), func() {
@@ -255,11 +279,12 @@ func (n *network) reply(c *call, p *process, op *operation, a *answer) {
 	w := n.w
 	said := readReply(c, a)
 	w.check.replied(c, p, op, said)
-	w.note(Record{Kind: RecordReply, Machine: "server", Process: p.number, Peer: c.from.machine.name, Message: c.number, Call: c.procedure,
+	from := p.machine.name
+	w.note(Record{Kind: RecordReply, Machine: from, Process: p.number, Peer: c.from.machine.name, Message: c.number, Call: c.procedure,
 		Pool: c.request.pool, Node: said.node, Epoch: said.epoch, Floor: said.floor, Ceiling: said.ceiling, Text: said.code})
 	if w.now() < n.fromServer[c.from.machine.name] {
 		c.hit[Cut] = true
-		n.drop(c, "server", c.from.machine.name, "cut off")
+		n.drop(c, from, c.from.machine.name, "cut off")
 		w.check.answerLost(c, said)
 		return
 	}
@@ -271,16 +296,16 @@ func (n *network) reply(c *call, p *process, op *operation, a *answer) {
 			kind = LostAnswer
 		}
 		c.hit[kind] = true
-		n.drop(c, "server", c.from.machine.name, "lost")
+		n.drop(c, from, c.from.machine.name, "lost")
 		w.check.answerLost(c, said)
 		return
 	}
-	w.loop.at(w.now()+n.latency(c), "answer", func() { n.answer(c, a, said) })
+	w.loop.at(w.now()+n.latency(c), "answer", func() { n.answer(c, a, said, from) })
 }
 
 // answer is an answer's arrival at the machine that asked, or at the process
 // that has taken its place.
-func (n *network) answer(c *call, a *answer, said *reply) {
+func (n *network) answer(c *call, a *answer, said *reply, from string) {
 	w := n.w
 	to := c
 	stray := w.on(StrayAnswer) && w.fault(StrayAnswer, w.machineIndex(c.from.machine), 500)
@@ -296,16 +321,16 @@ func (n *network) answer(c *call, a *answer, said *reply) {
 	if to.from.dead || to.answer != nil || to.err != nil {
 		return
 	}
-	n.take(c, to, a, said)
+	n.take(c, to, a, said, from)
 }
 
 // take gives an answer to a call, its own or another.
-func (n *network) take(c, to *call, a *answer, said *reply) {
+func (n *network) take(c, to *call, a *answer, said *reply, from string) {
 	w := n.w
-	w.note(Record{Kind: RecordAnswer, Machine: to.from.machine.name, Process: to.from.number, Peer: "server", Message: c.number, Call: c.procedure,
+	w.note(Record{Kind: RecordAnswer, Machine: to.from.machine.name, Process: to.from.number, Peer: from, Message: c.number, Call: c.procedure,
 		Pool: c.request.pool, Node: said.node, Epoch: said.epoch, Floor: said.floor, Ceiling: said.ceiling, Text: said.code})
 	w.check.answered(c, to, said)
-	n.delivered[c.from.machine.name+c.procedure] = delivered{c, a, said}
+	n.delivered[c.from.machine.name+c.procedure] = delivered{c, a, said, from}
 	to.answer = a
 	to.from.machine.touch()
 }
@@ -329,14 +354,19 @@ func (n *network) giveUp(c *call) {
 		for _, cancel := range c.serving {
 			cancel()
 		}
-		n.w.server.machine.touch()
+		for _, s := range n.w.servers {
+			s.machine.touch()
+		}
 	})
 }
 
-// serverDied breaks all connections, after a while, where the network still
-// works.
-func (n *network) serverDied() {
+// serverDied breaks all connections to a server, after a while, where the
+// network still works.
+func (n *network) serverDied(s *server) {
 	for _, c := range n.open {
+		if c.to != nil && c.to != s {
+			continue
+		}
 		c.hit[ServerCrash] = true
 		n.w.loop.at(n.w.now()+n.latency(c), "reset", func() { n.fail(c, errReset) })
 	}

@@ -19,19 +19,18 @@ import (
 // dataDir is where the server's store is, on its disk.
 const dataDir = "data"
 
-// server is the machine that serves, with its disk.
+// server is a machine that can serve, with its disk.
 type server struct {
 	w       *world
+	index   int // among the servers
 	machine *machine
 	proc    *process
-	disk    *vfs.MemFS
+	disk    *vfs.MemFS // nil: it has no volume
 	faulty  *faultyFS
 	store   *pebble.Store
 	service *service.Service
+	core    *fencing.Server
 	handler http.Handler
-	stride  time.Duration
-	// pool is the default pool as the operator last described it.
-	pool fencing.Pool
 	// copies are old states of the disk.
 	copies []*vfs.MemFS
 	// commits counts the writes of all lives.
@@ -42,6 +41,17 @@ type server struct {
 	// stopping is the process that ends in an orderly way.
 	stopping *process
 }
+
+// newServer makes a machine that can serve, once it gets a volume.
+func (w *world) newServer(name string) *server {
+	s := &server{w: w, index: len(w.servers), machine: w.machine(name)}
+	w.servers = append(w.servers, s)
+	return s
+}
+
+func (s *server) name() string { return s.machine.name }
+
+func (s *server) running() bool { return s.proc != nil && !s.proc.dead }
 
 var quiet = slog.New(slog.DiscardHandler)
 
@@ -58,7 +68,7 @@ func (s *server) options() pebble.Options {
 
 // create makes a store on the server's empty disk.
 func (s *server) create(vouched bool) error {
-	batch, err := fencing.NewStore(s.machine.wallMillis(), s.stride, vouched, s.pool)
+	batch, err := fencing.NewStore(s.machine.wallMillis(), s.w.stride, vouched, s.w.pool)
 	if err != nil {
 		return err
 	}
@@ -71,15 +81,15 @@ func (s *server) create(vouched bool) error {
 
 // boot starts a process that serves.
 func (s *server) boot() {
-	if s.proc != nil && !s.proc.dead {
+	if s.running() || s.disk == nil {
 		return
 	}
 	p := s.machine.process()
 	s.proc, s.handler, s.stuck = p, nil, false
-	s.w.note(Record{Kind: RecordStart, Machine: "server", Process: p.number, Node: -1})
+	s.w.note(Record{Kind: RecordStart, Machine: s.name(), Process: p.number, Node: -1})
 	p.start("serve", func() { s.serve(p) })
 	if s.w.on(CrashLoop) && s.w.fault(CrashLoop, 0, 300) {
-		s.w.after(s.w.dice("crash loop", 0).duration(0, s.w.plan.stride), "crash soon", func() {
+		s.w.after(s.w.dice("crash loop", s.index).duration(0, s.w.plan.stride), "crash soon", func() {
 			if s.proc == p {
 				s.crash("soon after its start")
 			}
@@ -90,35 +100,35 @@ func (s *server) boot() {
 // serve is what `cirrus serve` does, on its own task.
 func (s *server) serve(p *process) {
 	w := s.w
-	w.loop.sleep(w.dice("start", 0).duration(time.Millisecond, 20*time.Millisecond), "opening")
+	w.loop.sleep(w.dice("start", s.index).duration(time.Millisecond, 20*time.Millisecond), "opening")
 	if err := s.open(p); err != nil {
-		w.note(Record{Kind: RecordLog, Machine: "server", Process: p.number, Node: -1, Text: "does not start: " + err.Error()})
+		w.note(Record{Kind: RecordLog, Machine: s.name(), Process: p.number, Node: -1, Text: "does not start: " + err.Error()})
 		w.saw("the server refused to start")
 		s.exit(p, w.plan.ttl/2)
 		return
 	}
 	clk := newClock(p)
 	svc, err := service.New(context.Background(), service.Config{
-		Store: &disk{s, p, s.store}, Clock: clk, Steady: steadyClock{clk}, Stride: s.stride,
-		Logger: slog.New(&logHandler{w, p}), Random: reader{w.dice("server random", p.number)}, Runner: serviceRunner{p},
+		Store: &disk{s, p, s.store}, Clock: clk, Steady: steadyClock{clk}, Stride: w.stride,
+		Logger: slog.New(&logHandler{s, p}), Random: reader{w.dice("server random", s.index<<20|p.number)}, Runner: serviceRunner{p},
 		Version: "simulated",
 	})
 	if err != nil {
-		w.note(Record{Kind: RecordLog, Machine: "server", Process: p.number, Node: -1, Text: "does not serve: " + err.Error()})
+		w.note(Record{Kind: RecordLog, Machine: s.name(), Process: p.number, Node: -1, Text: "does not serve: " + err.Error()})
 		w.saw("the server refused to start")
 		s.wallWasWrong()
 		s.exit(p, w.plan.ttl/2)
 		return
 	}
 	s.service = svc
-	w.check.serving(p, svc)
+	s.core = coreOf(svc)
 	s.handler = svc.Handler()
 	w.loop.park(func() bool { return ready(svc.Failed()) })
 	// The process has until here to answer what it has under way; then it ends.
 	w.saw("a write failed, and the server ended")
-	w.loop.sleep(w.dice("exit", 0).duration(0, 50*time.Millisecond), "exiting")
+	w.loop.sleep(w.dice("exit", s.index).duration(0, 50*time.Millisecond), "exiting")
 	s.handler = nil
-	s.exit(p, w.dice("restart", 0).duration(10*time.Millisecond, w.plan.ttl))
+	s.exit(p, w.dice("restart", s.index).duration(10*time.Millisecond, w.plan.ttl))
 }
 
 // open opens the store; an empty disk gets one, as `serve` does it.
@@ -156,7 +166,7 @@ func (s *server) crash(why string) {
 	if s.proc == nil || s.proc.dead {
 		return
 	}
-	d := s.w.dice("server crash", 0)
+	d := s.w.dice("server crash", s.index)
 	unsynced := 0
 	if d.Below(2) == 1 {
 		unsynced = 100
@@ -173,13 +183,13 @@ func (s *server) crash(why string) {
 // end ends the process, and leaves the disk as it is then.
 func (s *server) end(kind RecordKind, why string, unsynced int) {
 	w, p := s.w, s.proc
-	w.note(Record{Kind: kind, Machine: "server", Process: p.number, Node: -1, Text: why})
+	w.note(Record{Kind: kind, Machine: s.name(), Process: p.number, Node: -1, Text: why})
 	s.disk = cloneDisk(s.disk, unsynced)
 	p.kill()
 	s.closeStore()
-	s.handler, s.service = nil, nil
+	s.handler, s.service, s.core = nil, nil, nil
 	w.check.serverEnded(p)
-	w.net.serverDied()
+	w.net.serverDied(s)
 }
 
 // closeStore gives back what the dead process's store took of memory.
@@ -214,7 +224,7 @@ func (s *server) restart(change func()) {
 			}
 			s.end(RecordExit, "restarted", 100)
 			change()
-			w.after(w.dice("restart", 0).duration(time.Millisecond, w.plan.ttl/5), "restart", s.boot)
+			w.after(w.dice("restart", s.index).duration(time.Millisecond, w.plan.ttl/5), "restart", s.boot)
 		})
 		w.loop.hang()
 	})
@@ -232,7 +242,7 @@ func (s *server) recover() error {
 	if err != nil {
 		return err
 	}
-	batch, err := fencing.Recover(snap, s.machine.wallMillis(), s.stride)
+	batch, err := fencing.Recover(snap, s.machine.wallMillis(), s.w.stride)
 	if err != nil {
 		return err
 	}
@@ -249,7 +259,7 @@ func (s *server) recover() error {
 // wallWasWrong is the operator who finds that the clock is wrong, and sets it.
 func (s *server) wallWasWrong() {
 	s.machine.offset = 0
-	s.w.note(Record{Kind: RecordClock, Machine: "server", Node: -1, Text: "the wall clock is set right"})
+	s.w.note(Record{Kind: RecordClock, Machine: s.name(), Node: -1, Text: "the wall clock is set right"})
 }
 
 // serviceRunner runs a service as tasks of a process.
@@ -275,7 +285,7 @@ func (r reader) Read(p []byte) (int, error) {
 
 // logHandler takes the server's log.
 type logHandler struct {
-	w *world
+	s *server
 	p *process
 }
 
@@ -283,8 +293,8 @@ func (h *logHandler) Enabled(_ context.Context, l slog.Level) bool { return l >=
 
 // Handle implements slog.Handler.
 func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
-	h.w.note(Record{Kind: RecordLog, Machine: "server", Process: h.p.number, Node: -1, Text: r.Message})
-	h.w.check.logged(r)
+	h.s.w.note(Record{Kind: RecordLog, Machine: h.s.name(), Process: h.p.number, Node: -1, Text: r.Message})
+	h.s.w.check.logged(r)
 	return nil
 }
 
@@ -307,7 +317,7 @@ type disk struct {
 func (d *disk) Load(ctx context.Context) (fencing.Snapshot, error) {
 	snap, err := d.inner.Load(ctx)
 	w := d.s.w
-	w.loop.sleep(w.dice("load", 0).duration(time.Millisecond, w.plan.ttl), "loading") // S6 counts from after it
+	w.loop.sleep(w.dice("load", d.s.index).duration(time.Millisecond, w.plan.ttl), "loading") // S6 counts from after it
 	if err == nil {
 		d.s.w.check.loaded(d.p, snap)
 	}
@@ -325,12 +335,12 @@ func (d *disk) Commit(ctx context.Context, b fencing.Batch) error {
 	s, w := d.s, d.s.w
 	s.commits++
 	n := w.check.begins(d.p, b)
-	dice := w.dice("disk", 0)
+	dice := w.dice("disk", s.index)
 	before, after := dice.duration(50*time.Microsecond, time.Millisecond), dice.duration(50*time.Microsecond, time.Millisecond)
 	if w.on(SlowDisk) && w.fault(SlowDisk, 0, 60) {
-		slow := w.dice("slow disk", 0).tail(w.plan.stride/4, min(30*time.Second, 3*w.plan.ttl))
-		w.note(Record{Kind: RecordDisk, Machine: "server", Process: d.p.number, Node: -1, Until: w.now() + slow, Text: "a slow write"})
-		if w.dice("slow disk", 1).Below(2) == 0 {
+		slow := w.dice("slow disk", 2*s.index).tail(w.plan.stride/4, min(30*time.Second, 3*w.plan.ttl))
+		w.note(Record{Kind: RecordDisk, Machine: d.s.name(), Process: d.p.number, Node: -1, Until: w.now() + slow, Text: "a slow write"})
+		if w.dice("slow disk", 2*s.index+1).Below(2) == 0 {
 			before += slow
 		} else {
 			after += slow
@@ -341,8 +351,8 @@ func (d *disk) Commit(ctx context.Context, b fencing.Batch) error {
 	}
 	w.loop.sleep(before, "writing")
 	if w.on(WriteError) && w.fault(WriteError, 0, 25) {
-		w.note(Record{Kind: RecordDisk, Machine: "server", Process: d.p.number, Node: -1, Text: "a write fails"})
-		if w.dice("write error", 0).Below(2) == 0 {
+		w.note(Record{Kind: RecordDisk, Machine: d.s.name(), Process: d.p.number, Node: -1, Text: "a write fails"})
+		if w.dice("write error", s.index).Below(2) == 0 {
 			_ = d.inner.Commit(ctx, b) // done, and said to have failed
 		}
 		w.check.failed(d.p)
@@ -364,7 +374,7 @@ func (d *disk) Commit(ctx context.Context, b fencing.Batch) error {
 func (d *disk) die(ctx context.Context, b fencing.Batch, in time.Duration) {
 	w := d.s.w
 	w.loop.sleep(in, "writing")
-	if w.dice("write crash", 0).Below(2) == 0 {
+	if w.dice("write crash", d.s.index).Below(2) == 0 {
 		if err := d.inner.Commit(ctx, b); err != nil {
 			panic(err)
 		}
@@ -380,8 +390,8 @@ func (d *disk) die(ctx context.Context, b fencing.Batch, in time.Duration) {
 // fail lets the file system fail under Pebble, which ends the process.
 func (d *disk) fail(ctx context.Context, b fencing.Batch) {
 	s, w := d.s, d.s.w
-	s.faulty.fail(w.dice("disk error", 0).Below(2) == 0)
-	w.note(Record{Kind: RecordDisk, Machine: "server", Process: d.p.number, Node: -1, Text: "the file system fails"})
+	s.faulty.fail(w.dice("disk error", s.index).Below(2) == 0)
+	w.note(Record{Kind: RecordDisk, Machine: d.s.name(), Process: d.p.number, Node: -1, Text: "the file system fails"})
 	done := make(chan error, 1)
 	go func() { done <- d.inner.Commit(ctx, b) }()
 	select {
@@ -392,7 +402,7 @@ func (d *disk) fail(ctx context.Context, b fencing.Batch) {
 				w.check.failed(d.p)
 				w.saw("the file system failed, and the process ended")
 				s.end(RecordExit, "the store failed", 100)
-				w.after(w.dice("restart", 0).duration(time.Millisecond, w.plan.ttl), "restart", s.boot)
+				w.after(w.dice("restart", s.index).duration(time.Millisecond, w.plan.ttl), "restart", s.boot)
 			}
 		})
 		w.loop.hang()

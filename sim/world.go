@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
 	"github.com/cirrus-id/cirrus/fencing"
 )
 
@@ -53,11 +51,18 @@ type world struct {
 	entropy Choices
 	loop    *loop
 	net     *network
-	server  *server
-	apps    []*app
-	check   *checker
-	rec     recorder
-	stats   Stats
+	// servers are the machines that can serve; primary is the one that has the
+	// store's volume.
+	servers []*server
+	primary *server
+	// pool is the default pool, and stride the stride, as the operator last
+	// described them.
+	pool   fencing.Pool
+	stride time.Duration
+	apps   []*app
+	check  *checker
+	rec    recorder
+	stats  Stats
 	// violation ends the run.
 	violation  *Violation
 	situations map[string]int
@@ -106,11 +111,14 @@ func newWorld(c Config, ws *workers) *world {
 	w.plan = draw(c, w.choices)
 	w.check = newChecker(w)
 	w.net = &network{w: w, toServer: map[string]time.Duration{}, fromServer: map[string]time.Duration{}, delivered: map[string]delivered{}}
-	w.server = &server{w: w, machine: w.machine("server"), disk: vfs.NewCrashableMem(), stride: w.plan.stride, pool: w.newPool(fencing.DefaultPool)}
+	w.pool, w.stride = w.newPool(fencing.DefaultPool), w.plan.stride
+	w.primary = w.newServer("server")
+	w.primary.disk = newDisk()
 	w.operator = w.machine("operator")
 	for i := range w.plan.apps {
 		w.apps = append(w.apps, newApp(w, i))
 	}
+	w.newServer("server-2")
 	return w
 }
 
@@ -130,10 +138,10 @@ func (w *world) machine(name string) *machine {
 // run lives through both phases: faults, and then their end.
 func (w *world) run() {
 	w.setClocks()
-	if err := w.server.create(true); err != nil {
+	if err := w.primary.create(true); err != nil {
 		panic(err)
 	}
-	w.server.boot()
+	w.primary.boot()
 	for _, a := range w.apps {
 		w.after(w.dice("first start", a.index).duration(0, w.plan.ttl), "start", a.boot)
 	}
@@ -169,11 +177,24 @@ func (w *world) liveUntil(end time.Duration) {
 	w.loop.now = max(w.loop.now, end)
 }
 
+// running are the servers that run, the primary first.
+func (w *world) running() []*server {
+	only := w.servers[w.primary.index : w.primary.index+1]
+	for _, s := range w.servers {
+		if s != w.primary && s.running() {
+			return []*server{w.primary, s}
+		}
+	}
+	return only
+}
+
 // look checks the world after an event.
 func (w *world) look() {
-	if w.server.machine.looked {
-		w.server.machine.looked = false
-		w.check.state()
+	for _, s := range w.servers {
+		if s.machine.looked {
+			s.machine.looked = false
+			w.check.state(s)
+		}
 	}
 	for _, a := range w.apps {
 		if a.machine.looked {
@@ -220,6 +241,15 @@ func (w *world) machineIndex(m *machine) int {
 		}
 	}
 	return -1
+}
+
+func (w *world) serverOf(p *process) *server {
+	for _, s := range w.servers {
+		if s.machine == p.machine {
+			return s
+		}
+	}
+	return nil
 }
 
 func (w *world) appOf(p *process) *app {
@@ -276,7 +306,9 @@ func (w *world) close() {
 			p.kill()
 		}
 	}
-	w.server.closeStore()
+	for _, s := range w.servers {
+		s.closeStore()
+	}
 }
 
 func (w *world) result() Result {
