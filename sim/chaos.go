@@ -86,6 +86,7 @@ func (w *world) startFaults() {
 		{AppCrash, 2 * w.plan.ttl, w.crashApp},
 		{ServerCrash, 4 * w.plan.ttl, func(dice) { w.primary.crash("") }},
 		{OldCopy, 8 * w.plan.ttl, func(d dice) { w.restore(d, true) }},
+		{LostVolume, 3 * w.plan.ttl, w.moveVolume},
 		{BareCopy, 5 * w.plan.ttl, func(d dice) { w.restore(d, false) }},
 		{LostDisk, 12 * w.plan.ttl, func(d dice) { w.loseDisk(d, false) }},
 		{FalseInit, 6 * w.plan.ttl, func(d dice) { w.loseDisk(d, true) }},

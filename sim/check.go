@@ -161,8 +161,9 @@ type flight struct {
 	proc   *process
 	batch  fencing.Batch
 	sentAt time.Duration
-	landed bool // it is on the disk
-	ended  bool // the process is gone: it may be on the disk or not
+	// reached: it may be on the disk.
+	reached bool
+	ended   bool // the process is gone: it may be on the disk or not
 	// settled: whether it is on the disk is known, to all but the process that
 	// waits for it still.
 	settled bool
@@ -196,8 +197,7 @@ func (c *checker) record(t *term, n *nodeState) fencing.Record {
 }
 
 // goesAstray tells that a process has lost its volume, to another machine, and
-// doesn't know. What it had under way and has not written never will be;
-// landed says of what it was.
+// doesn't know. What it had under way and not yet begun to write never will be.
 func (c *checker) goesAstray(p *process) {
 	t := c.term(p)
 	t.view = map[nodeKey]fencing.Record{}
@@ -205,7 +205,7 @@ func (c *checker) goesAstray(p *process) {
 		t.view[n.key] = n.durable
 	}
 	for _, f := range c.flying {
-		if f.proc == p && !f.landed {
+		if f.proc == p && !f.reached {
 			f.settled = true
 		}
 	}
@@ -609,7 +609,7 @@ func (c *checker) releasing(l *leaseState, r *request) {
 func (c *checker) replied(call *call, p *process, op *operation, a *reply) {
 	c.end(op, a)
 	n, t := c.node(call.request.pool, a.node), c.term(p)
-	op.astray = t.astray() && (a.lease || a.lost)
+	op.astray = t.astray() && (a.lost || a.lease && n.lease(a.epoch) != nil) // one that nobody was told of before was granted before
 	switch {
 	case a.lease:
 		c.promised(t, call, p, op, n, a)
@@ -629,6 +629,8 @@ func (c *checker) replied(call *call, p *process, op *operation, a *reply) {
 		c.w.saw("a full pool answered that it is full")
 	case a.code == "unavailable" && call.procedure == callAcquire && !c.pool(fencing.PoolName(call.request.pool)).Opened:
 		c.w.saw("a suspicious pool granted nothing")
+	case a.code == "unavailable" && t.failed && t.astray():
+		c.w.saw("a server that had lost its volume ended")
 	case a.code == "unavailable" && t.failed:
 		c.w.saw("a server whose store had failed promised nothing")
 	}
@@ -658,6 +660,9 @@ func (c *checker) promised(t *term, call *call, p *process, op *operation, n *no
 		w.violate(PromiseDurable, "node ID %d, epoch %d was promised while a write of its record was under way", a.node, a.epoch)
 	}
 	c.withinMark(t, a, s)
+	if t.astray() {
+		w.saw("a server that had lost its volume made a promise")
+	}
 	l := n.lease(a.epoch)
 	if l == nil {
 		l = c.newLease(call, op, n, a)

@@ -40,6 +40,9 @@ func (w *world) heal() {
 	for _, a := range w.apps {
 		w.settle(a)
 	}
+	for _, s := range w.servers {
+		s.stopAstray()
+	}
 	w.after(0, "healed", w.primary.boot)
 	start, bound := w.now(), w.bound()
 	w.liveUntil(start + w.plan.ttl + w.plan.quarantine)

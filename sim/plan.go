@@ -61,6 +61,8 @@ const (
 	DiskError  Kind = "disk-error"  // the file system fails, or is full
 	OldCopy    Kind = "old-copy"    // an old copy is restored, and recovered
 
+	LostVolume Kind = "lost-volume" // the volume moves to another machine, and the old process lives on
+
 	Timings   Kind = "timings"    // TTL and quarantine change
 	Stride    Kind = "stride"     // the stride changes
 	Revoke    Kind = "revoke"     // leases are revoked
@@ -84,7 +86,7 @@ var (
 		Delay, Loss, Duplicate, Reorder, Cut, LostAnswer, LateAnswer, StrayAnswer,
 		Rate, Offset, Step, Suspend, Coarse,
 		Pause, Stall, SlowUse, AppCrash, ServerCrash, CrashLoop, Twins,
-		SlowDisk, WriteCrash, WriteError, DiskError, OldCopy,
+		SlowDisk, WriteCrash, WriteError, DiskError, OldCopy, LostVolume,
 		Timings, Stride, Revoke, NewPool, Grow, LostDisk, WrongWall, Impostor,
 	}
 	hostileKinds = []Kind{WildRate, BlindSuspend}

@@ -38,6 +38,8 @@ type server struct {
 	// stuck says that the process has ended inside Pebble, which can't be
 	// closed then.
 	stuck bool
+	// failsAfter is when a commit fails whose volume is gone; 0: never.
+	failsAfter time.Duration
 	// stopping is the process that ends in an orderly way.
 	stopping *process
 }
@@ -184,7 +186,9 @@ func (s *server) crash(why string) {
 func (s *server) end(kind RecordKind, why string, unsynced int) {
 	w, p := s.w, s.proc
 	w.note(Record{Kind: kind, Machine: s.name(), Process: p.number, Node: -1, Text: why})
-	s.disk = cloneDisk(s.disk, unsynced)
+	if s.disk != nil {
+		s.disk = cloneDisk(s.disk, unsynced)
+	}
 	p.kill()
 	s.closeStore()
 	s.handler, s.service, s.core = nil, nil, nil
@@ -334,7 +338,7 @@ var errDisk = errors.New("input/output error")
 func (d *disk) Commit(ctx context.Context, b fencing.Batch) error {
 	s, w := d.s, d.s.w
 	s.commits++
-	n := w.check.begins(d.p, b)
+	f := w.check.begins(d.p, b)
 	dice := w.dice("disk", s.index)
 	before, after := dice.duration(50*time.Microsecond, time.Millisecond), dice.duration(50*time.Microsecond, time.Millisecond)
 	if w.on(SlowDisk) && w.fault(SlowDisk, 0, 60) {
@@ -347,17 +351,22 @@ func (d *disk) Commit(ctx context.Context, b fencing.Batch) error {
 		}
 	}
 	if w.on(WriteCrash) && w.fault(WriteCrash, 0, 40) {
-		d.die(ctx, b, before)
+		d.die(ctx, f, before)
 	}
 	w.loop.sleep(before, "writing")
+	if s.disk == nil {
+		return d.lost()
+	}
 	if w.on(WriteError) && w.fault(WriteError, 0, 25) {
 		w.note(Record{Kind: RecordDisk, Machine: d.s.name(), Process: d.p.number, Node: -1, Text: "a write fails"})
 		if w.dice("write error", s.index).Below(2) == 0 {
+			f.reached = true
 			_ = d.inner.Commit(ctx, b) // done, and said to have failed
 		}
 		w.check.failed(d.p)
 		return errDisk
 	}
+	f.reached = true
 	if w.on(DiskError) && w.fault(DiskError, 0, 8) {
 		d.fail(ctx, b)
 	}
@@ -366,16 +375,17 @@ func (d *disk) Commit(ctx context.Context, b fencing.Batch) error {
 		return err
 	}
 	w.loop.sleep(after, "written")
-	w.check.acknowledged(d.p, n)
+	w.check.acknowledged(d.p, f)
 	return nil
 }
 
 // die crashes the process in the middle of the write, before it or after it.
-func (d *disk) die(ctx context.Context, b fencing.Batch, in time.Duration) {
+func (d *disk) die(ctx context.Context, f *flight, in time.Duration) {
 	w := d.s.w
 	w.loop.sleep(in, "writing")
 	if w.dice("write crash", d.s.index).Below(2) == 0 {
-		if err := d.inner.Commit(ctx, b); err != nil {
+		f.reached = true
+		if err := d.inner.Commit(ctx, f.batch); err != nil {
 			panic(err)
 		}
 	}
