@@ -97,7 +97,8 @@ func (w *world) startFaults() {
 		{NewPool, 5 * w.plan.ttl, w.createPool},
 		{Grow, 5 * w.plan.ttl, w.grow},
 		{WrongWall, 5 * w.plan.ttl, w.startWithWrongWall},
-		{Impostor, w.plan.ttl, w.impersonate},
+		{Impostor, w.plan.ttl / 2, w.impersonate},
+		{Fumble, 2 * w.plan.ttl, w.fumble},
 	} {
 		if w.on(f.kind) {
 			w.again(f.kind, f.every, f.do)
@@ -339,28 +340,6 @@ func (w *world) revoke(d dice) {
 	}
 	w.admin(fmt.Sprintf("revoke node ID %d", l.Node), func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
 		_, err := c.Revoke(ctx, &cirrusv1.RevokeRequest{Pool: string(l.Pool), NodeId: uint32(l.Node), Epoch: uint64(l.Epoch)})
-		return err
-	})
-}
-
-// impersonate speaks of a lease with the right epoch and another instance.
-func (w *world) impersonate(d dice) {
-	a := w.apps[d.Below(uint64(len(w.apps)))]
-	releases := d.Below(2) == 1
-	if a.holder == nil {
-		return
-	}
-	l := a.holder.Lease()
-	if l.Epoch == 0 {
-		return
-	}
-	const instance = "an instance that holds nothing"
-	w.lease(fmt.Sprintf("impostor of node ID %d", l.Node), func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
-		if releases {
-			_, err := c.Release(ctx, &cirrusv1.ReleaseRequest{Pool: string(l.Pool), NodeId: uint32(l.Node), Epoch: uint64(l.Epoch), InstanceId: instance})
-			return err
-		}
-		_, err := c.Heartbeat(ctx, &cirrusv1.HeartbeatRequest{Pool: string(l.Pool), NodeId: uint32(l.Node), Epoch: uint64(l.Epoch), InstanceId: instance})
 		return err
 	})
 }

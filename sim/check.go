@@ -29,6 +29,9 @@ const (
 	PromiseFailStop   Promise = "S9 fail-stop"         // nothing is promised after a failed write
 	PromiseMark       Promise = "S10 mark"             // no promise above the mark, or longer than a stride after it was written
 	PromiseState      Promise = "server state"         // the server's own invariants
+	PromiseOneLease   Promise = "S2 one lease"         // an instance has one lease of a pool
+	PromiseRecover    Promise = "S7 recover"           // what recover leaves lies above all that was ever promised
+	PromiseInstance   Promise = "C1 instance"          // each lease has an instance of its own
 	PromiseHistory    Promise = "linearizable history" // the calls about a node ID could have happened one after the other
 	PromiseCanary     Promise = "canary"               // none: it was asked for
 )
@@ -63,10 +66,17 @@ type checker struct {
 	history []*operation
 	ticks   int
 	// order is that of the node IDs' first mention.
-	order     []nodeKey
-	broken    map[Promise]int // where nothing is promised
-	alarms    int
-	decidedAt time.Duration // true time of the last grant
+	order  []nodeKey
+	broken map[Promise]int // where nothing is promised
+	alarms int
+	// forged: somebody has made up an epoch, so that an alarm (S12) may be false.
+	forged bool
+	// used are the instance IDs with which holders have spoken of a lease, and
+	// which process each is of.
+	instances map[string]*instance
+	// promisedAt is the highest server time of a promise.
+	promisedAt int64
+	decidedAt  time.Duration // true time of the last grant
 	// generations counts the stores: what one held means nothing in the next.
 	generation int
 }
@@ -88,6 +98,12 @@ type term struct {
 
 // astray says that the process serves without its volume.
 func (t *term) astray() bool { return t.view != nil }
+
+// instance is what became of an instance ID.
+type instance struct {
+	of   *process
+	used bool // a lease was held with it
+}
 
 type nodeKey struct {
 	pool string
@@ -151,6 +167,8 @@ type poolState struct {
 	fencing.Pool
 	known   bool
 	highest uint64 // of the epochs that were ever sent
+	// nodes are those that each epoch was sent with.
+	nodes map[uint64]int
 	// rest is the shortest quarantine that the pool had since the beginning.
 	grown bool
 	first int
@@ -173,7 +191,7 @@ func newChecker(w *world) *checker {
 	return &checker{
 		w: w, nodes: map[nodeKey]*nodeState{}, pools: map[fencing.PoolName]*poolState{},
 		terms: map[*process]*term{}, broken: map[Promise]int{},
-		ids: newIDSet(),
+		instances: map[string]*instance{}, ids: newIDSet(),
 	}
 }
 
@@ -225,7 +243,7 @@ func (c *checker) node(pool string, node int) *nodeState {
 func (c *checker) pool(name fencing.PoolName) *poolState {
 	p := c.pools[name]
 	if p == nil {
-		p = &poolState{first: -1}
+		p = &poolState{first: -1, nodes: map[uint64]int{}}
 		c.pools[name] = p
 	}
 	return p
@@ -436,7 +454,13 @@ func (c *checker) decided(t *term, p *process, r *fencing.Record, s time.Duratio
 	if old.Status == fencing.Ended && r.Status != fencing.Ended || old.Status == fencing.Revoked && r.Status == fencing.Live {
 		w.violate(PromiseDurable, "the record of node ID %d goes from %v back to %v", r.Node, old.Status, r.Status)
 	}
+	if r.Ceiling < r.Floor-1 {
+		w.violate(PromiseWindow, "node ID %d, epoch %d is noted as ended with ceiling %d, below its floor, %d", r.Node, r.Epoch, r.Ceiling, r.Floor)
+	}
 	l := n.lease(uint64(r.Epoch))
+	if l != nil && l.released && l.last < l.floor-1 {
+		w.saw("a release named a timestamp from before the lease")
+	}
 	if l == nil || r.Status != fencing.Ended || l.generation != c.generation {
 		return
 	}
@@ -488,6 +512,7 @@ func (c *checker) granted(t *term, p *process, n *nodeState, r *fencing.Record, 
 			w.violate(PromiseWindow, "node ID %d is granted from %d, but may have been promised up to %d before this start", r.Node, r.Floor, n.loadedCeiling)
 		}
 	}
+	c.alone(p, r)
 	for _, l := range n.leases {
 		c.follows(t, n, l, r, s)
 	}
@@ -501,6 +526,25 @@ func (c *checker) granted(t *term, p *process, n *nodeState, r *fencing.Record, 
 	}
 	if pool.first >= 0 && int(r.Node) >= pool.first && pool.grown {
 		w.saw("a grown pool granted a new node ID")
+	}
+}
+
+// alone looks whether the instance that is granted a node ID has none yet.
+func (c *checker) alone(p *process, r *fencing.Record) {
+	same := func(o *fencing.Record) bool {
+		return o.Pool == r.Pool && o.Node != r.Node && o.Status == fencing.Live && o.Instance == r.Instance
+	}
+	for _, n := range c.nodes {
+		if same(&n.durable) {
+			c.w.violate(PromiseOneLease, "node ID %d is granted to an instance that has node ID %d already", r.Node, n.key.node)
+		}
+	}
+	for _, f := range c.flying {
+		for i := range f.batch.Records {
+			if f.proc == p && !f.ended && same(&f.batch.Records[i]) {
+				c.w.violate(PromiseOneLease, "node ID %d is granted to an instance that is being granted node ID %d", r.Node, f.batch.Records[i].Node)
+			}
+		}
 	}
 }
 
@@ -569,6 +613,9 @@ func (c *checker) acknowledged(p *process, f *flight) {
 	for i := range b.Records {
 		r := &b.Records[i]
 		n := c.node(string(r.Pool), int(r.Node))
+		if n.durable.Epoch != r.Epoch {
+			c.unique(r)
+		}
 		n.durable = *r
 		if l := n.lease(uint64(r.Epoch)); l != nil && r.Status == fencing.Ended {
 			l.ended = true
@@ -577,10 +624,67 @@ func (c *checker) acknowledged(p *process, f *flight) {
 	}
 }
 
+// unique looks whether a grant's epoch is its own.
+func (c *checker) unique(r *fencing.Record) {
+	for _, n := range c.nodes {
+		if o := &n.durable; o.Pool == r.Pool && o.Node != r.Node && o.Epoch == r.Epoch {
+			c.w.violate(PromiseEpochs, "node IDs %d and %d are both granted under epoch %d", o.Node, r.Node, r.Epoch)
+		}
+	}
+}
+
+// recovered looks at a store that `cirrus recover` has made suspicious.
+func (c *checker) recovered(snap fencing.Snapshot) {
+	w := c.w
+	if int64(snap.Meta.Mark) < c.promisedAt {
+		w.violate(PromiseRecover, "recover left the mark at %d, but a promise was made at %d", snap.Meta.Mark, c.promisedAt)
+	}
+	for i := range snap.Records {
+		r := &snap.Records[i]
+		if r.Status != fencing.Ended {
+			w.violate(PromiseRecover, "recover left the record of node ID %d, epoch %d %v", r.Node, r.Epoch, r.Status)
+		}
+		for _, l := range c.node(string(r.Pool), int(r.Node)).leases {
+			if int64(r.Ceiling) < l.ceiling {
+				w.violate(PromiseRecover, "recover left node ID %d with ceiling %d, but epoch %d was promised up to %d", r.Node, r.Ceiling, l.epoch, l.ceiling)
+			}
+		}
+	}
+	for i := range snap.Pools {
+		p := &snap.Pools[i]
+		if p.Opened {
+			w.violate(PromiseRecover, "recover left pool %q opened", p.Name)
+		}
+		if highest := c.pool(p.Name).highest; uint64(snap.Meta.FirstEpoch) <= highest {
+			w.violate(PromiseRecover, "recover goes on with epoch %d, but epoch %d of pool %q was sent", snap.Meta.FirstEpoch, highest, p.Name)
+		}
+	}
+}
+
 // failed tells that the store has said no.
 func (c *checker) failed(p *process) { c.term(p).failed = true }
 
 // The wire.
+
+// sends looks at a request that leaves a holder: each instance ID is for one
+// lease of one process (C1).
+func (c *checker) sends(call *call) {
+	if c.w.appOf(call.from) == nil {
+		return
+	}
+	r := call.request
+	i := c.instances[r.instance]
+	switch {
+	case i == nil:
+		i = &instance{of: call.from}
+		c.instances[r.instance] = i
+	case i.of != call.from:
+		c.w.violate(PromiseInstance, "%s uses an instance ID of another process", call.from.machine.name)
+	case i.used && call.procedure == callAcquire:
+		c.w.violate(PromiseInstance, "%s asks for a lease with an instance ID that has had one", call.from.machine.name)
+	}
+	i.used = i.used || call.procedure != callAcquire
+}
 
 // arrived takes note of a request that a process is about to handle.
 func (c *checker) arrived(call *call, p *process) *operation {
@@ -618,6 +722,7 @@ func (c *checker) replied(call *call, p *process, op *operation, a *reply) {
 	case a.good && call.procedure == callRelease:
 		// One whose own write is durable may be confirmed even after another
 		// write has failed.
+		c.matches(t, call, n)
 		if d := c.record(t, n); uint64(d.Epoch) == call.request.epoch && d.Status != fencing.Ended {
 			c.w.violate(PromiseDurable, "the release of node ID %d, epoch %d was confirmed, but its record is %v", d.Node, d.Epoch, d.Status)
 		}
@@ -633,6 +738,15 @@ func (c *checker) replied(call *call, p *process, op *operation, a *reply) {
 		c.w.saw("a server that had lost its volume ended")
 	case a.code == "unavailable" && t.failed:
 		c.w.saw("a server whose store had failed promised nothing")
+	}
+}
+
+// matches looks whether a request that was granted spoke of the lease that
+// there is, with all that makes it.
+func (c *checker) matches(t *term, call *call, n *nodeState) {
+	r, d := call.request, c.record(t, n)
+	if n.key.node != r.node || uint64(d.Epoch) != r.epoch || d.Instance != fencing.InstanceID(r.instance).Hash() {
+		c.w.violate(PromiseFencing, "a %s of node ID %d, epoch %d was granted to a stranger: its record has epoch %d and an instance of its own", call.procedure, r.node, r.epoch, d.Epoch)
 	}
 }
 
@@ -653,12 +767,16 @@ func (c *checker) promised(t *term, call *call, p *process, op *operation, n *no
 	case d.Status != fencing.Live:
 		w.violate(PromiseDurable, "node ID %d, epoch %d was promised, but its record is %v", a.node, a.epoch, d.Status)
 	}
+	if call.procedure == callHeartbeat {
+		c.matches(t, call, n)
+	}
 	if call.procedure == callHeartbeat && (a.epoch != r.epoch || a.node != r.node) {
 		w.violate(PromiseFencing, "a heartbeat of node ID %d, epoch %d was answered with node ID %d, epoch %d", r.node, r.epoch, a.node, a.epoch)
 	}
 	if c.underWay(p, n.key) {
 		w.violate(PromiseDurable, "node ID %d, epoch %d was promised while a write of its record was under way", a.node, a.epoch)
 	}
+	c.promisedAt = max(c.promisedAt, a.server)
 	c.withinMark(t, a, s)
 	if t.astray() {
 		w.saw("a server that had lost its volume made a promise")
@@ -728,6 +846,11 @@ func (c *checker) newLease(call *call, op *operation, n *nodeState, a *reply) *l
 		c.w.violate(PromiseEpochs, "node ID %d was sent with epoch %d after epoch %d", a.node, a.epoch, n.sent)
 	}
 	n.sent = max(n.sent, a.epoch)
+	epochs := c.pool(fencing.PoolName(n.key.pool)).nodes
+	if other, ok := epochs[a.epoch]; ok && other != a.node {
+		c.w.violate(PromiseEpochs, "epoch %d was sent with node IDs %d and %d", a.epoch, other, a.node)
+	}
+	epochs[a.epoch] = a.node
 	l := &leaseState{
 		epoch: a.epoch, app: a.app, instance: a.instance, generation: c.generation, floor: a.floor, ceiling: a.ceiling, ttl: a.ttl, last: -1,
 	}
@@ -775,6 +898,8 @@ func (c *checker) toldLost(t *term, p *process, call *call, n *nodeState) {
 		w.saw("a stale holder was told that its lease is lost")
 	case matches && d.Status == fencing.Revoked:
 		w.saw("a revoked lease was refused")
+	case c.w.appOf(call.from) == nil && !matches:
+		w.saw("a stranger was refused")
 	}
 }
 
@@ -879,7 +1004,7 @@ func (c *checker) entitled(a *app, l client.Lease) {
 
 // logged hears what the server logs.
 func (c *checker) logged(r slog.Record) {
-	if strings.Contains(r.Message, "(S12)") {
+	if strings.Contains(r.Message, "(S12)") && !c.forged {
 		c.alarms++
 		c.w.saw("the server found that its store had lost a write")
 	}

@@ -89,6 +89,7 @@ func (t transport) Do(r *http.Request) (*http.Response, error) {
 		method: r.Method, host: r.URL.Host, path: r.URL.Path, header: r.Header, body: body, hit: map[Kind]bool{}, sent: t.proc.machine.steady(),
 	}
 	c.request = readRequest(c.procedure, body)
+	t.w.check.sends(c)
 	n.send(c)
 	t.w.park(func() bool { return c.answer != nil || c.err != nil || c.ctx.Err() != nil })
 	n.close(c)

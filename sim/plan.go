@@ -70,7 +70,8 @@ const (
 	Grow      Kind = "grow"       // a pool's range grows
 	LostDisk  Kind = "lost-disk"  // the disk is lost, and serve starts anew
 	WrongWall Kind = "wrong-wall" // the server starts with a wrong wall clock
-	Impostor  Kind = "impostor"   // somebody who has seen a lease listed heartbeats and releases it
+	Impostor  Kind = "impostor"   // somebody who knows a part of what makes a lease heartbeats and releases it
+	Fumble    Kind = "fumble"     // a client of another make releases with a timestamp from before its lease
 
 	WildRate     Kind = "wild-rate"     // clocks drift further than the quarantine allows
 	BlindSuspend Kind = "blind-suspend" // steady clocks don't count suspend
@@ -87,7 +88,7 @@ var (
 		Rate, Offset, Step, Suspend, Coarse,
 		Pause, Stall, SlowUse, AppCrash, ServerCrash, CrashLoop, Twins,
 		SlowDisk, WriteCrash, WriteError, DiskError, OldCopy, LostVolume,
-		Timings, Stride, Revoke, NewPool, Grow, LostDisk, WrongWall, Impostor,
+		Timings, Stride, Revoke, NewPool, Grow, LostDisk, WrongWall, Impostor, Fumble,
 	}
 	hostileKinds = []Kind{WildRate, BlindSuspend}
 	vowKinds     = []Kind{BareCopy, FalseInit, BadBit, TwinMemory}

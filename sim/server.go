@@ -256,6 +256,7 @@ func (s *server) recover() error {
 	if snap, err = st.Load(context.Background()); err != nil {
 		return err
 	}
+	s.w.check.recovered(snap)
 	s.w.check.storeIs(snap)
 	return nil
 }

@@ -37,5 +37,9 @@ var Situations = []string{
 	"the server found that its store had lost a write",
 	"a wall clock was set back, and server time was not",
 	"the server refused to start",
+	"a server that had lost its volume made a promise",
+	"a server that had lost its volume ended",
+	"a stranger was refused",
+	"a release named a timestamp from before the lease",
 	"a grown pool granted a new node ID",
 }

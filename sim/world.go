@@ -73,6 +73,7 @@ type world struct {
 	healed     bool
 	moved      bool
 	spent      int
+	fumbles    int
 	counts     map[string]int
 	softened   map[Promise]bool
 }

@@ -123,7 +123,7 @@ var grantBugs = []Bug{
 			Old:  "\tif c := p.changeOf(node); c != nil {\n",
 			New:  "\tif c := p.changeOf(node); c != nil && c.kind == changeGranted {\n\t\treturn Decision{}, false\n\t} else if c != nil {\n",
 		}},
-		Found: fails("fencing", "TestAcquireJoinsItsGrant", "nobody but the pool loses by it: the holder takes one of the two, and the other runs out"),
+		Found: breaks(sim.PromiseOneLease),
 	},
 	{
 		Name: "repeated-acquire-leaves-the-deadline",

@@ -41,7 +41,7 @@ var holderBugs = []Bug{
 				New:  "\th.deadline = a.Call.SentAt + h.lease.TTL\n\th.lease.Ceiling = a.Lease.Ceiling\n",
 			},
 		},
-		Found: fails("fencing", "TestHolderC7", "a deadline and a ceiling that move back make a holder only stricter"),
+		Found: breaks(sim.PromiseExclusion),
 	},
 	{
 		Name:  "answer-to-another-instance-counts",
@@ -68,7 +68,17 @@ var holderBugs = []Bug{
 			Old:  "\treturn fencing.InstanceID(fmt.Sprintf(\"%016x%016x\", h.cfg.random(), h.cfg.random()))\n",
 			New:  "\treturn fencing.InstanceID(fmt.Sprintf(\"%016x-%s\", len(h.cfg.rules.App), h.cfg.rules.App))\n",
 		}},
-		Found: breaks(sim.PromiseExclusion, sim.PromiseUniqueness, sim.PromiseWindow),
+		Found: breaks(sim.PromiseInstance),
+	},
+	{
+		Name: "instance-kept-after-a-loss",
+		Rule: "C1",
+		Edits: []Edit{{
+			File: "fencing/holder.go",
+			Old:  "\th.instance, h.due, h.failures = \"\", at, 0 // C1\n",
+			New:  "\th.due, h.failures = at, 0\n",
+		}},
+		Found: breaks(sim.PromiseInstance),
 	},
 	{
 		Name: "release-before-minting-has-stopped",
@@ -195,8 +205,8 @@ func describe(l fencing.Lease) string {
 		Rule: "G3",
 		Edits: []Edit{{
 			File: "snowflake/view.go",
-			Old:  "\tseq := p & (1<<(v.seqBits&63) - 1)\n",
-			New:  "\tseq := p & (1<<(v.seqBits&63) - 1)\n\tp, seq = p-seq+uint64(uint8(seq)), uint64(uint8(seq))\n",
+			Old:  "\tfirst = max(next, ms<<(v.seqBits&63))\n",
+			New:  "\tfirst = max(next, ms<<(v.seqBits&63))\n\tif first>>v.seqBits == ms+1 && v.lead > 0 {\n\t\tfirst -= 1 << v.seqBits // once more from 0\n\t}\n",
 		}},
 		Found: breaks(sim.PromiseUniqueness),
 	},
@@ -245,6 +255,6 @@ func describe(l fencing.Lease) string {
 			Old:  "\tl.next.Store(uint64(grant.Floor-grant.Layout.Origin) << grant.Layout.SequenceBits) ",
 			New:  "\tl.next.Store(uint64(grant.Floor-grant.Layout.Origin-1) << grant.Layout.SequenceBits) ",
 		}},
-		Found: fails("snowflake", "TestGeneratorAgainstTwin", "its time starts at the service's, which is at or above the floor"),
+		Found: breaks(sim.PromiseWindow),
 	},
 }

@@ -14,9 +14,6 @@ const (
 	restoredLease    = "\t\tl := newLease(rec)\n"
 )
 
-// oneServer says why the simulator is blind to the room that S6 leaves.
-const oneServer = "it is for a server that lost its right to answer and does not know, and in the simulator there is one server at a time"
-
 // startBugs: a start that forgets what an earlier process promised.
 var startBugs = []Bug{
 	{
@@ -116,7 +113,7 @@ var markBugs = []Bug{
 			Old:  "\treturn at.server <= s.meta.Mark && s.mark.holds(at.steady)\n",
 			New:  "\treturn at.server <= s.meta.Mark && s.mark.written\n",
 		}},
-		Found: fails("fencing", "TestMarkLease", oneServer),
+		Found: breaks(sim.PromiseMark),
 	},
 	{
 		Name: "promise-before-the-first-mark",
@@ -143,7 +140,7 @@ var markBugs = []Bug{
 			Old:  "\ts.mark.writing = true\n",
 			New:  "\ts.mark.writing, s.mark.sent = true, at.steady\n",
 		}},
-		Found: fails("fencing", "TestMarkLease", oneServer),
+		Found: breaks(sim.PromiseMark),
 	},
 	{
 		Name: "grant-not-looked-at-again",
@@ -170,7 +167,7 @@ var recoverBugs = []Bug{
 			Old:  "\tmeta.Mark = max(meta.Mark, wall.Add(stride))\n",
 			New:  "",
 		}},
-		Found: breaks(sim.PromiseWindow, sim.PromiseMark),
+		Found: breaks(sim.PromiseRecover),
 	},
 	{
 		Name: "recover-leaves-records-live",
@@ -180,7 +177,7 @@ var recoverBugs = []Bug{
 			Old:  "\t\trec.Status = Ended\n",
 			New:  "",
 		}},
-		Found: fails("fencing", "TestGenesis", "the holder of such a record has to have been cut off since the copy was taken, and to come back just then"),
+		Found: breaks(sim.PromiseRecover),
 	},
 	{
 		Name: "recover-leaves-the-epochs",
@@ -190,7 +187,7 @@ var recoverBugs = []Bug{
 			Old:  "\tmeta.FirstEpoch = max(firstEpoch(wall), meta.FirstEpoch)\n",
 			New:  "",
 		}},
-		Found: breaks(sim.PromiseEpochs),
+		Found: breaks(sim.PromiseRecover),
 	},
 	{
 		Name: "recover-leaves-pools-opened",
@@ -200,6 +197,6 @@ var recoverBugs = []Bug{
 			Old:  "\t\tp.Opened = false\n",
 			New:  "",
 		}},
-		Found: breaks(sim.PromiseWindow, sim.PromiseQuarantine),
+		Found: breaks(sim.PromiseRecover),
 	},
 }

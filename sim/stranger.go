@@ -1,0 +1,108 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
+	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
+)
+
+// forgery is a lease that was put together from parts that don't belong to
+// each other.
+type forgery struct {
+	what     string
+	pool     string
+	node     int
+	epoch    uint64
+	instance string
+}
+
+// impersonate speaks of a lease as somebody does who knows a part of what makes
+// it: an instance ID that leaked, an epoch that was listed, a node ID that was
+// mixed up.
+func (w *world) impersonate(d dice) {
+	a := w.apps[d.Below(uint64(len(w.apps)))]
+	releases := d.Below(2) == 1
+	which, more := d.Below(6), d.Below(3)
+	if a.holder == nil {
+		return
+	}
+	l := a.holder.Lease()
+	if l.Epoch == 0 {
+		return
+	}
+	f, ok := w.forge(a, l.Lease, which, more)
+	if !ok {
+		return
+	}
+	w.lease(fmt.Sprintf("impostor of node ID %d, with %s", f.node, f.what), func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
+		if releases {
+			_, err := c.Release(ctx, &cirrusv1.ReleaseRequest{Pool: f.pool, NodeId: uint32(f.node), Epoch: f.epoch, InstanceId: f.instance})
+			return err
+		}
+		_, err := c.Heartbeat(ctx, &cirrusv1.HeartbeatRequest{Pool: f.pool, NodeId: uint32(f.node), Epoch: f.epoch, InstanceId: f.instance})
+		return err
+	})
+}
+
+// forge makes a lease that is almost the app's.
+func (w *world) forge(a *app, l fencing.Lease, which, more uint64) (forgery, bool) {
+	f := forgery{pool: string(l.Pool), node: int(l.Node), epoch: uint64(l.Epoch)}
+	mine := w.check.node(f.pool, f.node).lease(f.epoch)
+	if mine == nil {
+		return f, false
+	}
+	f.instance = mine.instance
+	switch which {
+	case 0:
+		f.what, f.instance = "an instance that holds nothing", "an instance that holds nothing"
+	case 1:
+		f.what = "another holder's instance"
+		other := w.apps[(a.index+1+int(more))%len(w.apps)]
+		if k := len(other.leases); other != a && k > 0 {
+			f.instance = other.leases[k-1].instance
+		}
+		return f, f.instance != mine.instance
+	case 2:
+		f.what = "an instance that it had before"
+		if k := len(a.leases); k > 1 {
+			f.instance = a.leases[k-2].instance
+		}
+		return f, f.instance != mine.instance
+	case 3:
+		f.what = "an older epoch"
+		f.epoch -= 1 + more
+	case 4:
+		// It looks as if the store had lost a write (S12), so that alarm says nothing any more.
+		f.what = "an epoch to come"
+		f.epoch += 1 + more
+		w.check.forged = true
+		return f, w.plan.profile != Vows
+	case 5:
+		f.what = "another node ID"
+		f.node = (f.node + 1 + int(more)) % 1024
+	}
+	return f, true
+}
+
+// fumble is a client of another make: it takes a lease, uses nothing of it, and
+// gives it back with a last timestamp from before it was granted.
+func (w *world) fumble(d dice) {
+	w.fumbles++
+	instance := fmt.Sprintf("a client of another make, the %d", w.fumbles)
+	early := d.duration(0, 2*w.plan.ttl).Milliseconds()
+	stays := d.duration(0, w.plan.ttl/2)
+	w.lease("a client of another make", func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
+		got, err := c.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "another", InstanceId: instance})
+		if err != nil {
+			return err
+		}
+		w.loop.sleep(stays, "holding")
+		l := got.GetLease()
+		last := l.GetFloorMs() - early
+		_, err = c.Release(ctx, &cirrusv1.ReleaseRequest{Pool: l.GetPool(), NodeId: l.GetNodeId(), Epoch: l.GetEpoch(), InstanceId: instance, LastTimestampMs: &last})
+		return err
+	})
+}
