@@ -519,7 +519,7 @@ func TestMetricsOfReplicas(t *testing.T) {
 		trips.Observe("commit", time.Millisecond, nil)
 		trips.Observe("commit", time.Second, errTimeout)
 		for _, of := range []*replica{a, b, r} {
-			problems, err := promlint.NewWithMetricFamilies(must(of.s.metrics.registry.Gather())).Lint()
+			problems, err := promlint.NewWithMetricFamilies(must(of.s.metrics.registry().Gather())).Lint()
 			if err != nil || len(problems) != 0 {
 				t.Errorf("%s: %v, %v", of.name, problems, err)
 			}

@@ -192,7 +192,7 @@ func TestBatchGoesToTheNextLeader(t *testing.T) {
 // histogram is a histogram's count and sum.
 func (r *replica) histogram(name string) (got [2]float64) {
 	r.t.Helper()
-	for _, fam := range must(r.s.metrics.registry.Gather()) {
+	for _, fam := range must(r.s.metrics.registry().Gather()) {
 		if fam.GetName() == name {
 			h := fam.Metric[0].GetHistogram()
 			got = [2]float64{float64(h.GetSampleCount()), h.GetSampleSum()}

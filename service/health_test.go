@@ -201,7 +201,7 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s of %q is %v, want %v", c.name, c.label, got, c.want)
 		}
 	}
-	problems, err := promlint.NewWithMetricFamilies(must(h.s.metrics.registry.Gather())).Lint()
+	problems, err := promlint.NewWithMetricFamilies(must(h.s.metrics.registry().Gather())).Lint()
 	if err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v, %v", problems, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect"
@@ -63,13 +64,26 @@ func (s *Service) Handler() http.Handler {
 	mux := http.NewServeMux()
 	opts := HandlerOptions(s.log)
 	mux.Handle(cirrusv1connect.NewLeaseServiceHandler(leases{s}, opts...))
-	mux.Handle(cirrusv1connect.NewAdminServiceHandler(admin{s}, opts...))
-	mux.Handle(newHealthHandler(s, opts...))
+	// The others are made when somebody asks for them: they take longer to make
+	// than all else that a start does.
+	onDemand(mux, cirrusv1connect.AdminServiceName, func() (string, http.Handler) {
+		return cirrusv1connect.NewAdminServiceHandler(admin{s}, opts...)
+	})
+	onDemand(mux, healthName, func() (string, http.Handler) { return newHealthHandler(s, opts...) })
 	reflector := grpcreflect.NewStaticReflector(
 		cirrusv1connect.LeaseServiceName, cirrusv1connect.AdminServiceName, healthName)
-	mux.Handle(grpcreflect.NewHandlerV1(reflector, opts...))
-	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, opts...))
+	onDemand(mux, grpcreflect.ReflectV1ServiceName, func() (string, http.Handler) { return grpcreflect.NewHandlerV1(reflector, opts...) })
+	onDemand(mux, grpcreflect.ReflectV1AlphaServiceName, func() (string, http.Handler) { return grpcreflect.NewHandlerV1Alpha(reflector, opts...) })
 	return s.refuseWhenStopping(s.refuseStrangers(Middleware(mux)))
+}
+
+// onDemand mounts a service's handler, which is made at the first request.
+func onDemand(mux *http.ServeMux, service string, handler func() (string, http.Handler)) {
+	once := sync.OnceValue(func() http.Handler {
+		_, h := handler()
+		return h
+	})
+	mux.HandleFunc("/"+service+"/", func(w http.ResponseWriter, r *http.Request) { once().ServeHTTP(w, r) })
 }
 
 // refuseWhenStopping turns new requests away while those under way end.

@@ -17,7 +17,8 @@ import (
 // metrics are the service's numbers. What the core knows is asked of it when
 // somebody looks.
 type metrics struct {
-	registry   *prometheus.Registry
+	// registry is what is read; it is made when somebody reads.
+	registry   func() *prometheus.Registry
 	grants     *prometheus.CounterVec
 	heartbeats *prometheus.CounterVec
 	refusals   *prometheus.CounterVec
@@ -34,7 +35,6 @@ type metrics struct {
 
 func newMetrics(s *Service) *metrics {
 	m := &metrics{
-		registry: prometheus.NewRegistry(),
 		grants: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "cirrus_grants_total", Help: "Grants that became durable.",
 		}, []string{"pool"}),
@@ -55,13 +55,25 @@ func newMetrics(s *Service) *metrics {
 	if s.cfg.Cluster != nil {
 		m.ofReplicas(s)
 	}
+	m.registry = sync.OnceValue(func() *prometheus.Registry { return m.register(s) })
+	return m
+}
+
+func (m *metrics) register(s *Service) *prometheus.Registry {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "cirrus_build_info", Help: "1, with the version that runs.", ConstLabels: prometheus.Labels{"version": s.cfg.Version},
 	})
 	build.Set(1)
-	m.registry.MustRegister(build, m.grants, m.heartbeats, m.refusals, m.forgotten, m.storeWrite, &coreCollector{s},
+	r := prometheus.NewRegistry()
+	r.MustRegister(build, m.grants, m.heartbeats, m.refusals, m.forgotten, m.storeWrite, &coreCollector{s},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return m
+	if s.cfg.Cluster != nil {
+		r.MustRegister(m.takeovers, m.took, m.passed, m.gathered)
+	}
+	if s.cfg.RoundTrips != nil {
+		r.MustRegister(s.cfg.RoundTrips.seconds)
+	}
+	return r
 }
 
 // ofReplicas adds the numbers of a replica among others.
@@ -80,10 +92,6 @@ func (m *metrics) ofReplicas(s *Service) {
 		Name: "cirrus_gathered_heartbeats", Help: "How many heartbeats were sent to the leader in one call.",
 		Buckets: prometheus.ExponentialBuckets(1, 2, 11),
 	})
-	m.registry.MustRegister(m.takeovers, m.took, m.passed, m.gathered)
-	if s.cfg.RoundTrips != nil {
-		m.registry.MustRegister(s.cfg.RoundTrips.seconds)
-	}
 }
 
 // passedOn counts a call to the leader.
@@ -189,7 +197,8 @@ func number(b bool) float64 {
 // MetricsHandler serves /livez, /readyz and /metrics.
 func (s *Service) MetricsHandler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{Registry: s.metrics.registry}))
+	registry := s.metrics.registry()
+	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
 	mux.HandleFunc("/livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, "ok", true) })
 	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
 		text, ready := s.state()
