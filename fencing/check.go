@@ -26,19 +26,23 @@ func (s *Server) Check() error {
 
 // checkLeases: epochs are distinct and below the next one, windows are whole.
 func (p *pool) checkLeases() error {
-	epochs := make(map[Epoch]*lease, len(p.leases))
+	epochs := make([]Epoch, 0, len(p.leases))
 	for node, l := range p.leases {
-		switch other := epochs[l.epoch]; {
+		switch {
 		case l.node != node:
 			return fmt.Errorf("the lease of node ID %d stands under %d", l.node, node)
-		case other != nil:
-			return fmt.Errorf("node IDs %d and %d both have epoch %d", other.node, node, l.epoch)
 		case l.epoch > p.highest:
 			return fmt.Errorf("node ID %d has epoch %d, above the highest, %d", node, l.epoch, p.highest)
 		case l.floor > l.ceiling+1:
 			return fmt.Errorf("node ID %d has floor %d above ceiling %d", node, l.floor, l.ceiling)
 		}
-		epochs[l.epoch] = l
+		epochs = append(epochs, l.epoch)
+	}
+	slices.Sort(epochs)
+	for i := 1; i < len(epochs); i++ {
+		if epochs[i] == epochs[i-1] {
+			return fmt.Errorf("two node IDs both have epoch %d", epochs[i])
+		}
 	}
 	if !slices.IsSorted(p.nodes) || len(p.nodes) != len(p.leases) {
 		return fmt.Errorf("%d listed node IDs for %d leases, or out of order", len(p.nodes), len(p.leases))

@@ -1,17 +1,18 @@
 package sim
 
 import (
+	"strings"
 	"sync/atomic"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// faultyFS is a disk that can be told to fail. Only what the store writes while it is served passes here.
+// faultyFS is a disk that can be told to fail: its logs, which are all that a
+// store writes while it is served.
 type faultyFS struct {
 	vfs.FS
-	mode  atomic.Int32 // what goes wrong
-	fatal chan bool
+	mode atomic.Int32 // what goes wrong
 }
 
 const (
@@ -21,7 +22,6 @@ const (
 )
 
 func (f *faultyFS) fail(full bool) {
-	f.fatal = make(chan bool, 1)
 	if full {
 		f.mode.Store(diskIsFull)
 	} else {
@@ -32,18 +32,21 @@ func (f *faultyFS) fail(full bool) {
 func (f *faultyFS) mend() { f.mode.Store(diskWorks) }
 
 func (f *faultyFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return f.wrap(f.FS.Create(name, c))
+	return f.wrap(name)(f.FS.Create(name, c))
 }
 
 func (f *faultyFS) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return f.wrap(f.FS.ReuseForWrite(oldname, newname, c))
+	return f.wrap(newname)(f.FS.ReuseForWrite(oldname, newname, c))
 }
 
-func (f *faultyFS) wrap(file vfs.File, err error) (vfs.File, error) {
-	if err != nil {
-		return nil, err
+// wrap makes a file fail with the disk, if it is a log.
+func (f *faultyFS) wrap(name string) func(vfs.File, error) (vfs.File, error) {
+	return func(file vfs.File, err error) (vfs.File, error) {
+		if err != nil || !strings.HasSuffix(name, ".log") {
+			return file, err
+		}
+		return &faultyFile{file, f}, nil
 	}
-	return &faultyFile{file, f}, nil
 }
 
 // Unwrap lets Pebble see what is below.

@@ -35,9 +35,6 @@ type server struct {
 	copies []*vfs.MemFS
 	// commits counts the writes of all lives.
 	commits int
-	// stuck says that the process has ended inside Pebble, which can't be
-	// closed then.
-	stuck bool
 	// failsAfter is when a commit fails whose volume is gone; 0: never.
 	failsAfter time.Duration
 	// stopping is the process that ends in an orderly way.
@@ -60,12 +57,7 @@ var quiet = slog.New(slog.DiscardHandler)
 func (s *server) options() pebble.Options {
 	f := &faultyFS{FS: s.disk}
 	s.faulty = f
-	return pebble.Options{FS: f, Logger: quiet, Fatal: func(error) {
-		select {
-		case f.fatal <- true:
-		default:
-		}
-	}}
+	return pebble.Options{FS: f, Logger: quiet, NoCompaction: true, Fatal: func(error) { panic(errStoreFailed) }}
 }
 
 // create makes a store on the server's empty disk.
@@ -87,7 +79,7 @@ func (s *server) boot() {
 		return
 	}
 	p := s.machine.process()
-	s.proc, s.handler, s.stuck = p, nil, false
+	s.proc, s.handler = p, nil
 	s.w.note(Record{Kind: RecordStart, Machine: s.name(), Process: p.number, Node: -1})
 	p.start("serve", func() { s.serve(p) })
 	if s.w.on(CrashLoop) && s.w.fault(CrashLoop, 0, 300) {
@@ -198,7 +190,7 @@ func (s *server) end(kind RecordKind, why string, unsynced int) {
 
 // closeStore gives back what the dead process's store took of memory.
 func (s *server) closeStore() {
-	if s.store != nil && !s.stuck {
+	if s.store != nil {
 		_ = s.store.Close() // its disk is gone
 	}
 	s.store = nil
@@ -403,11 +395,9 @@ func (d *disk) fail(ctx context.Context, b fencing.Batch) {
 	s, w := d.s, d.s.w
 	s.faulty.fail(w.dice("disk error", s.index).Below(2) == 0)
 	w.note(Record{Kind: RecordDisk, Machine: d.s.name(), Process: d.p.number, Node: -1, Text: "the file system fails"})
-	done := make(chan error, 1)
-	go func() { done <- d.inner.Commit(ctx, b) }()
-	select {
-	case <-s.faulty.fatal: // the process is over where it stands
-		s.stuck = true
+	died, err := d.dies(ctx, b)
+	switch {
+	case died: // the process is over where it stands
 		w.loop.at(w.now(), "exit", func() {
 			if s.proc == d.p && !d.p.dead {
 				w.check.failed(d.p)
@@ -417,10 +407,25 @@ func (d *disk) fail(ctx context.Context, b fencing.Batch) {
 			}
 		})
 		w.loop.hang()
-	case err := <-done:
-		if err == nil {
-			w.violate(PromiseFailStop, "a write that failed was acknowledged")
-		}
-		s.faulty.mend()
+	case err == nil:
+		w.violate(PromiseFailStop, "a write that failed was acknowledged")
 	}
+	s.faulty.mend()
+}
+
+// errStoreFailed is how the store's Fatal unwinds what called it.
+var errStoreFailed = errors.New("the store failed, and the process ends")
+
+// dies commits a batch, and says whether that was the end of the process.
+func (d *disk) dies(ctx context.Context, b fencing.Batch) (died bool, err error) {
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case errStoreFailed:
+			died = true
+		default:
+			panic(p)
+		}
+	}()
+	return false, d.inner.Commit(ctx, b)
 }

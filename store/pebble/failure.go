@@ -27,10 +27,15 @@ type failure struct {
 	dir   string
 	fatal func(error)
 	first atomic.Pointer[error]
+	// inside counts who is in now: they stand still for ever, unless Fatal
+	// unwinds or the process ends first.
+	inside atomic.Int32
 }
 
 // now ends the process. It does not return, even if Options.Fatal does.
 func (f *failure) now(why error) {
+	f.inside.Add(1)
+	defer f.inside.Add(-1)
 	err := f.sentence(why)
 	f.first.CompareAndSwap(nil, &err)
 	f.fatal(err)

@@ -17,6 +17,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"go.uber.org/goleak"
 
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/snowflake"
@@ -143,8 +144,10 @@ func afterwards(t *testing.T, s *Store) {
 	if err := s.Confirm(context.Background()); err == nil {
 		t.Error("Confirm works on a store that failed")
 	}
-	if err := s.Close(); err == nil {
-		t.Error("Close is content with a store that failed")
+	for range 2 {
+		if err := s.Close(); err == nil {
+			t.Error("Close is content with a store that failed")
+		}
 	}
 }
 
@@ -173,9 +176,42 @@ func TestFailedFlush(t *testing.T) {
 			if err := <-fatal; !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "free some space") {
 				t.Errorf("Fatal got %v", err)
 			}
+			if err := s.Close(); err == nil { // and it returns
+				t.Error("Close is content with a store that failed")
+			}
 			p := point{after: j.Now(), disk: fs.CrashClone(vfs.CrashCloneCfg{})}
 			p.before = j.Now()
 			survives(t, p, j, busy)
+		})
+	}
+}
+
+// TestUnwind: where Fatal panics because of the log, so does Commit, and the
+// store gives back what it had: its memory, its goroutines and its lock.
+func TestUnwind(t *testing.T) {
+	for name, match := range map[string]func(errorfs.Op) bool{"sync": isSync, "write": isWrite} {
+		t.Run(name, func(t *testing.T) {
+			before := goleak.IgnoreCurrent()
+			fs := vfs.NewCrashableMem()
+			create(t, options(fs, nil))
+			disk := &broken{err: syscall.EIO, match: match}
+			s := open(t, options(watch(fs, disk.before), nil))
+			disk.on.Store(true)
+			func() {
+				defer func() {
+					// Pebble hands the log's panic on as an error's text.
+					if p := recover(); p == nil || !strings.Contains(fmt.Sprint(p), syscall.EIO.Error()) {
+						t.Errorf("Commit panicked with %v", p)
+					}
+				}()
+				meta := storetest.Meta()
+				t.Errorf("Commit returned %v", s.Commit(context.Background(), fencing.Batch{Meta: &meta}))
+			}()
+			afterwards(t, s)
+			goleak.VerifyNone(t, before)
+			if err := open(t, options(fs, nil)).Close(); err != nil {
+				t.Error(err)
+			}
 		})
 	}
 }

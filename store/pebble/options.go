@@ -1,6 +1,7 @@
 package pebble
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -27,10 +28,16 @@ type Options struct {
 	// Fatal ends the process after a failed write (S9), with a sentence that
 	// says what to do; nil: it is logged and the process exits with 1. If it
 	// returns, the goroutine that called it stands still for ever, since
-	// Pebble would take a return for success. It may be called from any
-	// goroutine, more than once, and with Pebble's locks held: so it must not
-	// call the store, and had better not unwind.
+	// Pebble would take a return for success. If it panics, so does Commit where
+	// it was the log that failed, and the store can be closed; anywhere else a
+	// panic is the end of the process. It may be called from any goroutine, more
+	// than once, and with Pebble's locks held: so it must not call the store.
 	Fatal func(error)
+	// NoCompaction leaves the tables as they were written, one a start, so that
+	// nothing happens in the background but what a start begins: for stores
+	// that live for moments and must do the same each time, as in a simulation.
+	// One that lives for long gets slower to open.
+	NoCompaction bool
 
 	// tune changes Pebble's options in this package's tests.
 	tune func(*pebble.Options)
@@ -74,6 +81,7 @@ func (o Options) database(f *failure) (*pebble.Options, *failStopFS) {
 		MemTableStopWritesThreshold: 8,
 		L0StopWritesThreshold:       1000,
 		DisableTableStats:           true, // they serve deletions; nothing is deleted
+		DisableAutomaticCompactions: o.NoCompaction,
 		MaxManifestFileSize:         4 << 20,
 		MaxOpenFiles:                256,
 	}
@@ -108,7 +116,9 @@ type logger struct {
 }
 
 func (l logger) Infof(format string, args ...any) {
-	l.log.Debug("pebble: " + fmt.Sprintf(format, args...))
+	if l.log.Enabled(context.Background(), slog.LevelDebug) {
+		l.log.Debug("pebble: " + fmt.Sprintf(format, args...))
+	}
 }
 
 func (l logger) Errorf(format string, args ...any) {

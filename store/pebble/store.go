@@ -50,10 +50,12 @@ func (s *Store) Confirm(context.Context) error {
 }
 
 // Close waits for what is under way and closes the store; a second Close does
-// nothing. A store that failed is left as it is, for the process to end.
+// nothing. Of a store that failed it gives back what it can, and says why it
+// failed.
 func (s *Store) Close() error {
 	if err := s.failure.err(); err != nil {
-		return err // commits may stand still, and never let go of mu
+		s.giveBack()
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,6 +71,24 @@ func (s *Store) Close() error {
 		return fmt.Errorf("closing the store in %s failed, nothing that was acknowledged is lost: %w", s.failure.dir, err)
 	}
 	return nil
+}
+
+// giveBack ends a store that failed for a process that goes on without it.
+// Where somebody stands still in it, it is left as it is, for the process to
+// end: they never let go of mu, or of Pebble's locks.
+func (s *Store) giveBack() {
+	if s.failure.inside.Load() > 0 || !s.mu.TryLock() {
+		return
+	}
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	s.closed = true
+	// What is durable is on the disk, and how the rest ends is nobody's concern.
+	defer func() { _ = recover() }()
+	_ = s.db.Close()
+	_ = s.lock.Close()
 }
 
 // enter holds mu for reading if the store can be used.
