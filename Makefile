@@ -62,7 +62,7 @@ fuzz: ## Run each fuzz target for FUZZTIME.
 	done
 
 .PHONY: bench
-bench: build ## Measure the service and the generator, each beside its limit, and the simulator.
+bench: build ## Measure the service, the generator and the simulator, each beside its limit.
 	./bin/cirrus bench $(ARGS)
 	$(GO) test -run '^$$' -bench . -benchmem ./snowflake/...
 	$(GO) test -run '^$$' -bench . -benchtime 300x -cpu 1 ./sim

@@ -5,12 +5,16 @@ import (
 	"io"
 	"maps"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 )
+
+// GCPercent is what a program that runs worlds had better tell
+// debug.SetGCPercent: worlds are made and dropped all the time, so a heap that
+// is mostly garbage costs little memory, and collecting it much time.
+const GCPercent = 1000
 
 // Options of a campaign. The zero value runs nothing: give Seeds or For.
 type Options struct {
@@ -80,7 +84,7 @@ type Report struct {
 	Broken          map[Promise]int
 	Alarms, Unaware int
 	// Sums over all runs.
-	Calls, Grants, IDs, Crashes, Events, Faults int
+	Apps, Calls, Grants, IDs, Crashes, Events, Faults int
 }
 
 // PerSecond is how many seeds a second were run.
@@ -128,8 +132,6 @@ func Campaign(o Options) (*Report, error) {
 	if o.Clock == nil {
 		o.Clock = func() time.Duration { return 0 }
 	}
-	// Worlds are made and dropped all the time: less collecting, more running.
-	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	c := &campaign{Options: o, next: o.Start, report: &Report{
 		Options: o, Situations: map[string]int{}, Profiles: map[Profile]int{}, Moved: map[Profile]int{}, Broken: map[Promise]int{},
 	}}
@@ -218,6 +220,7 @@ func (c *campaign) add(r Result) {
 	if r.Stats.Moved {
 		p.Moved[r.Profile]++
 	}
+	p.Apps += r.Stats.Apps
 	p.Calls += r.Stats.Calls
 	p.Grants += r.Stats.Grants
 	p.IDs += r.Stats.IDs
@@ -285,8 +288,8 @@ func (r *Report) Write(w io.Writer, commit string) error {
 	}
 	fmt.Fprintf(&b, ", %d of them repeated\n", r.Repeated)
 	if n := max(r.Seeds, 1); true {
-		fmt.Fprintf(&b, "a seed has %d calls, %d grants, %d IDs, %.1f crashes of the server, %d faults, %d events\n",
-			r.Calls/n, r.Grants/n, r.IDs/n, float64(r.Crashes)/float64(n), r.Faults/n, r.Events/n)
+		fmt.Fprintf(&b, "a seed has %.1f apps, %d calls, %d grants, %d IDs, %.1f crashes of the server, %d faults, %d events\n",
+			float64(r.Apps)/float64(n), r.Calls/n, r.Grants/n, r.IDs/n, float64(r.Crashes)/float64(n), r.Faults/n, r.Events/n)
 	}
 	for _, p := range Profiles() {
 		if n := r.Profiles[p]; n > 0 {

@@ -65,8 +65,9 @@ type checker struct {
 	terms   map[*process]*term
 	history []*operation
 	ticks   int
-	// order is that of the node IDs' first mention.
+	// order is that of the node IDs' first mention; last is who was asked for last.
 	order  []nodeKey
+	last   *nodeState
 	broken map[Promise]int // where nothing is promised
 	alarms int
 	// forged: somebody has made up an epoch, so that an alarm (S12) may be false.
@@ -231,12 +232,16 @@ func (c *checker) goesAstray(p *process) {
 
 func (c *checker) node(pool string, node int) *nodeState {
 	k := nodeKey{pool, node}
+	if c.last != nil && c.last.key == k {
+		return c.last
+	}
 	n := c.nodes[k]
 	if n == nil {
 		n = &nodeState{key: k}
 		c.nodes[k] = n
 		c.order = append(c.order, k)
 	}
+	c.last = n
 	return n
 }
 

@@ -24,6 +24,7 @@ type loop struct {
 	running *task
 	steps   int
 	workers *workers
+	spare   []event // made in advance: one at a time costs more
 }
 
 // event is something that will happen.
@@ -62,7 +63,12 @@ func (h *eventHeap) Pop() any {
 // at plans an event. A time that has passed means now.
 func (l *loop) at(when time.Duration, what string, run func()) *event {
 	l.seq++
-	e := &event{at: max(when, l.now), seq: l.seq, what: what, run: run}
+	if len(l.spare) == 0 {
+		l.spare = make([]event, 64)
+	}
+	e := &l.spare[0]
+	l.spare = l.spare[1:]
+	*e = event{at: max(when, l.now), seq: l.seq, what: what, run: run}
 	heap.Push(&l.events, e)
 	return e
 }
@@ -86,12 +92,12 @@ func (l *loop) step() *event {
 	l.now = e.at
 	l.steps++
 	e.run()
-	for len(l.touched) > 0 {
-		m := l.touched[0]
-		l.touched = l.touched[1:]
+	for i := 0; i < len(l.touched); i++ { // polling may touch others
+		m := l.touched[i]
 		m.poll()
 		m.touched = false
 	}
+	l.touched = l.touched[:0]
 	return e
 }
 

@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"path"
 	"time"
 )
@@ -78,8 +78,8 @@ type transport struct {
 
 // Do implements connect.HTTPClient: it runs on the caller's task.
 func (t transport) Do(r *http.Request) (*http.Response, error) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
+	body := make([]byte, r.ContentLength)
+	if _, err := io.ReadFull(r.Body, body); err != nil {
 		return nil, err
 	}
 	n := t.w.net
@@ -255,7 +255,7 @@ func (n *network) arrive(c *call) {
 	w.note(Record{Kind: RecordArrive, Machine: s.name(), Process: p.number, Peer: c.from.machine.name, Message: c.number,
 		Call: c.procedure, Pool: c.request.pool, Node: c.request.node, Epoch: c.request.epoch})
 	handler := s.handler
-	p.start(fmt.Sprintf("%s #%d", c.procedure, c.number), func() {
+	p.start(c.procedure, func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
 		c.serving = append(c.serving, cancel)
@@ -267,12 +267,12 @@ func (n *network) arrive(c *call) {
 }
 
 func (c *call) serverRequest(ctx context.Context) *http.Request {
-	r, err := http.NewRequestWithContext(ctx, c.method, "http://server"+c.path, bytes.NewReader(c.body))
-	if err != nil {
-		panic(err)
+	r := &http.Request{
+		Method: c.method, URL: &url.URL{Scheme: "http", Host: "server", Path: c.path}, Host: "server",
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: c.header.Clone(),
+		Body: io.NopCloser(bytes.NewReader(c.body)), ContentLength: int64(len(c.body)),
 	}
-	r.Header = c.header.Clone()
-	return r
+	return r.WithContext(ctx)
 }
 
 // reply lets an answer leave the server.

@@ -5,12 +5,19 @@ import (
 	"encoding/json"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"testing"
 
+	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 )
+
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(GCPercent)
+	os.Exit(m.Run())
+}
 
 // TestCampaign runs worlds; SIM_START and SIM_SEEDS choose which. `make test`
 // takes 2,000 that its commit chooses, the long campaigns are `cirrus sim`'s.
@@ -65,6 +72,20 @@ func TestKeptSeeds(t *testing.T) {
 			t.Errorf("%s (kept because %s)", r.Failure("this one"), k.Why)
 		}
 	}
+}
+
+// TestNothingStays: a campaign of any length takes no more memory than a short
+// one, whatever its servers died of.
+func TestNothingStays(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	report, err := Campaign(Options{Start: 1, Seeds: 50, NoFloors: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := report.Situations["the file system failed, and the process ended"]; n == 0 {
+		t.Error("no file system failed in these seeds: choose others")
+	}
+	goleak.VerifyNone(t, before)
 }
 
 // TestSameSeedSameRun: one seed has one outcome, whatever the machine does.
@@ -252,17 +273,4 @@ func TestValidate(t *testing.T) {
 	if got := (Config{Seed: 7, Profile: Calm, Without: []Kind{Loss, Cut}, Apps: 3, Faults: -1, Until: 60e9}).Command(); got != want {
 		t.Errorf("got %s", got)
 	}
-}
-
-// BenchmarkRun is about the standard world: 5 apps, some 190 calls, 3 crashes.
-func BenchmarkRun(b *testing.B) {
-	calls, crashes := 0, 0
-	for i := 0; b.Loop(); i++ {
-		r := Run(Config{Seed: uint64(i)})
-		calls += r.Stats.Calls
-		crashes += r.Stats.Crashes
-	}
-	b.ReportMetric(float64(calls)/float64(b.N), "calls/seed")
-	b.ReportMetric(float64(crashes)/float64(b.N), "crashes/seed")
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "seeds/s")
 }

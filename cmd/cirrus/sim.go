@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -89,6 +90,7 @@ func runSim(cmd *cobra.Command, _ []string) error {
 	if err := fitTogether(cmd, one); err != nil {
 		return err
 	}
+	defer debug.SetGCPercent(debug.SetGCPercent(sim.GCPercent))
 	if one {
 		return runSeed(cmd, config)
 	}

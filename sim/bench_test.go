@@ -1,0 +1,44 @@
+//go:build unix
+
+package sim
+
+import (
+	"syscall"
+	"testing"
+	"time"
+)
+
+// speedLimit is how many seeds a second there should be on one processor.
+const speedLimit = 100
+
+// BenchmarkRun is the standard world, as a campaign in one thread runs it: on
+// average some 5 apps, 210 calls and 3 crashes of the server a seed. What counts
+// is the processors' time, of all threads together, since others may want the
+// machine as well: seeds/cpu-s are what one processor does in a second that it
+// has for itself, and of-limit-100 is their ratio to speedLimit.
+func BenchmarkRun(b *testing.B) {
+	before := processorTime(b)
+	report, err := Campaign(Options{Seeds: b.N, Jobs: 1, NoFloors: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	used := processorTime(b) - before
+	n := float64(b.N)
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(report.Apps)/n, "apps/seed")
+	b.ReportMetric(float64(report.Calls)/n, "calls/seed")
+	b.ReportMetric(float64(report.Crashes)/n, "crashes/seed")
+	b.ReportMetric(used.Seconds()*1000/n, "cpu-ms/seed")
+	b.ReportMetric(n/b.Elapsed().Seconds(), "seeds/s")
+	b.ReportMetric(n/used.Seconds(), "seeds/cpu-s")
+	b.ReportMetric(n/used.Seconds()/speedLimit, "of-limit-100")
+}
+
+// processorTime is what the process has used of all processors.
+func processorTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
