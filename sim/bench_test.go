@@ -18,7 +18,7 @@ const speedLimit = 100
 // has for itself, and of-limit-100 is their ratio to speedLimit.
 func BenchmarkRun(b *testing.B) {
 	before := processorTime(b)
-	report, err := Campaign(Options{Seeds: b.N, Jobs: 1, NoFloors: true})
+	report, err := Campaign(b.Context(), Options{Seeds: b.N, Jobs: 1, NoFloors: true})
 	if err != nil {
 		b.Fatal(err)
 	}

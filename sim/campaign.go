@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -76,6 +77,8 @@ type Report struct {
 	Situations map[string]int
 	// Floors says which floors were missed, a sentence each.
 	Floors []string
+	// Interrupted: there was more to run.
+	Interrupted bool
 	// Profiles counts runs, Moved those in which a node ID changed its holder.
 	Profiles, Moved map[Profile]int
 	// Broken and Alarms sum up the runs of the profile Vows: in how many of them
@@ -90,9 +93,9 @@ type Report struct {
 // PerSecond is how many seeds a second were run.
 func (r *Report) PerSecond() float64 { return perSecond(r.Seeds, r.Elapsed) }
 
-// OK says that nothing is wrong.
+// OK says that nothing is wrong, and that all was run.
 func (r *Report) OK() bool {
-	return len(r.Violations) == 0 && len(r.Mismatches) == 0 && len(r.Floors) == 0
+	return !r.Interrupted && len(r.Violations) == 0 && len(r.Mismatches) == 0 && len(r.Floors) == 0
 }
 
 // Floors on what a campaign of floorSeeds seeds must have come to.
@@ -115,8 +118,10 @@ type campaign struct {
 
 // Campaign runs many seeds, each in a world of its own, and sums up. One seed
 // in a hundred runs again, in a thread that has the processors to itself and in
-// one that has not, and must have the same hash.
-func Campaign(o Options) (*Report, error) {
+// one that has not, and must have the same hash. When ctx is done the campaign
+// ends after the seeds that are under way; the report is about those that were
+// run.
+func Campaign(ctx context.Context, o Options) (*Report, error) {
 	if o.Seeds == 0 && o.For == 0 {
 		return nil, fmt.Errorf("a campaign of no seeds and no time: give one of them")
 	}
@@ -138,10 +143,10 @@ func Campaign(o Options) (*Report, error) {
 	begun := o.Clock()
 	var wg sync.WaitGroup
 	for range o.Jobs {
-		wg.Go(func() { c.work(begun) })
+		wg.Go(func() { c.work(ctx, begun) })
 	}
 	wg.Wait()
-	c.repeat(runtime.GOMAXPROCS(0))
+	c.repeat(ctx, runtime.GOMAXPROCS(0))
 	c.report.Elapsed = o.Clock() - begun
 	slices.SortFunc(c.report.Violations, func(a, b Result) int {
 		if a.Config.Seed < b.Config.Seed {
@@ -157,12 +162,15 @@ func Campaign(o Options) (*Report, error) {
 }
 
 // work runs seeds until there are none left.
-func (c *campaign) work(begun time.Duration) {
+func (c *campaign) work(ctx context.Context, begun time.Duration) {
 	ws := &workers{}
 	defer ws.close()
 	for {
 		c.mu.Lock()
 		over := c.stop || c.Seeds > 0 && c.next >= c.Start+uint64(c.Seeds) || c.For > 0 && c.Clock()-begun >= c.For
+		if !over && ctx.Err() != nil {
+			over, c.report.Interrupted = true, true
+		}
 		seed := c.next
 		c.next++
 		c.mu.Unlock()
@@ -201,9 +209,13 @@ func (c *campaign) compare(seed, hash, again uint64) {
 
 // repeat runs one seed in a thousand with one processor, and with two: alone,
 // because that is a setting of the whole process.
-func (c *campaign) repeat(processors int) {
+func (c *campaign) repeat(ctx context.Context, processors int) {
 	defer runtime.GOMAXPROCS(processors)
 	for i := uint64(0); i < uint64(c.done) && !c.stop; i += 10 * repeatEvery {
+		if ctx.Err() != nil {
+			c.report.Interrupted = true
+			return
+		}
 		runtime.GOMAXPROCS(1)
 		one := Run(c.config(c.Start + i)).Hash
 		runtime.GOMAXPROCS(2)
@@ -266,7 +278,7 @@ func (c *campaign) progress(elapsed time.Duration) {
 // floorSeeds they are lower in proportion.
 func (c *campaign) floors() {
 	p := c.report
-	if c.NoFloors || len(p.Violations) > 0 {
+	if c.NoFloors || p.Interrupted || len(p.Violations) > 0 {
 		return
 	}
 	for _, s := range Situations {
@@ -279,9 +291,13 @@ func (c *campaign) floors() {
 	}
 }
 
-// Write prints the report for people. commit names the version that was run.
+// Write prints the report for people. commit names the version that was run;
+// empty: nobody knows.
 func (r *Report) Write(w io.Writer, commit string) error {
 	var b strings.Builder
+	if r.Interrupted {
+		fmt.Fprintf(&b, "interrupted after %d seeds%s; this is about them:\n", r.Seeds, r.Options.of())
+	}
 	fmt.Fprintf(&b, "%d seeds from %d", r.Seeds, r.Options.Start)
 	if r.Elapsed > 0 {
 		fmt.Fprintf(&b, " in %v, %.0f a second", r.Elapsed.Round(time.Millisecond), r.PerSecond())
@@ -319,13 +335,25 @@ func (r *Report) Write(w io.Writer, commit string) error {
 	return err
 }
 
+// of says how many seeds there should have been.
+func (o *Options) of() string {
+	if o.Seeds > 0 {
+		return fmt.Sprintf(" of %d", o.Seeds)
+	}
+	return ""
+}
+
 // Failure tells of a run that broke a promise: what, where, and how to see it
-// again. It is empty for one that broke none.
+// again. It is empty for one that broke none. commit names the version that
+// was run; empty: nobody knows.
 func (r Result) Failure(commit string) string {
 	v := r.Violation
 	if v == nil {
 		return ""
 	}
-	return fmt.Sprintf("%s is broken: %s\n  seed %d, commit %s, profile %s, event %d, at %v\n  repeat it with: %s --trace trace.ndjson\n",
-		v.Promise, v.Text, r.Config.Seed, commit, r.Profile, v.Event, v.At, r.Config.Command())
+	if commit == "" {
+		commit = "that this build was not told"
+	}
+	return fmt.Sprintf("%s: %s\n  seed %d, commit %s, profile %s, event %d, at %v\n  repeat it with: %s --trace trace.ndjson\n",
+		v.Promise.broken(), v.Text, r.Config.Seed, commit, r.Profile, v.Event, v.At, r.Config.Command())
 }

@@ -34,7 +34,16 @@ const (
 	PromiseInstance   Promise = "C1 instance"          // each lease has an instance of its own
 	PromiseHistory    Promise = "linearizable history" // the calls about a node ID could have happened one after the other
 	PromiseCanary     Promise = "canary"               // none: it was asked for
+	PromiseNoPanic    Promise = "no panic"             // the product, and the simulator, keep going
 )
+
+// broken says that it is.
+func (p Promise) broken() string {
+	if p == PromiseNoPanic {
+		return "the run panicked"
+	}
+	return string(p) + " is broken"
+}
 
 // Violation is a promise that was broken.
 type Violation struct {
@@ -46,7 +55,7 @@ type Violation struct {
 
 // Error says what was broken, where.
 func (v *Violation) Error() string {
-	return fmt.Sprintf("%s is broken at event %d (%v): %s", v.Promise, v.Event, v.At, v.Text)
+	return fmt.Sprintf("%s at event %d (%v): %s", v.Promise.broken(), v.Event, v.At, v.Text)
 }
 
 // checker watches a run from outside. It knows what went over the wire, what

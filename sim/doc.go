@@ -18,7 +18,7 @@
 //	r := sim.Run(sim.Config{Seed: 42, Trace: true})
 //	if r.Violation != nil {
 //		fmt.Print(r.Failure("the commit"))
-//		err := sim.WriteTable(os.Stdout, r.Trace)
+//		err := sim.WriteNDJSON(os.Stdout, r.Trace)
 //	}
 //
 // A run has two parts. First come faults, of the kinds that were drawn for it;

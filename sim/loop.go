@@ -183,9 +183,12 @@ func (t *task) end() {
 	p := recover()
 	err, _ := p.(error)
 	if p != nil && (!t.killed || !errors.Is(err, http.ErrAbortHandler)) {
-		panic(fmt.Sprintf("task %s: %v\n%s", t.name, p, debug.Stack()))
+		panic(taskPanic(fmt.Sprintf("task %s: %v\n%s", t.name, p, debug.Stack())))
 	}
 }
+
+// taskPanic is what a task died of, with its own stack.
+type taskPanic string
 
 // park makes the running task wait until wanted says yes. It returns only in a
 // task that is still alive then.

@@ -1,23 +1,33 @@
 package sim
 
-import "slices"
+import (
+	"context"
+	"slices"
+	"time"
+)
 
-// minimizeRuns bounds the runs of a Minimize: 5 s or so.
-const minimizeRuns = 500
+// What bounds a Minimize: its runs, and all their events together, which take
+// 5 s or so. It gives up on what is shorter than minimizeStep.
+const (
+	minimizeRuns   = 500
+	minimizeEvents = 1_500_000
+	minimizeStep   = 50 * time.Millisecond
+)
 
 // Minimize looks for the smallest world that breaks the same promise as the
 // one that a config leads to: fewer kinds of faults, fewer apps, fewer faults,
 // a shorter time. It returns the run of that world, with its trace, and how
-// many runs it took. Where the config breaks nothing, so says the result.
-func Minimize(c Config) (Result, int) {
+// many runs it took. Where the config breaks nothing, so says the result. When
+// ctx is done, it is the smallest world so far.
+func Minimize(ctx context.Context, c Config) (Result, int) {
 	c.Trace = false
 	first := Run(c)
 	if first.Violation == nil {
 		return first, 1
 	}
-	m := &minimizer{best: first, promise: first.Violation.Promise, runs: 1}
+	m := &minimizer{ctx: ctx, best: first, promise: first.Violation.Promise, runs: 1, events: first.Stats.Events}
 	m.best.Config.Profile = first.Profile
-	for again := true; again && m.runs < minimizeRuns; {
+	for again := true; again && !m.over(); {
 		again = m.kinds()
 		again = m.apps() || again
 		again = m.faults() || again
@@ -29,14 +39,19 @@ func Minimize(c Config) (Result, int) {
 }
 
 type minimizer struct {
-	best    Result
-	promise Promise
-	runs    int
+	ctx          context.Context
+	best         Result
+	promise      Promise
+	runs, events int
+}
+
+func (m *minimizer) over() bool {
+	return m.runs >= minimizeRuns || m.events >= minimizeEvents || m.ctx.Err() != nil
 }
 
 // try keeps a config that breaks the promise, too.
 func (m *minimizer) try(change func(*Config)) bool {
-	if m.runs >= minimizeRuns {
+	if m.over() {
 		return false
 	}
 	c := m.best.Config
@@ -44,6 +59,7 @@ func (m *minimizer) try(change func(*Config)) bool {
 	change(&c)
 	m.runs++
 	r := Run(c)
+	m.events += r.Stats.Events
 	if r.Violation == nil || r.Violation.Promise != m.promise {
 		return false
 	}
@@ -107,7 +123,7 @@ func (m *minimizer) time() (better bool) {
 	if end == 0 {
 		end = m.best.Violation.At
 	}
-	for step := end / 2; step > end/50; {
+	for step := end / 2; step > max(end/50, minimizeStep); {
 		if until := end - step; until > 0 && m.try(func(c *Config) { c.Until = until }) {
 			better, end = true, until
 			continue

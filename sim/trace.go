@@ -3,11 +3,8 @@ package sim
 import (
 	"bufio"
 	"encoding/json"
-	"fmt"
 	"io"
-	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 // RecordKind says what a Record tells of.
@@ -117,78 +114,4 @@ func WriteNDJSON(w io.Writer, trace []Record) error {
 		}
 	}
 	return buf.Flush()
-}
-
-// WriteTable writes a trace as a table with a column for each machine.
-func WriteTable(w io.Writer, trace []Record) error {
-	const width = 34
-	var columns []string
-	place := map[string]int{}
-	for i := range trace {
-		if name := trace[i].Machine; name != "world" {
-			if _, ok := place[name]; !ok {
-				place[name] = len(columns)
-				columns = append(columns, name)
-			}
-		}
-	}
-	buf := bufio.NewWriter(w)
-	cell := func(s string) string {
-		if n := utf8.RuneCountInString(s); n < width {
-			return s + strings.Repeat(" ", width-n)
-		}
-		return string([]rune(s)[:width-1]) + "…"
-	}
-	line := fmt.Sprintf("%7s %12s ", "event", "time")
-	for _, name := range columns {
-		line += "│ " + cell(name)
-	}
-	fmt.Fprintln(buf, strings.TrimRight(line, " ")) //nolint:errcheck // Flush tells
-	for i := range trace {
-		rec := &trace[i]
-		line := fmt.Sprintf("%7d %12.6f ", rec.N, rec.At.Seconds())
-		if at, ok := place[rec.Machine]; ok {
-			line += strings.Repeat("│ "+cell(""), at) + "│ " + rec.summary()
-		} else {
-			line += "═ " + rec.summary()
-		}
-		fmt.Fprintln(buf, strings.TrimRight(line, " ")) //nolint:errcheck // Flush tells
-	}
-	return buf.Flush()
-}
-
-// summary is a record in a line.
-func (r *Record) summary() string {
-	s := string(r.Kind)
-	if r.Call != "" {
-		s += " " + r.Call
-	}
-	if r.Message != 0 {
-		s += fmt.Sprintf(" #%d", r.Message)
-	}
-	switch r.Kind {
-	case RecordSend, RecordReply, RecordDrop:
-		s += " → " + r.Peer
-	case RecordArrive, RecordAnswer:
-		s += " ← " + r.Peer
-	}
-	if r.Node >= 0 {
-		s += fmt.Sprintf(" node %d", r.Node)
-	}
-	if r.Epoch != 0 {
-		s += fmt.Sprintf(" epoch …%d", r.Epoch%1e6)
-	}
-	if r.Ceiling != 0 {
-		s += fmt.Sprintf(" […%d, …%d]", r.Floor%1e8, r.Ceiling%1e8)
-	}
-	if r.Count != 0 {
-		s += fmt.Sprintf(" ×%d", r.Count)
-	}
-	if r.Until != 0 {
-		s += fmt.Sprintf(" until %.3f", r.Until.Seconds())
-	}
-	if r.Text != "" {
-		s += ": " + r.Text
-	}
-	return s
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/cirrus-id/cirrus/fencing"
@@ -82,7 +83,8 @@ type world struct {
 const maxSteps = 2_000_000
 
 // Run lives through one world. It panics if the config is not valid; see
-// Config.Validate.
+// Config.Validate. A panic in the run is a promise that is broken, unless
+// Config.Choices are given, which may end a run by one.
 func Run(c Config) Result {
 	if err := c.Validate(); err != nil {
 		panic(err)
@@ -93,10 +95,42 @@ func Run(c Config) Result {
 }
 
 func run(c Config, ws *workers) Result {
-	w := newWorld(c, ws)
-	defer w.close()
-	w.run()
+	return newWorld(c, ws).live()
+}
+
+// live is the world's whole life.
+func (w *world) live() Result {
+	if w.config.Choices != nil {
+		defer w.close()
+		w.run()
+		return w.result()
+	}
+	// What panicked may hold locks, so its world is left where it stands.
+	if !w.panics(w.run) {
+		w.panics(w.close)
+	}
 	return w.result()
+}
+
+// panics says whether do does, and notes what it died of.
+func (w *world) panics(do func()) (did bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			did = true
+			w.violation = &Violation{Promise: PromiseNoPanic, Event: w.loop.steps, At: w.now(), Text: whatPanicked(p)}
+			w.note(Record{Kind: RecordViolated, Machine: "world", Node: -1, Text: PromiseNoPanic.broken()})
+		}
+	}()
+	do()
+	return false
+}
+
+// whatPanicked is a panic's value, and where it comes from.
+func whatPanicked(p any) string {
+	if t, ok := p.(taskPanic); ok {
+		return string(t)
+	}
+	return fmt.Sprintf("%v\n%s", p, debug.Stack())
 }
 
 func newWorld(c Config, ws *workers) *world {

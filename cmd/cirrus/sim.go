@@ -1,7 +1,7 @@
 package main
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -135,18 +135,8 @@ func fitTogether(cmd *cobra.Command, one bool) error {
 	return nil
 }
 
-// untilInterrupted runs what knows no context. Where the process is told to
-// stop, it is left where it stands.
-func untilInterrupted(ctx context.Context, work func() error) error {
-	done := make(chan error, 1)
-	go func() { done <- work() }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("interrupted: nothing was found so far")
-	}
-}
+// errInterrupted is for what was told to end before it was done.
+var errInterrupted = errors.New("interrupted")
 
 // stopwatch measures from now on.
 func stopwatch() func() time.Duration {

@@ -24,11 +24,7 @@ func runCampaign(cmd *cobra.Command, config sim.Config) error {
 	}
 	bar := newProgressBar(cmd.ErrOrStderr(), o.For)
 	o.Progress = bar.show
-	var report *sim.Report
-	err = untilInterrupted(cmd.Context(), func() error {
-		report, err = sim.Campaign(o)
-		return err
-	})
+	report, err := sim.Campaign(cmd.Context(), o)
 	bar.end()
 	if err != nil {
 		return err

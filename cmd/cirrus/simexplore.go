@@ -38,34 +38,45 @@ func runExplore(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	broken, states := 0, 0
+	var t tally
 	elapsed := stopwatch()
-	err = untilInterrupted(cmd.Context(), func() error {
-		for _, s := range scopes {
-			r, err := explore.Run(s)
-			if err != nil {
-				return err
-			}
-			states += r.States
-			if r.Violation != nil {
-				broken++
-			}
-			if _, err := fmt.Fprintln(cmd.OutOrStdout(), r); err != nil {
-				return err
-			}
+	for _, s := range scopes {
+		if err := t.search(cmd, s); err != nil {
+			return err
 		}
-		return nil
-	})
+		if cmd.Context().Err() != nil {
+			break
+		}
+	}
+	if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%d scopes, %d states in %.1f s\n", t.whole, t.states, elapsed().Seconds()); err != nil {
+		return err
+	}
+	switch {
+	case t.broken > 0:
+		return fmt.Errorf("a promise is broken in %d of %d scopes: the way there is above", t.broken, len(scopes))
+	case t.whole < len(scopes):
+		return fmt.Errorf("%w: %d of %d scopes were searched", errInterrupted, t.whole, len(scopes))
+	}
+	return nil
+}
+
+// tally sums up searches.
+type tally struct{ whole, states, broken int }
+
+func (t *tally) search(cmd *cobra.Command, s explore.Scope) error {
+	r, err := explore.Run(cmd.Context(), s)
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%d scopes, %d states in %.1f s\n", len(scopes), states, elapsed().Seconds()); err != nil {
-		return err
+	t.states += r.States
+	if !r.Interrupted {
+		t.whole++
 	}
-	if broken > 0 {
-		return fmt.Errorf("a promise is broken in %d of %d scopes: the way there is above", broken, len(scopes))
+	if r.Violation != nil {
+		t.broken++
 	}
-	return nil
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), r)
+	return err
 }
 
 // chooseScopes gives the scopes of these names, or all.

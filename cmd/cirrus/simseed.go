@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -25,7 +26,7 @@ func records(cmd *cobra.Command) []record {
 	all := []record{
 		{flag: "trace", write: func(w io.Writer, r *sim.Result) error { return sim.WriteNDJSON(w, r.Trace) }},
 		{flag: "table", write: func(w io.Writer, r *sim.Result) error { return writeTraceTable(w, r.Trace) }},
-		{flag: "html", write: func(w io.Writer, r *sim.Result) error { return runpage.Write(w, r, revision()) }},
+		{flag: "html", write: func(w io.Writer, r *sim.Result) error { return runpage.Write(w, r, cmp.Or(revision(), "unknown")) }},
 	}
 	var wanted []record
 	for _, r := range all {
@@ -46,15 +47,9 @@ func runSeed(cmd *cobra.Command, config sim.Config) error {
 		}
 	}
 	config.Trace = len(wanted) > 0
-	var result sim.Result
-	err := untilInterrupted(cmd.Context(), func() error {
-		result = sim.Run(config)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
+	result := sim.Run(config)
 	if small, _ := cmd.Flags().GetBool("minimize"); small {
+		var err error
 		if result, err = minimize(cmd, told, result); err != nil {
 			return err
 		}
@@ -73,16 +68,12 @@ func minimize(cmd *cobra.Command, told io.Writer, r sim.Result) (sim.Result, err
 		return r, fmt.Errorf("seed %d breaks no promise, so there is nothing to minimize: give one that does", r.Config.Seed)
 	}
 	elapsed := stopwatch()
-	var small sim.Result
-	runs := 0
-	err := untilInterrupted(cmd.Context(), func() error {
-		small, runs = sim.Minimize(r.Config)
-		return nil
-	})
-	if err != nil {
-		return r, err
+	small, runs := sim.Minimize(cmd.Context(), r.Config)
+	what := "minimized"
+	if cmd.Context().Err() != nil {
+		what = "interrupted, minimized so far"
 	}
-	_, err = fmt.Fprintf(told, "minimized in %d runs and %.1f s: %s\n", runs, elapsed().Seconds(), fewer(r, small))
+	_, err := fmt.Fprintf(told, "%s in %d runs and %.1f s: %s\n", what, runs, elapsed().Seconds(), fewer(r, small))
 	return small, err
 }
 

@@ -56,7 +56,8 @@ func runZoo(cmd *cobra.Command, _ []string) error {
 		_, _ = fmt.Fprintln(cmd.ErrOrStderr(), strings.Join(found.Row(), "  ")) // the table says it all again
 	}
 	report, err := zoo.Run(cmd.Context(), o)
-	if err != nil {
+	interrupted := cmd.Context().Err() != nil
+	if err != nil && !interrupted {
 		return err
 	}
 	write := report.WriteTable
@@ -65,6 +66,9 @@ func runZoo(cmd *cobra.Command, _ []string) error {
 	}
 	if err := write(cmd.OutOrStdout()); err != nil {
 		return err
+	}
+	if interrupted {
+		return fmt.Errorf("%w: %d bugs and %d controls were planted", errInterrupted, len(report.Bugs), len(report.Controls))
 	}
 	if err := report.Err(); err != nil {
 		return fmt.Errorf("the zoo is not as it should be: %w", err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -15,17 +16,18 @@ func newVersion() *cobra.Command {
 		Example: `  cirrus version`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "cirrus %s\nrevision %s\n%s %s/%s\n",
-				version(), revision(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+				version(), cmp.Or(revision(), "unknown"), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
 		},
 	}
 }
 
-// revision is that of the sources, as far as the build knows it.
+// revision is that of the sources, as far as the build knows it; empty: not at
+// all.
 func revision() string {
 	info, _ := debug.ReadBuildInfo()
 	if info == nil {
-		return "unknown"
+		return ""
 	}
 	settings := map[string]string{}
 	for _, s := range info.Settings {
@@ -33,7 +35,7 @@ func revision() string {
 	}
 	switch {
 	case settings["vcs.revision"] == "":
-		return "unknown"
+		return ""
 	case settings["vcs.modified"] == "true":
 		return settings["vcs.revision"] + ", with changes"
 	}

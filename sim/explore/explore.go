@@ -1,6 +1,7 @@
 package explore
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -22,15 +23,16 @@ type search struct {
 
 // Run looks at every state of a scope, those that take fewer steps first, and
 // stops at the first that breaks a promise. An error says what is wrong with
-// the scope.
-func Run(scope Scope) (Report, error) {
+// the scope. When ctx is done, the report is about what was looked at until
+// then.
+func Run(ctx context.Context, scope Scope) (Report, error) {
 	if err := scope.Validate(); err != nil {
 		return Report{}, err
 	}
-	return explore(scope)
+	return explore(ctx, scope)
 }
 
-func explore(scope Scope) (Report, error) {
+func explore(ctx context.Context, scope Scope) (Report, error) {
 	began := time.Now()
 	w, first, err := newWorld(scope)
 	if err != nil {
@@ -39,15 +41,20 @@ func explore(scope Scope) (Report, error) {
 	r := Report{Scope: scope}
 	x := &search{w: w}
 	x.add(first, node{})
-	x.run(&r)
+	x.run(ctx, &r)
 	r.States, r.Time = len(x.all), time.Since(began)
 	return r, nil
 }
 
 // run goes through the states in the order in which they were found.
-func (x *search) run(r *Report) {
-	end := 1 // of the states of this depth
+func (x *search) run(ctx context.Context, r *Report) {
+	const look = 1024 // how often to look whether somebody still waits
+	end := 1          // of the states of this depth
 	for at := 0; at < len(x.all); at++ {
+		if at%look == 0 && ctx.Err() != nil {
+			r.Interrupted = true
+			return
+		}
 		if at == end {
 			end = len(x.all)
 			r.Depth++

@@ -1,6 +1,7 @@
 package explore
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"strings"
@@ -19,7 +20,7 @@ func TestScopes(t *testing.T) {
 		scope.MaxStates = *states
 		t.Run(scope.Name, func(t *testing.T) {
 			t.Parallel()
-			r, err := Run(scope)
+			r, err := Run(t.Context(), scope)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -44,10 +45,10 @@ func tight() Scope {
 func TestItNotices(t *testing.T) {
 	scope := tight()
 	scope.Quarantine = 0
-	if _, err := Run(scope); err == nil {
+	if _, err := Run(t.Context(), scope); err == nil {
 		t.Error("Run took a scope that P1 is not promised in")
 	}
-	r, err := explore(scope)
+	r, err := explore(t.Context(), scope)
 	if err != nil || r.Violation == nil || r.Violation.Promise != Exclusion {
 		t.Fatalf("got %v, %v; want P1 broken", r, err)
 	}
@@ -62,15 +63,15 @@ func TestItNotices(t *testing.T) {
 		}
 	}
 	scope.Lies = true
-	if r, err := Run(scope); err != nil || r.Violation != nil {
+	if r, err := Run(t.Context(), scope); err != nil || r.Violation != nil {
 		t.Errorf("got %v, %v; want P2 and P3 kept where clocks lie", r, err)
 	}
 }
 
 // TestSame: a search does the same each time.
 func TestSame(t *testing.T) {
-	a, _ := Run(tight())
-	b, _ := Run(tight())
+	a, _ := Run(t.Context(), tight())
+	b, _ := Run(t.Context(), tight())
 	if a.States != b.States || a.Steps != b.Steps || a.Depth != b.Depth || a.States < 1000 {
 		t.Errorf("got %v and then %v", a, b)
 	}
@@ -80,7 +81,7 @@ func TestSame(t *testing.T) {
 func TestBounded(t *testing.T) {
 	scope := tight()
 	scope.MaxDepth = 5
-	if r, err := Run(scope); err != nil || r.Exhausted || r.Depth != 5 {
+	if r, err := Run(t.Context(), scope); err != nil || r.Exhausted || r.Depth != 5 {
 		t.Errorf("got %v, %v; want it bounded at depth 5", r, err)
 	}
 }
@@ -98,14 +99,24 @@ func TestValidate(t *testing.T) {
 	} {
 		s := tight()
 		c.change(&s)
-		if _, err := Run(s); err == nil || !strings.Contains(err.Error(), c.wants) {
+		if _, err := Run(t.Context(), s); err == nil || !strings.Contains(err.Error(), c.wants) {
 			t.Errorf("got %v, want an error with %q", err, c.wants)
 		}
 	}
 }
 
+// A search that is told to end says so.
+func TestInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r, err := Run(ctx, tight())
+	if err != nil || !r.Interrupted || r.Exhausted || !strings.Contains(r.String(), "interrupted") {
+		t.Errorf("%v, %v", r, err)
+	}
+}
+
 func ExampleRun() {
-	r, err := Run(Scope{
+	r, err := Run(context.Background(), Scope{
 		Name: "one node ID, two holders", Nodes: 1, Holders: 2, Instances: 2, Apps: 1,
 		TTL: 1, Quarantine: 1, Stride: 2, Horizon: 2,
 		Crashes: 1, Requests: 1, Replies: 1,

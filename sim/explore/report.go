@@ -34,7 +34,9 @@ type Report struct {
 	States, Steps, Depth int
 	// Exhausted: all that the scope allows was looked at.
 	Exhausted bool
-	Time      time.Duration
+	// Interrupted: its context was done before that.
+	Interrupted bool
+	Time        time.Duration
 	// Violation is the first one found, nil if there is none. No other is
 	// reached in fewer steps.
 	Violation *Violation
@@ -53,7 +55,10 @@ type Violation struct {
 func (r Report) String() string {
 	var b strings.Builder
 	end := "exhausted"
-	if !r.Exhausted {
+	switch {
+	case r.Interrupted:
+		end = "interrupted"
+	case !r.Exhausted:
 		end = "bounded"
 	}
 	if r.Violation != nil {

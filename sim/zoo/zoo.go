@@ -71,7 +71,8 @@ type visit struct {
 }
 
 // Run plants bugs and controls and says who found what. An error means that
-// there is no report; Report.Err says whether it is a good one.
+// there is no report, or, if ctx was done, only one about the hunts that were
+// over by then; Report.Err says whether it is a good one.
 func Run(ctx context.Context, o Options) (Report, error) {
 	bugs, err := o.choose(Bugs())
 	if err != nil {
@@ -88,10 +89,10 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	v := &visit{Options: o.withDefaults(), shop: shop}
 	var r Report
 	r.Canary = v.canary(ctx)
-	r.Bugs = v.each(bugs, func(b Bug) Finding { return v.bug(ctx, b) })
+	r.Bugs = v.each(ctx, bugs, v.bug)
 	if !o.NoControls {
 		seeds := 10 * slowest(r.Bugs)
-		r.Controls = v.each(controls, func(b Bug) Finding { return v.control(ctx, b, seeds) })
+		r.Controls = v.each(ctx, controls, func(ctx context.Context, b Bug) Finding { return v.control(ctx, b, seeds) })
 	}
 	return r, ctx.Err()
 }
@@ -131,21 +132,33 @@ func (o Options) choose(all []Bug) ([]Bug, error) {
 	return some, nil
 }
 
-// each works on bugs, Jobs at once, and keeps their order.
-func (v *visit) each(bugs []Bug, work func(Bug) Finding) []Finding {
+// each works on bugs, Jobs at once, and keeps their order. What ctx cuts short
+// is left out.
+func (v *visit) each(ctx context.Context, bugs []Bug, work func(context.Context, Bug) Finding) []Finding {
 	findings := make([]Finding, len(bugs))
+	done := make([]bool, len(bugs))
 	free := make(chan struct{}, v.Jobs)
 	var all sync.WaitGroup
 	for i, b := range bugs {
 		free <- struct{}{}
 		all.Go(func() {
 			defer func() { <-free }()
-			findings[i] = work(b)
-			v.tell(findings[i])
+			if ctx.Err() == nil {
+				findings[i] = work(ctx, b)
+			}
+			if done[i] = ctx.Err() == nil; done[i] {
+				v.tell(findings[i])
+			}
 		})
 	}
 	all.Wait()
-	return findings
+	var whole []Finding
+	for i, f := range findings {
+		if done[i] {
+			whole = append(whole, f)
+		}
+	}
+	return whole
 }
 
 func (v *visit) tell(f Finding) {
