@@ -162,7 +162,7 @@ func TestPanic(t *testing.T) {
 	for name, plant := range map[string]func(*world){
 		"event": func(w *world) { w.after(time.Second, "boom", func() { panic("boom") }) },
 		"task": func(w *world) {
-			w.after(time.Second, "boom", func() { w.server.proc.start("boom", func() { panic("boom") }) })
+			w.after(time.Second, "boom", func() { w.servers[0].proc.start("boom", func() { panic("boom") }) })
 		},
 	} {
 		w := newWorld(Config{Seed: 7, Profile: Calm}, &workers{})
