@@ -51,6 +51,13 @@ func (p Pool) Validate(stride time.Duration) *Refusal {
 	return nil
 }
 
+// sessionsPerTTL is how many times the election's session TTL a pool's TTL must
+// be (S11): a holder outlives the silence and the takeover after it.
+const sessionsPerTTL = 4
+
+// ShortestTTL is the least that a pool's TTL may be with several replicas (S11).
+func ShortestTTL(session time.Duration) time.Duration { return sessionsPerTTL * session }
+
 // ValidTTL says whether the pool's TTL is under the shortest that several
 // replicas can keep (S11): see Server.RequireTTL.
 func (p Pool) ValidTTL(shortest time.Duration) *Refusal {

@@ -67,6 +67,14 @@ func (s *Service) state() (string, bool) {
 	return "no leader known", false
 }
 
+// State says in a few words what the replica is, and whether it is ready, as
+// /readyz does. The channel is closed when that may have changed.
+func (s *Service) State() (text string, ready bool, news <-chan struct{}) {
+	news = s.role.Load().news // first, so that no change is missed
+	text, ready = s.state()
+	return text, ready, news
+}
+
 func (s *Service) health() *healthv1.HealthCheckResponse {
 	if s.Ready() {
 		return &healthv1.HealthCheckResponse{Status: healthv1.HealthCheckResponse_SERVING}

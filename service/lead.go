@@ -26,12 +26,7 @@ const (
 	// service stops, and resignTime how long resigning may.
 	stopGrace  = 100 * time.Millisecond
 	resignTime = 2 * time.Second
-	// sessionsPerTTL is how many times the election's session TTL a pool's TTL
-	// must be (S11): a holder outlives the silence and the takeover after it.
-	sessionsPerTTL = 4
 )
-
-func shortestTTL(c store.Cluster) time.Duration { return sessionsPerTTL * c.SessionTTL() }
 
 // Why a term ends that no write ended.
 var (
@@ -156,7 +151,7 @@ func (s *Service) takeOver(ctx context.Context, o store.Office) (*term, error) {
 // knows whether there was one before (S7).
 func (s *Service) create(ctx context.Context, st store.Term) error {
 	p := s.cfg.DefaultPool.New(fencing.DefaultPool)
-	if r := p.ValidTTL(shortestTTL(s.cfg.Cluster)); r != nil {
+	if r := p.ValidTTL(fencing.ShortestTTL(s.cfg.Cluster.SessionTTL())); r != nil {
 		return &refusedStart{r}
 	}
 	batch, err := fencing.NewStore(s.now().Wall, s.cfg.Stride, false, p)

@@ -161,10 +161,10 @@ func (s *Service) refuseStrangers(next http.Handler) http.Handler {
 		return next
 	}
 	errs := connect.NewErrorWriter()
-	ours := s.cfg.Cluster.ID()
 	var told atomic.Int64 // steady: when it may be told again
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		theirs := r.Header.Get(storeHeader)
+		// Asked each time: at the start etcd may not have told it yet.
+		ours, theirs := s.cfg.Cluster.ID(), r.Header.Get(storeHeader)
 		if member := r.Header.Get(memberHeader); member == "" || theirs == ours {
 			next.ServeHTTP(w, r)
 			return

@@ -74,7 +74,7 @@ func (t *term) begin(ctx context.Context) error {
 		return &refusedStart{err}
 	}
 	if cfg.Cluster != nil {
-		if err := t.core.RequireTTL(shortestTTL(cfg.Cluster)); err != nil {
+		if err := t.core.RequireTTL(fencing.ShortestTTL(cfg.Cluster.SessionTTL())); err != nil {
 			return &refusedStart{err}
 		}
 	}

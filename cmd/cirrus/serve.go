@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,21 +15,19 @@ import (
 	"github.com/cirrus-id/cirrus/store/pebble"
 )
 
-// memory is the --data of a store that keeps nothing.
-const memory = ":memory:"
-
-// drainTime is how long requests under way may take to end after SIGTERM: with
-// it, the process is gone within 5 s.
-const drainTime = 3 * time.Second
-
 func newServe() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "serve --data DIR",
+		Use:   "serve {--data DIR | --store etcd --etcd-endpoints URLS --advertise URL}",
 		Short: "Serve a store: lease node IDs over Connect, gRPC and HTTP",
-		Long: `Serve leases node IDs from the store in a directory. It listens once the store
-is loaded and its first mark is written.
+		Long: `Serve leases node IDs from the store in a directory, or, with --store etcd, as
+one of several replicas that share a store in etcd.
 
-A directory without a store gets one, but a suspicious one: it may be the first
+From a directory it listens once the store is loaded and its first mark is
+written. A replica listens at once, before etcd is there if need be: one of them
+leads, and the others pass on what they are asked. Until one leads, requests are
+answered with UNAVAILABLE.
+
+A place without a store gets one, but a suspicious one: it may be the first
 start, or a lost disk with a thousand holders alive. Its pools grant nothing
 until the service has run for max_ttl + quarantine + stride without a restart.
 If there was no earlier store, say so with cirrus init instead.
@@ -41,11 +37,13 @@ isn't given has its default; later, what is given and differs from what is
 stored changes the pool where that is allowed, and is refused where it isn't.`,
 		Example: `  cirrus serve --data ./cirrus-data
   cirrus serve --data /var/lib/cirrus --listen 0.0.0.0:50051 --ttl 20s --log-format json
-  cirrus serve --data :memory:`,
+  cirrus serve --data :memory:
+  cirrus serve --store etcd --etcd-endpoints https://e1:2379,https://e2:2379,https://e3:2379 --listen 0.0.0.0:50051 --advertise http://cirrus-1:50051`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd) },
 	}
 	f := cmd.Flags()
-	addData(cmd, "`directory` of the store, or :memory: for one that keeps nothing")
+	addStore(cmd, "`directory` of the store, or :memory: for one that keeps nothing")
+	f.String("advertise", "", "`URL` at which the other replicas reach this one; required with --store etcd")
 	f.String("listen", "127.0.0.1:50051", "`address` for all services")
 	f.String("metrics-listen", "127.0.0.1:50052", "`address` for /metrics, /livez and /readyz; empty: none")
 	addStride(cmd)
@@ -59,41 +57,45 @@ func serve(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	stride, err := cmd.Flags().GetDuration("stride")
+	cfg := service.Config{Steady: steady.New(), Logger: log, Version: version()}
+	if cfg.Stride, err = cmd.Flags().GetDuration("stride"); err != nil {
+		return err
+	}
+	if cfg.DefaultPool, err = poolChange(cmd.Flags()); err != nil {
+		return err
+	}
+	st, err := openStore(cmd, &cfg)
 	if err != nil {
 		return err
 	}
-	change, err := poolChange(cmd.Flags())
-	if err != nil {
-		return err
-	}
-	st, err := openStore(cmd, log)
-	if err != nil {
-		return err
-	}
-	svc, err := service.New(cmd.Context(), service.Config{
-		Store: st, Steady: steady.New(), Stride: stride, DefaultPool: change, Logger: log, Version: version(),
-	})
-	if err != nil {
-		return errors.Join(unlessStopped(cmd, err), st.Close())
-	}
-	err = serveOpened(cmd, svc, log)
-	svc.Close()
+	err = serveOpened(cmd, cfg)
 	return errors.Join(err, st.Close())
 }
 
-// unlessStopped: a signal during the start is an end like any other.
-func unlessStopped(cmd *cobra.Command, err error) error {
-	if cmd.Context().Err() != nil {
-		return nil
+// opened is a store to be served.
+type opened interface{ Close() error }
+
+// openStore opens the store that the flags name, for the service.
+func openStore(cmd *cobra.Command, cfg *service.Config) (opened, error) {
+	kind, err := chosenStore(cmd)
+	if err != nil {
+		return nil, err
 	}
-	return err
+	if kind == onEtcd {
+		return openReplica(cmd, cfg)
+	}
+	st, err := openPebble(cmd, cfg.Logger)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Store = st
+	return st, nil
 }
 
-// openStore opens the store that --data names, and makes one where there is
+// openPebble opens the store that --data names, and makes one where there is
 // none: suspicious in a directory (S7), vouched for in memory, where no earlier
 // one can have been.
-func openStore(cmd *cobra.Command, log *slog.Logger) (*pebble.Store, error) {
+func openPebble(cmd *cobra.Command, log *slog.Logger) (*pebble.Store, error) {
 	dir, err := dataDir(cmd)
 	if err != nil {
 		return nil, err
@@ -120,91 +122,42 @@ func openStore(cmd *cobra.Command, log *slog.Logger) (*pebble.Store, error) {
 	return pebble.Open(dir, opts)
 }
 
-// serveOpened listens until the context ends or the store fails.
-func serveOpened(cmd *cobra.Command, svc *service.Service, log *slog.Logger) error {
-	if err := tellSuspicion(cmd, svc, log); err != nil {
-		return err
+// serveOpened serves until the context ends or the store fails. When it returns
+// the store can be closed.
+func serveOpened(cmd *cobra.Command, cfg service.Config) error {
+	svc, err := service.New(cmd.Context(), cfg)
+	if err != nil {
+		return unlessStopped(cmd, err)
 	}
-	main, err := listen(cmd, "listen")
+	defer svc.Close()
+	tellSuspicion(svc, cfg.Logger)
+	servers, err := listenAndTell(cmd, svc, cfg.Logger)
 	if err != nil {
 		return err
 	}
-	servers := []*running{start(main, svc.Handler(), log)}
-	side, err := listen(cmd, "metrics-listen")
-	if err != nil {
-		return errors.Join(err, stop(servers))
+	hush := func() {}
+	if cfg.Cluster != nil {
+		hush = tellState(cmd, svc)
 	}
-	if side != nil {
-		servers = append(servers, start(side, svc.MetricsHandler(), log))
-	}
-	greet(cmd, main, side, log)
 	err = untilEnd(cmd.Context(), svc, servers)
+	hush()
 	svc.StopRequests()
 	return errors.Join(err, stop(servers))
 }
 
+// unlessStopped: a signal during the start is an end like any other.
+func unlessStopped(cmd *cobra.Command, err error) error {
+	if cmd.Context().Err() != nil {
+		return nil
+	}
+	return err
+}
+
 // tellSuspicion says which pools grant nothing yet, and until when.
-func tellSuspicion(cmd *cobra.Command, svc *service.Service, log *slog.Logger) error {
+func tellSuspicion(svc *service.Service, log *slog.Logger) {
 	for name, opens := range svc.Unopened() {
 		log.Warn("the store is new or was recovered, so node IDs may still be held from an earlier one: the pool grants nothing yet (cirrus init vouches for a new store)",
 			"pool", name, "opens_in", opens.Round(time.Millisecond), "opens_at", time.Now().Add(opens).Format(time.RFC3339))
-	}
-	return nil
-}
-
-// listen opens the address that a flag gives; nil where it is empty.
-func listen(cmd *cobra.Command, flag string) (net.Listener, error) {
-	addr, err := cmd.Flags().GetString(flag)
-	if err != nil {
-		return nil, err
-	}
-	if addr == "" {
-		if flag == "listen" {
-			return nil, usagef("--listen is empty: give an address such as 127.0.0.1:50051")
-		}
-		return nil, nil
-	}
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("can't listen on %s: %w; give another address with --%s", addr, err, flag)
-	}
-	return l, nil
-}
-
-// running is an HTTP server at work.
-type running struct {
-	*http.Server
-	done chan error
-}
-
-func start(l net.Listener, h http.Handler, log *slog.Logger) *running {
-	r := &running{service.NewHTTPServer(h, log), make(chan error, 1)}
-	go func() { r.done <- r.Serve(l) }()
-	return r
-}
-
-// stop ends the servers: requests under way may finish for drainTime.
-func stop(servers []*running) error {
-	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
-	defer cancel()
-	var problems []error
-	for _, r := range servers {
-		if err := r.Shutdown(ctx); err != nil {
-			problems = append(problems, r.Close())
-		}
-	}
-	return errors.Join(problems...)
-}
-
-// greet says where the service listens, with a line to try.
-func greet(cmd *cobra.Command, main, side net.Listener, log *slog.Logger) {
-	cmd.Printf("cirrus serves http://%s\n", main.Addr())
-	if side != nil {
-		cmd.Printf("metrics and health on http://%s/metrics, /livez, /readyz\n", side.Addr())
-	}
-	cmd.Printf("try: curl -s http://%s/cirrus.v1.LeaseService/Acquire -H 'Content-Type: application/json' -d '{\"appId\":\"demo\"}'\n", main.Addr())
-	if tcp, ok := main.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
-		log.Warn("whoever can reach this address can take, keep and revoke leases: there is no authentication; put it behind a proxy or a network policy", "listen", main.Addr().String())
 	}
 }
 

@@ -1,0 +1,41 @@
+package main
+
+import "github.com/spf13/cobra"
+
+// newInit makes a store that its operator vouches for (S7).
+func newInit() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "init {--data DIR | --store etcd --etcd-endpoints URLS}",
+		Short: "Create a store whose pools are open at once",
+		Long: `Init creates a store and vouches that nobody holds node IDs from an earlier
+one: its pools grant at once. It refuses a place that has a store, so it can't be
+left in a manifest to vouch for a store that was lost.`,
+		Example: `  cirrus init --data ./cirrus-data
+  cirrus init --data ./cirrus-data --ttl 10s --quarantine 20s --node-ids 0-511
+  cirrus init --store etcd --etcd-endpoints https://e1:2379,https://e2:2379,https://e3:2379`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return initStore(cmd) },
+	}
+	addStore(cmd, "`directory` to create the store in; must be missing or empty")
+	addStride(cmd)
+	addPoolSettings(cmd)
+	return cmd
+}
+
+func initStore(cmd *cobra.Command) error {
+	at, err := chosenPlace(cmd)
+	if err != nil {
+		return err
+	}
+	batch, err := newStore(cmd, true)
+	if err != nil {
+		return err
+	}
+	if err := at.admits(batch.Pools); err != nil {
+		return err
+	}
+	if err := at.create(cmd.Context(), batch); err != nil {
+		return err
+	}
+	cmd.Printf("created a store in %s; serve it with: cirrus serve %s\n", at, at.serveWith())
+	return nil
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cirrus-id/cirrus/service"
+)
+
+// drainTime is how long requests under way may take to end after SIGTERM: with
+// it, the process is gone within 5 s.
+const drainTime = 3 * time.Second
+
+// listenAndTell listens at the addresses that the flags give, and says where.
+func listenAndTell(cmd *cobra.Command, svc *service.Service, log *slog.Logger) ([]*running, error) {
+	main, err := listen(cmd, "listen")
+	if err != nil {
+		return nil, err
+	}
+	servers := []*running{start(main, svc.Handler(), log)}
+	side, err := listen(cmd, "metrics-listen")
+	if err != nil {
+		return nil, errors.Join(err, stop(servers))
+	}
+	if side != nil {
+		servers = append(servers, start(side, svc.MetricsHandler(), log))
+	}
+	greet(cmd, main, side, log)
+	return servers, nil
+}
+
+// listen opens the address that a flag gives; nil where it is empty.
+func listen(cmd *cobra.Command, flag string) (net.Listener, error) {
+	addr, err := cmd.Flags().GetString(flag)
+	if err != nil {
+		return nil, err
+	}
+	if addr == "" {
+		if flag == "listen" {
+			return nil, usagef("--listen is empty: give an address such as 127.0.0.1:50051")
+		}
+		return nil, nil
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("can't listen on %s: %w; give another address with --%s", addr, err, flag)
+	}
+	return l, nil
+}
+
+// running is an HTTP server at work.
+type running struct {
+	*http.Server
+	done chan error
+}
+
+func start(l net.Listener, h http.Handler, log *slog.Logger) *running {
+	r := &running{service.NewHTTPServer(h, log), make(chan error, 1)}
+	go func() { r.done <- r.Serve(l) }()
+	return r
+}
+
+// stop ends the servers: requests under way may finish for drainTime.
+func stop(servers []*running) error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	var problems []error
+	for _, r := range servers {
+		if err := r.Shutdown(ctx); err != nil {
+			problems = append(problems, r.Close())
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// greet says where the service listens, with a line to try.
+func greet(cmd *cobra.Command, main, side net.Listener, log *slog.Logger) {
+	cmd.Printf("cirrus serves http://%s\n", main.Addr())
+	if side != nil {
+		cmd.Printf("metrics and health on http://%s/metrics, /livez, /readyz\n", side.Addr())
+	}
+	cmd.Printf("try: curl -s http://%s/cirrus.v1.LeaseService/Acquire -H 'Content-Type: application/json' -d '{\"appId\":\"demo\"}'\n", main.Addr())
+	if tcp, ok := main.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
+		log.Warn("whoever can reach this address can take, keep and revoke leases: there is no authentication; put it behind a proxy or a network policy", "listen", main.Addr().String())
+	}
+}

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/snowflake"
+	"github.com/cirrus-id/cirrus/store/pebble"
+)
+
+// storeOptions are those of every store in a directory: one that fails ends the
+// process, with a sentence that says why (S9).
+func storeOptions(cmd *cobra.Command, log *slog.Logger) pebble.Options {
+	return pebble.Options{Logger: log, Fatal: func(err error) {
+		cmd.PrintErrf("cirrus: %v\n", err)
+		os.Exit(exitFailed)
+	}}
+}
+
+// newStore is a new store's first batch, with the default pool as the flags
+// describe it.
+func newStore(cmd *cobra.Command, vouched bool) (fencing.Batch, error) {
+	change, err := poolChange(cmd.Flags())
+	if err != nil {
+		return fencing.Batch{}, err
+	}
+	stride, err := cmd.Flags().GetDuration("stride")
+	if err != nil {
+		return fencing.Batch{}, err
+	}
+	return fencing.NewStore(wallClock(), stride, vouched, change.New(fencing.DefaultPool))
+}
+
+func wallClock() snowflake.Millis { return snowflake.Millis(time.Now().UnixMilli()) }

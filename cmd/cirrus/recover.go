@@ -1,0 +1,82 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cirrus-id/cirrus/fencing"
+)
+
+// newRecover makes a store that was restored from a copy suspicious again (S7).
+func newRecover() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "recover {--data DIR | --store etcd --etcd-endpoints URLS}",
+		Short: "Make a store that was restored from a copy safe to serve",
+		Long: `Recover is for a store that was restored from a copy, or that has lost a write:
+it no longer knows what was granted and promised since. Recover raises its mark
+and its epochs above all that can have been, ends every lease, and closes every
+pool until whoever still holds a node ID has lost it (max_ttl + quarantine +
+stride of running without a restart). Nothing may serve the store meanwhile.
+
+It reckons by the wall clock: see that it is right.`,
+		Example: `  cirrus recover --data ./cirrus-data
+  cirrus recover --data ./cirrus-data --yes
+  cirrus recover --store etcd --etcd-endpoints https://e1:2379,https://e2:2379,https://e3:2379`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return recoverStore(cmd) },
+	}
+	addStore(cmd, "`directory` of the store")
+	addStride(cmd)
+	cmd.Flags().Bool("yes", false, "don't ask")
+	return cmd
+}
+
+func recoverStore(cmd *cobra.Command) (err error) {
+	at, err := chosenPlace(cmd)
+	if err != nil {
+		return err
+	}
+	stride, err := cmd.Flags().GetDuration("stride")
+	if err != nil {
+		return err
+	}
+	st, err := at.toRecover(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	snap, err := st.Load(cmd.Context())
+	if err != nil {
+		return err
+	}
+	batch, err := fencing.Recover(snap, wallClock(), stride)
+	if err != nil {
+		return err
+	}
+	if err := confirm(cmd, fmt.Sprintf("end all %d leases in %s and close its %d pools for a while", len(snap.Records), at, len(snap.Pools))); err != nil {
+		return err
+	}
+	if err := st.Commit(context.WithoutCancel(cmd.Context()), batch); err != nil {
+		return err
+	}
+	cmd.Printf("recovered %s: its pools open once it has been served for max_ttl + quarantine + stride\n", at)
+	return nil
+}
+
+// confirm asks for a yes unless --yes has said it.
+func confirm(cmd *cobra.Command, what string) error {
+	yes, err := cmd.Flags().GetBool("yes")
+	if err != nil || yes {
+		return err
+	}
+	cmd.PrintErrf("This will %s. Type yes to go on: ", what)
+	answer, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n') // an end without a line is no yes
+	if strings.TrimSpace(answer) != "yes" {
+		return fmt.Errorf("not confirmed, so nothing was changed: type yes, or pass --yes")
+	}
+	return nil
+}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"log/slog"
+	"net"
+	"net/url"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/service"
+	"github.com/cirrus-id/cirrus/store/etcd"
+)
+
+// openReplica reaches for the store in etcd that the flags name, as one replica
+// of it. It doesn't wait for etcd.
+func openReplica(cmd *cobra.Command, cfg *service.Config) (*etcd.Cluster, error) {
+	at, err := etcdConfig(cmd, cfg.Logger)
+	if err != nil {
+		return nil, err
+	}
+	if at.Advertise, err = advertised(cmd, cfg.Logger); err != nil {
+		return nil, err
+	}
+	if err := fitsSession(cfg.DefaultPool.New(fencing.DefaultPool), at); err != nil {
+		return nil, err
+	}
+	cfg.RoundTrips = service.NewRoundTrips()
+	at.Observe = func(r etcd.RoundTrip) { cfg.RoundTrips.Observe(string(r.For), r.Took, r.Err) }
+	c, err := etcd.Open(at)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Cluster = c
+	return c, nil
+}
+
+// fitsSession refuses a pool that replicas can't serve (S11), before they find
+// out one after the other.
+func fitsSession(p fencing.Pool, at etcd.Config) error {
+	if r := p.ValidTTL(fencing.ShortestTTL(at.SessionTTL)); r != nil {
+		return usagef("--ttl and --etcd-session-ttl don't go together: %v", r)
+	}
+	return nil
+}
+
+// advertised is what --advertise says: the base URL at which the other replicas
+// reach this one.
+func advertised(cmd *cobra.Command, log *slog.Logger) (string, error) {
+	text, err := cmd.Flags().GetString("advertise")
+	if err != nil {
+		return "", err
+	}
+	if text == "" {
+		return "", usagef("--advertise is missing: give the URL at which the other replicas reach this one, such as --advertise http://cirrus-1:50051")
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" ||
+		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return "", usagef("--advertise %q: give an http:// or https:// URL without a path, such as http://cirrus-1:50051", text)
+	}
+	if here(u.Hostname()) {
+		log.Warn("replicas on other machines can't reach this one at the address that it advertises: give one that leads here from everywhere", "advertise", text)
+	}
+	return u.Scheme + "://" + u.Host, nil
+}
+
+// here says whether a host means each machine itself.
+func here(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip.IsLoopback() || ip.IsUnspecified()
+}
+
+// tellState says on stdout what the replica is, in the words of /readyz, and
+// each change, until the function that it returns is called.
+func tellState(cmd *cobra.Command, svc *service.Service) (end func()) {
+	endpoints, _ := cmd.Flags().GetStringSlice("etcd-endpoints") // they were read before
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for said := ""; ; {
+			state, ready, news := svc.State()
+			if !ready {
+				state += ": waiting for etcd at " + strings.Join(endpoints, ", ") + " and for a leader"
+			}
+			if state != said {
+				cmd.Println(state)
+				said = state
+			}
+			select {
+			case <-news:
+			case <-stop:
+				return
+			}
+		}
+	}()
+	return func() { close(stop); <-done }
+}
