@@ -233,6 +233,19 @@ func TestNamesAllThatFailed(t *testing.T) {
 	})
 }
 
+// TestNamesTheSilentOne: also if there was no time for another one.
+func TestNamesTheSilentOne(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := &replicas{handler: w.service.handler()}
+		r.set(silent, silent, silent)
+		ctx, cancel := context.WithTimeout(w.Context(), time.Second)
+		defer cancel()
+		if _, err := client.Hold(ctx, threeHosts, "app", client.WithHTTPClient(r)); err == nil || !strings.Contains(err.Error(), ".test: no answer in time") {
+			w.Errorf("error %v", err)
+		}
+	})
+}
+
 // silentAddress takes connections and never answers.
 func silentAddress(t *testing.T, address string) string {
 	l, err := net.Listen("tcp", address)
@@ -352,18 +365,22 @@ func TestEachIPIsAnAddress(t *testing.T) {
 			roots.AddCert(live.Certificate())
 			opts = append(opts, client.WithTLS(&tls.Config{RootCAs: roots}))
 		}
-		for seed := range uint64(4) {
+		for seed := range uint64(6) {
+			start := time.Now()
 			h, err := client.Hold(t.Context(), target, "app", append(opts, client.WithLookup(names.lookup),
 				client.WithRandom(rand.New(rand.NewPCG(seed, 0)).Uint64))...)
 			if err != nil {
 				t.Fatal(err)
 			}
+			if took := time.Since(start); took > fencing.MaxTry*3/4 {
+				t.Errorf("served after %v: a silent IP got more than its share", took)
+			}
 			if err := h.Release(t.Context()); err != nil {
 				t.Error(err)
 			}
 		}
-		if names.asked < 4 {
-			t.Errorf("the name was looked up %d times for 4 holders", names.asked)
+		if names.asked < 6 {
+			t.Errorf("the name was looked up %d times for 6 holders", names.asked)
 		}
 	}
 }

@@ -228,6 +228,27 @@ func TestLoneAddress(t *testing.T) {
 	}
 }
 
+// TestManyAddresses: a try of many addresses is long enough to be answered.
+func TestManyAddresses(t *testing.T) {
+	d := newTour(t, fencing.HolderConfig{}, time.Second, make([]replica, fencing.MaxAddresses)...)
+	d.until(1)
+	d.replicas[0] = hangs
+	d.goOn(1)
+	if next, _ := d.h.Next(); next-d.now != 100*time.Millisecond {
+		t.Errorf("a heartbeat may take %v", next-d.now)
+	}
+}
+
+// TestImpossibleAnswer: what can't be our service's answer sends a holder on.
+func TestImpossibleAnswer(t *testing.T) {
+	d := newTour(t, fencing.HolderConfig{}, 30*time.Second, hangs, hangs)
+	d.until(1)
+	acts := d.h.Answered(0, fencing.Answer{Call: d.calls[0], Verdict: fencing.AnswerGood}, 0)
+	if len(acts) != 1 || acts[0].Kind != fencing.ActSend {
+		t.Errorf("did %v, want the next address to be asked at once", acts)
+	}
+}
+
 // TestFewerAddresses: they can become fewer in the middle of a round.
 func TestFewerAddresses(t *testing.T) {
 	d := newTour(t, fencing.HolderConfig{}, 30*time.Second, refuses, refuses, refuses, refuses)

@@ -213,6 +213,39 @@ func TestSilenceHasItsShare(t *testing.T) {
 	}
 }
 
+// forgetfulLeases grants, and loses its first answer.
+type forgetfulLeases struct {
+	cirrusv1connect.UnimplementedLeaseServiceHandler
+	mu        sync.Mutex
+	instances []string
+}
+
+func (f *forgetfulLeases) Acquire(_ context.Context, req *cirrusv1.AcquireRequest) (*cirrusv1.AcquireResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.instances = append(f.instances, req.InstanceId); len(f.instances) == 1 {
+		return nil, connect.NewError(connect.CodeUnavailable, errors.New("granted, perhaps"))
+	}
+	return &cirrusv1.AcquireResponse{Lease: &cirrusv1.Lease{InstanceId: req.InstanceId}}, nil
+}
+
+// TestAcquireTwiceIsOneLease: the second request, at another address, is the
+// first one's again, though the user gave no instance ID.
+func TestAcquireTwiceIsOneLease(t *testing.T) {
+	service := &forgetfulLeases{}
+	_, handler := cirrusv1connect.NewLeaseServiceHandler(service)
+	one, two := httptest.NewServer(handler), httptest.NewServer(handler)
+	defer one.Close()
+	defer two.Close()
+	var stdout, stderr strings.Builder
+	if code := run([]string{"acquire", "--app", "a", "--addr", one.URL + "," + two.URL}, strings.NewReader(""), &stdout, &stderr); code != exitOK {
+		t.Fatalf("exit code %d: %s", code, stderr.String())
+	}
+	if i := service.instances; len(i) != 2 || len(i[0]) != 32 || i[0] != i[1] {
+		t.Errorf("asked as %q", i)
+	}
+}
+
 // TestInterruptedInBetween: who is interrupted hears no list of failures.
 func TestInterruptedInBetween(t *testing.T) {
 	addrs := reach.New(mustParse(t, silentURL(t), silentURL(t)), reach.Config{Random: func() uint64 { return 1 }})

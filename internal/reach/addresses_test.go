@@ -98,6 +98,9 @@ func TestLeave(t *testing.T) {
 	}
 	as.Leave(second, no)
 	third := as.Use()
+	if as.Leave(first, no) || as.Use() != third {
+		t.Errorf("left %v because of %v", third, first)
+	}
 	as.Leave(third, no)
 	if as.Use() != first || third == first || third == second {
 		t.Errorf("from %v by %v and %v to %v", first, second, third, as.Use())
