@@ -352,7 +352,7 @@ func TestWaitsForALeader(t *testing.T) {
 		c = b.acquire("app", 0)
 		f.pass(time.Second)
 		f.leads(a)
-		c.done(t, "an Acquire as one leads")
+		after(f, c, 2*retryPause).done(t, "an Acquire as one leads") // which may not have begun its term yet when asked
 		watched := b.metric("cirrus_refusals_total", string(reasonNoLeader))
 		if watched != 1 {
 			t.Errorf("%v refusals are counted", watched)
@@ -364,7 +364,7 @@ func TestWaitsForALeader(t *testing.T) {
 		c = b.acquire("more", 0)
 		f.pass(time.Second)
 		f.leads(b)
-		c.done(t, "an Acquire as this one leads")
+		after(f, c, 2*retryPause).done(t, "an Acquire as this one leads")
 	})
 }
 

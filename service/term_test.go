@@ -143,11 +143,12 @@ func TestUnknownUpdateIsTold(t *testing.T) {
 // S10: a leader that was deposed and does not know it says no to nobody, and
 // lists nothing: what it would say may be otherwise by now.
 func TestDeposedLeaderDoesNotLie(t *testing.T) {
-	data := newTestStore(newBatch(t, time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), true, nodes(2)))
+	data := newTestStore(newBatch(t, time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), true, nodes(3)))
 	inFleetOf(t, data, []string{"a", "b"}, func(f *fleet) {
 		a, b := f.all[0], f.all[1]
 		f.leads(a)
-		lost, kept := a.acquired("lost"), a.acquired("kept")
+		lost, kept, revoked := a.acquired("lost"), a.acquired("kept"), a.acquired("revoked")
+		a.revoke(revoked)
 		a.released(lost)
 		f.pass(10 * time.Millisecond)
 		spare := a.acquired("spare")
@@ -173,11 +174,11 @@ func TestDeposedLeaderDoesNotLie(t *testing.T) {
 				return err
 			},
 			"created already": func() error { // with the same settings
-				_, err := a.admin.CreatePool(ctx, &cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{Name: "default", NodeIds: &cirrusv1.NodeRange{Last: 1}}})
+				_, err := a.admin.CreatePool(ctx, &cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{Name: "default", NodeIds: &cirrusv1.NodeRange{Last: 2}}})
 				return err
 			},
 			"forbidden": func() error {
-				_, err := a.admin.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{NodeIds: &cirrusv1.NodeRange{Last: 0}}})
+				_, err := a.admin.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{NodeIds: &cirrusv1.NodeRange{Last: 1}}})
 				return err
 			},
 			"nothing to update": func() error {
@@ -189,6 +190,10 @@ func TestDeposedLeaderDoesNotLie(t *testing.T) {
 			"GetPool":    func() error { _, err := a.admin.GetPool(ctx, &cirrusv1.GetPoolRequest{}); return err },
 			"Revoke": func() error {
 				_, err := a.admin.Revoke(ctx, &cirrusv1.RevokeRequest{NodeId: 1, Epoch: 1})
+				return err
+			},
+			"Revoke again": func() error {
+				_, err := a.admin.Revoke(ctx, &cirrusv1.RevokeRequest{NodeId: revoked.NodeId, Epoch: revoked.Epoch})
 				return err
 			},
 			"Watch": func() error {
