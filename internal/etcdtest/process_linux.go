@@ -10,14 +10,16 @@ import (
 // starter starts processes from one thread that lasts as long as this program.
 var starter = sync.OnceValue(func() chan<- func() {
 	work := make(chan func())
-	go func() {
-		runtime.LockOSThread()
-		for f := range work {
-			f()
-		}
-	}()
+	go serve(work)
 	return work
 })
+
+func serve(work <-chan func()) {
+	runtime.LockOSThread()
+	for f := range work {
+		f()
+	}
+}
 
 // startForLife starts a process that the kernel kills when this program ends,
 // however it ends: or rather when the thread that started it does.

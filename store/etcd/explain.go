@@ -54,7 +54,7 @@ func (c *Config) explain(err error) error {
 		return say("did not answer within %v: see that a majority of its members runs and can be reached from here", c.Timeout)
 	case unavailable(err):
 		return say("is not available: see that a majority of its members runs and can be reached from here")
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled), errors.Is(err, errSessionLost):
 		return err
 	}
 	return say("refused")
@@ -64,7 +64,7 @@ func (c *Config) explain(err error) error {
 // not answer: it asks each member how it is. That takes a while, so it is for
 // those who have to wait anyway.
 func (c *Config) diagnose(err error) error {
-	if err == nil || !errors.Is(err, context.DeadlineExceeded) && !unavailable(err) {
+	if err == nil || !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, errSessionLost) && !unavailable(err) {
 		return err
 	}
 	found := make([]string, len(c.Endpoints))

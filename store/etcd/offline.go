@@ -175,7 +175,7 @@ func (c *Cluster) noStore(ctx context.Context) error {
 
 // nobodyLeads errs if a replica leads or waits to: the oldest key leads.
 func (c *Cluster) nobodyLeads(ctx context.Context) error {
-	page, err := c.look(ctx, Range{For: ForOffline, From: c.keys.leaderFrom, To: c.keys.to})
+	page, err := c.look(ctx, Range{For: ForOffline, From: c.keys.leaderFrom, To: c.keys.leaderTo})
 	if err != nil || len(page.Keys) == 0 {
 		return err
 	}

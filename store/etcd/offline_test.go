@@ -140,6 +140,36 @@ func TestLeaderStopsOffline(t *testing.T) {
 	if !maps.Equal(before, w.data()) {
 		t.Error("it has written")
 	}
+	w.resignAll()
+	o = w.replica().offline(t, "")
+	w.replica().term(t)
+	if err := o.Retire(ctx, "elsewhere"); !errors.Is(err, store.ErrDeposed) || !maps.Equal(before, w.data()) {
+		t.Errorf("it retired the store: %v", err)
+	}
+}
+
+// TestLeaderStopsOfflineInTheMiddle: the rest is not written.
+func TestLeaderStopsOfflineInTheMiddle(t *testing.T) {
+	w := filled(t)
+	r := w.replica()
+	o := r.offline(t, etcd.Recovery)
+	n := 0
+	var before map[string]string
+	r.onTxn = func(txn etcd.Txn) (bool, error) {
+		if n++; n == 2 {
+			if _, err := w.replica().term(t).Load(ctx); !errors.Is(err, etcd.ErrUnfinished) {
+				t.Error(err)
+			}
+			before = w.data()
+		}
+		return w.etcd.Txn(txn)
+	}
+	if err := o.Write(ctx, whole(500, 9)); !errors.Is(err, store.ErrDeposed) {
+		t.Error(err)
+	}
+	if n != 2 || !maps.Equal(before, w.data()) {
+		t.Errorf("it sent %d transactions", n)
+	}
 }
 
 // TestOfflineStopsOldLeader: who leads no more by the election, and doesn't
@@ -260,9 +290,9 @@ func TestMigrate(t *testing.T) {
 		}
 	})
 	t.Run("again, after one that broke off", func(t *testing.T) {
-		for k := 1; k <= 6; k++ {
+		for _, test := range []struct{ k, records int }{{1, 200}, {2, 200}, {3, 200}, {4, 0}, {5, 200}, {6, 200}, {1, 100}} {
 			w := newWorld(t)
-			breakOff(t, w, k)
+			breakOff(t, w, test.k)
 			if _, err := w.replica().term(t).Load(ctx); !errors.Is(err, etcd.ErrUnfinished) || !strings.Contains(err.Error(), `run the same "cirrus migrate" again`) {
 				t.Fatal(err)
 			}
@@ -277,11 +307,11 @@ func TestMigrate(t *testing.T) {
 				t.Error("init made a store of it")
 			}
 			// Of another store, which is smaller.
-			if err := w.replica().offline(t, etcd.Migration).Write(ctx, whole(200, 5)); err != nil {
+			if err := w.replica().offline(t, etcd.Migration).Write(ctx, whole(test.records, 5)); err != nil {
 				t.Fatal(err)
 			}
-			if !maps.Equal(w.data(), encoded(t, whole(200, 5))) {
-				t.Error("something of the first one was left behind")
+			if !maps.Equal(w.data(), encoded(t, whole(test.records, 5))) {
+				t.Errorf("something of the first one was left behind, which broke off after %d transactions", test.k)
 			}
 		}
 	})

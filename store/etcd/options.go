@@ -79,12 +79,12 @@ func checkPrefix(prefix string) error {
 
 // keys are those that the package itself uses under a prefix.
 type keys struct {
-	prefix, end    string
-	term           string
-	unfinished     string
-	leader         string // without the slash that stands before a session's
-	leaderFrom, to string
-	meta           string
+	prefix, end          string
+	term                 string
+	unfinished           string
+	leader               string // without the slash that stands before a session's
+	leaderFrom, leaderTo string
+	meta                 string
 }
 
 func keysUnder(prefix string) keys {
@@ -96,7 +96,7 @@ func keysUnder(prefix string) keys {
 		meta:       prefix + string(store.MetaKey()),
 	}
 	k.leaderFrom = k.leader + "/"
-	k.to = end(k.leaderFrom)
+	k.leaderTo = end(k.leaderFrom)
 	return k
 }
 

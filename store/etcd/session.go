@@ -77,6 +77,9 @@ func (e *election) Campaign(ctx context.Context) (Leadership, error) {
 	}
 }
 
+// errSessionLost is why a campaign begins again.
+var errSessionLost = errors.New("the session was lost, since etcd did not answer for the session's TTL")
+
 // campaign makes a session and campaigns with it, until it wins, loses the
 // session, or ctx ends.
 func (e *election) campaign(ctx context.Context) (_ *leadership, err error) {
@@ -91,6 +94,9 @@ func (e *election) campaign(ctx context.Context) (_ *leadership, err error) {
 	err = l.election.Campaign(clientv3.WithRequireLeader(l.session.Ctx()), encodeMember(e.self))
 	if !stop() && err == nil {
 		err = ctx.Err()
+	}
+	if err != nil && ctx.Err() == nil && l.session.Ctx().Err() != nil {
+		err = errSessionLost
 	}
 	if err != nil {
 		gone, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.client.cfg.Timeout)

@@ -1,6 +1,7 @@
 package etcd_test
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"strings"
@@ -170,6 +171,7 @@ func TestUnknownWrite(t *testing.T) {
 				t.Fatalf("Commit: %v", err)
 			}
 			r.onTxn = nil
+			r.onRange = func(etcd.Range) (etcd.Page, error) { t.Error("a term that is over reads"); return etcd.Page{}, errCut }
 			sent := r.sent()
 			for range 2 {
 				if err := term.Commit(ctx, grants(2, 1, 2)); !errors.Is(err, errCut) || !strings.Contains(err.Error(), "nothing was written") {
@@ -185,6 +187,7 @@ func TestUnknownWrite(t *testing.T) {
 			if r.sent() != sent {
 				t.Error("a term that is over goes on sending")
 			}
+			r.onRange = nil
 
 			next, err := o.TakeOver(ctx) // the office is still held
 			if err != nil {
@@ -203,6 +206,54 @@ func TestUnknownWrite(t *testing.T) {
 			}
 			if !maps.Equal(before, w.data()) {
 				t.Error("the late copy has changed the store")
+			}
+		})
+	}
+}
+
+// TestUnknownBeforeWaiting: what waits behind a write whose outcome is unknown
+// is not sent. And that a caller goes away in mid-flight disturbs nobody.
+func TestUnknownBeforeWaiting(t *testing.T) {
+	for name, answer := range map[string]error{"unknown": errCut, "done": nil} {
+		t.Run(name, func(t *testing.T) {
+			w := filled(t)
+			waits := make(chan struct{})
+			r := w.replica(func(o *etcd.Options) {
+				o.Wait = func(c <-chan struct{}) {
+					select {
+					case <-c:
+					case waits <- struct{}{}:
+						<-c
+					}
+				}
+			})
+			term := r.term(t)
+			sent := r.sent()
+			second := make(chan error, 1)
+			leaves, leave := context.WithCancel(ctx)
+			r.onTxn = func(txn etcd.Txn) (bool, error) {
+				if r.sent() > sent+1 {
+					return w.etcd.Txn(txn)
+				}
+				go func() { second <- term.Commit(ctx, grants(2, 1, 2)) }()
+				<-waits
+				leave()
+				if r.ctx.Err() != nil {
+					t.Error("the transaction's context is the caller's")
+				}
+				if answer != nil {
+					return false, answer
+				}
+				return w.etcd.Txn(txn)
+			}
+			if err := term.Commit(leaves, grants(1, 1, 1)); !errors.Is(err, answer) {
+				t.Error(err)
+			}
+			if err := <-second; !errors.Is(err, answer) {
+				t.Errorf("the one behind it: %v", err)
+			}
+			if n := r.sent() - sent; n != 1 && answer != nil {
+				t.Errorf("%d transactions were sent", n)
 			}
 		})
 	}
@@ -443,6 +494,14 @@ func TestCreate(t *testing.T) {
 		}
 		if err := ta.Create(ctx, first()); !errors.Is(err, store.ErrDeposed) {
 			t.Error(err)
+		}
+	})
+	t.Run("in a term that is over", func(t *testing.T) {
+		w := newWorld(t)
+		old := w.replica().term(t)
+		w.replica().term(t)
+		if err := old.Create(ctx, first()); !errors.Is(err, store.ErrDeposed) || len(w.data()) != 0 {
+			t.Errorf("%v, and there is %q", err, w.data())
 		}
 	})
 	t.Run("beside a cirrus init", func(t *testing.T) {

@@ -42,7 +42,8 @@ type wire struct {
 	self store.Member
 
 	mu      sync.Mutex
-	txns    []etcd.Txn // all that were sent
+	txns    []etcd.Txn      // all that were sent
+	ctx     context.Context // of the last one
 	offices int
 	// onTxn and onRange stand in the way; nil: the way is clear.
 	onTxn   func(etcd.Txn) (bool, error)
@@ -73,8 +74,9 @@ type (
 	election struct{ *wire }
 )
 
-func (k kv) Txn(_ context.Context, t etcd.Txn) (bool, error) {
+func (k kv) Txn(ctx context.Context, t etcd.Txn) (bool, error) {
 	k.mu.Lock()
+	k.ctx = ctx
 	k.txns = append(k.txns, t)
 	do := k.onTxn
 	k.mu.Unlock()
