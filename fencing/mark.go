@@ -8,6 +8,11 @@ import (
 // with one write of the mark (S5).
 const maxEndedNotes = 100
 
+// maxOpened is how many pools are opened with it (S7). Together with the mark
+// and the notes they stay within the 128 keys that a store takes at once; the
+// rest is due when the write is acknowledged.
+const maxOpened = 27
+
 // markLease is the mark as this term's right to promise (S10).
 type markLease struct {
 	// stride is what the term keeps and writes with each mark; configured is
@@ -70,7 +75,7 @@ func (s *Server) Tick(now Now) (w *Write, next time.Duration) {
 	w = &Write{Batch: Batch{Meta: &meta}, sent: at.steady}
 	for _, name := range s.PoolNames() { // in order, so that a run can be repeated
 		p := s.pools[name]
-		if s.opens(p, at) {
+		if s.opens(p, at) && len(w.Batch.Pools) < maxOpened {
 			w.Batch.Pools = append(w.Batch.Pools, s.open(p))
 		}
 		s.noteEnded(p, w, at)

@@ -732,6 +732,43 @@ func TestTooManyPools(t *testing.T) {
 	}
 }
 
+// A store need not take more than 128 keys at once: what is more goes out with
+// the next write, at once.
+func TestLargestWrite(t *testing.T) {
+	const pools = 60
+	first := smallPool(200)
+	b, err := NewStore(startOfWorld, 10*time.Second, false, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &rig{t: t, store: newMemStore(b), now: Now{Wall: startOfWorld}}
+	g.restart(10 * time.Second)
+	for i := range pools {
+		p := first
+		p.Name = PoolName(fmt.Sprintf("pool-%d", i))
+		d, r := g.s.CreatePool(g.now, p)
+		wantReason(t, string(p.Name), r, "")
+		g.do(d.Write)
+	}
+	g.pass(first.MaxTTL + first.Quarantine + 9*time.Second)
+	g.set(time.Second)
+	opened := 0
+	for range 3 {
+		w, _ := g.s.Tick(g.now)
+		if w == nil {
+			t.Fatalf("%d pools were opened, and no more are due", opened)
+		}
+		if n := 1 + len(w.Batch.Pools) + maxEndedNotes; n > 128 {
+			t.Errorf("a write may have %d keys", n)
+		}
+		opened += len(w.Batch.Pools)
+		g.do(w)
+	}
+	if opened != pools+1 {
+		t.Errorf("%d of %d pools were opened", opened, pools+1)
+	}
+}
+
 // S2: nothing is granted whose ceiling is beyond the layout's last timestamp.
 func TestLayoutEnds(t *testing.T) {
 	p := smallPool(3)
