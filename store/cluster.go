@@ -11,7 +11,8 @@ import (
 // The election decides who tries, never who may: that a replica may write and
 // promise rests on its term and on the mark alone (S10).
 type Cluster interface {
-	// Campaign waits until the election chooses this replica, or ctx ends.
+	// Campaign waits until the election chooses this replica, or ctx ends. It
+	// rides out what goes wrong meanwhile: the store may not be there yet.
 	Campaign(ctx context.Context) (Office, error)
 	// Leader is who leads, as far as this replica has heard: the zero Member
 	// where it knows of nobody. The channel is closed when there is news.
@@ -19,7 +20,8 @@ type Cluster interface {
 	// Self is this replica.
 	Self() Member
 	// ID names this store among all others, so that a request that a replica
-	// passes on is not answered from another store.
+	// passes on is not answered from another store. It is "" until the store
+	// has answered once, which it has where a leader is known.
 	ID() string
 	// SessionTTL is how long the others wait for a leader that has gone silent.
 	SessionTTL() time.Duration

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -156,6 +157,21 @@ func (c *Cluster) Endpoints() []string {
 // Member returns the member of that number, from 0.
 func (c *Cluster) Member(i int) *Member { return c.members[i] }
 
+// Leader returns the number of the member that the others follow.
+func (c *Cluster) Leader() (int, error) {
+	for deadline := time.Now().Add(patience); ; {
+		for i, m := range c.members {
+			if m.Running() && m.leads() {
+				return i, nil
+			}
+		}
+		if time.Now().After(deadline) {
+			return 0, fmt.Errorf("no member has led for %v", patience)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
 // Kill ends all members at once.
 func (c *Cluster) Kill() {
 	for _, m := range c.members {
@@ -212,22 +228,40 @@ func (m *Member) Await() error {
 }
 
 func (m *Member) healthy() error {
+	_, err := m.ask(http.MethodGet, "/health", "")
+	return err
+}
+
+// leads says whether the member takes itself for the leader.
+func (m *Member) leads() bool {
+	body, err := m.ask(http.MethodPost, "/v3/maintenance/status", "{}")
+	var status struct {
+		Header struct {
+			Member string `json:"member_id"`
+		}
+		Leader string
+	}
+	return err == nil && json.Unmarshal(body, &status) == nil && status.Leader != "0" && status.Leader == status.Header.Member
+}
+
+func (m *Member) ask(method, path, body string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.Endpoint+"/health", nil)
+	req, err := http.NewRequestWithContext(ctx, method, m.Endpoint+path, strings.NewReader(body))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: m.tls}}
 	resp, err := client.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer resp.Body.Close()
-	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK {
-		return errors.New(string(body))
+	answer, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = errors.New(string(answer))
 	}
-	return nil
+	return answer, err
 }
 
 // Kill ends the member with SIGKILL and waits until it is gone. One that does

@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"sync"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // starter starts processes from one thread that lasts as long as this program.
@@ -28,4 +30,14 @@ func startForLife(cmd *exec.Cmd) error {
 	result := make(chan error)
 	starter() <- func() { result <- cmd.Start() }
 	return <-result
+}
+
+// awaitStop waits until no thread of the process runs any more.
+func awaitStop(pid int) error {
+	for {
+		err := unix.Waitid(unix.P_PID, pid, nil, unix.WSTOPPED, nil)
+		if err != unix.EINTR {
+			return err
+		}
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/big"
 	"net"
@@ -210,33 +211,89 @@ func TestCampaignCancelled(t *testing.T) {
 
 // TestObserveCompacted: a watch that can't go on where it was begins anew.
 func TestObserveCompacted(t *testing.T) {
-	cluster := etcdtest.Start(t, 1)
-	cfg := Config{Endpoints: cluster.Endpoints(), SessionTTL: time.Second, Timeout: time.Second}
-	a, b := open(t, cfg), open(t, cfg)
+	cfg := config(t)
+	direct := etcdClient(t, cfg.Endpoints...)
+	link := newLink(t, strings.TrimPrefix(cfg.Endpoints[0], "http://"))
+	a := open(t, cfg)
+	cfg.Endpoints = []string{"http://" + link.addr}
+	b := open(t, cfg)
 	o := campaign(t, a)
 	hears(t, b, a.Self())
-	if err := cluster.Member(0).Stop(); err != nil {
-		t.Fatal(err)
-	}
-	if err := cluster.Member(0).Restart(); err != nil { // all watches are cut
-		t.Fatal(err)
-	}
-	etcd := etcdClient(t, cluster.Endpoints()...)
-	for i := range 10 {
-		resp, err := etcd.Put(context.Background(), "x", fmt.Sprint(i))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := etcd.Compact(context.Background(), resp.Header.Revision); err != nil {
-			t.Fatal(err)
-		}
-	}
+	link.cut()
 	if err := o.Resign(context.Background()); err != nil {
-		t.Log(err) // it may have been lost
+		t.Fatal(err)
 	}
-	o = campaign(t, b)
-	hears(t, a, b.Self())
-	takeOver(t, o)
+	resp, err := direct.Put(context.Background(), cfg.Prefix+"x", "")
+	if err == nil {
+		_, err = direct.Delete(context.Background(), cfg.Prefix+"x")
+	}
+	if err == nil {
+		_, err = direct.Compact(context.Background(), resp.Header.Revision)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, _ := b.Leader(); m != a.Self() {
+		t.Errorf("cut off, it takes %+v for the leader", m)
+	}
+	link.join()
+	hears(t, b, store.Member{})
+}
+
+// link is a way to etcd that can be cut.
+type link struct {
+	addr, to string
+
+	mu     sync.Mutex
+	l      net.Listener
+	conns  map[net.Conn]bool
+	copies sync.WaitGroup
+}
+
+func newLink(t *testing.T, to string) *link {
+	t.Helper()
+	k := &link{to: to, addr: "127.0.0.1:0", conns: map[net.Conn]bool{}}
+	k.join()
+	t.Cleanup(func() { k.cut(); k.copies.Wait() })
+	return k
+}
+
+// join listens, again.
+func (k *link) join() {
+	l, err := net.Listen("tcp", k.addr)
+	if err != nil {
+		panic(err)
+	}
+	k.l, k.addr = l, l.Addr().String()
+	k.copies.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", k.to)
+			if err != nil {
+				in.Close()
+				continue
+			}
+			k.mu.Lock()
+			k.conns[in], k.conns[out] = true, true
+			k.mu.Unlock()
+			k.copies.Go(func() { _, _ = io.Copy(in, out); in.Close() })
+			k.copies.Go(func() { _, _ = io.Copy(out, in); out.Close() })
+		}
+	})
+}
+
+// cut closes all there is.
+func (k *link) cut() {
+	k.l.Close()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for c := range k.conns {
+		c.Close()
+	}
+	clear(k.conns)
 }
 
 // TestBeforeEtcd: a replica that is there first waits, says for what, and goes
@@ -319,7 +376,7 @@ func TestMembersDie(t *testing.T) {
 			}
 		}
 	}
-	for i := range 3 {
+	kill := func(i int) {
 		grants(50)
 		cluster.Member(i).Kill()
 		grants(50)
@@ -327,6 +384,14 @@ func TestMembersDie(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	for i := range 3 {
+		kill(i)
+	}
+	leader, err := cluster.Leader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	kill(leader)
 	grants(50)
 	cluster.Kill()
 	if err := cluster.Start(); err != nil {

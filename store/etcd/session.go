@@ -169,19 +169,18 @@ func (l *leadership) Revision() int64 { return l.election.Rev() }
 // and counts from when an answer was received: nothing may rest on it.
 func (l *leadership) Lost() <-chan struct{} { return l.session.Done() }
 
-// Resign implements Leadership: the key goes first, which is what the others
-// wait for.
+// Resign implements Leadership.
 func (l *leadership) Resign(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, l.limit)
 	defer cancel()
 	start := time.Now()
-	_, err := l.conn.Delete(ctx, l.Key())
+	err := l.drop(ctx)
 	l.observe(RoundTrip{For: ForElection, Took: time.Since(start), Err: err})
-	return errors.Join(err, l.drop(ctx))
+	return err
 }
 
-// drop ends the session, here and, if it can, in etcd, where its key goes with
-// it.
+// drop ends the session, here and, if it can, in etcd, where the key in the
+// election goes with it.
 func (l *leadership) drop(ctx context.Context) error {
 	l.end()
 	l.session.Orphan()
