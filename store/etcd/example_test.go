@@ -19,7 +19,7 @@ func ExampleOpen() {
 		fmt.Println(err)
 		return
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	server, err := etcdtest.New(etcdtest.Config{Dir: dir})
 	if err == nil {
 		err = server.Start()

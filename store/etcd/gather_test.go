@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -119,12 +120,12 @@ func TestQueue(t *testing.T) {
 	if err := <-first; err != nil {
 		t.Fatal(err)
 	}
-	for _, n := range []int{MaxOps, MaxOps} {
+	for i := range 2 {
 		ops := <-f.began
-		if len(ops) != n || ops[0].Key != fmt.Sprint(len(rest)-len(rest)) && n != MaxOps {
+		if len(ops) != MaxOps || ops[0].Key != fmt.Sprint(i*MaxOps) {
 			t.Fatalf("%d writes, from %s on", len(ops), ops[0].Key)
 		}
-		for _, r := range rest[:n] {
+		for _, r := range rest[:MaxOps] {
 			select {
 			case err := <-r:
 				t.Fatal("answered in flight", err)
@@ -132,12 +133,12 @@ func TestQueue(t *testing.T) {
 			}
 		}
 		f.land <- nil
-		for _, r := range rest[:n] {
+		for _, r := range rest[:MaxOps] {
 			if err := <-r; err != nil {
 				t.Fatal(err)
 			}
 		}
-		rest = rest[n:]
+		rest = rest[MaxOps:]
 	}
 	ops := <-f.began
 	if len(ops) != 6 || ops[5].Key != "0" {
@@ -145,7 +146,7 @@ func TestQueue(t *testing.T) {
 	}
 	f.land <- errUnanswered
 	for _, r := range append(rest, again) {
-		if err := <-r; err != errUnanswered {
+		if err := <-r; !errors.Is(err, errUnanswered) {
 			t.Fatal(err)
 		}
 	}

@@ -719,13 +719,18 @@ func TestSentOnce(t *testing.T) {
 			pb.RegisterKVServer(s, r)
 			served := make(chan error)
 			go func() { served <- s.Serve(l) }()
-			defer func() { s.Stop(); <-served }()
+			defer func() {
+				s.Stop()
+				if err := <-served; err != nil {
+					t.Error(err)
+				}
+			}()
 			cfg, err := (Config{Endpoints: []string{"http://" + l.Addr().String()}, Timeout: 300 * time.Millisecond}).withDefaults()
 			if err != nil {
 				t.Fatal(err)
 			}
 			c := &client{cfg: cfg}
-			defer c.close()
+			t.Cleanup(func() { _ = c.close() })
 			if done, err := c.Txn(context.Background(), Txn{Ops: []Op{{Key: "k", Value: []byte("v")}}}); done || err == nil {
 				t.Error(done, err)
 			}
