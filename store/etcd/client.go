@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -19,6 +20,8 @@ var _ KV = (*client)(nil)
 // client is the KV of real life.
 type client struct {
 	cfg Config
+	// dialing has room for one: whoever makes the connection.
+	dialing chan struct{}
 
 	mu      sync.Mutex
 	conn    *clientv3.Client // nil until one could be made
@@ -26,18 +29,50 @@ type client struct {
 	cluster uint64 // etcd's cluster ID; 0 before the first answer
 }
 
+func newClient(cfg Config) *client {
+	return &client{cfg: cfg, dialing: make(chan struct{}, 1)}
+}
+
 // connect returns the connection, and makes it if there is none yet: with a
 // user, that needs an answer of etcd's, which may not be there yet.
-func (c *client) connect() (*clientv3.Client, error) {
+func (c *client) connect(ctx context.Context) (*clientv3.Client, error) {
+	if conn, err := c.connected(); conn != nil || err != nil {
+		return conn, err
+	}
+	select {
+	case c.dialing <- struct{}{}:
+		defer func() { <-c.dialing }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if conn, err := c.connected(); conn != nil || err != nil {
+		return conn, err // another was faster
+	}
+	conn, err := c.dial()
+	if err != nil {
+		return nil, err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.conn != nil || c.closed {
-		if c.closed {
-			return nil, errClosed
-		}
-		return c.conn, nil
+	if c.closed {
+		_ = conn.Close() // nobody has used it
+		return nil, errClosed
 	}
-	conn, err := clientv3.New(clientv3.Config{
+	c.conn = conn
+	return conn, nil
+}
+
+func (c *client) connected() (*clientv3.Client, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, errClosed
+	}
+	return c.conn, nil
+}
+
+func (c *client) dial() (*clientv3.Client, error) {
+	return clientv3.New(clientv3.Config{
 		Endpoints:   c.cfg.Endpoints,
 		TLS:         c.cfg.TLS,
 		Username:    c.cfg.User,
@@ -60,11 +95,6 @@ func (c *client) connect() (*clientv3.Client, error) {
 			MinConnectTimeout: c.cfg.Timeout,
 		})},
 	})
-	if err != nil {
-		return nil, err
-	}
-	c.conn = conn
-	return conn, nil
 }
 
 func (c *client) close() error {
@@ -120,12 +150,13 @@ func (c *client) Txn(ctx context.Context, t Txn) (done bool, err error) {
 }
 
 // Range implements KV. A read is tried again, within its time, where etcd says
-// that it is unavailable, as it does while its members choose another leader.
+// that it is unavailable, as it does while its members choose another leader,
+// or has forgotten the user's token, as it does when it starts again.
 func (c *client) Range(ctx context.Context, r Range) (Page, error) {
 	var page Page
 	err := c.call(ctx, r.For, func(ctx context.Context, conn *clientv3.Client) error {
 		resp, err := conn.Get(ctx, r.From, rangeOptions(r)...)
-		for unavailable(err) && pause(ctx, 20*time.Millisecond) {
+		for (unavailable(err) || errors.Is(err, rpctypes.ErrInvalidAuthToken)) && pause(ctx, 20*time.Millisecond) {
 			resp, err = conn.Get(ctx, r.From, rangeOptions(r)...)
 		}
 		if err != nil {
@@ -149,7 +180,7 @@ func (c *client) call(ctx context.Context, why Purpose, do func(context.Context,
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
-	conn, err := c.connect()
+	conn, err := c.connect(ctx)
 	if err == nil {
 		err = do(ctx, conn)
 	}

@@ -71,7 +71,7 @@ func Open(cfg Config) (*Cluster, error) {
 		return nil, fmt.Errorf("no ID can be made for this replica without random bits: %w", err)
 	}
 	self := store.Member{ID: hex.EncodeToString(id[:]), Address: cfg.Advertise}
-	kv := &client{cfg: cfg}
+	kv := newClient(cfg)
 	elect := newElection(kv, self)
 	c, err := New(kv, elect, Options{Prefix: cfg.Prefix, Self: self, SessionTTL: cfg.SessionTTL, Random: cfg.Random})
 	if err != nil {

@@ -191,21 +191,47 @@ func TestCampaignCancelled(t *testing.T) {
 		_, err := b.Campaign(ctx)
 		result <- err
 	}()
-	etcd := etcdClient(t, cfg.Endpoints...)
-	for n := int64(0); n < 2; { // until it stands in the queue
-		resp, err := etcd.Get(context.Background(), cfg.Prefix+"leader/", clientv3.WithPrefix(), clientv3.WithCountOnly())
-		if err != nil {
-			t.Fatal(err)
-		}
-		n = resp.Count
+	for queued(t, cfg) < 2 {
 	}
 	cancel()
 	if err := <-result; !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	resp, err := etcd.Get(context.Background(), cfg.Prefix+"leader/", clientv3.WithPrefix(), clientv3.WithCountOnly())
-	if err != nil || resp.Count != 1 {
-		t.Errorf("%d stand in the queue, %v", resp.Count, err)
+	if n := queued(t, cfg); n != 1 {
+		t.Errorf("%d stand in the queue", n)
+	}
+}
+
+// queued is how many lead or wait to.
+func queued(t testing.TB, cfg Config) int64 {
+	t.Helper()
+	resp, err := etcdClient(t, cfg.Endpoints...).Get(context.Background(), cfg.Prefix+"leader/", clientv3.WithPrefix(), clientv3.WithCountOnly())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.Count
+}
+
+// TestCloseEndsCampaign, and whoever comes later is told why.
+func TestCloseEndsCampaign(t *testing.T) {
+	cfg := config(t)
+	a, b := open(t, cfg), open(t, cfg)
+	campaign(t, a)
+	result := make(chan error)
+	go func() {
+		_, err := b.Campaign(context.Background())
+		result <- err
+	}()
+	for queued(t, cfg) < 2 {
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-result; !errors.Is(err, store.ErrClosed) {
+		t.Error(err)
+	}
+	if _, err := b.Campaign(context.Background()); !errors.Is(err, store.ErrClosed) {
+		t.Error(err)
 	}
 }
 
@@ -575,6 +601,16 @@ func TestUsers(t *testing.T) {
 			}
 		})
 	}
+	// A member that starts again has forgotten all tokens.
+	c := open(t, Config{Endpoints: cluster.Endpoints(), Prefix: "/ours/", User: "cirrus", Password: "secret"})
+	term := takeOver(t, campaign(t, c))
+	must(cluster.Member(0).Restart())
+	if err := term.Confirm(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := term.Commit(ctx, grant(2, 1)); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestTLS: each way of getting it wrong says what is wrong.
@@ -729,7 +765,7 @@ func TestSentOnce(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c := &client{cfg: cfg}
+			c := newClient(cfg)
 			t.Cleanup(func() { _ = c.close() })
 			if done, err := c.Txn(context.Background(), Txn{Ops: []Op{{Key: "k", Value: []byte("v")}}}); done || err == nil {
 				t.Error(done, err)

@@ -123,7 +123,7 @@ type leadership struct {
 // that is stuck to a member that stands still is not shared with the next
 // session.
 func (e *election) newSession(ctx context.Context) (*leadership, error) {
-	conn, err := e.client.connect()
+	conn, err := e.client.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -231,7 +231,7 @@ func (e *election) observe(ctx context.Context) {
 // that etcd ends because it was compacted, or because its member has lost the
 // others, is begun again from what is read then.
 func (e *election) follow(ctx context.Context, works func()) error {
-	conn, err := e.client.connect()
+	conn, err := e.client.connect(ctx)
 	if err != nil {
 		return err
 	}
