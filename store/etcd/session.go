@@ -31,6 +31,7 @@ type election struct {
 	running sync.WaitGroup
 
 	mu     sync.Mutex
+	closed bool // nothing more may be run
 	leader store.Member
 	news   chan struct{} // closed and replaced when leader changes
 }
@@ -47,9 +48,22 @@ func newElection(c *client, self store.Member) *election {
 
 // Close implements Election. A session that lasts is no longer kept alive.
 func (e *election) Close() error {
+	e.mu.Lock()
+	e.closed = true
+	e.mu.Unlock()
 	e.end()
 	e.running.Wait()
 	return nil
+}
+
+// run runs f beside the callers, unless the election is closed.
+func (e *election) run(f func()) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.closed {
+		e.running.Go(f)
+	}
+	return !e.closed
 }
 
 // Campaign implements Election.
@@ -151,11 +165,16 @@ func (e *election) newSession(ctx context.Context) (*leadership, error) {
 		l.end()
 		return nil, errors.Join(err, l.lease.Close())
 	}
-	e.running.Go(func() { // nobody may resign a session that was lost
+	// Nobody may resign a session that was lost.
+	clear := func() {
 		<-l.session.Done()
 		l.end()
 		_ = l.lease.Close() // it has no error to tell
-	})
+	}
+	if !e.run(clear) {
+		clear() // l.life has ended with e.life, or is about to
+		return nil, errClosed
+	}
 	return l, nil
 }
 
