@@ -73,7 +73,9 @@ type checker struct {
 	// terms are of the processes that serve, or have.
 	terms   map[*process]*term
 	history []*operation
-	ticks   int
+	// asking are those that ask for a lease and have no answer yet.
+	asking []*operation
+	ticks  int
 	// order is that of the node IDs' first mention; last is who was asked for last.
 	order  []nodeKey
 	last   *nodeState
@@ -86,6 +88,8 @@ type checker struct {
 	instances map[string]*instance
 	// promisedAt is the highest server time of a promise.
 	promisedAt int64
+	// byInstance are the leases by their instance.
+	byInstance map[string]*leaseState
 	decidedAt  time.Duration // true time of the last grant
 	// generations counts the stores: what one held means nothing in the next.
 	generation int
@@ -101,6 +105,15 @@ type term struct {
 	sent    time.Duration
 	written bool
 	failed  bool // a write of it has
+	// loadedAt is when it had loaded, longest the stride that it began with,
+	// and longer by how much that is more than the stored one.
+	loadedAt, longest, longer time.Duration
+	// clock is what server time was, at the least, at steady time clockAt.
+	clock   int64
+	clockAt time.Duration
+	// disturbed is when a fault was last under way that began before the end of
+	// all.
+	disturbed time.Duration
 	// view is what it knows of the records since its volume was taken away and
 	// nobody told it; nil: it has the volume.
 	view map[nodeKey]fencing.Record
@@ -134,8 +147,14 @@ type nodeState struct {
 	admitted uint64
 	// restUntil and loadedCeiling are what a start must take a record that it
 	// loads for (S6): its deadline by the server's steady clock, and its ceiling.
-	loaded        fencing.Epoch // the record's; 0: it had ended
-	restUntil     time.Duration
+	loaded    fencing.Epoch // the record's; 0: it had ended
+	restUntil time.Duration
+	// By the server's steady clock: the decision on the last grant, and when
+	// the record was last acknowledged.
+	grantedAt, writtenAt time.Duration
+	// passed is a ceiling that server time was seen beyond at passedAt.
+	passed        int64
+	passedAt      time.Duration
 	loadedCeiling int64
 	gate          fencing.Gate
 }
@@ -151,7 +170,9 @@ type leaseState struct {
 	used       int64 // the highest timestamp that was minted under it
 	// told is what each server, by its index, has promised.
 	told [maxServers]told
-	ttl  time.Duration
+	// asked is when, by the server's steady clock, its holder was last heard.
+	asked time.Duration
+	ttl   time.Duration
 	// released: its holder has asked for the release, with this word.
 	released bool
 	last     int64
@@ -182,13 +203,17 @@ type poolState struct {
 	// rest is the shortest quarantine that the pool had since the beginning.
 	grown bool
 	first int
+	// since and openedAt are when, by the server's steady clock, its process
+	// began to run the pool, and found it opened.
+	since, openedAt time.Duration
 }
 
 // flight is a commit on its way.
 type flight struct {
 	proc   *process
 	batch  fencing.Batch
-	sentAt time.Duration
+	begun  time.Duration // true time
+	sentAt time.Duration // by the server's steady clock
 	// reached: it may be on the disk.
 	reached bool
 	ended   bool // the process is gone: it may be on the disk or not
@@ -201,7 +226,7 @@ func newChecker(w *world) *checker {
 	return &checker{
 		w: w, nodes: map[nodeKey]*nodeState{}, pools: map[fencing.PoolName]*poolState{},
 		terms: map[*process]*term{}, broken: map[Promise]int{},
-		instances: map[string]*instance{}, ids: newIDSet(),
+		instances: map[string]*instance{}, byInstance: map[string]*leaseState{}, ids: newIDSet(),
 	}
 }
 
@@ -384,6 +409,12 @@ func (c *checker) loaded(p *process, snap fencing.Snapshot) {
 	c.settle()
 	c.take(snap)
 	t.meta = snap.Meta
+	t.loadedAt, t.longest = t.server.machine.steady(), max(snap.Meta.Stride, c.w.stride)
+	t.longer = t.longest - snap.Meta.Stride
+	t.clock, t.clockAt = int64(snap.Meta.Mark.Add(-t.longest)), t.loadedAt
+	for _, pool := range c.pools {
+		pool.since, pool.openedAt = t.loadedAt, t.loadedAt
+	}
 	for i := range snap.Records {
 		r := &snap.Records[i]
 		n := c.node(string(r.Pool), int(r.Node))
@@ -393,6 +424,7 @@ func (c *checker) loaded(p *process, snap fencing.Snapshot) {
 			n.ended(uint64(r.Epoch)) // its note was looked at when it was decided, and landed
 		}
 		n.restUntil = t.server.machine.steady() + snap.Meta.Stride + r.TTL
+		n.writtenAt, n.passed = t.loadedAt, 0
 		n.loadedCeiling = int64(snap.Meta.Mark.Add(r.TTL))
 	}
 }
@@ -416,6 +448,7 @@ func (c *checker) serverEnded(p *process) {
 	}
 	clear(c.flying[len(kept):])
 	c.flying = kept
+	c.askedNoMore(func(op *operation) bool { return op.proc == p })
 	for _, op := range c.history {
 		if op.proc == p && op.done == 0 {
 			op.unknown = true
@@ -449,7 +482,7 @@ func (c *checker) begins(p *process, b fencing.Batch) *flight {
 			c.decided(t, p, r, s)
 		}
 	}
-	f := &flight{proc: p, batch: b, sentAt: s, settled: t.astray()}
+	f := &flight{proc: p, batch: b, begun: w.now(), sentAt: s, settled: t.astray()}
 	c.flying = append(c.flying, f)
 	return f
 }
@@ -505,7 +538,7 @@ func (c *checker) granted(t *term, p *process, n *nodeState, r *fencing.Record, 
 	w.note(Record{Kind: RecordGrant, Machine: t.server.name(), Process: p.number, Pool: string(r.Pool), Node: int(r.Node), Epoch: uint64(r.Epoch),
 		Floor: int64(r.Floor), Ceiling: int64(r.Ceiling), Text: string(r.App)})
 	w.count("grants", 1)
-	c.decidedAt = w.now()
+	c.decidedAt, n.grantedAt = w.now(), s
 	if uint64(r.Epoch) <= pool.highest {
 		w.violate(PromiseEpochs, "node ID %d is granted under epoch %d, but epoch %d of pool %q was sent before", r.Node, r.Epoch, pool.highest, r.Pool)
 	}
@@ -619,6 +652,11 @@ func (c *checker) acknowledged(p *process, f *flight) {
 		if st.known && pool.Opened && !st.Opened {
 			c.w.saw("a suspicious pool was opened")
 		}
+		if now := t.server.machine.steady(); !st.known {
+			st.since, st.openedAt = now, now
+		} else if pool.Opened && !st.Opened {
+			st.openedAt = now
+		}
 		if st.known && pool.Last > st.Last {
 			st.grown, st.first = true, int(st.Last)+1
 		}
@@ -630,7 +668,7 @@ func (c *checker) acknowledged(p *process, f *flight) {
 		if n.durable.Epoch != r.Epoch {
 			c.unique(r)
 		}
-		n.durable = *r
+		n.durable, n.writtenAt = *r, t.server.machine.steady()
 		if l := n.lease(uint64(r.Epoch)); l != nil && r.Status == fencing.Ended {
 			l.ended = true
 		}
@@ -703,6 +741,9 @@ func (c *checker) sends(call *call) {
 // arrived takes note of a request that a process is about to handle.
 func (c *checker) arrived(call *call, p *process) *operation {
 	r := call.request
+	if l := c.byInstance[r.instance]; l != nil {
+		l.asked = c.term(p).server.machine.steady()
+	}
 	if call.procedure == callRelease {
 		if l := c.node(r.pool, r.node).lease(r.epoch); l != nil && l.instance == r.instance {
 			c.releasing(l, r)
@@ -745,6 +786,7 @@ func (c *checker) replied(call *call, p *process, op *operation, a *reply) {
 			c.w.violate(PromiseDurable, "the revocation of node ID %d, epoch %d was confirmed, but its record is live", d.Node, d.Epoch)
 		}
 	case a.code == "resource_exhausted":
+		c.full(t, p, op)
 		c.w.saw("a full pool answered that it is full")
 	case a.code == "unavailable" && call.procedure == callAcquire && !c.pool(fencing.PoolName(call.request.pool)).Opened:
 		c.w.saw("a suspicious pool granted nothing")
@@ -790,6 +832,7 @@ func (c *checker) promised(t *term, call *call, p *process, op *operation, n *no
 	if c.underWay(p, n.key) {
 		w.violate(PromiseDurable, "node ID %d, epoch %d was promised while a write of its record was under way", a.node, a.epoch)
 	}
+	t.clock, t.clockAt = a.server, s
 	c.promisedAt = max(c.promisedAt, a.server)
 	c.withinMark(t, a, s)
 	if t.astray() {
@@ -869,6 +912,7 @@ func (c *checker) newLease(call *call, op *operation, n *nodeState, a *reply) *l
 		epoch: a.epoch, app: a.app, instance: a.instance, generation: c.generation, floor: a.floor, ceiling: a.ceiling, ttl: a.ttl, last: -1,
 	}
 	n.add(l)
+	c.byInstance[a.instance] = l
 	if call.procedure == callHeartbeat {
 		c.w.violate(PromiseFencing, "a heartbeat was good for node ID %d, epoch %d, which no Acquire has answered", a.node, a.epoch)
 	}

@@ -1,8 +1,6 @@
 package sim
 
 import (
-	"time"
-
 	"github.com/cirrus-id/cirrus/fencing"
 )
 
@@ -44,13 +42,13 @@ func (w *world) heal() {
 		s.stopAstray()
 	}
 	w.after(0, "healed", w.primary.boot)
-	start, bound := w.now(), w.bound()
-	w.liveUntil(start + w.plan.ttl + w.plan.quarantine)
-	for w.violation == nil && w.missing() != "" && w.now() < start+bound {
+	w.liveUntil(w.now() + w.plan.ttl + w.plan.quarantine)
+	for w.violation == nil && w.missing() {
+		if late := w.late(); late != "" {
+			w.violate(PromiseLiveness, "%v after faults had stopped, %s", w.now()-w.stats.Heal, late)
+			break
+		}
 		w.liveUntil(w.now() + w.plan.ttl/2)
-	}
-	if m := w.missing(); m != "" && w.violation == nil {
-		w.violate(PromiseLiveness, "%v after faults had stopped, %s", w.now()-start, m)
 	}
 	w.check.answeredInTime()
 }
@@ -73,51 +71,55 @@ func (w *world) settle(a *app) {
 	a.stallFor = 0
 }
 
-// bound is how long P4 may take once faults have stopped: a start of the
-// server, which may find a store that it must suspect; what is left of waits,
-// retries and slow writes; and TTL + quarantine + stride. Server time may run
-// 1 % slow all the while.
-func (w *world) bound() time.Duration {
-	p := w.plan
-	cycle := p.maxTTL + 2*p.quarantine + 2*p.maxStride
-	return (2*cycle + min(time.Minute, cycle) + 16*p.ttl + 4*fencing.MaxTry) * 11 / 10
+// poolNames are those of all pools that there may be.
+var poolNames = []fencing.PoolName{fencing.DefaultPool, "second"}
+
+// missing says whether an app has no node ID yet that will have one.
+func (w *world) missing() bool {
+	for _, name := range poolNames {
+		if w.without(name) != nil {
+			return true
+		}
+	}
+	return false
 }
 
-// missing says what P4 promises and has not come yet.
-func (w *world) missing() string {
+// without is an app that has no node ID of its pool and should get one; nil:
+// there is none.
+func (w *world) without(name fencing.PoolName) *app {
 	if w.plan.profile == Vows {
-		return ""
+		return nil
 	}
-	for _, name := range []fencing.PoolName{fencing.DefaultPool, "second"} {
-		pool := w.check.pool(name)
-		asking, live := 0, 0
-		var without *app
-		for _, a := range w.apps {
-			if a.gone || a.pool != name {
-				continue
-			}
-			asking++
-			if _, ok := a.live(); ok {
-				live++
-			} else {
-				without = a
-			}
+	pool := w.check.pool(name)
+	asking, live := 0, 0
+	var without *app
+	for _, a := range w.apps {
+		if a.gone || a.pool != name {
+			continue
 		}
-		if nodes := int(pool.Last) - int(pool.First) + 1; live < min(asking, nodes) {
-			return without.machine.name + " has no node ID, and pool " + string(name) + " should have one for it"
+		asking++
+		if _, ok := a.live(); ok {
+			live++
+		} else if without == nil {
+			without = a
 		}
 	}
-	return ""
+	if nodes := int(pool.Last) - int(pool.First) + 1; live >= min(asking, nodes) {
+		return nil
+	}
+	return without
 }
 
-// answeredInTime: a pool that is full answers.
+// answeredInTime: whoever asks gets an answer, be it that the pool is full.
 func (c *checker) answeredInTime() {
-	if c.w.plan.profile == Vows {
+	if c.w.plan.profile == Vows || c.w.violation != nil {
 		return
 	}
+	t := c.term(c.w.primary.proc)
 	for _, op := range c.history {
-		if age := c.w.now() - op.begun; op.done == 0 && !op.unknown && age > fencing.MaxWait+c.w.bound() {
-			c.w.violate(PromiseLiveness, "%s #%d has waited for an answer for %v", op.call.procedure, op.call.number, age)
+		age := c.w.now() - max(op.begun, c.w.stats.Heal+c.w.starting())
+		if op.done == 0 && !op.unknown && age > op.call.request.wait+t.settling() {
+			c.w.violate(PromiseLiveness, "%s #%d has waited for an answer for %v", op.call.procedure, op.call.number, c.w.now()-op.begun)
 		}
 	}
 }

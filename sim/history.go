@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -23,14 +24,23 @@ func (c *checker) begin(call *call, p *process) *operation {
 	op := &operation{call: call, proc: p, begun: c.w.now(), first: c.tick()}
 	op.node = nodeKey{call.request.pool, call.request.node}
 	c.history = append(c.history, op)
+	if call.procedure == callAcquire {
+		c.asking = append(c.asking, op)
+	}
 	return op
 }
 
 func (c *checker) end(op *operation, r *reply) {
+	c.askedNoMore(func(o *operation) bool { return o == op })
 	op.done, op.last, op.reply = max(c.w.now(), 1), c.tick(), r
 	if r.lease {
 		op.node.node = r.node
 	}
+}
+
+// askedNoMore drops those that wait for a lease no more.
+func (c *checker) askedNoMore(gone func(*operation) bool) {
+	c.asking = slices.DeleteFunc(c.asking, gone)
 }
 
 // tick numbers the beginnings and ends of operations.

@@ -87,6 +87,7 @@ func (m *machine) freeze(d time.Duration) {
 // thaw lets the machine go on now, with all that it waits for.
 func (m *machine) thaw() {
 	m.frozen = min(m.frozen, m.loop.now)
+	m.goOn()
 	m.loop.at(m.loop.now, "thaw", m.touch)
 }
 
@@ -95,10 +96,7 @@ func (m *machine) thaw() {
 func (m *machine) suspend(d time.Duration, counts bool) {
 	if !counts && !m.stopped {
 		m.stopped, m.stopAt = true, m.steady()
-		m.loop.at(m.loop.now+d, "clock goes on", func() {
-			m.stopped = false
-			m.lost += m.steady() - m.stopAt
-		})
+		m.loop.at(m.loop.now+d, "clock goes on", m.goOn)
 	}
 	m.freeze(d)
 	for _, t := range m.timers {
@@ -106,6 +104,14 @@ func (m *machine) suspend(d time.Duration, counts bool) {
 		if m.loop.cancel(t.event) {
 			t.plan(at + d)
 		}
+	}
+}
+
+// goOn lets a steady clock that stood still go on.
+func (m *machine) goOn() {
+	if m.stopped {
+		m.stopped = false
+		m.lost += m.steady() - m.stopAt
 	}
 }
 

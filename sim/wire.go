@@ -26,6 +26,7 @@ type request struct {
 	app      string
 	instance string
 	last     *int64
+	wait     time.Duration // in line
 }
 
 // reply is what an answer says.
@@ -50,7 +51,7 @@ func readRequest(procedure string, body []byte) *request {
 	case callAcquire:
 		var m cirrusv1.AcquireRequest
 		read(body, &m)
-		r.pool, r.app, r.instance = m.GetPool(), m.GetAppId(), m.GetInstanceId()
+		r.pool, r.app, r.instance, r.wait = m.GetPool(), m.GetAppId(), m.GetInstanceId(), m.GetWait().AsDuration()
 	case callHeartbeat:
 		var m cirrusv1.HeartbeatRequest
 		read(body, &m)

@@ -229,6 +229,8 @@ func (w *world) look() {
 		if s.machine.looked {
 			s.machine.looked = false
 			w.check.state(s)
+			w.check.waiting()
+			w.check.opened()
 		}
 	}
 	for _, a := range w.apps {

@@ -1,0 +1,236 @@
+package sim
+
+import (
+	"slices"
+	"time"
+
+	"github.com/cirrus-id/cirrus/fencing"
+)
+
+// P4, once faults have stopped, has two halves. The server must take a node ID
+// for free in time, and give it to whoever asks; an app without a lease must
+// ask. The first is looked at with each answer and each wait, the second at the
+// end of each while. What is added to the design's own times is named here.
+
+// settling is what a grant takes once a node ID is free: a write, the mark's
+// before it, and the server's timers, which tick no finer than its clock.
+func (t *term) settling() time.Duration {
+	return 20*time.Millisecond + 2*t.tolerance()
+}
+
+// freeBy is the steady time, on the machine of a server, by which the server
+// must take a node ID for free: TTL + quarantine after the last heartbeat, or
+// TTL + quarantine + stride after its start, and server time beyond the last
+// ceiling. It is false while a write of the record is under way.
+func (c *checker) freeBy(t *term, p *process, n *nodeState) (time.Duration, bool) {
+	d := &n.durable
+	if c.underWay(p, n.key) {
+		return 0, false
+	}
+	if d.Epoch == 0 {
+		return 0, true
+	}
+	free, ceiling := n.writtenAt, int64(d.Ceiling)
+	if d.Status != fencing.Ended {
+		deadline := n.grantedAt + d.TTL
+		if d.Epoch == n.loaded {
+			deadline, ceiling = n.restUntil+t.longer, max(ceiling, n.loadedCeiling)
+		}
+		if l := n.lease(uint64(d.Epoch)); l != nil {
+			deadline = max(deadline, l.told[t.server.index].deadline, l.asked+d.TTL)
+			ceiling = max(ceiling, l.ceiling)
+		}
+		free = max(free, deadline+c.quarantine(d.Pool))
+	}
+	if left := ceiling + 1 - t.clock; left > 0 {
+		// Server time may run 1 % slow, to let a wall clock that was set back
+		// catch up (S8).
+		return max(free, t.clockAt+time.Duration(left)*time.Millisecond*100/99), true
+	}
+	if n.passed != ceiling {
+		n.passed, n.passedAt = ceiling, t.clockAt
+	}
+	return max(free, n.passedAt), true
+}
+
+// free lists the times by which the server must take the pool's node IDs for
+// free, the earliest first.
+func (c *checker) free(t *term, p *process, pool *poolState) []time.Duration {
+	var times []time.Duration
+	granted := 0
+	for _, k := range c.order {
+		if k.pool != string(pool.Name) || k.node < int(pool.First) || k.node > int(pool.Last) {
+			continue
+		}
+		granted++
+		if at, ok := c.freeBy(t, p, c.nodes[k]); ok {
+			times = append(times, at)
+		}
+	}
+	// Those that nobody has ever spoken of are free from the start; more than
+	// there are apps need not be counted.
+	for range min(int(pool.Last)-int(pool.First)+1-granted, maxApps) {
+		times = append(times, 0)
+	}
+	slices.Sort(times)
+	return times
+}
+
+// undisturbed is the steady time since which a server has had no fault: those
+// stopped when the world healed, by clocks that go right since, but a write
+// that was slow then may be so still.
+func (c *checker) undisturbed(t *term, p *process) time.Duration {
+	for _, f := range c.flying {
+		if f.proc == p && f.begun < c.w.stats.Heal {
+			t.disturbed = t.server.machine.steady()
+		}
+	}
+	return max(t.disturbed, t.loadedAt, t.healed())
+}
+
+// healed is the steady time at which faults stopped.
+func (t *term) healed() time.Duration {
+	w := t.server.w
+	return t.server.machine.steady() - (w.now() - w.stats.Heal)
+}
+
+// full looks at an answer that no node ID is free.
+func (c *checker) full(t *term, p *process, op *operation) {
+	if !c.w.healed || t.astray() {
+		return
+	}
+	pool := c.pool(fencing.PoolName(op.call.request.pool))
+	s := t.server.machine.steady()
+	others := 0
+	for _, q := range c.asking {
+		if q != op && q.proc == p && q.call.request.pool == op.call.request.pool {
+			others++
+		}
+	}
+	slack := t.tolerance()
+	if others > 0 {
+		slack = t.settling() // nobody overtakes those in line, and they may not have heard yet
+	}
+	if free := c.free(t, p, pool); len(free) > others && s > free[others]+slack && s > c.undisturbed(t, p)+t.settling() {
+		c.w.violate(PromiseLiveness, "%s #%d was told that pool %q is full, %v after the last of %d node IDs had to be free, with %d others waiting",
+			op.call.procedure, op.call.number, pool.Name, s-free[others], others+1, others)
+	}
+}
+
+// waiting looks at those who wait in line, while there are any.
+func (c *checker) waiting() {
+	w := c.w
+	s := w.primary
+	if !w.healed || len(c.asking) == 0 || !s.running() || s.handler == nil {
+		return
+	}
+	t, p := c.term(s.proc), s.proc
+	now, calm := s.machine.steady(), c.undisturbed(c.term(s.proc), s.proc)
+	if now < calm+t.settling() {
+		return
+	}
+	ranks := map[string]int{}
+	for _, op := range c.asking {
+		name := op.call.request.pool
+		pool := c.pool(fencing.PoolName(name))
+		if op.proc != p || !pool.Opened {
+			continue
+		}
+		rank := ranks[name]
+		ranks[name]++
+		free := c.free(t, p, pool)
+		if rank >= len(free) {
+			continue
+		}
+		since := max(free[rank], calm, now-(w.now()-op.begun), pool.openedAt)
+		if now > since+t.settling() {
+			w.violate(PromiseLiveness, "%s #%d still waits, %v after there had to be a free node ID of pool %q for it", op.call.procedure, op.call.number, now-since, name)
+		}
+	}
+}
+
+// opened looks whether suspicious pools are opened in time (S7).
+func (c *checker) opened() {
+	w := c.w
+	s := w.primary
+	if !w.healed || !s.running() || s.handler == nil {
+		return
+	}
+	t := c.term(s.proc)
+	now, calm := s.machine.steady(), c.undisturbed(t, s.proc)
+	for _, name := range poolNames {
+		p := c.pool(name)
+		if due := max(p.since+p.MaxTTL+p.Quarantine+t.longest, calm); p.known && !p.Opened && now > due+t.settling() {
+			w.violate(PromiseLiveness, "pool %q is not opened, %v after it had to be", name, now-due)
+		}
+	}
+}
+
+// late says which app has no node ID though there had to be one for it; empty:
+// none.
+func (w *world) late() string {
+	s, c := w.primary, w.check
+	up := s.running() && s.handler != nil
+	if limit := w.stats.Heal + w.starting(); !up && w.now() > limit {
+		return "the server does not serve"
+	}
+	if !up {
+		return ""
+	}
+	t := c.term(s.proc)
+	now := s.machine.steady()
+	for _, name := range poolNames {
+		pool := c.pool(name)
+		missing := w.without(name)
+		if missing == nil || !pool.Opened {
+			continue
+		}
+		since := max(c.undisturbed(t, s.proc), pool.openedAt)
+		if at, ok := w.spareNode(t, s.proc, pool); ok && now > max(at, since)+w.asks(missing) {
+			return missing.machine.name + " has no node ID, and pool " + string(name) + " has had one for it for " + (now - max(at, since)).String()
+		}
+	}
+	return ""
+}
+
+// spareNode is the time by which the first node ID had to be free that no app
+// has.
+func (w *world) spareNode(t *term, p *process, pool *poolState) (first time.Duration, ok bool) {
+	taken := 0
+	for _, k := range w.check.order {
+		if k.pool != string(pool.Name) || k.node < int(pool.First) || k.node > int(pool.Last) {
+			continue
+		}
+		taken++
+		if at, free := w.check.freeBy(t, p, w.check.nodes[k]); free && !w.has(k) && (!ok || at < first) {
+			first, ok = at, true
+		}
+	}
+	if taken <= int(pool.Last)-int(pool.First) {
+		return 0, true
+	}
+	return first, ok
+}
+
+// has says whether an app has a node ID.
+func (w *world) has(k nodeKey) bool {
+	for _, a := range w.apps {
+		if l, ok := a.live(); ok && string(l.Pool) == k.pool && int(l.Node) == k.node {
+			return true
+		}
+	}
+	return false
+}
+
+// starting is how long a server may take to serve once faults have stopped: a
+// start that fails because its clock is wrong, and two that load slowly.
+func (w *world) starting() time.Duration { return 4 * w.plan.ttl }
+
+// asks is how long an app may take to ask for a lease and to be heard.
+func (w *world) asks(a *app) time.Duration {
+	start := 5 * w.plan.ttl / 2                                                 // an app that was dead comes back, or one that was refused pauses
+	told := w.plan.maxTTL + 2*w.plan.quarantine + 2*w.plan.maxStride            // when to ask again, as a server said that has lost its memory since
+	told = min(told, fencing.MaxRetryAfter) * 11 / 10                           // and the jitter
+	given := min(a.wait, fencing.MaxWait) + fencing.MaxTry + fencing.MaxBackoff // a call that got lost before faults stopped is given up, and tried again
+	return start + told + given
+}
