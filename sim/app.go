@@ -139,16 +139,19 @@ func (a *app) main(p *process) {
 // hold asks for a lease.
 func (a *app) hold(p *process) (*client.Holder, error) {
 	w := a.w
-	random := w.dice("holder", a.index)
-	if w.on(TwinMemory) && a.index == 1 && a.lives == 1 && w.spend() {
-		// A machine that was resumed twice: both make the same instance ID.
-		random = dice{Seed(w.config.Seed).Choices().Stream("holder", 0)}
+	dice := w.dice("holder", a.index)
+	random := func() uint64 { return dice.Below(1<<32)<<32 | dice.Below(1<<32) }
+	if original := w.apps[0]; w.on(TwinMemory) && a.index == 1 {
+		if hi, lo, ok := original.memory(); ok && w.spend() {
+			random = remembered(random, hi, lo)
+			w.saw("a holder's memory was copied in mid-lease")
+		}
 	}
 	opts := []client.Option{
 		client.WithPool(a.pool), client.WithTTL(a.ttl), client.WithWait(min(a.wait, time.Minute)), client.WithMaxLead(a.maxLead),
 		client.WithHTTPClient(transport{w: w, proc: p, late: a.late}), client.WithRunner(clientRunner{p}),
 		client.WithClock(a.clock), client.WithSteadyClock(steadyClock{a.clock}),
-		client.WithRandom(func() uint64 { return random.Below(1<<32)<<32 | random.Below(1<<32) }),
+		client.WithRandom(random),
 		client.OnChange(func(e client.Event) { a.changed(p, e) }),
 	}
 	if a.noLast {
@@ -164,6 +167,38 @@ func (a *app) hold(p *process) (*client.Holder, error) {
 		})
 	}
 	return client.Hold(ctx, "http://server", a.name, opts...)
+}
+
+// memory is what a copy of the app's memory, taken now, knows of its lease: the
+// instance ID.
+func (a *app) memory() (hi, lo uint64, ok bool) {
+	l, ok := a.live()
+	if !ok {
+		return 0, 0, false
+	}
+	for _, win := range a.leases {
+		if win.epoch == uint64(l.Epoch) {
+			_, err := fmt.Sscanf(win.instance, "%16x%16x", &hi, &lo)
+			return hi, lo, err == nil
+		}
+	}
+	return 0, 0, false
+}
+
+// remembered makes a process go on with an instance ID that another one has:
+// as a machine does that was resumed twice. The copy asks for its lease once
+// more where a true one would go on without; from then on there is no
+// difference: both hold the lease, and mint.
+func remembered(random func() uint64, hi, lo uint64) func() uint64 {
+	words := []uint64{hi, lo}
+	return func() uint64 {
+		if len(words) == 0 {
+			return random()
+		}
+		next := words[0]
+		words = words[1:]
+		return next
+	}
 }
 
 func (a *app) release(h *client.Holder) error {

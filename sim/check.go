@@ -216,7 +216,9 @@ type flight struct {
 	sentAt time.Duration // by the server's steady clock
 	// reached: it may be on the disk.
 	reached bool
-	ended   bool // the process is gone: it may be on the disk or not
+	// unsynced: a crash came after its write and before its sync.
+	unsynced bool
+	ended    bool // the process is gone: it may be on the disk or not
 	// settled: whether it is on the disk is known, to all but the process that
 	// waits for it still.
 	settled bool
@@ -349,11 +351,12 @@ func (c *checker) take(snap fencing.Snapshot) {
 // loaded compares what a process loads with what was acknowledged.
 func (c *checker) loaded(p *process, snap fencing.Snapshot) {
 	metas, pools, records := []fencing.Meta{c.meta}, map[fencing.PoolName][]fencing.Pool{}, map[nodeKey][]fencing.Record{}
-	t := c.term(p)
+	t, torn := c.term(p), false
 	for _, f := range c.flying {
 		if f.settled {
 			continue
 		}
+		torn = torn || f.unsynced
 		if f.batch.Meta != nil {
 			metas = append(metas, *f.batch.Meta)
 		}
@@ -381,6 +384,9 @@ func (c *checker) loaded(p *process, snap fencing.Snapshot) {
 			}
 		case slices.Contains(records[k], *r):
 			c.w.saw("a crash kept a write that was not acknowledged")
+			if torn {
+				c.w.saw("a crash kept a write that was not synced")
+			}
 		default:
 			c.w.violate(PromiseDurable, "node ID %d was loaded with epoch %d, %v, ceiling %d; acknowledged was epoch %d, %v, ceiling %d", r.Node, r.Epoch, r.Status, r.Ceiling, old.Epoch, old.Status, old.Ceiling)
 		}

@@ -27,6 +27,8 @@ type server struct {
 	proc    *process
 	disk    *vfs.MemFS // nil: it has no volume
 	faulty  *faultyFS
+	// opening is the crash that comes while the store is opened; nil: none.
+	opening *crash
 	store   *pebble.Store
 	service *service.Service
 	core    *fencing.Server
@@ -55,7 +57,7 @@ func (s *server) running() bool { return s.proc != nil && !s.proc.dead }
 var quiet = slog.New(slog.DiscardHandler)
 
 func (s *server) options() pebble.Options {
-	f := &faultyFS{FS: s.disk}
+	f := &faultyFS{FS: s.disk, disk: s.disk, crash: s.opening}
 	s.faulty = f
 	return pebble.Options{FS: f, Logger: quiet, NoCompaction: true, Fatal: func(error) { panic(errStoreFailed) }}
 }
@@ -95,7 +97,7 @@ func (s *server) boot() {
 func (s *server) serve(p *process) {
 	w := s.w
 	w.loop.sleep(w.dice("start", s.index).duration(time.Millisecond, 20*time.Millisecond), "opening")
-	if err := s.open(p); err != nil {
+	if err := s.opens(p); err != nil {
 		w.note(Record{Kind: RecordLog, Machine: s.name(), Process: p.number, Node: -1, Text: "does not start: " + err.Error()})
 		w.saw("the server refused to start")
 		s.exit(p, w.plan.ttl/2)
@@ -125,8 +127,33 @@ func (s *server) serve(p *process) {
 	s.exit(p, w.dice("restart", s.index).duration(10*time.Millisecond, w.plan.ttl))
 }
 
+// opens opens the store, and may die of it.
+func (s *server) opens(p *process) error {
+	w := s.w
+	if !w.on(WriteCrash) || !w.fault(WriteCrash, 1+s.index, 60) {
+		return s.open()
+	}
+	d := w.dice("open crash", s.index)
+	s.opening = &crash{left: int(d.Below(40)), unsynced: 100 * int(d.Below(2))}
+	err := s.open()
+	c := s.opening
+	if s.opening = nil; c.disk == nil {
+		return err // it was open before
+	}
+	s.faulty.crash = nil
+	w.loop.at(w.now(), "crash in opening", func() {
+		if s.proc == p && !p.dead && s.disk != nil {
+			s.disk = c.disk
+			w.saw("a crash came while a store was opened")
+			s.crash("while it opens its store")
+		}
+	})
+	w.loop.hang()
+	return nil
+}
+
 // open opens the store; an empty disk gets one, as `serve` does it.
-func (s *server) open(p *process) error {
+func (s *server) open() error {
 	st, err := pebble.Open(dataDir, s.options())
 	if errors.Is(err, store.ErrNoStore) {
 		s.wallWasWrong() // a new store reckons by the wall clock (S7)
@@ -372,20 +399,28 @@ func (d *disk) Commit(ctx context.Context, b fencing.Batch) error {
 	return nil
 }
 
-// die crashes the process in the middle of the write, before it or after it.
+// die crashes the machine in the middle of the commit: before its write, before
+// its sync or after both.
 func (d *disk) die(ctx context.Context, f *flight, in time.Duration) {
 	w := d.s.w
 	w.loop.sleep(in, "writing")
-	if w.dice("write crash", d.s.index).Below(2) == 0 {
-		f.reached = true
-		if err := d.inner.Commit(ctx, f.batch); err != nil {
-			panic(err)
-		}
+	s, dice := d.s, w.dice("write crash", d.s.index)
+	// A commit is a write and a sync; 2: the crash comes after both.
+	s.faulty.crashBefore(int(dice.Below(3)), 100*int(dice.Below(2)))
+	f.reached = true
+	if err := d.inner.Commit(ctx, f.batch); err != nil {
+		panic(err)
 	}
+	c := s.faulty.crashed()
+	f.unsynced = c.wrote && !c.synced
 	w.loop.at(w.now(), "crash in a write", func() {
-		if d.s.proc == d.p {
-			d.s.crash("in a write")
+		if s.proc != d.p || d.p.dead {
+			return
 		}
+		if s.disk != nil {
+			s.disk = c.disk
+		}
+		s.crash("in a write")
 	})
 	w.loop.hang()
 }

@@ -40,6 +40,8 @@ var Situations = []string{
 	"a server that had lost its volume made a promise",
 	"a server that had lost its volume ended",
 	"a stranger was refused",
+	"a crash kept a write that was not synced",
+	"a crash came while a store was opened",
 	"a release named a timestamp from before the lease",
 	"a grown pool granted a new node ID",
 }
