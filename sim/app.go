@@ -48,6 +48,9 @@ type app struct {
 	// seen and deadline are the lease and its deadline when last looked at.
 	seen     fencing.Lease
 	deadline time.Duration
+	// shown is the deadline that the trace has of the lease of the epoch shownFor.
+	shown    time.Duration
+	shownFor fencing.Epoch
 }
 
 // window is what one process was told of one lease.
@@ -242,7 +245,7 @@ func (a *app) changed(p *process, e client.Event) {
 		text += ": " + e.Err.Error()
 	}
 	w.note(Record{Kind: kind, Machine: a.machine.name, Process: p.number, Pool: string(l.Pool), Node: int(l.Node), Epoch: uint64(l.Epoch),
-		Floor: int64(l.Floor), Ceiling: int64(l.Ceiling), Until: w.now() + l.Remaining, Text: text})
+		Floor: int64(l.Floor), Ceiling: int64(l.Ceiling), Until: a.machine.when(a.machine.steady() + l.Remaining), Text: text})
 }
 
 // mint mints in bursts until the holder is over.

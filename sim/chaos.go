@@ -165,6 +165,7 @@ func (w *world) stepClock(d dice) {
 func (w *world) changeRate(d dice) {
 	m := w.anyMachine(d)
 	m.setRate(int64(d.Below(uint64(2*w.plan.drift+1))) - w.plan.drift)
+	defer w.clockChanged(m)
 	w.note(Record{Kind: RecordClock, Machine: m.name, Node: -1, Text: fmt.Sprintf("the clock goes %+d ppm", m.rate)})
 }
 

@@ -433,6 +433,10 @@ func (c *checker) loaded(p *process, snap fencing.Snapshot) {
 		n.writtenAt, n.passed = t.loadedAt, 0
 		n.loadedCeiling = int64(snap.Meta.Mark.Add(r.TTL))
 	}
+	for i := range snap.Pools {
+		c.settings(t, &snap.Pools[i], t.longest)
+	}
+	c.reckon(t.server)
 }
 
 // ended marks a lease whose end is durable.
@@ -542,7 +546,8 @@ func (c *checker) granted(t *term, p *process, n *nodeState, r *fencing.Record, 
 	w := c.w
 	pool := c.pool(r.Pool)
 	w.note(Record{Kind: RecordGrant, Machine: t.server.name(), Process: p.number, Pool: string(r.Pool), Node: int(r.Node), Epoch: uint64(r.Epoch),
-		Floor: int64(r.Floor), Ceiling: int64(r.Ceiling), Text: string(r.App)})
+		Floor: int64(r.Floor), Ceiling: int64(r.Ceiling), TTL: r.TTL,
+		Until: t.server.machine.when(s + r.TTL), RestUntil: t.server.machine.when(s + r.TTL + pool.Quarantine), Text: string(r.App)})
 	w.count("grants", 1)
 	c.decidedAt, n.grantedAt = w.now(), s
 	if uint64(r.Epoch) <= pool.highest {
@@ -639,6 +644,9 @@ func (c *checker) acknowledged(p *process, f *flight) {
 		c.flying = slices.Delete(c.flying, i, i+1)
 	}
 	if b.Meta != nil {
+		if b.Meta.Stride != t.meta.Stride {
+			c.w.note(Record{Kind: RecordSettings, Machine: t.server.name(), Node: -1, Stride: b.Meta.Stride})
+		}
 		t.meta, t.sent, t.written = *b.Meta, f.sentAt, true
 	}
 	if t.astray() {
@@ -667,6 +675,8 @@ func (c *checker) acknowledged(p *process, f *flight) {
 			st.grown, st.first = true, int(st.Last)+1
 		}
 		st.Pool, st.known = pool, true
+		c.settings(t, &pool, t.meta.Stride)
+		c.reckon(t.server)
 	}
 	for i := range b.Records {
 		r := &b.Records[i]
@@ -1064,6 +1074,7 @@ func (c *checker) entitled(a *app, l client.Lease) {
 		}
 	}
 	a.seen, a.deadline = l.Lease, deadline
+	c.extended(a, l.Lease, deadline)
 }
 
 // logged hears what the server logs.

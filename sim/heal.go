@@ -32,6 +32,7 @@ func (w *world) heal() {
 	for _, m := range w.machines {
 		m.setRate(0)
 		m.thaw()
+		w.clockChanged(m)
 	}
 	clear(w.net.toServer)
 	clear(w.net.fromServer)

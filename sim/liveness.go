@@ -31,13 +31,12 @@ func (c *checker) freeBy(t *term, p *process, n *nodeState) (time.Duration, bool
 		return 0, true
 	}
 	free, ceiling := n.writtenAt, int64(d.Ceiling)
-	if d.Status != fencing.Ended {
-		deadline := n.grantedAt + d.TTL
+	if deadline, ok := n.deadline(t); ok {
 		if d.Epoch == n.loaded {
-			deadline, ceiling = n.restUntil+t.longer, max(ceiling, n.loadedCeiling)
+			ceiling = max(ceiling, n.loadedCeiling)
 		}
 		if l := n.lease(uint64(d.Epoch)); l != nil {
-			deadline = max(deadline, l.told[t.server.index].deadline, l.asked+d.TTL)
+			deadline = max(deadline, l.asked+d.TTL) // an Acquire asked again, and not yet answered
 			ceiling = max(ceiling, l.ceiling)
 		}
 		free = max(free, deadline+c.quarantine(d.Pool))

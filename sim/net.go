@@ -281,8 +281,9 @@ func (n *network) reply(c *call, p *process, op *operation, a *answer) {
 	said := readReply(c, a)
 	w.check.replied(c, p, op, said)
 	from := p.machine.name
+	until, rest := w.check.promisedUntil(c, p, said)
 	w.note(Record{Kind: RecordReply, Machine: from, Process: p.number, Peer: c.from.machine.name, Message: c.number, Call: c.procedure,
-		Pool: c.request.pool, Node: said.node, Epoch: said.epoch, Floor: said.floor, Ceiling: said.ceiling, Text: said.code})
+		Pool: c.request.pool, Node: said.node, Epoch: said.epoch, Floor: said.floor, Ceiling: said.ceiling, Text: said.code, Until: until, RestUntil: rest})
 	if w.now() < n.fromServer[c.from.machine.name] {
 		c.hit[Cut] = true
 		n.drop(c, from, c.from.machine.name, "cut off")

@@ -18,7 +18,7 @@ const (
 	RecordCrash    RecordKind = "crash"    // a process is killed
 	RecordSend     RecordKind = "send"     // a request leaves Machine for Peer
 	RecordArrive   RecordKind = "arrive"   // a request reaches Machine from Peer
-	RecordReply    RecordKind = "reply"    // an answer leaves Machine for Peer
+	RecordReply    RecordKind = "reply"    // an answer leaves Machine for Peer; with a lease, Until and RestUntil
 	RecordAnswer   RecordKind = "answer"   // an answer reaches Machine from Peer
 	RecordDrop     RecordKind = "drop"     // a message from Machine to Peer is lost
 	RecordGrant    RecordKind = "grant"    // the server decides on a grant: Node, Epoch, Floor, Ceiling
@@ -28,6 +28,8 @@ const (
 	RecordExtend   RecordKind = "extend"   // a heartbeat moved the deadline to Until
 	RecordLapse    RecordKind = "lapse"    // the app is told that its lease expired, is lost or was given back
 	RecordMint     RecordKind = "mint"     // IDs were minted: Floor and Ceiling are the lowest and highest timestamp, Count how many
+	RecordDeadline RecordKind = "deadline" // the server reckons anew until when it waits for the holder of Node: Until, RestUntil
+	RecordSettings RecordKind = "settings" // a server knows these of a Pool: TTL, MaxTTL, Quarantine, Stride
 	RecordPause    RecordKind = "pause"    // Machine stands still until Until
 	RecordClock    RecordKind = "clock"    // a clock was set, or changed its rate
 	RecordNetwork  RecordKind = "network"  // a cut begins, until Until
@@ -66,6 +68,14 @@ type Record struct {
 	// Until is the true time at which what begins here ends, as far as is
 	// known now.
 	Until time.Duration `json:"until,omitempty"`
+	// RestUntil is the true time at which the quarantine ends that follows the
+	// deadline Until.
+	RestUntil time.Duration `json:"restUntil,omitempty"`
+	// TTL is a grant's, or a pool's, as are the others; Stride is the server's.
+	TTL        time.Duration `json:"ttl,omitempty"`
+	MaxTTL     time.Duration `json:"maxTTL,omitempty"`
+	Quarantine time.Duration `json:"quarantine,omitempty"`
+	Stride     time.Duration `json:"stride,omitempty"`
 	// Text says it for people.
 	Text string `json:"text,omitempty"`
 }

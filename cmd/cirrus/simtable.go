@@ -52,8 +52,8 @@ func writeTraceTable(w io.Writer, trace []sim.Record) error {
 func compareMachines(a, b string) int {
 	rank := func(name string) string {
 		switch name {
-		case "server":
-			return "0"
+		case "server", "server-2":
+			return "0" + name
 		case "operator":
 			return "1"
 		}

@@ -3,6 +3,7 @@ package page
 import (
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cirrus-id/cirrus/sim"
@@ -51,7 +52,8 @@ const (
 	barSlow    barKind = "slow"    // a write takes long
 	barPending barKind = "pending" // a grant is being written
 	barHeld    barKind = "held"    // the server waits for the holder
-	barRest    barKind = "rest"    // quarantine, or nobody has noted its end yet
+	barRest    barKind = "rest"    // quarantine
+	barIdle    barKind = "idle"    // nobody has noted its end yet, or server time has not passed its ceiling
 	barWindow  barKind = "window"  // the window
 )
 
@@ -169,23 +171,28 @@ func (b *builder) addLane(name, sort string) *lane {
 }
 
 func sortOf(machine string) string {
-	if machine == server || machine == operator {
-		return machine
+	switch {
+	case isServer(machine):
+		return server
+	case machine == operator:
+		return operator
 	}
 	return "app"
 }
 
+// isServer says whether a machine serves: the first is called server, others
+// server-2 and so on.
+func isServer(machine string) bool {
+	return machine == server || strings.HasPrefix(machine, server+"-")
+}
+
 // compareMachines puts app-2 before app-10.
 func compareMachines(a, b string) int {
-	order := []string{server, operator}
-	i, j := slices.Index(order, a), slices.Index(order, b)
+	order := []string{server, operator, "app"}
+	i, j := slices.Index(order, sortOf(a)), slices.Index(order, sortOf(b))
 	switch {
-	case i >= 0 && j >= 0:
+	case i != j:
 		return i - j
-	case i >= 0:
-		return -1
-	case j >= 0:
-		return 1
 	case len(a) != len(b):
 		return len(a) - len(b)
 	case a < b:
@@ -209,7 +216,7 @@ func (b *builder) take(r *sim.Record) {
 		b.chart.Broken = append(b.chart.Broken, breakup{At: micros(r.At), Text: r.Text, Lanes: b.spokenOf(r.Text)})
 	case sim.RecordSend, sim.RecordArrive, sim.RecordReply, sim.RecordAnswer, sim.RecordDrop:
 		b.travels(r)
-	case sim.RecordGrant, sim.RecordDurable, sim.RecordEnd:
+	case sim.RecordGrant, sim.RecordDurable, sim.RecordEnd, sim.RecordDeadline:
 		b.nodeOf(r).decided(r)
 	}
 	if m != nil {

@@ -25,7 +25,6 @@ type hold struct {
 	epoch    uint64
 	from     time.Duration
 	deadline time.Duration
-	ttl      time.Duration
 }
 
 // happens adds what a record tells of its own machine.
@@ -34,7 +33,6 @@ func (b *builder) happens(m *machine, r *sim.Record) {
 	case sim.RecordStart:
 		m.dies(r.At)
 		m.running, m.since, m.process = true, r.At, r.Process
-		b.serverStarts(r)
 	case sim.RecordExit, sim.RecordCrash:
 		m.dies(r.At)
 		b.serverEnds(r)
@@ -42,6 +40,7 @@ func (b *builder) happens(m *machine, r *sim.Record) {
 		b.holds(m, r)
 	case sim.RecordExtend:
 		m.extends(r.At, r.Until)
+		return
 	case sim.RecordLapse:
 		m.lapses(r.At)
 	case sim.RecordPause, sim.RecordNetwork:
@@ -52,11 +51,8 @@ func (b *builder) happens(m *machine, r *sim.Record) {
 			m.lasts(r)
 			return
 		}
-	case sim.RecordAnswer:
-		b.heartbeatAnswered(m, r)
-		return
-	case sim.RecordSend, sim.RecordArrive, sim.RecordReply, sim.RecordDrop, sim.RecordDurable:
-		return // messages are lines, and what is durable shows at the node ID
+	case sim.RecordSend, sim.RecordArrive, sim.RecordReply, sim.RecordAnswer, sim.RecordDrop, sim.RecordDurable, sim.RecordDeadline, sim.RecordSettings:
+		return // messages are lines, and what concerns a node ID shows there
 	}
 	m.mark(b, r)
 }
@@ -100,26 +96,14 @@ func (b *builder) holds(m *machine, r *sim.Record) {
 	h := &hold{lease: leaseKey(r), label: fmt.Sprintf("node ID %d", r.Node), hue: -1, epoch: r.Epoch, from: r.At, deadline: r.Until}
 	if n := b.nodeOf(r); n != nil {
 		h.hue = n.lane.Hue
-		if l := n.find(r.Epoch); l != nil {
-			h.ttl = l.ttl
-		}
 	}
 	m.hold = h
-}
-
-// heartbeatAnswered moves the deadline as C2 does, by true time: from when the
-// heartbeat was sent.
-func (b *builder) heartbeatAnswered(m *machine, r *sim.Record) {
-	c := b.calls[r.Message]
-	if h := m.hold; h != nil && c != nil && r.Text == "" && r.Epoch == h.epoch {
-		m.extends(r.At, c.sent+h.ttl)
-	}
 }
 
 // extends moves the deadline of what is held.
 func (m *machine) extends(at, deadline time.Duration) {
 	h := m.hold
-	if h == nil || deadline <= h.deadline {
+	if h == nil || deadline == h.deadline {
 		return
 	}
 	if h.deadline < at { // it was over for a while

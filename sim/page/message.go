@@ -33,13 +33,13 @@ func (b *builder) travels(r *sim.Record) {
 	case r.Kind == sim.RecordArrive:
 		b.arrives(c, r)
 	case r.Kind == sim.RecordReply:
-		c.answers = append(c.answers, b.trip(trip{From: c.to, To: c.from, Left: micros(r.At), Came: -1, Answer: true, Text: sentence(r)}))
+		c.answers = append(c.answers, b.trip(trip{From: b.machines[r.Machine].index, To: c.from, Left: micros(r.At), Came: -1, Answer: true, Text: sentence(r)}))
 		if n := b.nodeOf(r); n != nil && r.Text == "" {
 			n.promised(r)
 		}
 	case r.Kind == sim.RecordAnswer:
 		b.came(&c.answers, r)
-	case r.Machine == server:
+	case isServer(r.Machine):
 		b.lost(&c.answers, r, len(c.answers)-1) // the one that has just left
 	default:
 		b.lost(&c.request, r, 0)
@@ -70,6 +70,7 @@ func (b *builder) arrives(c *call, r *sim.Record) {
 		c.request = append(c.request, b.trip(trip{From: c.from, To: c.to, Left: micros(c.sent), Text: text}))
 	}
 	c.requests++
+	b.chart.Messages[c.request[0]].To = b.machines[r.Machine].index // now it shows which server it is for
 	b.came(&c.request, r)
 }
 

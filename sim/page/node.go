@@ -45,16 +45,17 @@ type granted struct {
 	machine string
 	epoch   uint64
 	at      time.Duration
-	ttl     time.Duration
 	floor   int64
 	// ceiling is the highest that was promised, or the last one once it ended.
 	ceiling int64
 	// since is when the server began to wait for the holder; 0: not yet.
 	since time.Duration
-	// deadline is by true time, as if the server's clock were right.
-	deadline time.Duration
-	revoked  bool
-	over     bool
+	// deadline and restUntil, the end of the quarantine, are the true times at
+	// which they come by the server's clock.
+	deadline, restUntil time.Duration
+	server              string // that decided on it
+	revoked             bool
+	over                bool
 }
 
 // find gives the lease of an epoch.
@@ -77,12 +78,13 @@ func (n *node) decided(r *sim.Record) {
 	switch {
 	case r.Kind == sim.RecordGrant:
 		n.over(r.At)
-		ttl := time.Duration(r.Ceiling-r.Floor) * time.Millisecond
 		n.leases = append(n.leases, &granted{
-			key: leaseKey(r), app: r.Text, epoch: r.Epoch, at: r.At, ttl: ttl,
-			floor: r.Floor, ceiling: r.Ceiling, deadline: r.At + ttl,
+			key: leaseKey(r), app: r.Text, epoch: r.Epoch, at: r.At, server: r.Machine,
+			floor: r.Floor, ceiling: r.Ceiling, deadline: r.Until, restUntil: r.RestUntil,
 		})
 	case l == nil:
+	case r.Kind == sim.RecordDeadline:
+		n.waits(l, r)
 	case r.Kind == sim.RecordDurable && l.since == 0:
 		n.bar(l, barPending, l.at, r.At, "the server writes the grant to its disk, and tells nobody before it is there")
 		l.since = r.At
@@ -112,31 +114,25 @@ func (n *node) promised(r *sim.Record) {
 	if l.machine == "" {
 		l.machine = r.Peer
 	}
-	if l.deadline < r.At { // late, and revived
+	n.waits(l, r)
+	l.ceiling = max(l.ceiling, r.Ceiling)
+}
+
+// waits moves the deadline to where the server reckons it, and the end of the
+// quarantine after it.
+func (n *node) waits(l *granted, r *sim.Record) {
+	if l.over || r.Until == 0 {
+		return
+	}
+	if l.since == 0 {
+		l.since = r.At // it was written, and its server died before it knew
+	}
+	if l.deadline < r.At && r.Until > r.At { // late, and revived; or a start waits for it once more
 		n.held(l, l.deadline)
 		n.rest(l, r.At)
 		l.since = r.At
 	}
-	l.deadline = max(l.deadline, r.At+l.ttl)
-	l.ceiling = max(l.ceiling, r.Ceiling)
-}
-
-// restarted moves the deadlines as S6 does, but for the stride, which the
-// trace doesn't tell.
-func (n *node) restarted(at time.Duration) {
-	if len(n.leases) == 0 {
-		return
-	}
-	l := n.leases[len(n.leases)-1]
-	if l.over || l.since == 0 {
-		return
-	}
-	if l.deadline < at {
-		n.held(l, l.deadline)
-		n.rest(l, at)
-		l.since = at
-	}
-	l.deadline = max(l.deadline, at+l.ttl)
+	l.deadline, l.restUntil = r.Until, r.RestUntil
 }
 
 // over ends the last lease because another takes its place.
@@ -180,7 +176,14 @@ func (n *node) held(l *granted, to time.Duration) {
 }
 
 func (n *node) rest(l *granted, to time.Duration) {
-	n.bar(l, barRest, max(l.since, l.deadline), to, "the deadline of "+l.holder()+" is over: in quarantine, until the server notes its end or grants it again")
+	from := max(l.since, l.deadline)
+	if rest := min(to, l.restUntil); rest > from {
+		n.bar(l, barRest, from, rest, "the deadline of "+l.holder()+" is over: in quarantine")
+		from = rest
+	}
+	if to > from {
+		n.bar(l, barIdle, from, to, "the quarantine after "+l.holder()+" is over: free once server time is beyond the window, until the server notes that or grants it again")
+	}
 }
 
 func (n *node) bar(l *granted, kind barKind, from, to time.Duration, text string) {
@@ -226,23 +229,11 @@ func (n *node) minted(r *sim.Record) {
 	}
 }
 
-// serverStarts and serverEnds tell the node IDs of the server's lives.
-func (b *builder) serverStarts(r *sim.Record) {
-	if r.Machine == server {
-		for _, n := range b.nodes {
-			n.restarted(r.At)
-		}
-	}
-}
-
 // serverEnds drops the grants that were being written: whether they are on the
 // disk shows when they are told of later.
 func (b *builder) serverEnds(r *sim.Record) {
-	if r.Machine != server {
-		return
-	}
 	for _, n := range b.nodes {
-		if k := len(n.leases); k > 0 && n.leases[k-1].since == 0 && !n.leases[k-1].over {
+		if k := len(n.leases); k > 0 && n.leases[k-1].since == 0 && !n.leases[k-1].over && n.leases[k-1].server == r.Machine {
 			l := n.leases[k-1]
 			n.bar(l, barPending, l.at, r.At, "the server died while it wrote this grant")
 			l.since = r.At

@@ -38,6 +38,9 @@ var promises = map[sim.Promise]string{
 	sim.PromiseFailStop:   "After a write that failed, the server promises nothing more.",
 	sim.PromiseMark:       "Nothing is promised beyond the mark that is on the disk.",
 	sim.PromiseState:      "The server's own books are in order.",
+	sim.PromiseOneLease:   "An instance has no more than one lease of a pool.",
+	sim.PromiseRecover:    "What recover leaves behind lies above all that was ever promised.",
+	sim.PromiseInstance:   "Each lease has an instance ID of its own.",
 	sim.PromiseHistory:    "The answers about a node ID could have been given one after the other.",
 }
 

@@ -86,6 +86,7 @@ const paint = {
   stale(c, x, t, w, h, bar) { outline(c, x, t, w, h, hueOf(bar.h), [3, 3]); },
   pending(c, x, t, w, h, bar) { outline(c, x, t, w, h, hueOf(bar.h), [2, 2]); },
   rest(c, x, t, w, h, bar) { hatch(c, x, t, w, h, hueOf(bar.h), 7, 1); outline(c, x, t, w, h, hueOf(bar.h), []); },
+  idle(c, x, t, w, h, bar) { outline(c, x, t, w, h, hueOf(bar.h), [1, 4]); },
   pause(c, x, t, w, h) {
     c.globalAlpha = .22; c.fillStyle = colours.pause; c.fillRect(x, t, w, h); c.globalAlpha = 1;
     hatch(c, x, t, w, h, colours.pause, 9, -1); outline(c, x, t, w, h, colours.pause, []);
@@ -146,7 +147,7 @@ function signY(lane, m) {
   return lane.y + lane.h - 8;
 }
 const ticks = {mint: true, used: true};
-const silent = {hold: true, lapse: true, extend: true};
+const silent = {hold: true, lapse: true, extend: true, deadline: true, settings: true};
 
 function drawMark(c, lane, m) {
   const x = xOf(m.a);
@@ -481,7 +482,7 @@ function showNear(t) {
 const legend = [
   ["|", "a promise is broken"],
   ["live", "an app holds a node ID and may use it"], ["stale", "its deadline is over: it must not use it"],
-  ["held", "the server keeps a node ID for an app"], ["pending", "a grant is being written"], ["rest", "resting: quarantine"],
+  ["held", "the server keeps a node ID for an app"], ["pending", "a grant is being written"], ["rest", "resting: quarantine"], ["idle", "rested: its end is not noted yet"],
   ["window", "window: timestamps that may be used"], ["life", "a process runs"], ["pause", "paused: the machine stands still"], ["cut", "cut off from the network"], ["slow", "a slow write"],
   [">", "message"], [">>", "answer"], [">x", "lost message"], ["mint", "IDs minted"],
   ["start", "start"], ["exit", "orderly end"], ["crash", "crash"], ["grant", "grant decided on"], ["end", "end noted"], ["revoked", "revoked"],

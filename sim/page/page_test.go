@@ -139,8 +139,9 @@ func transcript(c *chart, name string) []string {
 	return lines
 }
 
-// A life of one lease with a TTL of 3 s: a lost heartbeat, a pause beyond the
-// deadline, a revival, a revocation, a crash.
+// A life of one lease with a TTL of 3 s and a quarantine of 1.5 s: a lost
+// heartbeat, a pause beyond the deadline, a revival, a deadline that the server
+// reckons anew, a revocation, a crash.
 func TestLanes(t *testing.T) {
 	const epoch = 5
 	lease := sim.Record{Machine: "app-0", Process: 1, Pool: "default", Node: 2, Epoch: epoch, Floor: 1000, Ceiling: 4000}
@@ -166,7 +167,7 @@ func TestLanes(t *testing.T) {
 	c := newChart([]sim.Record{
 		record(sim.RecordStart, 0, bare(server, 0)),
 		record(sim.RecordStart, 0.5, bare("app-0", 0)),
-		record(sim.RecordGrant, 1, func(r *sim.Record) { r.Machine, r.Text = server, "web" }),
+		record(sim.RecordGrant, 1, func(r *sim.Record) { r.Machine, r.Text, r.Until, r.RestUntil = server, "web", at(4), at(5.5) }),
 		record(sim.RecordDurable, 1.1, func(r *sim.Record) { r.Machine = server }),
 		record(sim.RecordHold, 1.2, func(r *sim.Record) { r.Until = at(4) }),
 		record(sim.RecordMint, 1.5, func(r *sim.Record) { r.Floor, r.Ceiling, r.Count = 1500, 1501, 3 }),
@@ -175,8 +176,13 @@ func TestLanes(t *testing.T) {
 		record(sim.RecordPause, 3, bare("app-0", 6)),
 		record(sim.RecordSend, 6, on("app-0", 2)),
 		record(sim.RecordArrive, 6.1, on(server, 2)),
-		record(sim.RecordReply, 6.1, on(server, 2)),
+		record(sim.RecordReply, 6.1, func(r *sim.Record) {
+			on(server, 2)(r)
+			r.Until, r.RestUntil = at(9.1), at(10.6)
+		}),
 		record(sim.RecordAnswer, 6.2, on("app-0", 2)),
+		record(sim.RecordExtend, 6.2, func(r *sim.Record) { r.Until = at(9) }),
+		record(sim.RecordDeadline, 6.5, func(r *sim.Record) { r.Machine, r.Until, r.RestUntil = server, at(9.5), at(11) }),
 		record(sim.RecordEnd, 7, func(r *sim.Record) { r.Machine, r.Text = server, "revoked" }),
 		record(sim.RecordCrash, 8, bare("app-0", 0)),
 		record(sim.RecordEnd, 12, func(r *sim.Record) { r.Machine, r.Text, r.Ceiling = server, "ended", 9000 }),
@@ -187,7 +193,7 @@ func TestLanes(t *testing.T) {
 			"start 0.500 s", "hold 1.200 s", "mint 1.500 s", "crash 8.000 s",
 		},
 		"node ID 2": {
-			"pending 1.000 s – 1.100 s", "window 1.000 s – 9.000 s", "held 1.100 s – 4.000 s app-0", "rest 4.000 s – 6.100 s", "held 6.100 s – 9.100 s app-0", "rest 9.100 s – 12.000 s",
+			"pending 1.000 s – 1.100 s", "window 1.000 s – 9.000 s", "held 1.100 s – 4.000 s app-0", "rest 4.000 s – 5.500 s", "idle 5.500 s – 6.100 s", "held 6.100 s – 9.500 s app-0", "rest 9.500 s – 11.000 s", "idle 11.000 s – 12.000 s",
 			"used 1.500 s", "revoked 7.000 s", "ended 12.000 s",
 		},
 	} {
@@ -206,7 +212,7 @@ func TestSentences(t *testing.T) {
 	for _, kind := range []sim.RecordKind{
 		sim.RecordStart, sim.RecordExit, sim.RecordCrash, sim.RecordSend, sim.RecordArrive, sim.RecordReply, sim.RecordAnswer, sim.RecordDrop,
 		sim.RecordGrant, sim.RecordDurable, sim.RecordEnd, sim.RecordHold, sim.RecordExtend, sim.RecordLapse, sim.RecordMint,
-		sim.RecordPause, sim.RecordClock, sim.RecordNetwork, sim.RecordDisk, sim.RecordOperate, sim.RecordLog, "something new",
+		sim.RecordDeadline, sim.RecordSettings, sim.RecordPause, sim.RecordClock, sim.RecordNetwork, sim.RecordDisk, sim.RecordOperate, sim.RecordLog, "something new",
 	} {
 		text := sentence(&sim.Record{Kind: kind, Machine: "app-3", Peer: server, Message: 8, Call: "Release", Pool: "other", Node: 4, Epoch: 1<<40 + 7, Text: "because"})
 		if !strings.Contains(text, "app-3") && !strings.Contains(text, "node ID 4 of pool other") && kind != sim.RecordOperate {

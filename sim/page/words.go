@@ -26,6 +26,10 @@ func sentence(r *sim.Record) string {
 		return fmt.Sprintf("%s notes %s as %s, with ceiling %d", who, lease(r), r.Text, r.Ceiling)
 	case sim.RecordHold, sim.RecordExtend, sim.RecordLapse:
 		return holding(r)
+	case sim.RecordDeadline:
+		return fmt.Sprintf("%s waits for the holder of %s until %s, and rests the node ID until %s", who, lease(r), seconds(r.Until), seconds(r.RestUntil))
+	case sim.RecordSettings:
+		return settings(r)
 	case sim.RecordMint:
 		return fmt.Sprintf("%s mints %d IDs with node ID %d, timestamps %d to %d", who, r.Count, r.Node, r.Floor, r.Ceiling)
 	case sim.RecordHeal:
@@ -71,10 +75,18 @@ func message(r *sim.Record) string {
 	case sim.RecordAnswer:
 		return fmt.Sprintf("the answer to %s reaches %s: %s", what, name(r.Machine), said(r))
 	}
-	if r.Machine == server {
+	if isServer(r.Machine) {
 		return fmt.Sprintf("the answer to %s of %s is lost: %s", what, r.Peer, r.Text)
 	}
 	return fmt.Sprintf("%s from %s is lost: %s", what, name(r.Machine), r.Text)
+}
+
+// settings says what a server goes by.
+func settings(r *sim.Record) string {
+	if r.Pool == "" {
+		return fmt.Sprintf("%s has a stride of %v", name(r.Machine), r.Stride)
+	}
+	return fmt.Sprintf("%s has pool %s with a TTL of %v (%v at most), a quarantine of %v and a stride of %v", name(r.Machine), r.Pool, r.TTL, r.MaxTTL, r.Quarantine, r.Stride)
 }
 
 // said is what an answer says.
