@@ -18,7 +18,7 @@ func (w *world) busy() {
 		if w.counts["grants"] >= calmGrants && w.stats.IDs >= calmIDs {
 			return
 		}
-		end += w.plan.faultsFor / 2
+		end += max(w.plan.faultsFor/2, time.Millisecond)
 		w.liveUntil(end)
 	}
 }

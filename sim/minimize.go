@@ -1,13 +1,14 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
 )
 
 // What bounds a Minimize: its runs, and all their events together, which take
-// 5 s or so. It gives up on what is shorter than minimizeStep.
+// 5 s or so. No world ends its faults earlier than at minimizeStep.
 const (
 	minimizeRuns   = 500
 	minimizeEvents = 1_500_000
@@ -119,12 +120,9 @@ func (m *minimizer) faults() (better bool) {
 
 // time lets the world end its faults earlier.
 func (m *minimizer) time() (better bool) {
-	end := m.best.Stats.Heal
-	if end == 0 {
-		end = m.best.Violation.At
-	}
+	end := cmp.Or(m.best.Config.Until, m.best.Stats.Heal, m.best.Violation.At)
 	for step := end / 2; step > max(end/50, minimizeStep); {
-		if until := end - step; until > 0 && m.try(func(c *Config) { c.Until = until }) {
+		if until := end - step; until >= minimizeStep && m.try(func(c *Config) { c.Until = until }) {
 			better, end = true, until
 			continue
 		}

@@ -131,6 +131,20 @@ func TestCanary(t *testing.T) {
 	}
 }
 
+// TestMinimizeEnds: a world in which all that is tried fails, too, is made as
+// small as it gets in a few runs.
+func TestMinimizeEnds(t *testing.T) {
+	for _, p := range Profiles() {
+		c := Config{Seed: 4, Profile: p, Canary: 4}
+		if small, runs := Minimize(t.Context(), c); runs > 60 || small.Stats.Apps != 2 || small.Stats.Faults != 0 {
+			t.Errorf("%s: %d runs to %+v", p, runs, small.Stats)
+		}
+		if small := Run(Config{Seed: 4, Profile: p, Until: 1}); small.Violation != nil {
+			t.Errorf("%s: %s", p, small.Failure(""))
+		}
+	}
+}
+
 // TestInterrupted: a campaign that is told to end says how far it came, and is
 // not taken for a whole one.
 func TestInterrupted(t *testing.T) {

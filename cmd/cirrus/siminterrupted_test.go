@@ -12,8 +12,8 @@ import (
 // far it came, and isn't taken for a success.
 func TestSimInterrupted(t *testing.T) {
 	for args, want := range map[string]string{
-		"sim --seeds 100000":                                       "interrupted after ",
-		"sim --for 1h":                                             "interrupted after ",
+		"sim --seeds 100000": "interrupted after ",
+		"sim --for 1h":       "interrupted after ",
 		"sim --seed 4 --profile calm --canary 4 --minimize":        "interrupted, minimized so far in ",
 		"sim explore --larger":                                     "interrupted: 0 of ",
 		"sim zoo --only grant-not-synced,mark-lowered --starts 50": "interrupted: 0 bugs and 0 controls",
