@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"time"
+
 	"github.com/cirrus-id/cirrus/fencing"
 )
 
