@@ -17,11 +17,11 @@ import (
 )
 
 // benchTerm is a term on a cluster of three members that sync their disks, with
-// the pool "p" in its store.
-func benchTerm(b *testing.B) (*Cluster, store.Office, store.Term) {
+// the pool "p" in its store; observe may be nil.
+func benchTerm(b *testing.B, observe func(RoundTrip)) (*Cluster, store.Office, store.Term) {
 	b.Helper()
 	etcd := etcdtest.StartWith(b, etcdtest.Config{Dir: b.TempDir(), Members: 3, Sync: true})
-	c := open(b, Config{Endpoints: etcd.Endpoints()})
+	c := open(b, Config{Endpoints: etcd.Endpoints(), Observe: observe})
 	o := campaign(b, c)
 	term := takeOver(b, o)
 	first := firstBatch()
@@ -81,11 +81,14 @@ func BenchmarkLimit(b *testing.B) {
 func BenchmarkCommit(b *testing.B) {
 	for _, writers := range []int{1, 64} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
-			_, _, term := benchTerm(b)
+			var trips atomic.Int64
+			_, _, term := benchTerm(b, func(RoundTrip) { trips.Add(1) })
+			before := trips.Load()
 			each(b, writers, func(w, n int) error {
 				r := storetest.Record("p", snowflake.NodeID(w), fencing.Epoch(n))
 				return term.Commit(context.Background(), fencing.Batch{Records: []fencing.Record{r}})
 			})
+			b.ReportMetric(float64(b.N)/float64(trips.Load()-before), "commits/transaction")
 		})
 	}
 }
@@ -93,7 +96,7 @@ func BenchmarkCommit(b *testing.B) {
 // BenchmarkTakeOver is a takeover and the load of 100,000 records.
 func BenchmarkTakeOver(b *testing.B) {
 	const records = 100_000
-	c, o, _ := benchTerm(b)
+	c, o, _ := benchTerm(b, nil)
 	if err := o.Resign(context.Background()); err != nil {
 		b.Fatal(err)
 	}

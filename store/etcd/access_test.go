@@ -1,0 +1,219 @@
+package etcd
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/cirrus-id/cirrus/internal/etcdtest"
+)
+
+// TestUsers: who may not in says so, and what to do.
+func TestUsers(t *testing.T) {
+	cluster := etcdtest.Start(t, 1)
+	root := etcdClient(t, cluster.Endpoints()...)
+	ctx := context.Background()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, user := range []string{"root", "cirrus"} {
+		_, err := root.UserAdd(ctx, user, "secret")
+		must(err)
+		_, err = root.RoleAdd(ctx, user)
+		must(err)
+		_, err = root.UserGrantRole(ctx, user, user)
+		must(err)
+	}
+	_, err := root.RoleGrantPermission(ctx, "cirrus", "/ours/", clientv3.GetPrefixRangeEnd("/ours/"), clientv3.PermissionType(clientv3.PermReadWrite))
+	must(err)
+	_, err = root.AuthEnable(ctx)
+	must(err)
+	for _, test := range []struct {
+		name           string
+		user, password string
+		prefix         string
+		says           string
+	}{
+		{"no user", "", "", "/ours/", "wants a user: give --etcd-user"},
+		{"wrong password", "cirrus", "wrong", "/ours/", `refuses the user "cirrus"`},
+		{"another's prefix", "cirrus", "secret", "/theirs/", "readwrite permission to the prefix /theirs/"},
+		{"all right", "cirrus", "secret", "/ours/", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := open(t, Config{Endpoints: cluster.Endpoints(), Prefix: test.prefix, User: test.user, Password: test.password})
+			err := c.Init(ctx, firstBatch())
+			if test.says == "" && err != nil || test.says != "" && (err == nil || !strings.Contains(err.Error(), test.says) || !strings.Contains(err.Error(), cluster.Endpoints()[0])) {
+				t.Errorf("it says: %v", err)
+			}
+			if err == nil {
+				if err := takeOver(t, campaign(t, c)).Commit(ctx, grant(1, 1)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	// A member that starts again has forgotten all tokens.
+	c := open(t, Config{Endpoints: cluster.Endpoints(), Prefix: "/ours/", User: "cirrus", Password: "secret"})
+	term := takeOver(t, campaign(t, c))
+	must(cluster.Member(0).Restart())
+	if err := term.Confirm(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := term.Commit(ctx, grant(2, 1)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTLS: each way of getting it wrong says what is wrong.
+func TestTLS(t *testing.T) {
+	dir := t.TempDir()
+	ca := newAuthority(t, dir, "ca")
+	other := newAuthority(t, dir, "other")
+	ca.issue(t, dir, "server", "127.0.0.1")
+	ca.issue(t, dir, "client", "")
+	other.issue(t, dir, "stranger", "")
+	file := func(name string) string { return filepath.Join(dir, name) }
+	asking, err := (&Config{CAFile: file("ca.pem"), CertFile: file("client.pem"), KeyFile: file("client.key")}).loadTLS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cluster := etcdtest.StartWith(t, etcdtest.Config{Dir: t.TempDir(), TLS: asking, Args: []string{
+		"--cert-file", file("server.pem"), "--key-file", file("server.key"), "--client-cert-auth", "--trusted-ca-file", file("ca.pem"),
+	}})
+	plain := etcdtest.Start(t, 1)
+	for _, test := range []struct {
+		name string
+		cfg  Config
+		says string
+	}{
+		{"all right", Config{CAFile: file("ca.pem"), CertFile: file("client.pem"), KeyFile: file("client.key")}, ""},
+		{"no CA", Config{CertFile: file("client.pem"), KeyFile: file("client.key")}, "name who does with --etcd-cacert"},
+		{"another CA", Config{CAFile: file("other.pem"), CertFile: file("client.pem"), KeyFile: file("client.key")}, "name who does with --etcd-cacert"},
+		{"no certificate", Config{CAFile: file("ca.pem")}, "give the right --etcd-cert and --etcd-key"},
+		{"another's certificate", Config{CAFile: file("ca.pem"), CertFile: file("stranger.pem"), KeyFile: file("stranger.key")}, "give the right --etcd-cert and --etcd-key"},
+		{"no TLS", Config{Endpoints: []string{strings.Replace(cluster.Endpoints()[0], "https", "http", 1)}}, "write it with https://"},
+		{"TLS where there is none", Config{Endpoints: []string{strings.Replace(plain.Endpoints()[0], "http", "https", 1)}}, "write it with http://"},
+		{"a name that isn't there", Config{Endpoints: []string{"http://cirrus.invalid:2379"}}, "can't be found"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if test.cfg.Endpoints == nil {
+				test.cfg.Endpoints = cluster.Endpoints()
+			}
+			test.cfg.Timeout = 500 * time.Millisecond
+			err := open(t, test.cfg).Init(context.Background(), firstBatch())
+			if test.says == "" && err != nil || test.says != "" && (err == nil || !strings.Contains(err.Error(), test.says)) {
+				t.Errorf("it says: %v", err)
+			}
+		})
+	}
+}
+
+// authority issues certificates.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func newAuthority(t *testing.T, dir, name string) *authority {
+	t.Helper()
+	a := &authority{}
+	a.cert = &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	a.key = writeCert(t, dir, name, a.cert, a.cert, nil)
+	return a
+}
+
+func (a *authority) issue(t *testing.T, dir, name, ip string) {
+	t.Helper()
+	c := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		NotBefore:   time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	if ip != "" {
+		c.IPAddresses = []net.IP{net.ParseIP(ip)}
+	}
+	writeCert(t, dir, name, c, a.cert, a.key)
+}
+
+// writeCert writes a certificate and its key; one without a signer signs itself.
+func writeCert(t *testing.T, dir, name string, c, by *x509.Certificate, signer *ecdsa.PrivateKey) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if signer == nil {
+		signer = key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, by, &key.PublicKey, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ext, block := range map[string]*pem.Block{".pem": {Type: "CERTIFICATE", Bytes: der}, ".key": {Type: "PRIVATE KEY", Bytes: keyDER}} {
+		var b bytes.Buffer
+		if err := pem.Encode(&b, block); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name+ext), b.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return key
+}
+
+func TestConfig(t *testing.T) {
+	good := []string{"http://127.0.0.1:2379"}
+	for name, cfg := range map[string]Config{
+		"no endpoint":      {},
+		"no scheme":        {Endpoints: []string{"127.0.0.1:2379"}},
+		"a path":           {Endpoints: []string{"http://127.0.0.1:2379/v3"}},
+		"two schemes":      {Endpoints: []string{"http://a:1", "https://b:1"}},
+		"TLS files, http":  {Endpoints: good, CAFile: "ca.pem"},
+		"half a pair":      {Endpoints: []string{"https://a:1"}, CertFile: "c.pem"},
+		"no password":      {Endpoints: good, User: "u"},
+		"no user":          {Endpoints: good, Password: "p"},
+		"short session":    {Endpoints: good, SessionTTL: 100 * time.Millisecond},
+		"half a second":    {Endpoints: good, SessionTTL: 2500 * time.Millisecond},
+		"short timeout":    {Endpoints: good, Timeout: time.Millisecond},
+		"no slash":         {Endpoints: good, Prefix: "/cirrus"},
+		"a blank":          {Endpoints: good, Prefix: "/cir rus/"},
+		"a slash":          {Endpoints: good, Prefix: "/"},
+		"missing CA":       {Endpoints: []string{"https://a:1"}, CAFile: "missing.pem"},
+		"no CA in it":      {Endpoints: []string{"https://a:1"}, CAFile: "rig_test.go"},
+		"no key pair":      {Endpoints: []string{"https://a:1"}, CertFile: "rig_test.go", KeyFile: "rig_test.go"},
+		"no random source": {Endpoints: good, Random: bytes.NewReader(nil)},
+	} {
+		if c, err := Open(cfg); err == nil {
+			t.Errorf("%s: it was taken", name)
+			c.Close()
+		}
+	}
+	if _, err := (Config{Endpoints: []string{"https://a:1"}, TLS: &tls.Config{}}).withDefaults(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,108 @@
+package etcd
+
+import (
+	"context"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/cirrus-id/cirrus/internal/etcdtest"
+)
+
+// refuser is an etcd that answers every transaction and read with an error.
+type refuser struct {
+	pb.UnimplementedKVServer
+	with codes.Code
+
+	mu    sync.Mutex
+	txns  int
+	reads int
+}
+
+func (r *refuser) Txn(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.txns++
+	return nil, status.Error(r.with, "so it is")
+}
+
+func (r *refuser) Range(context.Context, *pb.RangeRequest) (*pb.RangeResponse, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.reads++
+	return nil, status.Error(r.with, "so it is")
+}
+
+// TestSentOnce: whatever the answer, a transaction is sent once. A read may be
+// sent again while etcd is unavailable.
+func TestSentOnce(t *testing.T) {
+	for _, code := range []codes.Code{codes.Canceled, codes.DeadlineExceeded, codes.Unavailable, codes.Unauthenticated, codes.Internal, codes.Unknown} {
+		t.Run(code.String(), func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := &refuser{with: code}
+			s := grpc.NewServer()
+			pb.RegisterKVServer(s, r)
+			served := make(chan error)
+			go func() { served <- s.Serve(l) }()
+			defer func() {
+				s.Stop()
+				if err := <-served; err != nil {
+					t.Error(err)
+				}
+			}()
+			var seen []RoundTrip
+			cfg, err := (Config{
+				Endpoints: []string{"http://" + l.Addr().String()},
+				Timeout:   300 * time.Millisecond,
+				Observe:   func(r RoundTrip) { seen = append(seen, r) },
+			}).withDefaults()
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := newClient(cfg)
+			t.Cleanup(func() { _ = c.close() })
+			if done, err := c.Txn(context.Background(), Txn{For: ForCommit, Ops: []Op{{Key: "k", Value: []byte("v")}}}); done || err == nil {
+				t.Error(done, err)
+			}
+			if _, err := c.Range(context.Background(), Range{For: ForConfirm, From: "k"}); err == nil {
+				t.Error("it read")
+			}
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if r.txns != 1 {
+				t.Errorf("it was sent %d times", r.txns)
+			}
+			if len(seen) != 2 || seen[0].For != ForCommit || seen[1].For != ForConfirm || seen[0].Err == nil || seen[1].Took <= 0 {
+				t.Errorf("it was observed as %+v", seen)
+			}
+			if again := r.reads > 1; again != (code == codes.Unavailable) {
+				t.Errorf("it was read %d times", r.reads)
+			}
+		})
+	}
+}
+
+// TestTwoClusters: endpoints of two clusters are not one store.
+func TestTwoClusters(t *testing.T) {
+	a, b := etcdtest.Start(t, 1), etcdtest.Start(t, 1)
+	c := open(t, Config{Endpoints: append(a.Endpoints(), b.Endpoints()...)})
+	var err error
+	for range 100 {
+		if err = c.noStore(context.Background()); err != nil {
+			break
+		}
+	}
+	if err == nil || !strings.Contains(err.Error(), "two etcd clusters") {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,197 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cirrus-id/cirrus/internal/etcdtest"
+	"github.com/cirrus-id/cirrus/store"
+)
+
+// TestElection: one leads, the others know it; who resigns is followed at once.
+func TestElection(t *testing.T) {
+	cfg := config(t)
+	cfg.Advertise = "http://a:50051"
+	a := open(t, cfg)
+	cfg.Advertise = "http://b:50051"
+	b := open(t, cfg)
+	hears(t, a, store.Member{})
+	first := campaign(t, a)
+	hears(t, a, a.Self())
+	hears(t, b, a.Self())
+	if a.Self().Address != "http://a:50051" || a.Self().ID == b.Self().ID {
+		t.Error(a.Self(), b.Self())
+	}
+	if a.ID() == "" || a.ID() != b.ID() || !strings.HasSuffix(a.ID(), cfg.Prefix) {
+		t.Errorf("they name the store %q and %q", a.ID(), b.ID())
+	}
+	second := make(chan store.Office)
+	go func() { second <- campaign(t, b) }()
+	takeOver(t, first)
+	select {
+	case <-second:
+		t.Fatal("two lead")
+	case <-first.Lost():
+		t.Fatal("lost")
+	default:
+	}
+	start := time.Now()
+	if err := first.Resign(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	resigned := time.Since(start)
+	o := <-second
+	t.Logf("resigned within %v, followed within %v", resigned, time.Since(start))
+	hears(t, a, b.Self())
+	<-first.Lost()
+	if _, err := first.TakeOver(context.Background()); err == nil {
+		t.Error("who has resigned begins a term")
+	}
+	if err := o.Resign(context.Background()); err != nil {
+		t.Error(err)
+	}
+	hears(t, a, store.Member{})
+}
+
+// TestSilentLeader: who says nothing any more is followed once its session is
+// over.
+func TestSilentLeader(t *testing.T) {
+	cfg := config(t)
+	cfg.SessionTTL = time.Second
+	a, b := open(t, cfg), open(t, cfg)
+	campaign(t, a)
+	start := time.Now()
+	if err := a.Close(); err != nil { // it does not resign
+		t.Fatal(err)
+	}
+	campaign(t, b)
+	t.Logf("followed after %v", time.Since(start))
+}
+
+// TestSessionLost: an office whose session etcd has ended is lost, and the next
+// campaign has another session.
+func TestSessionLost(t *testing.T) {
+	cfg := config(t)
+	a := open(t, cfg)
+	o := campaign(t, a)
+	lease := o.(*office).Leadership.(*leadership).session.Lease()
+	if _, err := etcdClient(t, cfg.Endpoints...).Revoke(context.Background(), lease); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.TakeOver(context.Background()); err == nil {
+		t.Error("it began a term without its key")
+	}
+	<-o.Lost()
+	takeOver(t, campaign(t, a))
+}
+
+// TestCampaignCancelled: it ends at once, and leaves nobody in the queue.
+func TestCampaignCancelled(t *testing.T) {
+	cfg := config(t)
+	a, b := open(t, cfg), open(t, cfg)
+	campaign(t, a)
+	ctx, cancel := context.WithCancel(context.Background())
+	result := make(chan error)
+	go func() {
+		_, err := b.Campaign(ctx)
+		result <- err
+	}()
+	for queued(t, cfg) < 2 {
+	}
+	cancel()
+	if err := <-result; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if n := queued(t, cfg); n != 1 {
+		t.Errorf("%d stand in the queue", n)
+	}
+}
+
+// TestCloseEndsCampaign, and whoever comes later is told why.
+func TestCloseEndsCampaign(t *testing.T) {
+	cfg := config(t)
+	a, b := open(t, cfg), open(t, cfg)
+	campaign(t, a)
+	result := make(chan error)
+	go func() {
+		_, err := b.Campaign(context.Background())
+		result <- err
+	}()
+	for queued(t, cfg) < 2 {
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-result; !errors.Is(err, store.ErrClosed) {
+		t.Error(err)
+	}
+	if _, err := b.Campaign(context.Background()); !errors.Is(err, store.ErrClosed) {
+		t.Error(err)
+	}
+}
+
+// TestObserveCompacted: a watch that can't go on where it was begins anew.
+func TestObserveCompacted(t *testing.T) {
+	cfg := config(t)
+	direct := etcdClient(t, cfg.Endpoints...)
+	link := newLink(t, strings.TrimPrefix(cfg.Endpoints[0], "http://"))
+	a := open(t, cfg)
+	cfg.Endpoints = []string{"http://" + link.addr}
+	b := open(t, cfg)
+	o := campaign(t, a)
+	hears(t, b, a.Self())
+	link.cut()
+	if err := o.Resign(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := direct.Put(context.Background(), cfg.Prefix+"x", "")
+	if err == nil {
+		_, err = direct.Delete(context.Background(), cfg.Prefix+"x")
+	}
+	if err == nil {
+		_, err = direct.Compact(context.Background(), resp.Header.Revision)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, _ := b.Leader(); m != a.Self() {
+		t.Errorf("cut off, it takes %+v for the leader", m)
+	}
+	link.join()
+	hears(t, b, store.Member{})
+}
+
+// TestBeforeEtcd: a replica that is there first waits, says for what, and goes
+// on by itself.
+func TestBeforeEtcd(t *testing.T) {
+	for name, user := range map[string]string{"without a user": "", "with a user": "root"} {
+		t.Run(name, func(t *testing.T) {
+			cluster, err := etcdtest.New(etcdtest.Config{Dir: t.TempDir()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(cluster.Kill)
+			said := make(lines, 100)
+			c := open(t, Config{
+				Endpoints: cluster.Endpoints(), User: user, Password: user,
+				Timeout: 200 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(said, nil)),
+			})
+			if c.ID() != "" {
+				t.Error(c.ID())
+			}
+			won := make(chan store.Office)
+			go func() { won <- campaign(t, c) }()
+			if line := <-said; !strings.Contains(line, cluster.Endpoints()[0]) || !strings.Contains(line, "at which anybody listens") {
+				t.Errorf("it says: %s", line)
+			}
+			if err := cluster.Start(); err != nil {
+				t.Fatal(err)
+			}
+			takeOver(t, <-won)
+		})
+	}
+}

@@ -1,0 +1,182 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/internal/etcdtest"
+	"github.com/cirrus-id/cirrus/store"
+	"github.com/cirrus-id/cirrus/store/storetest"
+)
+
+// TestMembersDie: each in turn, and their leader; nothing that was acknowledged
+// is lost, and a leader comes back by itself.
+func TestMembersDie(t *testing.T) {
+	cluster := etcdtest.Start(t, 3)
+	cfg := Config{Endpoints: cluster.Endpoints(), Timeout: time.Second}
+	c := open(t, cfg)
+	office := campaign(t, c)
+	term := takeOver(t, office)
+	if err := term.Create(context.Background(), firstBatch()); err != nil {
+		t.Fatal(err)
+	}
+	j := storetest.NewJournal(storetest.Meta(), storetest.Pool("p"))
+	epoch := fencing.Epoch(0)
+	terms := 1
+	// grants commits n of them, through as many terms as it takes.
+	grants := func(n int) {
+		for n > 0 {
+			epoch++
+			b := grant(int(epoch%100), epoch)
+			id := j.Begin(b)
+			err := term.Commit(context.Background(), b)
+			if err == nil {
+				j.Acknowledge(id)
+				n--
+				continue
+			}
+			office, term, _ = comeBack(t, c, office)
+			terms++
+		}
+	}
+	kill := func(i int) {
+		grants(50)
+		cluster.Member(i).Kill()
+		grants(50)
+		if err := cluster.Member(i).Restart(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 3 {
+		kill(i)
+	}
+	leader, err := cluster.Leader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	kill(leader)
+	grants(50)
+	cluster.Kill()
+	if err := cluster.Start(); err != nil {
+		t.Fatal(err)
+	}
+	grants(50)
+	snap, err := term.Load(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Check(snap, j.Now(), j.Now()); err != nil {
+		t.Error(err)
+	}
+	t.Logf("%d terms", terms)
+}
+
+// TestNoQuorum: a write without a quorum ends its term as unknown, in its time;
+// with the quorum all comes back.
+func TestNoQuorum(t *testing.T) {
+	cluster := etcdtest.Start(t, 3)
+	cfg := Config{Endpoints: cluster.Endpoints(), Timeout: 500 * time.Millisecond, SessionTTL: time.Second}
+	c := open(t, cfg)
+	office := campaign(t, c)
+	term := takeOver(t, office)
+	if err := term.Create(context.Background(), firstBatch()); err != nil {
+		t.Fatal(err)
+	}
+	cluster.Member(0).Kill()
+	cluster.Member(1).Kill()
+	start := time.Now()
+	if err := term.Confirm(context.Background()); err == nil || errors.Is(err, store.ErrDeposed) {
+		t.Errorf("Confirm: %v", err)
+	}
+	if err := term.Commit(context.Background(), grant(1, 1)); err == nil || errors.Is(err, store.ErrDeposed) || !strings.Contains(err.Error(), "unknown") || !strings.Contains(err.Error(), cfg.Endpoints[2]) {
+		t.Errorf("Commit: %v", err)
+	}
+	if took := time.Since(start); took > 3*cfg.Timeout {
+		t.Errorf("it took %v", took)
+	}
+	<-office.Lost()
+	if err := cluster.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_, next, _ := comeBack(t, c, office)
+	if err := next.Commit(context.Background(), grant(1, 2)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestStandsStill: a member that stands still makes a write unknown, not failed:
+// it may be done when the member goes on.
+func TestStandsStill(t *testing.T) {
+	cluster := etcdtest.Start(t, 1)
+	c := open(t, Config{Endpoints: cluster.Endpoints(), Timeout: time.Second})
+	office := campaign(t, c)
+	term := takeOver(t, office)
+	if err := term.Create(context.Background(), firstBatch()); err != nil {
+		t.Fatal(err)
+	}
+	if err := cluster.Member(0).Stop(); err != nil {
+		t.Fatal(err)
+	}
+	err := term.Commit(context.Background(), grant(1, 1))
+	if err == nil || !strings.Contains(err.Error(), "unknown") {
+		t.Errorf("Commit: %v", err)
+	}
+	if err := cluster.Member(0).Continue(); err != nil {
+		t.Fatal(err)
+	}
+	_, _, snap := comeBack(t, c, office)
+	t.Logf("%d records are there", len(snap.Records)) // either is right
+}
+
+// TestNoSpace: etcd without space refuses writes, and says so; what is there
+// can be read.
+func TestNoSpace(t *testing.T) {
+	cluster := etcdtest.Start(t, 1, "--quota-backend-bytes", "2000000")
+	c := open(t, Config{Endpoints: cluster.Endpoints()})
+	office := campaign(t, c)
+	term := takeOver(t, office)
+	if err := term.Create(context.Background(), firstBatch()); err != nil {
+		t.Fatal(err)
+	}
+	etcd := etcdClient(t, cluster.Endpoints()...)
+	for i := 0; ; i++ {
+		if _, err := etcd.Put(context.Background(), fmt.Sprint("fill", i), strings.Repeat("x", 100_000)); err != nil {
+			break
+		}
+	}
+	if err := term.Commit(context.Background(), grant(1, 1)); err == nil || !strings.Contains(err.Error(), "is out of space") || !strings.Contains(err.Error(), "alarm disarm") {
+		t.Errorf("Commit: %v", err)
+	}
+	if _, err := office.TakeOver(context.Background()); err == nil || !strings.Contains(err.Error(), "is out of space") {
+		t.Errorf("TakeOver: %v", err)
+	}
+	// It gets space again.
+	ctx := context.Background()
+	if _, err := etcd.Delete(ctx, "fill", clientv3.WithPrefix()); err != nil {
+		t.Fatal(err)
+	}
+	status, err := etcd.Status(ctx, cluster.Endpoints()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := etcd.Compact(ctx, status.Header.Revision, clientv3.WithCompactPhysical()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := etcd.Defragment(ctx, cluster.Endpoints()[0]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := etcd.AlarmDisarm(ctx, &clientv3.AlarmMember{}); err != nil {
+		t.Fatal(err)
+	}
+	_, term, _ = comeBack(t, c, office)
+	if err := term.Commit(ctx, grant(1, 1)); err != nil {
+		t.Error(err)
+	}
+}
