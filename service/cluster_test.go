@@ -344,5 +344,3 @@ func opIs(ops ...string) func(*clusterOp) bool {
 }
 
 func grantOf(o *clusterOp) bool { return o.op == "commit" && anyRecord(o.batch) }
-
-func markOf(o *clusterOp) bool { return o.op == "commit" && anyMark(o.batch) }

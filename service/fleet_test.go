@@ -169,7 +169,7 @@ func (c *cuttable) Do(r *http.Request) (*http.Response, error) {
 	c.f.note(c.from, c.to)
 	switch c.f.fault(c.from, c.to) {
 	case faultCut:
-		return nil, &net.OpError{Op: "read", Err: errors.New("connection reset by peer")}
+		return nil, &net.OpError{Op: "dial", Err: errors.New("connection refused")}
 	case faultStalled:
 		<-r.Context().Done()
 		return nil, r.Context().Err()

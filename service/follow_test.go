@@ -317,7 +317,13 @@ func TestUpdateIsSentOnce(t *testing.T) {
 		if got := a.getPool().Ttl.AsDuration(); got != 40*time.Second {
 			t.Errorf("the TTL is %v", got)
 		}
+		f.befall("b", "a", faultCut)
+		c = b.updatePool(45 * time.Second)
+		f.pass(3 * retryPause)
+		c.waits(t, "the update that could not be sent")
 		f.befall("b", "a", 0)
+		after(f, c, time.Second).done(t, "the update that could not be sent")
+
 		f.c.lose(a.member)
 		f.settle()
 		c = b.updatePool(50 * time.Second)

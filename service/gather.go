@@ -15,10 +15,10 @@ import (
 )
 
 const (
-	// gatherTime is how long a heartbeat waits for company when no call to the
-	// leader is in flight.
+	// gatherTime is how long a heartbeat waits for company. It goes then, or, if
+	// a call to the leader is in flight, when that ends.
 	gatherTime = time.Millisecond
-	// gatherLong is how long it does when one is: a call that takes long, say
+	// gatherLong is when it goes at the latest: a call that takes long, say
 	// because one of its heartbeats waits for a write, holds up no others.
 	gatherLong = 10 * time.Millisecond
 )
@@ -28,11 +28,14 @@ const (
 type gatherer struct {
 	p  *peer
 	mu sync.Mutex
-	// waiting are those of the next call; calls are in flight.
+	// waiting are those of the next call, the batch of this number.
 	waiting []*beat
-	calls   int
-	// collecting: somebody will send those who wait.
-	collecting bool
+	batch   int
+	// collecting: somebody will see to it that they go; ripe: they have waited
+	// for gatherTime.
+	collecting, ripe bool
+	// calls are in flight.
+	calls int
 }
 
 // beat is a heartbeat on its way in a batch.
@@ -45,7 +48,7 @@ type beat struct {
 
 // heartbeat passes a heartbeat on, in company if there is some.
 func (p *peer) heartbeat(ctx context.Context, req *cirrusv1.HeartbeatRequest) (*cirrusv1.HeartbeatResponse, error) {
-	// What is malformed is told here: a batch has no room for the details.
+	// What is malformed goes no further.
 	if _, r := leaseRef(req.GetPool(), req.GetNodeId(), req.GetEpoch(), req.GetInstanceId()); r != nil {
 		return nil, p.s.refusal(r)
 	}
@@ -70,13 +73,10 @@ func (g *gatherer) add(b *beat) bool {
 	started := true
 	switch {
 	case (len(g.waiting)+1)%MaxBatch == 0: // it is full
-		started = s.spawn(g.send)
+		started = s.spawn(func() { g.send(g.take()) })
 	case !g.collecting:
-		wait := gatherTime
-		if g.calls > 0 {
-			wait = gatherLong
-		}
-		started = s.spawn(func() { g.collect(wait) })
+		batch := g.batch
+		started = s.spawn(func() { g.collect(batch) })
 		g.collecting = started
 	}
 	if started {
@@ -85,34 +85,76 @@ func (g *gatherer) add(b *beat) bool {
 	return started
 }
 
-// collect gives others the time to join, and then sends.
-func (g *gatherer) collect(wait time.Duration) {
-	timer := g.p.s.cfg.Clock.NewTimer(wait)
-	g.p.s.cfg.Runner.Wait(timer.Chan(), nil, nil, nil)
-	timer.Stop()
-	g.mu.Lock()
-	g.collecting = false
-	g.mu.Unlock()
-	g.send()
-}
-
-// send sends those who wait, and then those who have come meanwhile.
-func (g *gatherer) send() {
-	for beats := g.take(); len(beats) > 0; beats = g.take() {
-		g.call(beats)
-		g.mu.Lock()
-		g.calls--
-		g.mu.Unlock()
+// collect gives others the time to join a batch, and then sends it, if no call
+// that ended has taken it along.
+func (g *gatherer) collect(batch int) {
+	g.p.s.pause(gatherTime)
+	if g.ripen(batch) {
+		g.p.s.pause(gatherLong - gatherTime)
+		g.send(g.takeIf(batch))
 	}
 }
 
-// take takes the next batch, which counts as in flight then.
+// ripen lets a batch go when no call is in flight; true: one is.
+func (g *gatherer) ripen(batch int) bool {
+	g.mu.Lock()
+	if g.batch != batch {
+		g.mu.Unlock()
+		return false
+	}
+	g.ripe = true
+	if g.calls > 0 {
+		g.mu.Unlock()
+		return true
+	}
+	beats := g.takeLocked()
+	g.mu.Unlock()
+	g.send(beats)
+	return false
+}
+
+// send sends a batch, and then those that have become ripe meanwhile.
+func (g *gatherer) send(beats []*beat) {
+	for len(beats) > 0 {
+		g.call(beats)
+		beats = g.next()
+	}
+}
+
+// next is what the end of a call takes along.
+func (g *gatherer) next() []*beat {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.calls--
+	if !g.ripe {
+		return nil
+	}
+	return g.takeLocked()
+}
+
 func (g *gatherer) take() []*beat {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return g.takeLocked()
+}
+
+func (g *gatherer) takeIf(batch int) []*beat {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.batch != batch {
+		return nil
+	}
+	return g.takeLocked()
+}
+
+// takeLocked takes the next batch, which counts as in flight then. Those that
+// it has no room for go when it is answered.
+func (g *gatherer) takeLocked() []*beat {
 	n := min(len(g.waiting), MaxBatch)
 	beats := g.waiting[:n:n]
 	g.waiting = g.waiting[n:]
+	g.batch++
+	g.collecting, g.ripe = false, len(g.waiting) > 0
 	if n > 0 {
 		g.calls++
 	}

@@ -110,6 +110,10 @@ func TestSlowBatchHoldsUpNoOther(t *testing.T) {
 
 // More than a batch may have go in several.
 func TestGatheredBatchIsBounded(t *testing.T) {
+	crowd := gatherer{waiting: make([]*beat, MaxBatch+500)}
+	if first, second := len(crowd.take()), len(crowd.next()); first != MaxBatch || second != 500 {
+		t.Errorf("%d went, and then %d", first, second)
+	}
 	following(t, func(f *fleet, a, b *replica) {
 		var all []*call[*cirrusv1.HeartbeatResponse]
 		for i := range MaxBatch + 500 {
@@ -121,6 +125,17 @@ func TestGatheredBatchIsBounded(t *testing.T) {
 		}
 		if got := b.histogram("cirrus_gathered_heartbeats"); got[0] < 2 || got[1] != MaxBatch+500 {
 			t.Errorf("the metric counts %v", got)
+		}
+	})
+}
+
+// What is malformed is refused where it arrives.
+func TestMalformedHeartbeatGoesNoFurther(t *testing.T) {
+	following(t, func(f *fleet, _, b *replica) {
+		_, err := b.leases.Heartbeat(context.Background(), &cirrusv1.HeartbeatRequest{Epoch: 1, InstanceId: "short"})
+		badInput("instance_id").check(t, "a malformed heartbeat", err)
+		if n := f.called("b", "a"); n != 0 {
+			t.Errorf("it cost the leader %d calls", n)
 		}
 	})
 }

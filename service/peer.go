@@ -234,7 +234,7 @@ func (p *peer) pour(ctx context.Context, req *cirrusv1.WatchRequest, to *connect
 	if err != nil {
 		return err
 	}
-	defer from.Close()
+	defer func() { _ = from.Close() }() // its error is Receive's
 	for from.Receive() {
 		if !*begun {
 			to.ResponseHeader().Set(LeaderHeader, p.member.Address)

@@ -2,9 +2,10 @@ package service
 
 import "time"
 
-// Runner is how the service runs its keeper and how unary requests block; they
-// do so nowhere else but in the store. A simulator brings its own and runs the
-// service as coroutines of one thread.
+// Runner is how the service runs things beside itself, and how these and unary
+// requests block; they do so nowhere else but in the store, the cluster, and the
+// HTTP clients that reach other replicas. A simulator brings its own and runs
+// the service as coroutines of one thread.
 type Runner interface {
 	// Go runs f beside the caller and returns at once.
 	Go(f func())

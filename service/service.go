@@ -38,8 +38,8 @@ type Config struct {
 	// pool so, and the defaults for the rest. Zero: nothing is asked.
 	DefaultPool fencing.PoolChange
 	// Reach gives the HTTP client by which the replica at an address, a base
-	// URL, is reached. Default: HTTP/2, without TLS for http:// URLs, that
-	// notices within seconds when the other one has gone.
+	// URL, is reached. Default: one that notices within seconds when the other
+	// one has gone.
 	Reach func(address string) connect.HTTPClient
 	// RoundTrips are a Cluster's, to be shown among the metrics. Default: none.
 	RoundTrips *RoundTrips
