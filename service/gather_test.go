@@ -143,8 +143,12 @@ func TestMalformedHeartbeatGoesNoFurther(t *testing.T) {
 // Whoever gives up leaves alone.
 func TestGaveUpLeavesAlone(t *testing.T) {
 	following(t, func(f *fleet, a, b *replica) {
+		handlers := leases{b.s}
 		leases := a.leasesOf(2)
-		gone, stays := b.heartbeat(leases[0]), b.heartbeat(leases[1])
+		stays := b.heartbeat(leases[1])
+		gone := start(func(ctx context.Context) (*cirrusv1.HeartbeatResponse, error) {
+			return handlers.Heartbeat(ctx, heartbeatRequest(leases[0])) // no connection between that would end for it
+		})
 		f.settle()
 		gone.cancel()
 		f.settle()
