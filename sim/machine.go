@@ -34,8 +34,9 @@ type machine struct {
 	touched bool
 	// looked says that a task has run since the last look at the machine.
 	looked bool
-	// frozen until this true time: nothing runs.
-	frozen time.Duration
+	// frozen until this true time: nothing runs; asleep until then: timers stand
+	// still, too.
+	frozen, asleep time.Duration
 }
 
 // process starts one.
@@ -87,6 +88,10 @@ func (m *machine) freeze(d time.Duration) {
 // thaw lets the machine go on now, with all that it waits for.
 func (m *machine) thaw() {
 	m.frozen = min(m.frozen, m.loop.now)
+	if early := m.asleep - m.loop.now; early > 0 {
+		m.asleep = 0
+		m.shift(-early)
+	}
 	m.goOn()
 	m.loop.at(m.loop.now, "thaw", m.touch)
 }
@@ -99,6 +104,12 @@ func (m *machine) suspend(d time.Duration, counts bool) {
 		m.loop.at(m.loop.now+d, "clock goes on", m.goOn)
 	}
 	m.freeze(d)
+	m.asleep = m.loop.now + d
+	m.shift(d)
+}
+
+// shift moves all timers.
+func (m *machine) shift(d time.Duration) {
 	for _, t := range m.timers {
 		at := t.event.at
 		if m.loop.cancel(t.event) {

@@ -263,6 +263,39 @@ var quarantineBugs = []Bug{
 		Found: breaks(sim.PromiseLiveness),
 	},
 	{
+		Name: "quarantine-twice-as-long",
+		Rule: "P4",
+		Edits: []Edit{
+			isFree("at.server > l.ceiling && (l.status == Ended || at.steady >= l.deadline+2*p.Quarantine)"),
+			{
+				File: "fencing/lease.go",
+				Old:  "\t\tfree = max(free, l.deadline+p.Quarantine)\n",
+				New:  "\t\tfree = max(free, l.deadline+2*p.Quarantine)\n",
+			},
+			{
+				File: "fencing/index.go",
+				Old:  "at.steady >= l.deadline+p.Quarantine; l.cooling {",
+				New:  "at.steady >= l.deadline+2*p.Quarantine; l.cooling {",
+			},
+			{
+				File: "fencing/index.go",
+				Old:  "\tl.due = l.deadline + p.Quarantine\n",
+				New:  "\tl.due = l.deadline + 2*p.Quarantine\n",
+			},
+		},
+		Found: breaks(sim.PromiseLiveness),
+	},
+	{
+		Name: "queue-waits-to-its-end",
+		Rule: "P4",
+		Edits: []Edit{{
+			File: "service/acquire.go",
+			Old:  "\tif d.At > 0 && d.At < at {\n",
+			New:  "\tif d.At < 0 {\n",
+		}},
+		Found: breaks(sim.PromiseLiveness),
+	},
+	{
 		Name: "revoked-id-free-at-once",
 		Rule: "S4",
 		Edits: []Edit{

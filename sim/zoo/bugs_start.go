@@ -29,6 +29,12 @@ var startBugs = []Bug{
 		Found: breaks(sim.PromiseQuarantine),
 	},
 	{
+		Name:  "start-with-the-stride-twice",
+		Rule:  "P4",
+		Edits: restored(restoredDeadline, "\t\t\tl.deadline = now.Steady + 2*s.mark.stride + rec.TTL\n"),
+		Found: breaks(sim.PromiseLiveness),
+	},
+	{
 		Name: "start-with-the-clock-read-before-loading",
 		Rule: "S6",
 		Edits: []Edit{
