@@ -53,6 +53,15 @@ func (f *faultyFS) crashed() *crash {
 	return c
 }
 
+// calm lets no crash come any more, and says what became of the one that was to.
+func (f *faultyFS) calm() crash {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := *f.crash
+	f.crash = nil
+	return c
+}
+
 // happens is called before each write and sync.
 func (f *faultyFS) happens(sync bool) {
 	f.mu.Lock()

@@ -136,11 +136,11 @@ func (s *server) opens(p *process) error {
 	d := w.dice("open crash", s.index)
 	s.opening = &crash{left: int(d.Below(40)), unsynced: 100 * int(d.Below(2))}
 	err := s.open()
-	c := s.opening
-	if s.opening = nil; c.disk == nil {
+	s.opening = nil
+	c := s.faulty.calm()
+	if c.disk == nil {
 		return err // it was open before
 	}
-	s.faulty.crash = nil
 	w.loop.at(w.now(), "crash in opening", func() {
 		if s.proc == p && !p.dead && s.disk != nil {
 			s.disk = c.disk
