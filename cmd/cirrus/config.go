@@ -78,6 +78,9 @@ func readFile(cmd *cobra.Command) (map[string]string, error) {
 			return nil, fmt.Errorf("the config file %q has an unknown key %q: give names of flags, such as max-ttl", path, key)
 		}
 		settings[key] = k.String(key)
+		if list := k.Strings(key); len(list) > 0 { // such as etcd-endpoints
+			settings[key] = strings.Join(list, ",")
+		}
 	}
 	return settings, nil
 }

@@ -23,8 +23,11 @@ func openReplica(cmd *cobra.Command, cfg *service.Config) (*etcd.Cluster, error)
 	if at.Advertise, err = advertised(cmd, cfg.Logger); err != nil {
 		return nil, err
 	}
-	if err := fitsSession(cfg.DefaultPool.New(fencing.DefaultPool), at); err != nil {
-		return nil, err
+	// What isn't given is as it is stored, so only the leader can know.
+	if asked := cfg.DefaultPool.New(fencing.DefaultPool); cfg.DefaultPool.TTL != nil {
+		if err := (prefix{at}).admits([]fencing.Pool{asked}); err != nil {
+			return nil, usageError{err}
+		}
 	}
 	cfg.RoundTrips = service.NewRoundTrips()
 	at.Observe = func(r etcd.RoundTrip) { cfg.RoundTrips.Observe(string(r.For), r.Took, r.Err) }
@@ -34,15 +37,6 @@ func openReplica(cmd *cobra.Command, cfg *service.Config) (*etcd.Cluster, error)
 	}
 	cfg.Cluster = c
 	return c, nil
-}
-
-// fitsSession refuses a pool that replicas can't serve (S11), before they find
-// out one after the other.
-func fitsSession(p fencing.Pool, at etcd.Config) error {
-	if r := p.ValidTTL(fencing.ShortestTTL(at.SessionTTL)); r != nil {
-		return usagef("--ttl and --etcd-session-ttl don't go together: %v", r)
-	}
-	return nil
 }
 
 // advertised is what --advertise says: the base URL at which the other replicas

@@ -92,7 +92,7 @@ environment, and the environment beats the file.`,
 		return usagef("%v: see `%s --help`", err, cmd.CommandPath())
 	})
 	root.AddCommand(
-		newServe(), newInit(), newRecover(),
+		newServe(), newInit(), newRecover(), newMigrate(),
 		newIDs(), newRun(),
 		newAcquire(), newHeartbeat(), newRelease(),
 		newLs(), newWatch(), newRevoke(), newPools(),

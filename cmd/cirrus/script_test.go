@@ -14,11 +14,14 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/cirrus-id/cirrus/internal/etcdtest"
 )
 
 // Conditions are looked at every pollEvery until they hold; one that doesn't
@@ -46,6 +49,7 @@ func (s suite) Run() int {
 }
 
 func TestScript(t *testing.T) {
+	server := sync.OnceValue(func() *etcdtest.Cluster { return etcdtest.Start(t, 1) })
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
@@ -53,12 +57,14 @@ func TestScript(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			ps := &processes{byName: map[string]*process{}}
 			env.Values[processesKey{}] = ps
+			env.Values[etcdKey{}] = server
 			env.Defer(ps.killAll)
 			// With the race detector each process would sleep for a second at its end.
 			env.Setenv("GORACE", os.Getenv("GORACE")+" atexit_sleep_ms=0")
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"etcd":    useEtcd,
 			"exits":   exits,
 			"capture": capture,
 			"start":   startProcess,
@@ -71,6 +77,14 @@ func TestScript(t *testing.T) {
 			"silent":  silent,
 		},
 	})
+}
+
+type etcdKey struct{}
+
+// etcd sets ETCD to the endpoint of an etcd server that all scripts share.
+func useEtcd(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) == 0, "etcd")
+	ts.Setenv("ETCD", ts.Value(etcdKey{}).(func() *etcdtest.Cluster)().Endpoints()[0])
 }
 
 type processesKey struct{}

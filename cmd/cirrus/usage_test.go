@@ -1,8 +1,11 @@
 package main
 
 import (
+	"io"
 	"strings"
 	"testing"
+
+	"github.com/spf13/pflag"
 )
 
 // Wrong usage ends with exit code 2 and one line that says what to do, before
@@ -16,6 +19,29 @@ func TestWrongUsage(t *testing.T) {
 		{"serve --data :memory: --log-level loud", "debug, info, warn or error"},
 		{"serve --data :memory: --ttl soon", "--ttl"},
 		{"serve --data :memory: --listen=", "127.0.0.1:50051"},
+		{"serve", "--data is missing"},
+		{"serve --store disk --data x", "pebble or etcd"},
+		{"serve --store etcd --data x", "--data is for a store in a directory"},
+		{"serve --data x --advertise http://a:1", "--advertise is for a store in etcd"},
+		{"serve --store etcd --advertise http://a:1", "--etcd-endpoints is missing"},
+		{"serve --store etcd --etcd-endpoints http://e:1", "--advertise is missing"},
+		{"serve --store etcd --etcd-endpoints http://e:1 --advertise a:1", "without a path"},
+		{"serve --store etcd --etcd-endpoints http://e:1 --advertise http://", "without a path"},
+		{"serve --store etcd --etcd-endpoints http://e:1 --advertise ftp://a:1", "without a path"},
+		{"serve --store etcd --etcd-endpoints http://e:1 --advertise http://a:1/cirrus", "without a path"},
+		{"serve --store etcd --etcd-endpoints http://e:1 --advertise http://me@a:1", "without a path"},
+		{"serve --store etcd --etcd-endpoints http://e:1 --advertise http://a:1?x=y", "without a path"},
+		{"serve --store etcd --etcd-endpoints http://e:1 --advertise http://a:1 --etcd-session-ttl 0s", "1s or more"},
+		{"serve --store etcd --etcd-endpoints http://e:1 --advertise http://a:1 --ttl 19s", "shorten the session TTL"},
+		{"init --store etcd", "--etcd-endpoints is missing"},
+		{"recover --store etcd", "--etcd-endpoints is missing"},
+		{"recover --store etcd --etcd-endpoints http://e:1 --data x", "--data is for a store in a directory"},
+		{"migrate", "give --from DIR and --to-etcd, or"},
+		{"migrate --from a --to b", "give --from DIR and --to-etcd, or"},
+		{"migrate --from-etcd --to-etcd", "give --from DIR and --to-etcd, or"},
+		{"migrate --from a --to-etcd --to b", "give --from DIR and --to-etcd, or"},
+		{"migrate --from a --to-etcd", "--etcd-endpoints is missing"},
+		{"migrate --from-etcd --to b", "--etcd-endpoints is missing"},
 		{"ids --format octal", "dec, base32 or json"},
 		{"ids --rate -3", "--rate"},
 		{"ids --wait 0s", "--wait"},
@@ -73,5 +99,33 @@ func TestWrongUsage(t *testing.T) {
 				t.Errorf("it should say one line on stderr and nothing on stdout, but says %q and %q", said, stdout.String())
 			}
 		})
+	}
+}
+
+// A store in a directory is served with no flag that says something about etcd:
+// each of them is refused by its name.
+func TestFlagsOfEtcd(t *testing.T) {
+	serve, _, err := newRoot().Find([]string{"serve"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	serve.Flags().VisitAll(func(f *pflag.Flag) {
+		if !strings.HasPrefix(f.Name, "etcd-") {
+			return
+		}
+		seen++
+		value := f.DefValue
+		if value == "" || value == "[]" {
+			value = "x"
+		}
+		var stderr strings.Builder
+		code := run([]string{"serve", "--data", "x", "--" + f.Name, value}, strings.NewReader(""), io.Discard, &stderr)
+		if want := "--" + f.Name + " is for a store in etcd"; code != exitUsage || !strings.Contains(stderr.String(), want) {
+			t.Errorf("exit code %d, want %d, and %q in %q", code, exitUsage, want, stderr.String())
+		}
+	})
+	if seen < 8 {
+		t.Errorf("there are only %d", seen)
 	}
 }

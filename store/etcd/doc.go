@@ -10,8 +10,8 @@
 //
 //	leader/…      the election's: who leads, and who waits to
 //	term          the term record: 128 random bits, and the replica that began the term
-//	unfinished    there while a recover or a migration is under way, or broke off;
-//	              a store that has it is served by nobody
+//	unfinished    a note: a recover or a migration is under way, or broke off, or
+//	              the store was moved away; whatever it says, nobody serves the store
 //
 // # A write whose outcome is unknown
 //

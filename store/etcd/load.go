@@ -22,17 +22,21 @@ func (t *Term) Load(ctx context.Context) (fencing.Snapshot, error) {
 	if err != nil {
 		return fencing.Snapshot{}, err
 	}
-	if s.unfinished != "" && (t.resumes == "" || s.unfinished.work() != t.resumes) {
-		return fencing.Snapshot{}, s.unfinished.refusal(t.keys)
+	if s.note != "" && !(t.recovers && s.note.Recovering()) {
+		return fencing.Snapshot{}, refusal(s.note, t.keys)
 	}
 	if !l.any {
-		return fencing.Snapshot{}, fmt.Errorf("under %s in etcd there is %w: make one with \"cirrus init\"", t.keys.prefix, store.ErrNoStore)
+		return fencing.Snapshot{}, errNoStore(t.keys)
 	}
 	snap, err := l.snapshot()
 	if err != nil {
 		return fencing.Snapshot{}, fmt.Errorf("%s in etcd: %w", t.keys.prefix, err)
 	}
 	return snap, nil
+}
+
+func errNoStore(k keys) error {
+	return fmt.Errorf("under %s in etcd there is %w: make one with \"cirrus init\"", k.prefix, store.ErrNoStore)
 }
 
 // loader takes in what a store keeps. Its error waits until all is read: first
@@ -69,8 +73,8 @@ type taker interface {
 
 // surveyed is what the package's own keys said in one state.
 type surveyed struct {
-	ours       bool // the term lasted
-	unfinished unfinished
+	ours bool // the term lasted
+	note store.Note
 }
 
 // survey reads one state of all that is under the prefix. It errs with
@@ -108,9 +112,9 @@ func (t *Term) sort(kv *KeyValue, s *surveyed, to taker) {
 	switch {
 	case kv.Key == t.keys.term:
 		s.ours = string(kv.Value) == string(t.guard.Value)
-	case kv.Key == t.keys.unfinished:
-		if s.unfinished = unfinished(kv.Value); s.unfinished == "" {
-			s.unfinished = "?" // it is there all the same
+	case kv.Key == t.keys.note:
+		if s.note = store.Note(kv.Value); s.note == "" {
+			s.note = "?" // it is there all the same
 		}
 	case !t.keys.own(kv.Key):
 		to.take(kv)

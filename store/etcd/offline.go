@@ -29,7 +29,7 @@ func (c *Cluster) Offline(ctx context.Context, work Work) (*Offline, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.resumes = work
+	t.recovers = work == Recovery
 	return &Offline{Term: t, work: work}, nil
 }
 
@@ -45,7 +45,7 @@ func (c *Cluster) Init(ctx context.Context, b fencing.Batch) error {
 	if err != nil {
 		return err
 	}
-	if _, _, err := o.vacant(ctx); err != nil {
+	if _, err := o.vacant(ctx, ""); err != nil {
 		return err
 	}
 	return o.Create(ctx, b)
@@ -54,8 +54,7 @@ func (c *Cluster) Init(ctx context.Context, b fencing.Batch) error {
 // Write writes the batch, however large, and makes it durable; what is in the
 // store and not in the batch stays. A batch of more than MaxOps keys is written
 // in parts: until the last one the store can be loaded by nobody but the next
-// Offline for the same work. For Migration the store must be empty but for what
-// an unfinished one left behind; that is deleted first.
+// Offline for Recovery.
 func (o *Offline) Write(ctx context.Context, b fencing.Batch) error {
 	if err := o.enter(ctx); err != nil {
 		return fmt.Errorf("nothing was written: %w", err)
@@ -65,60 +64,29 @@ func (o *Offline) Write(ctx context.Context, b fencing.Batch) error {
 	if err != nil || len(ops) == 0 {
 		return err
 	}
-	begun, leftovers, err := o.prepare(ctx, ops)
+	s, err := o.survey(ctx, &census{})
 	if err != nil {
 		return err
 	}
-	return o.writeAll(ctx, append(leftovers, ops...), begun)
-}
-
-// Retire leaves word that the store was migrated to another place: nobody
-// serves it here any more.
-func (o *Offline) Retire(ctx context.Context, to string) error {
-	if err := o.enter(ctx); err != nil {
-		return fmt.Errorf("nothing was written: %w", err)
+	begun := s.note != ""
+	if begun && !(o.recovers && s.note.Recovering()) {
+		return refusal(s.note, o.keys)
 	}
-	defer o.cluster.gate.leave()
-	return o.send(ctx, []Op{{Key: o.keys.unfinished, Value: []byte(string(moved) + " " + to)}})
-}
-
-// prepare looks whether the work may be done here, and says whether it was
-// begun before, and what has to be deleted of what it left behind.
-func (o *Offline) prepare(ctx context.Context, ops []Op) (begun bool, leftovers []Op, err error) {
-	if o.work != Migration {
-		s, err := o.survey(ctx, &census{})
-		if err == nil && s.unfinished != "" && (o.work == "" || s.unfinished.work() != o.work) {
-			err = s.unfinished.refusal(o.keys)
-		}
-		return s.unfinished != "", nil, err
-	}
-	begun, left, err := o.vacant(ctx)
-	if err != nil {
-		return false, nil, err
-	}
-	wanted := make(map[string]bool, len(ops))
-	for _, op := range ops {
-		wanted[op.Key] = true
-	}
-	for _, key := range left {
-		if !wanted[key] {
-			leftovers = append(leftovers, Op{Key: key, Delete: true})
-		}
-	}
-	return begun, leftovers, nil
-}
-
-// writeAll writes the parts one after the other. The unfinished record is there
-// from the first to the last of them. It is put and deleted in two different
-// ones, since a transaction takes no key twice.
-func (o *Offline) writeAll(ctx context.Context, ops []Op, begun bool) error {
 	if !begun && len(ops) <= MaxOps {
 		return o.send(ctx, ops)
 	}
+	// The note is put and deleted in two different parts, since a transaction
+	// takes no key twice.
 	if !begun {
-		ops = append([]Op{{Key: o.keys.unfinished, Value: []byte(string(o.work) + " " + o.cluster.opts.Self.ID)}}, ops...)
+		ops = append([]Op{o.put(store.Recovering(o.cluster.opts.Self.ID))}, ops...)
 	}
-	ops = append(ops, Op{Key: o.keys.unfinished, Delete: true})
+	return o.sendAll(ctx, append(ops, Op{Key: o.keys.note, Delete: true}))
+}
+
+func (o *Offline) put(n store.Note) Op { return Op{Key: o.keys.note, Value: []byte(n)} }
+
+// sendAll sends the writes in parts, one after the other.
+func (o *Offline) sendAll(ctx context.Context, ops []Op) error {
 	for part := range slices.Chunk(ops, MaxOps) {
 		if err := o.send(ctx, part); err != nil {
 			return err
@@ -135,23 +103,24 @@ func (o *Offline) send(ctx context.Context, ops []Op) error {
 }
 
 // vacant errs unless the prefix is empty, but for what an unfinished migration
-// left behind if that is the work: begun says so, and left is what.
-func (o *Offline) vacant(ctx context.Context) (begun bool, left []string, err error) {
+// from the same place left behind, if from is not "": left is what.
+func (o *Offline) vacant(ctx context.Context, from string) (left []string, err error) {
 	var all census
 	s, err := o.survey(ctx, &all)
+	m, arriving := s.note.Arriving()
 	switch {
 	case err != nil:
-		return false, nil, err
-	case s.unfinished != "" && o.work == Migration && s.unfinished.work() == o.work:
-		return true, all, nil
-	case s.unfinished != "":
-		return false, nil, s.unfinished.refusal(o.keys)
+		return nil, err
+	case arriving && from != "" && m.From == from:
+		return all, nil
+	case s.note != "":
+		return nil, refusal(s.note, o.keys)
 	case slices.Contains(all, o.keys.meta):
-		return false, nil, errExists(o.keys)
+		return nil, errExists(o.keys)
 	case len(all) > 0:
-		return false, nil, fmt.Errorf("under %s in etcd there are %w, such as %q: name a prefix of the store's own", o.keys.prefix, ErrNotEmpty, all[0])
+		return nil, fmt.Errorf("under %s in etcd there are %w, such as %q: name a prefix of the store's own", o.keys.prefix, ErrNotEmpty, all[0])
 	}
-	return false, nil, nil
+	return nil, nil
 }
 
 func errExists(k keys) error {
@@ -181,8 +150,12 @@ func (c *Cluster) nobodyLeads(ctx context.Context) error {
 	}
 	first := slices.MinFunc(page.Keys, func(a, b KeyValue) int { return cmp.Compare(a.CreateRevision, b.CreateRevision) })
 	m := decodeMember(first.Value)
-	return fmt.Errorf("the store under %s in etcd is %w: %q at %s leads; stop all %d replicas first (one that was killed counts for another %v)",
-		c.keys.prefix, ErrLed, m.ID, m.Address, len(page.Keys), c.opts.SessionTTL)
+	all := "it"
+	if n := len(page.Keys); n > 1 {
+		all = fmt.Sprintf("all %d replicas", n)
+	}
+	return fmt.Errorf("the store under %s in etcd is %w: %q at %s leads; stop %s first (one that was killed counts for another %v)",
+		c.keys.prefix, ErrLed, m.ID, m.Address, all, c.opts.SessionTTL)
 }
 
 func (c *Cluster) look(ctx context.Context, r Range) (Page, error) {

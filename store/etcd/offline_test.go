@@ -134,7 +134,7 @@ func TestLeaderStopsOffline(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if err := o.Retire(ctx, "elsewhere"); !errors.Is(err, store.ErrDeposed) {
+	if err := o.Retire(ctx, theMove); !errors.Is(err, store.ErrDeposed) {
 		t.Error(err)
 	}
 	if !maps.Equal(before, w.data()) {
@@ -143,7 +143,7 @@ func TestLeaderStopsOffline(t *testing.T) {
 	w.resignAll()
 	o = w.replica().offline(t, "")
 	w.replica().term(t)
-	if err := o.Retire(ctx, "elsewhere"); !errors.Is(err, store.ErrDeposed) || !maps.Equal(before, w.data()) {
+	if err := o.Retire(ctx, theMove); !errors.Is(err, store.ErrDeposed) || !maps.Equal(before, w.data()) {
 		t.Errorf("it retired the store: %v", err)
 	}
 }
@@ -157,7 +157,7 @@ func TestLeaderStopsOfflineInTheMiddle(t *testing.T) {
 	var before map[string]string
 	r.onTxn = func(txn etcd.Txn) (bool, error) {
 		if n++; n == 2 {
-			if _, err := w.replica().term(t).Load(ctx); !errors.Is(err, etcd.ErrUnfinished) {
+			if _, err := w.replica().term(t).Load(ctx); !errors.Is(err, store.ErrUnfinished) {
 				t.Error(err)
 			}
 			before = w.data()
@@ -224,7 +224,7 @@ func TestRecoverInParts(t *testing.T) {
 			finished := k == 3 && !lost
 			begun := k > 1 || !lost
 			_, err = w.replica().term(t).Load(ctx)
-			if refused := errors.Is(err, etcd.ErrUnfinished); refused != (begun && !finished) {
+			if refused := errors.Is(err, store.ErrUnfinished); refused != (begun && !finished) {
 				t.Fatalf("cut at %d: %v", k, err)
 			}
 			if err != nil && !strings.Contains(err.Error(), `run "cirrus recover" again`) {
@@ -260,11 +260,19 @@ func TestSmallIsOneTransaction(t *testing.T) {
 	}
 }
 
-func TestMigrate(t *testing.T) {
-	t.Run("to an empty prefix", func(t *testing.T) {
-		for _, n := range []int{0, 5, 125, 126, 127, 128, 253, 254, 255, 256, 700} {
+var theMove = store.Move{ID: "m1", From: "/var/lib/cirrus on here", To: "there"}
+
+func TestReceive(t *testing.T) {
+	t.Run("in an empty prefix", func(t *testing.T) {
+		for _, n := range []int{0, 5, 124, 125, 126, 127, 128, 253, 254, 255, 256, 700} {
 			w := newWorld(t)
-			if err := w.replica().offline(t, etcd.Migration).Write(ctx, whole(n, 5)); err != nil {
+			o := w.replica().offline(t, etcd.Migration)
+			if err := o.Receive(ctx, theMove, whole(n, 5)); err != nil {
+				t.Fatal(n, err)
+			}
+			nobodyServes(t, w)
+			o = w.replica().offline(t, etcd.Migration)
+			if err := o.Finish(ctx, theMove); err != nil {
 				t.Fatal(n, err)
 			}
 			if !maps.Equal(w.data(), encoded(t, whole(n, 5))) {
@@ -272,42 +280,59 @@ func TestMigrate(t *testing.T) {
 			}
 		}
 	})
-	t.Run("to another store's", func(t *testing.T) {
-		w := filled(t)
-		before := w.data()
-		if err := w.replica().offline(t, etcd.Migration).Write(ctx, whole(5, 5)); !errors.Is(err, store.ErrExists) {
-			t.Error(err)
-		}
-		if !maps.Equal(before, w.data()) {
-			t.Error("it has written")
-		}
-	})
-	t.Run("to somebody else's", func(t *testing.T) {
-		w := newWorld(t)
-		w.put("a", "x")
-		if err := w.replica().offline(t, etcd.Migration).Write(ctx, whole(5, 5)); !errors.Is(err, etcd.ErrNotEmpty) {
-			t.Error(err)
-		}
-	})
+	for _, test := range []struct {
+		name string
+		in   func(*testing.T) *world
+		want error
+	}{
+		{"in another store's", filled, store.ErrExists},
+		{"in somebody else's", func(t *testing.T) *world { w := newWorld(t); w.put("a", "x"); return w }, etcd.ErrNotEmpty},
+		{"in one that is being recovered", func(t *testing.T) *world { w := filled(t); w.put("unfinished", "recover r1"); return w }, store.ErrUnfinished},
+		{"in one that arrives from elsewhere", func(t *testing.T) *world {
+			w := filled(t)
+			w.put("unfinished", "migrate m0 /var/lib/cirrus on elsewhere")
+			return w
+		}, store.ErrUnfinished},
+		{"in one that was moved", func(t *testing.T) *world { w := filled(t); w.put("unfinished", "moved m0 there"); return w }, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := test.in(t)
+			before := w.data()
+			err := w.replica().offline(t, etcd.Migration).Receive(ctx, theMove, whole(5, 5))
+			var gone *store.MovedError
+			if test.want == nil && !errors.As(err, &gone) || test.want != nil && !errors.Is(err, test.want) {
+				t.Error(err)
+			}
+			if !maps.Equal(before, w.data()) {
+				t.Error("it has written")
+			}
+		})
+	}
 	t.Run("again, after one that broke off", func(t *testing.T) {
 		for _, test := range []struct{ k, records int }{{1, 200}, {2, 200}, {3, 200}, {4, 0}, {5, 200}, {6, 200}, {1, 100}} {
 			w := newWorld(t)
 			breakOff(t, w, test.k)
-			if _, err := w.replica().term(t).Load(ctx); !errors.Is(err, etcd.ErrUnfinished) || !strings.Contains(err.Error(), `run the same "cirrus migrate" again`) {
-				t.Fatal(err)
-			}
-			w.resignAll()
-			if _, err := w.replica().offline(t, etcd.Recovery).Load(ctx); !errors.Is(err, etcd.ErrUnfinished) {
+			nobodyServes(t, w)
+			if _, err := w.replica().offline(t, etcd.Recovery).Load(ctx); !errors.Is(err, store.ErrUnfinished) {
 				t.Errorf("to recover: %v", err)
 			}
-			if err := w.replica().offline(t, etcd.Recovery).Write(ctx, whole(3, 5)); !errors.Is(err, etcd.ErrUnfinished) {
+			if err := w.replica().offline(t, etcd.Recovery).Write(ctx, whole(3, 5)); !errors.Is(err, store.ErrUnfinished) {
 				t.Errorf("recover: %v", err)
 			}
 			if err := w.replica().Init(ctx, first()); err == nil {
 				t.Error("init made a store of it")
 			}
-			// Of another store, which is smaller.
-			if err := w.replica().offline(t, etcd.Migration).Write(ctx, whole(test.records, 5)); err != nil {
+			// The store is smaller by now.
+			again := theMove
+			again.ID = "m2"
+			o := w.replica().offline(t, etcd.Migration)
+			if err := o.Receive(ctx, again, whole(test.records, 5)); err != nil {
+				t.Fatal(err)
+			}
+			if err := o.Finish(ctx, theMove); !errors.Is(err, store.ErrUnfinished) {
+				t.Errorf("the move that broke off was finished: %v", err)
+			}
+			if err := o.Finish(ctx, again); err != nil {
 				t.Fatal(err)
 			}
 			if !maps.Equal(w.data(), encoded(t, whole(test.records, 5))) {
@@ -317,7 +342,17 @@ func TestMigrate(t *testing.T) {
 	})
 }
 
-// breakOff begins to migrate 700 records and ends with the k-th transaction.
+// nobodyServes sees that no replica can load what arrives.
+func nobodyServes(t *testing.T, w *world) {
+	t.Helper()
+	_, err := w.replica().term(t).Load(ctx)
+	if !errors.Is(err, store.ErrUnfinished) || !strings.Contains(err.Error(), `run the same "cirrus migrate" again`) || !strings.Contains(err.Error(), theMove.From) {
+		t.Fatal(err)
+	}
+	w.resignAll()
+}
+
+// breakOff begins to receive 700 records and ends with the k-th transaction.
 func breakOff(t *testing.T, w *world, k int) {
 	t.Helper()
 	r := w.replica()
@@ -329,11 +364,19 @@ func breakOff(t *testing.T, w *world, k int) {
 		}
 		return w.etcd.Txn(txn)
 	}
-	if err := o.Write(ctx, whole(700, 4)); k < 6 && !errors.Is(err, errCut) {
+	if err := o.Receive(ctx, theMove, whole(700, 4)); k < 6 && !errors.Is(err, errCut) || k == 6 && err != nil {
 		t.Fatal(n, err)
 	}
-	if k == 6 { // all is there but for the last word
-		w.put("unfinished", "migrate r1")
+}
+
+func TestFinishNothing(t *testing.T) {
+	w := newWorld(t)
+	if err := w.replica().offline(t, etcd.Migration).Finish(ctx, theMove); !errors.Is(err, store.ErrNoStore) {
+		t.Error(err)
+	}
+	w = filled(t)
+	if err := w.replica().offline(t, etcd.Migration).Finish(ctx, theMove); !errors.Is(err, store.ErrExists) {
+		t.Error(err)
 	}
 }
 
@@ -341,20 +384,21 @@ func breakOff(t *testing.T, w *world, k int) {
 func TestRetire(t *testing.T) {
 	w := filled(t)
 	o := w.replica().offline(t, "")
-	if err := o.Retire(ctx, "/var/lib/cirrus"); err != nil {
+	if err := o.Retire(ctx, theMove); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.replica().term(t).Load(ctx); err == nil || !strings.Contains(err.Error(), "/var/lib/cirrus") || !strings.Contains(err.Error(), "serve that one") {
+	if _, err := w.replica().term(t).Load(ctx); err == nil || !strings.Contains(err.Error(), "was moved to there: serve that one") {
 		t.Error(err)
 	}
 	w.resignAll()
 	for _, work := range []etcd.Work{"", etcd.Recovery, etcd.Migration} {
 		o := w.replica().offline(t, work)
-		if _, err := o.Load(ctx); err == nil {
-			t.Errorf("it can be loaded to %q", work)
+		var gone *store.MovedError
+		if _, err := o.Load(ctx); !errors.As(err, &gone) || gone.ID != theMove.ID || gone.To != theMove.To {
+			t.Errorf("loaded to %q: %v", work, err)
 		}
-		if err := o.Write(ctx, whole(3, 5)); err == nil {
-			t.Errorf("%q writes to it", work)
+		if err := o.Write(ctx, whole(3, 5)); !errors.As(err, &gone) {
+			t.Errorf("%q writes to it: %v", work, err)
 		}
 	}
 }
@@ -363,7 +407,7 @@ func TestRetire(t *testing.T) {
 func TestUnknownWork(t *testing.T) {
 	w := filled(t)
 	w.put("unfinished", "split r7")
-	if _, err := w.replica().term(t).Load(ctx); !errors.Is(err, etcd.ErrUnfinished) || !strings.Contains(err.Error(), "split r7") {
+	if _, err := w.replica().term(t).Load(ctx); !errors.Is(err, store.ErrUnfinished) || !strings.Contains(err.Error(), "split r7") {
 		t.Error(err)
 	}
 }

@@ -81,7 +81,7 @@ func checkPrefix(prefix string) error {
 type keys struct {
 	prefix, end          string
 	term                 string
-	unfinished           string
+	note                 string
 	leader               string // without the slash that stands before a session's
 	leaderFrom, leaderTo string
 	meta                 string
@@ -90,10 +90,10 @@ type keys struct {
 func keysUnder(prefix string) keys {
 	k := keys{
 		prefix: prefix, end: end(prefix),
-		term:       prefix + "term",
-		unfinished: prefix + "unfinished",
-		leader:     prefix + "leader",
-		meta:       prefix + string(store.MetaKey()),
+		term:   prefix + "term",
+		note:   prefix + string(store.NoteKey()),
+		leader: prefix + "leader",
+		meta:   prefix + string(store.MetaKey()),
 	}
 	k.leaderFrom = k.leader + "/"
 	k.leaderTo = end(k.leaderFrom)
@@ -103,5 +103,5 @@ func keysUnder(prefix string) keys {
 // own says whether the key is one of the package's own, and no part of what a
 // store keeps.
 func (k keys) own(key string) bool {
-	return key == k.term || key == k.unfinished || strings.HasPrefix(key, k.leaderFrom)
+	return key == k.term || key == k.note || strings.HasPrefix(key, k.leaderFrom)
 }

@@ -17,9 +17,8 @@ type Term struct {
 	keys    keys
 	guard   Compare // holds while no other term has begun
 	queue   *queue
-	// resumes is the work whose unfinished record does not keep this term from
-	// loading; "": none.
-	resumes Work
+	// recovers: the note of a recover does not keep this term from loading.
+	recovers bool
 
 	mu   sync.Mutex
 	over error // what ended the term; nil while it lasts
@@ -97,7 +96,7 @@ func (t *Term) transact(ctx context.Context, ops []Op, create bool) error {
 	txn := Txn{For: ForCommit, If: []Compare{t.guard}, Ops: ops}
 	if create {
 		txn.For = ForCreate
-		txn.If = append(txn.If, Compare{Key: t.keys.meta}, Compare{Key: t.keys.unfinished})
+		txn.If = append(txn.If, Compare{Key: t.keys.meta}, Compare{Key: t.keys.note})
 	}
 	done, err := t.cluster.kv.Txn(ctx, txn)
 	answered = true

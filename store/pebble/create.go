@@ -32,12 +32,22 @@ const dirMode os.FileMode = 0o750
 // one), and Create can be called again. The errors wrap store.ErrExists, ErrNotEmpty
 // or ErrLocked.
 func Create(dir string, meta fencing.Meta, pools []fencing.Pool, opts Options) error {
+	c := contents{Batch: fencing.Batch{Meta: &meta, Pools: pools}}
+	return c.create(dir, opts)
+}
+
+// contents are what a new database holds.
+type contents struct {
+	fencing.Batch
+	note store.Note
+}
+
+func (c *contents) create(dir string, opts Options) error {
 	opts = opts.withDefaults()
-	batch := fencing.Batch{Meta: &meta, Pools: pools}
-	if err := store.Encode(batch, func(_, _ []byte) error { return nil }); err != nil {
+	if err := store.Encode(c.Batch, func(_, _ []byte) error { return nil }); err != nil {
 		return err
 	}
-	if err := vacant(opts.FS, dir); err != nil {
+	if err := c.room(dir, opts); err != nil {
 		return err
 	}
 	if err := makeDirs(opts.FS, dir); err != nil {
@@ -47,19 +57,22 @@ func Create(dir string, meta fencing.Meta, pools []fencing.Pool, opts Options) e
 	if err != nil {
 		return err
 	}
-	return errors.Join(createLocked(dir, batch, opts), lock.Close())
+	return errors.Join(c.createLocked(dir, opts), lock.Close())
 }
 
 // createLocked has the directory for itself.
-func createLocked(dir string, batch fencing.Batch, opts Options) error {
-	if err := vacant(opts.FS, dir); err != nil { // again: it may have waited
+func (c *contents) createLocked(dir string, opts Options) error {
+	if err := c.room(dir, opts); err != nil { // again: it may have waited
 		return err
 	}
 	temp := opts.FS.PathJoin(dir, unfinished)
 	if err := opts.FS.RemoveAll(temp); err != nil {
 		return explainCreate(dir, err)
 	}
-	if err := fill(dir, temp, batch, opts); err != nil {
+	if err := c.clear(dir, temp, opts); err != nil {
+		return explainCreate(dir, err)
+	}
+	if err := c.fill(dir, temp, opts); err != nil {
 		return errors.Join(explainCreate(dir, err), opts.FS.RemoveAll(temp))
 	}
 	if err := opts.FS.Rename(temp, opts.FS.PathJoin(dir, database)); err != nil {
@@ -68,10 +81,10 @@ func createLocked(dir string, batch fencing.Batch, opts Options) error {
 	return explainCreateIf(dir, syncDir(opts.FS, dir))
 }
 
-// fill makes a database with the batch in it. The batch is flushed to a table,
+// fill makes a database with the contents in it. They are flushed to a table,
 // so that a log whose newest part is lost does not take the whole store with
 // it.
-func fill(dir, temp string, batch fencing.Batch, opts Options) error {
+func (c *contents) fill(dir, temp string, opts Options) error {
 	f := &failure{dir: dir, fatal: opts.Fatal}
 	p, _ := opts.database(f)
 	p.ErrorIfExists = true
@@ -80,7 +93,7 @@ func fill(dir, temp string, batch fencing.Batch, opts Options) error {
 		return err
 	}
 	s := &Store{db: db, failure: f}
-	if err := s.commit(batch); err != nil {
+	if err := s.commit(c.Batch, c.note); err != nil {
 		return errors.Join(err, db.Close())
 	}
 	if err := db.Flush(); err != nil {
@@ -106,7 +119,7 @@ func vacant(vf vfs.FS, dir string) error {
 	for _, name := range names {
 		switch name {
 		case database:
-			return fmt.Errorf("%s holds %w: serve it, or name another directory", dir, store.ErrExists)
+			return errExists(dir)
 		case unfinished, lockFile, lostFound:
 		default:
 			foreign = name
@@ -116,6 +129,10 @@ func vacant(vf vfs.FS, dir string) error {
 		return fmt.Errorf("%s holds %w, such as %q: name an empty directory, or one that is not there yet", dir, ErrNotEmpty, foreign)
 	}
 	return nil
+}
+
+func errExists(dir string) error {
+	return fmt.Errorf("%s holds %w: serve it, or name another directory", dir, store.ErrExists)
 }
 
 // lockDir keeps two processes from creating one store.

@@ -16,27 +16,41 @@ import (
 
 // Open opens the store in the directory. It makes none: the error wraps
 // store.ErrNoStore where there is none, ErrLocked where another process has it open,
-// store.ErrDamaged or store.ErrNewerFormat where it can't be read. What Open
-// found is durable when it returns, even what an earlier process had written
-// without a sync.
+// store.ErrDamaged or store.ErrNewerFormat where it can't be read,
+// store.ErrUnfinished or a *store.MovedError where a note keeps it from being
+// served. What Open found is durable when it returns, even what an earlier
+// process had written without a sync.
 func Open(dir string, opts Options) (*Store, error) {
+	s, n, err := openAny(dir, opts)
+	if err == nil && n != "" {
+		s, err = nil, errors.Join(refusal(n, dir), s.Close())
+	}
+	return s, err
+}
+
+// openAny opens a store whatever note is in it, and says which.
+func openAny(dir string, opts Options) (*Store, store.Note, error) {
 	opts = opts.withDefaults()
 	inner := opts.FS.PathJoin(dir, database)
 	switch _, err := opts.FS.Stat(inner); {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s holds %w: make one with \"cirrus init --data %s\"", dir, store.ErrNoStore, dir)
+		return nil, "", fmt.Errorf("%s holds %w: make one with \"cirrus init --data %s\"", dir, store.ErrNoStore, dir)
 	case err != nil:
-		return nil, explain(dir, err)
+		return nil, "", explain(dir, err)
 	}
 	lock, err := pebble.LockDirectory(inner, opts.FS)
 	if err != nil {
-		return nil, lockError(dir, err)
+		return nil, "", lockError(dir, err)
 	}
 	s, err := openLocked(dir, inner, lock, opts)
 	if err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return nil, "", errors.Join(err, lock.Close())
 	}
-	return s, nil
+	n, err := s.note()
+	if err != nil {
+		return nil, "", errors.Join(explain(dir, err), s.Close())
+	}
+	return s, n, nil
 }
 
 // OpenMemory makes and opens a store that is gone with the process. Of the

@@ -36,7 +36,7 @@ func (s *Store) Commit(ctx context.Context, b fencing.Batch) error {
 		return err
 	}
 	defer s.mu.RUnlock()
-	return s.commit(b)
+	return s.commit(b, "")
 }
 
 // Confirm implements store.Store: whoever holds the directory's lock may
@@ -104,9 +104,13 @@ func (s *Store) enter() error {
 	return err
 }
 
-func (s *Store) commit(b fencing.Batch) error {
+// commit writes a batch, and a note if there is one.
+func (s *Store) commit(b fencing.Batch, n store.Note) error {
 	batch := s.db.NewBatchWithSize(sizeOf(b))
 	err := store.Encode(b, func(key, value []byte) error { return batch.Set(key, value, nil) })
+	if err == nil && n != "" {
+		err = batch.Set(store.NoteKey(), []byte(n), nil)
+	}
 	if err == nil && !batch.Empty() {
 		err = s.apply(batch)
 	}

@@ -1,0 +1,338 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/snowflake"
+	"github.com/cirrus-id/cirrus/store"
+	"github.com/cirrus-id/cirrus/store/etcd"
+	"github.com/cirrus-id/cirrus/store/etcd/etcdsim"
+	"github.com/cirrus-id/cirrus/store/migrate"
+	"github.com/cirrus-id/cirrus/store/pebble"
+	"github.com/cirrus-id/cirrus/store/storetest"
+)
+
+// The migrations below run in memory: a directory that crashes, an etcd that
+// loses answers, and a migration that is killed before any write of either.
+
+// lands is what becomes of the write before which a migration is killed, or cut
+// off.
+type lands struct {
+	name string
+	// txn: a transaction is done. unsynced: a disk keeps so many percent of
+	// what was not synced; less than all is a power cut.
+	txn      bool
+	unsynced int
+	// killed: the process ends there; else it hears that etcd didn't answer.
+	killed bool
+}
+
+// world has both places. Processes come and go.
+type world struct {
+	disk *vfs.MemFS
+	etcd *etcdsim.Store
+}
+
+func newWorld() *world { return &world{vfs.NewCrashableMem(), &etcdsim.Store{}} }
+
+// migration is the command at work in a world: it ends with the write number at.
+type migration struct {
+	*world
+	lands lands
+	at    int // 0: it doesn't
+
+	mu     sync.Mutex
+	writes int
+	dead   bool
+	killed chan *vfs.MemFS // with what the disk holds then
+	errs   bool
+}
+
+var errCut = errors.New("no answer came")
+
+// write does a write of one of its threads; last says whether it is the one that
+// the migration ends with. The dead don't come back from it, nor unwind.
+func (p *migration) write(do func(last bool)) {
+	p.mu.Lock()
+	if p.dead {
+		p.mu.Unlock()
+		select {}
+	}
+	p.writes++
+	last := p.writes == p.at
+	do(last)
+	if !last || !p.lands.killed {
+		p.mu.Unlock()
+		return
+	}
+	p.dead = true
+	disk := p.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: p.lands.unsynced, RNG: rand.New(rand.NewPCG(0, 0))})
+	p.mu.Unlock()
+	p.killed <- disk
+	select {}
+}
+
+// Txn, Range and Cluster implement etcd.KV.
+func (p *migration) Txn(_ context.Context, t etcd.Txn) (done bool, err error) {
+	p.write(func(last bool) {
+		if !last || p.lands.txn {
+			done, err = p.etcd.Txn(t)
+		}
+		if last {
+			done, err, p.errs = false, errCut, true
+		}
+	})
+	return done, err
+}
+
+func (p *migration) Range(_ context.Context, r etcd.Range) (etcd.Page, error) { return p.etcd.Range(r) }
+
+func (p *migration) Cluster() string { return "sim" }
+
+// files are the world's, as the process sees them.
+func (p *migration) files() vfs.FS {
+	return errorfs.Wrap(p.disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && p.lands.killed {
+			p.write(func(bool) {}) // before it: the next one has it done
+		}
+		return nil
+	}))
+}
+
+func (p *migration) directory(t *testing.T) *pebbleEnd {
+	fatal := func(err error) { panic(err) }
+	return &pebbleEnd{directory: directory{"data/cirrus", pebble.Options{FS: p.files(), Logger: quiet, Fatal: fatal}}, title: "the directory"}
+}
+
+func (p *migration) prefix(t *testing.T) *etcdEnd {
+	t.Helper()
+	c, err := etcd.New(p, nobody{}, etcd.Options{Self: store.Member{ID: "cirrus migrate"}, PageSize: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &etcdEnd{prefix: prefix{etcd.Config{Prefix: etcd.DefaultPrefix, SessionTTL: etcd.DefaultSessionTTL}}, cluster: c}
+}
+
+// nobody is an election in which whoever asks has won.
+type nobody struct{}
+
+func (nobody) Campaign(context.Context) (etcd.Leadership, error) { return nobody{}, nil }
+func (nobody) Leader() (store.Member, <-chan struct{})           { return store.Member{}, nil }
+func (nobody) Close() error                                      { return nil }
+func (nobody) Key() string                                       { return "no key" }
+func (nobody) Revision() int64                                   { return 0 }
+func (nobody) Lost() <-chan struct{}                             { return nil }
+func (nobody) Resign(context.Context) error                      { return nil }
+
+// served loads the store as a process would that serves it; nil: it can't.
+func served(t *testing.T, at string, w *world) (store.Store, *fencing.Snapshot) {
+	t.Helper()
+	p := &migration{world: w}
+	st, err := p.serve(t, at)
+	if err == nil {
+		var snap fencing.Snapshot
+		if snap, err = st.Load(context.Background()); err == nil {
+			return st, &snap
+		}
+	}
+	if !errors.Is(err, store.ErrNoStore) && !errors.Is(err, store.ErrUnfinished) && !errors.As(err, new(*store.MovedError)) {
+		t.Fatalf("the store in %s can't be served: %v", at, err)
+	}
+	return nil, nil
+}
+
+func (p *migration) serve(t *testing.T, at string) (store.Store, error) {
+	if at == onPebble {
+		st, err := pebble.Open("data/cirrus", p.directory(t).opts)
+		if err == nil {
+			t.Cleanup(func() { _ = st.Close() })
+		}
+		return st, err
+	}
+	o, err := p.prefix(t).cluster.Campaign(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	return o.TakeOver(context.Background())
+}
+
+// initial is a store with more keys than go into one transaction.
+func initial(epoch fencing.Epoch) fencing.Batch {
+	meta := storetest.Meta()
+	suspicious := storetest.Pool("suspicious")
+	suspicious.Opened = false
+	b := fencing.Batch{Meta: &meta, Pools: []fencing.Pool{storetest.Pool(fencing.DefaultPool), suspicious}}
+	for i := range snowflake.NodeID(200) {
+		r := storetest.Record(fencing.DefaultPool, i, epoch+fencing.Epoch(i))
+		r.Status = fencing.Status(1 + i%3)
+		b.Records = append(b.Records, r)
+	}
+	return b
+}
+
+func asSnapshot(b fencing.Batch) fencing.Snapshot {
+	return fencing.Snapshot{Meta: *b.Meta, Pools: b.Pools, Records: b.Records}
+}
+
+// settle puts the store in its first place.
+func (w *world) settle(t *testing.T, at string, b fencing.Batch) {
+	t.Helper()
+	p := &migration{world: w}
+	ctx, m := context.Background(), store.Move{ID: "m0", From: "nowhere"}
+	var to migrate.Target = p.directory(t)
+	if at == onEtcd {
+		to = p.prefix(t)
+	}
+	if err := errors.Join(to.Receive(ctx, m, b), to.Finish(ctx, m)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run migrates, up to the write at which the process is killed or cut off.
+func (p *migration) run(t *testing.T, from, id string) (done migrate.Moved, disk *vfs.MemFS, err error) {
+	p.killed = make(chan *vfs.MemFS)
+	ended := make(chan struct{})
+	dir, in := p.directory(t), p.prefix(t)
+	go func() {
+		defer close(ended)
+		m := store.Move{ID: id, From: dir.name(), To: in.name()}
+		if from == onPebble {
+			done, err = migrate.Run(context.Background(), dir, in, m)
+		} else {
+			m.From, m.To = m.To, m.From
+			done, err = migrate.Run(context.Background(), in, dir, m)
+		}
+		err = errors.Join(err, dir.Close())
+	}()
+	select {
+	case disk = <-p.killed:
+		return done, disk, nil
+	case <-ended:
+		return done, nil, err
+	}
+}
+
+// TestMigrateBrokenOff kills a migration at every write, or has etcd not answer
+// it. At most one of the two places can be served then, with everything in it;
+// and the migration can be run again, even if the store went on meanwhile.
+func TestMigrateBrokenOff(t *testing.T) {
+	for _, from := range []string{onPebble, onEtcd} {
+		for _, l := range []lands{
+			{"killed before it", false, 100, true},
+			{"killed after it", true, 100, true},
+			{"power cut", true, 0, true},
+			{"no answer, not done", false, 100, false},
+			{"no answer, done", true, 100, false},
+		} {
+			t.Run(fmt.Sprintf("from %s, %s", from, l.name), func(t *testing.T) {
+				seen := map[string]int{}
+				for at := 1; ; at++ {
+					if at > 500 {
+						t.Fatal("it doesn't end")
+					}
+					if !breakOff(t, from, l, at, seen) {
+						break
+					}
+				}
+				t.Log(seen)
+				if seen["old"] == 0 || l.killed && (seen["neither"] == 0 || seen["new"] == 0) {
+					t.Errorf("the sweep has seen only %v", seen)
+				}
+			})
+		}
+	}
+}
+
+// breakOff breaks one migration off, and says whether it came to that.
+func breakOff(t *testing.T, from string, l lands, at int, seen map[string]int) bool {
+	t.Helper()
+	to := map[string]string{onPebble: onEtcd, onEtcd: onPebble}[from]
+	w := newWorld()
+	want := initial(1)
+	w.settle(t, from, want)
+	p := &migration{world: w, lands: l, at: at}
+	_, disk, err := p.run(t, from, "m1")
+	switch {
+	case disk != nil:
+		w = &world{disk, w.etcd}
+	case p.errs && err == nil:
+		t.Fatalf("write %d: cut off, and it says nothing of it", at)
+	case !p.errs:
+		if err != nil {
+			t.Fatal(err)
+		}
+		return false
+	}
+
+	oldStore, old := served(t, from, w)
+	_, arrived := served(t, to, w)
+	state := "neither"
+	switch {
+	case old != nil && arrived != nil:
+		t.Fatalf("write %d: both places can be served", at)
+	case old != nil:
+		state = "old"
+		same(t, at, *old, asSnapshot(want))
+		want = initial(5000) // it goes on there
+		if err := commitAll(oldStore, want); err != nil {
+			t.Fatal(err)
+		}
+	case arrived != nil:
+		state = "new"
+		same(t, at, *arrived, asSnapshot(want))
+	}
+	if c, ok := oldStore.(interface{ Close() error }); ok {
+		_ = c.Close()
+	}
+	seen[state]++
+
+	// Again.
+	for _, id := range []string{"m2", "m3"} {
+		p = &migration{world: &world{crashClone(w), w.etcd}}
+		done, _, err := p.run(t, from, id)
+		if err != nil || done.Before != (state != "old" || id == "m3") {
+			t.Fatalf("write %d, then %s: %+v, %v", at, id, done, err)
+		}
+		w = p.world
+	}
+	if _, old := served(t, from, w); old != nil {
+		t.Fatalf("write %d: the old place can be served after the migration", at)
+	}
+	_, arrived = served(t, to, w)
+	if arrived == nil {
+		t.Fatalf("write %d: the new place can't be served after the migration", at)
+	}
+	same(t, at, *arrived, asSnapshot(want))
+	return true
+}
+
+// crashClone frees the disk of the locks of those who were killed.
+func crashClone(w *world) *vfs.MemFS { return w.disk.CrashClone(vfs.CrashCloneCfg{}) }
+
+// commitAll commits a batch in parts that each store takes.
+func commitAll(st store.Store, b fencing.Batch) error {
+	ctx := context.Background()
+	err := st.Commit(ctx, fencing.Batch{Meta: b.Meta})
+	for part := range slices.Chunk(b.Records, 100) {
+		err = errors.Join(err, st.Commit(ctx, fencing.Batch{Records: part}))
+	}
+	return err
+}
+
+func same(t *testing.T, at int, got, want fencing.Snapshot) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Fatalf("write %d: the store holds\n%+v, want\n%+v", at, got, want)
+	}
+}

@@ -1,0 +1,63 @@
+package store_test
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/store"
+	"github.com/cirrus-id/cirrus/store/storetest"
+)
+
+func TestNotes(t *testing.T) {
+	m := store.Move{ID: "m1", From: "/var/lib/cirrus on a host", To: "/cirrus/ in etcd"}
+	for _, test := range []struct {
+		note store.Note
+		is   error // nil: a *MovedError
+		says string
+	}{
+		{store.Recovering("r1"), store.ErrUnfinished, `run "cirrus recover" again`},
+		{m.Arriving(), store.ErrUnfinished, "a migration from " + m.From},
+		{m.Moved(), nil, "moved to " + m.To + ": serve that one; to put another here, burn it"},
+		{"split r7", store.ErrUnfinished, `"split r7"`},
+		{" ", store.ErrUnfinished, `" "`},
+	} {
+		err := test.note.Refusal("the place", "burn it")
+		var gone *store.MovedError
+		if test.is == nil && (!errors.As(err, &gone) || gone.ID != m.ID || gone.To != m.To) || test.is != nil && !errors.Is(err, test.is) {
+			t.Errorf("%q: %v", test.note, err)
+		}
+		if err != nil && (!strings.Contains(err.Error(), test.says) || !strings.Contains(err.Error(), "the place")) {
+			t.Errorf("%q says %v", test.note, err)
+		}
+	}
+	if err := store.Note("").Refusal("the place", "burn it"); err != nil {
+		t.Errorf("no note: %v", err)
+	}
+	if got, ok := m.Arriving().Arriving(); !ok || got.ID != m.ID || got.From != m.From {
+		t.Errorf("got %+v, %v", got, ok)
+	}
+	if _, ok := m.Moved().Arriving(); ok {
+		t.Error("what has left arrives")
+	}
+}
+
+// TestNoteIsNoValue: a version that knows of no notes doesn't serve a store that
+// has one, and reads all else first.
+func TestNoteIsNoValue(t *testing.T) {
+	if bytes.Compare(store.NoteKey(), store.RecordsTo()) < 0 {
+		t.Error("the note comes before the records' end")
+	}
+	d := &store.Decoder{}
+	meta := storetest.Meta()
+	for _, kv := range pairs(t, fencing.Batch{Meta: &meta}) {
+		if err := d.Add(kv[0], kv[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.Add(store.NoteKey(), []byte("moved m1 there")); !errors.Is(err, store.ErrDamaged) {
+		t.Error(err)
+	}
+}

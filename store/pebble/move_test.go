@@ -1,0 +1,235 @@
+package pebble
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/snowflake"
+	"github.com/cirrus-id/cirrus/store"
+	"github.com/cirrus-id/cirrus/store/storetest"
+)
+
+var theMove = store.Move{ID: "m1", From: "/cirrus/ in etcd", To: "here"}
+
+// whole is a store with so many records.
+func whole(records int) fencing.Batch {
+	meta := storetest.Meta()
+	b := fencing.Batch{Meta: &meta, Pools: []fencing.Pool{storetest.Pool(fencing.DefaultPool)}}
+	for i := range snowflake.NodeID(records) {
+		b.Records = append(b.Records, storetest.Record(fencing.DefaultPool, i, meta.FirstEpoch+fencing.Epoch(i)))
+	}
+	return b
+}
+
+func receive(t *testing.T, opts Options, m store.Move, b fencing.Batch) {
+	t.Helper()
+	if err := Receive(dir, m, b, opts); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// holdsWhole sees that the batch is what the store holds.
+func holdsWhole(t *testing.T, opts Options, b fencing.Batch) {
+	t.Helper()
+	s := open(t, opts)
+	snap, err := s.Load(context.Background())
+	if err != nil || snap.Meta != *b.Meta || !reflect.DeepEqual(snap.Pools, b.Pools) || !slices.Equal(snap.Records, b.Records) {
+		t.Errorf("the store holds %+v, %v", snap, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestReceive(t *testing.T) {
+	opts := options(vfs.NewMem(), nil)
+	receive(t, opts, theMove, whole(300))
+	if _, err := Open(dir, opts); !errors.Is(err, store.ErrUnfinished) || !strings.Contains(err.Error(), theMove.From) {
+		t.Errorf("before the end: %v", err)
+	}
+	if err := Create(dir, storetest.Meta(), nil, opts); !errors.Is(err, store.ErrExists) {
+		t.Errorf("created over it: %v", err)
+	}
+	if err := Finish(dir, store.Move{ID: "m2"}, opts); !errors.Is(err, store.ErrUnfinished) {
+		t.Errorf("another move was finished: %v", err)
+	}
+	if err := Finish(dir, theMove, opts); err != nil {
+		t.Fatal(err)
+	}
+	holdsWhole(t, opts, whole(300))
+	if err := Finish(dir, theMove, opts); !errors.Is(err, store.ErrExists) {
+		t.Errorf("finished again: %v", err)
+	}
+}
+
+func TestReceiveRefuses(t *testing.T) {
+	elsewhere := store.Move{ID: "m0", From: "elsewhere"}
+	for _, test := range []struct {
+		name  string
+		setUp func(t *testing.T, opts Options)
+		is    func(error) bool
+	}{
+		{"a store", create, func(err error) bool { return errors.Is(err, store.ErrExists) }},
+		{"one that arrives from elsewhere", func(t *testing.T, opts Options) { receive(t, opts, elsewhere, whole(1)) },
+			func(err error) bool {
+				return errors.Is(err, store.ErrUnfinished) && strings.Contains(err.Error(), "elsewhere")
+			}},
+		{"one that was moved", retired, func(err error) bool { return errors.As(err, new(*store.MovedError)) }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			disk := vfs.NewMem()
+			test.setUp(t, options(disk, nil))
+			if err := Receive(dir, theMove, whole(2), options(disk, nil)); !test.is(err) {
+				t.Error(err)
+			}
+			if _, err := disk.Stat(dir + "/" + unfinished); err == nil {
+				t.Error("it has begun")
+			}
+		})
+	}
+}
+
+func TestReceiveAgain(t *testing.T) {
+	opts := options(vfs.NewMem(), nil)
+	receive(t, opts, theMove, whole(300))
+	again := theMove
+	again.ID = "m2"
+	receive(t, opts, again, whole(20))
+	if err := Finish(dir, theMove, opts); !errors.Is(err, store.ErrUnfinished) {
+		t.Errorf("the first move was finished: %v", err)
+	}
+	if err := Finish(dir, again, opts); err != nil {
+		t.Fatal(err)
+	}
+	holdsWhole(t, opts, whole(20))
+}
+
+func retired(t *testing.T, opts Options) {
+	t.Helper()
+	create(t, opts)
+	s := open(t, opts)
+	if err := s.Retire(context.Background(), theMove); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRetire(t *testing.T) {
+	opts := options(vfs.NewMem(), nil)
+	retired(t, opts)
+	_, err := Open(dir, opts)
+	var gone *store.MovedError
+	if !errors.As(err, &gone) || gone.ID != theMove.ID || gone.To != theMove.To || !strings.Contains(err.Error(), "serve that one") {
+		t.Error(err)
+	}
+	if err := Create(dir, storetest.Meta(), nil, opts); !errors.Is(err, store.ErrExists) {
+		t.Errorf("created over it: %v", err)
+	}
+	if err := Finish(dir, theMove, opts); !errors.As(err, &gone) {
+		t.Errorf("finished: %v", err)
+	}
+}
+
+// TestCrashInMove crashes before every write of a store's arrival, of its last
+// step, and of its leaving. Nobody can open what is not there whole and to be
+// served, and each can be done again.
+func TestCrashInMove(t *testing.T) {
+	is := func(t *testing.T, p point, want string) string {
+		t.Helper()
+		s, err := Open(dir, options(p.disk, nil))
+		got := ""
+		switch {
+		case err == nil:
+			got = "served"
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		case errors.Is(err, store.ErrNoStore):
+			got = "none"
+		case errors.Is(err, store.ErrUnfinished):
+			got = "unfinished"
+		case errors.As(err, new(*store.MovedError)):
+			got = "moved"
+		}
+		if got == "" || !strings.Contains(want, got) {
+			t.Fatalf("%v: the store is %s, not %s: %v", p, got, want, err)
+		}
+		return got
+	}
+	sweep := func(t *testing.T, setUp, do func(*testing.T, Options), want string, then func(*testing.T, string, Options)) {
+		c := &crashes{fs: vfs.NewCrashableMem(), journal: newJournal()}
+		setUp(t, options(c.fs, nil))
+		do(t, options(watch(c.fs, c.take), nil))
+		if err := c.take(errorfs.Op{}); err != nil { // it has returned
+			t.Fatal(err)
+		}
+		seen := map[string]int{}
+		for i, p := range c.points {
+			got := is(t, p, want)
+			if i >= len(c.points)-2 && !strings.HasSuffix(want, got) {
+				t.Fatalf("after the end the store is %s, not as in %s", got, want)
+			}
+			seen[got]++
+			then(t, got, options(p.disk, nil))
+		}
+		if len(seen) != len(strings.Fields(want)) {
+			t.Errorf("the sweep has seen only %v of %s", seen, want)
+		}
+		report(t, "%d crash points: %v", len(c.points), seen)
+	}
+	nothing := func(*testing.T, Options) {}
+	arrive := func(t *testing.T, opts Options) { receive(t, opts, theMove, whole(40)) }
+	finish := func(t *testing.T, opts Options) {
+		t.Helper()
+		if err := Finish(dir, theMove, opts); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := func(t *testing.T, _ string, opts Options) {
+		t.Helper()
+		receive(t, opts, theMove, whole(30))
+		finish(t, opts)
+		holdsWhole(t, opts, whole(30))
+	}
+	t.Run("arriving", func(t *testing.T) { sweep(t, nothing, arrive, "none unfinished", again) })
+	t.Run("arriving again", func(t *testing.T) { sweep(t, arrive, arrive, "none unfinished", again) })
+	t.Run("finishing", func(t *testing.T) {
+		sweep(t, arrive, finish, "unfinished served", func(t *testing.T, was string, opts Options) {
+			if was == "unfinished" {
+				finish(t, opts)
+			}
+			holdsWhole(t, opts, whole(40))
+		})
+	})
+	t.Run("leaving", func(t *testing.T) {
+		sweep(t, create, func(t *testing.T, opts Options) {
+			s := open(t, opts)
+			if err := s.Retire(context.Background(), theMove); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}, "served moved", func(t *testing.T, was string, opts Options) {
+			if was == "served" {
+				s := open(t, opts)
+				if err := s.Retire(context.Background(), theMove); err != nil {
+					t.Fatal(err)
+				}
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	})
+}
