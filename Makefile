@@ -33,7 +33,7 @@ help: ## Show this list.
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo 'Variables: DATA=$(DATA) LISTEN=$(LISTEN) ARGS=… (run)'
+	@echo 'Variables: DATA=$(DATA) LISTEN=$(LISTEN) ARGS=… (run, cluster)'
 	@echo '           TEST_TIMEOUT=$(TEST_TIMEOUT) (test)  FUZZTIME=$(FUZZTIME) for each target (fuzz)'
 	@echo '           SIMTIME=$(SIMTIME) ARGS=… (sim, zoo)'
 
@@ -41,6 +41,11 @@ help: ## Show this list.
 run: build ## Serve the store in DATA on LISTEN; create it first if there is none.
 	@if [ -z "$$(ls -A '$(DATA)' 2>/dev/null)" ]; then ./bin/cirrus init --data '$(DATA)'; fi
 	@exec ./bin/cirrus serve --data '$(DATA)' --listen '$(LISTEN)' $(ARGS)
+
+.PHONY: cluster
+cluster: build ## Run three etcd members and three replicas here, to kill any of them.
+	@$(GO) build -o bin/cluster ./tools/cluster
+	@exec ./bin/cluster $(ARGS)
 
 .PHONY: build
 build: ## Build bin/cirrus.

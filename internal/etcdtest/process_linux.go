@@ -26,7 +26,7 @@ func serve(work <-chan func()) {
 // startForLife starts a process that the kernel kills when this program ends,
 // however it ends: or rather when the thread that started it does.
 func startForLife(cmd *exec.Cmd) error {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	result := make(chan error)
 	starter() <- func() { result <- cmd.Start() }
 	return <-result

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/cirrus-id/cirrus/internal/etcdtest"
+)
+
+// size is how many members and how many replicas there are.
+const size = 3
+
+// node is one of the six.
+type node interface {
+	Start() error
+	Await() error
+	Kill()
+	Running() bool
+	PID() int
+	Gone() <-chan struct{}
+}
+
+var (
+	_ node = (*etcdtest.Member)(nil)
+	_ node = (*replica)(nil)
+)
+
+// cluster is the six, and who may be told to start one again.
+type cluster struct {
+	dir      string
+	out      io.Writer
+	nodes    map[string]node
+	replicas []*replica
+
+	mu     sync.Mutex // of all below, and of starting and killing
+	ending bool
+	say    sync.Mutex // a line at a time
+}
+
+// supervise runs the six until the context ends.
+func supervise(ctx context.Context, o options, out io.Writer) (err error) {
+	dir, err := os.MkdirTemp("", "cirrus-cluster-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	c := &cluster{dir: dir, out: out, nodes: map[string]node{}}
+	defer c.end()
+	if err := c.startAll(ctx, o); err != nil {
+		return err
+	}
+	stop, err := c.listen()
+	if err != nil {
+		return err
+	}
+	defer stop()
+	c.explain(o)
+	<-ctx.Done()
+	c.print("\nending all six")
+	return nil
+}
+
+func (c *cluster) startAll(ctx context.Context, o options) error {
+	c.print("starting etcd, which is built from source the first time: that takes a minute")
+	members, err := etcdtest.New(etcdtest.Config{Dir: c.dir, Members: size, Sync: true})
+	if err != nil {
+		return err
+	}
+	for i := range size {
+		c.nodes[fmt.Sprintf("etcd-%d", i+1)] = members.Member(i)
+	}
+	if err := members.Start(); err != nil {
+		return err
+	}
+	at := []string{"--store", "etcd", "--etcd-endpoints", strings.Join(members.Endpoints(), ",")}
+	if said, err := exec.CommandContext(ctx, o.cirrus, append([]string{"init"}, at...)...).CombinedOutput(); err != nil {
+		return fmt.Errorf("the store was not created: %w: %s", err, said)
+	}
+	for i := range size {
+		c.addReplica(o, i, at)
+	}
+	for _, r := range c.replicas {
+		if err := r.Start(); err != nil {
+			return err
+		}
+	}
+	for _, r := range c.replicas {
+		if err := r.Await(); err != nil {
+			return err
+		}
+	}
+	for name := range c.nodes {
+		c.watch(name)
+	}
+	return nil
+}
+
+func (c *cluster) addReplica(o options, i int, at []string) {
+	listen, metrics := fmt.Sprintf("127.0.0.1:%d", o.port+i), fmt.Sprintf("127.0.0.1:%d", o.port+10+i)
+	name := fmt.Sprintf("replica-%d", i+1)
+	r := &replica{
+		name: name, path: o.cirrus, url: "http://" + listen, ready: "http://" + metrics + "/readyz",
+		args: append([]string{"serve", "--listen", listen, "--metrics-listen", metrics, "--advertise", "http://" + listen}, at...),
+		log:  filepath.Join(c.dir, name+".log"), say: c.print,
+	}
+	c.nodes[name] = r
+	c.replicas = append(c.replicas, r)
+}
+
+// explain says who runs where, and what to try.
+func (c *cluster) explain(o options) {
+	var b strings.Builder
+	addrs := make([]string, 0, size)
+	for i := range size {
+		name := fmt.Sprintf("etcd-%d", i+1)
+		m := c.nodes[name].(*etcdtest.Member)
+		fmt.Fprintf(&b, "%-10s pid %-8d %s\n", name, m.PID(), m.Endpoint)
+	}
+	for _, r := range c.replicas {
+		fmt.Fprintf(&b, "%-10s pid %-8d %s  %s  log in %s\n", r.name, r.PID(), r.url, r.ready, r.log)
+		addrs = append(addrs, strings.TrimPrefix(r.url, "http://"))
+	}
+	fmt.Fprintf(&b, `
+Mint IDs in another terminal, while you kill any of the six:
+  %s ids -n 100000 --rate 20 --addr %s
+Kill one, or let it stand still and go on:
+  kill -9 %d
+  kill -STOP %[3]d; kill -CONT %[3]d
+Start one again that was killed:
+  %s
+Ctrl-C here ends all six.
+`, o.cirrus, strings.Join(addrs, ","), c.replicas[0].PID(), c.command("start", c.replicas[0].name))
+	c.print(strings.TrimSuffix(b.String(), "\n"))
+}
+
+// command is what starts or kills one of the six from another terminal.
+func (c *cluster) command(what, name string) string {
+	self, err := os.Executable()
+	if err != nil {
+		self = os.Args[0]
+	}
+	return fmt.Sprintf("%s -in %s %s %s", self, c.dir, what, name)
+}
+
+// watch says when one of the six ends that was not told to. The caller holds mu,
+// or nobody else runs yet.
+func (c *cluster) watch(name string) {
+	gone, pid := c.nodes[name].Gone(), c.nodes[name].PID()
+	go func() {
+		<-gone
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if !c.ending {
+			c.print(fmt.Sprintf("%s (pid %d) has ended; start it again with: %s", name, pid, c.command("start", name)))
+		}
+	}()
+}
+
+// start starts one again, and waits until it is ready.
+func (c *cluster) start(name string) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.nodes[name]
+	switch {
+	case c.ending:
+		return "", errors.New("the cluster is ending")
+	case n == nil:
+		return "", fmt.Errorf("there is no %q: name one of etcd-1 to etcd-%d and replica-1 to replica-%[2]d", name, size)
+	case n.Running():
+		return "", fmt.Errorf("%s runs already, as pid %d", name, n.PID())
+	}
+	if err := n.Start(); err != nil {
+		return "", err
+	}
+	c.watch(name)
+	done := fmt.Sprintf("%s runs again, as pid %d", name, n.PID())
+	c.print(done)
+	return done, nil
+}
+
+// kill ends one with SIGKILL.
+func (c *cluster) kill(name string) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.nodes[name]
+	if n == nil || !n.Running() {
+		return "", fmt.Errorf("no %q runs", name)
+	}
+	n.Kill()
+	return fmt.Sprintf("%s is killed; start it again with: %s", name, c.command("start", name)), nil
+}
+
+// end ends all that run: first the replicas, which resign.
+func (c *cluster) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ending = true
+	var all sync.WaitGroup
+	for _, r := range c.replicas {
+		all.Go(r.Stop)
+	}
+	all.Wait()
+	for _, n := range c.nodes {
+		n.Kill()
+	}
+}
+
+func (c *cluster) print(line string) {
+	c.say.Lock()
+	defer c.say.Unlock()
+	fmt.Fprintln(c.out, line) //nolint:errcheck // whoever reads may be gone
+}
