@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+
+	"github.com/cirrus-id/cirrus/internal/history"
 )
 
 // operation is a call about a node ID, from its arrival at the server to its
@@ -49,96 +51,18 @@ func (c *checker) tick() int {
 	return c.ticks
 }
 
-// What porcupine sees of a call and its answer.
-type (
-	input struct {
-		procedure string
-		epoch     uint64 // asked for
-	}
-	output struct {
-		unknown, good, lost bool
-		epoch               uint64 // answered
-	}
-	// nodeModel is a node ID's state: its last lease, and what has become of it.
-	nodeModel struct {
-		epoch                   uint64
-		released, revoked, over bool
-	}
-)
-
-// model is the node ID that the calls should look as if they had met, one
-// after the other. That a lease may run out at any time is not for it to
-// judge: the checks of time do that.
-var model = porcupine.NondeterministicModel{
-	Init: func() []any { return []any{nodeModel{}} },
-	Step: func(state, in, out any) []any {
-		return step(state.(nodeModel), in.(input), out.(output))
-	},
-}
-
-func step(s nodeModel, in input, out output) []any {
-	stays := []any{s}
-	switch in.procedure {
-	case callAcquire:
-		switch {
-		case !out.good:
-			return stays
-		case out.epoch == s.epoch && !s.released && !s.revoked:
-			return stays
-		case out.epoch > s.epoch:
-			return []any{nodeModel{epoch: out.epoch}}
-		}
-	case callHeartbeat:
-		is := in.epoch == s.epoch && !s.released && !s.revoked
-		if out.unknown || out.good && is || !out.good && !out.lost || out.lost && (!is || s.over) {
-			return stays
-		}
-		if out.lost && is {
-			// It had run out, and was noted as ended or granted to one who
-			// never heard of it.
-			return []any{nodeModel{epoch: s.epoch, over: true}}
-		}
-	case callRelease:
-		is := in.epoch == s.epoch
-		done := s
-		done.released = true
-		switch {
-		case out.unknown && is:
-			return []any{s, done}
-		case out.good && is:
-			return []any{done}
-		case !out.good:
-			return stays
-		}
-		return stays
-	case callRevoke:
-		is := in.epoch == s.epoch
-		done := s
-		done.revoked = true
-		switch {
-		case out.unknown && is:
-			return []any{s, done}
-		case out.good && is:
-			return []any{done}
-		}
-		return stays
-	}
-	return nil
-}
-
 // linearizable looks at the whole history, one node ID after the other.
 func (c *checker) linearizable() {
 	if c.w.plan.profile == Vows {
 		return
 	}
 	byNode := map[nodeKey][]porcupine.Operation{}
-	m := model.ToModel()
 	for _, op := range c.history {
-		in := input{op.call.procedure, op.call.request.epoch}
-		out := output{unknown: true}
+		in := history.Input{Call: history.Call(op.call.procedure), Epoch: op.call.request.epoch}
+		out := history.Output{Unknown: true}
 		end := int64(1 << 62)
 		if op.reply != nil {
-			out = output{good: op.reply.good, lost: op.reply.lost, epoch: op.reply.epoch}
+			out = history.Output{Good: op.reply.good, Epoch: op.reply.epoch}
 			end = int64(op.last)
 		}
 		if op.node.node < 0 || op.astray || op.reply == nil && (op.call.procedure == callAcquire || op.call.procedure == callHeartbeat) ||
@@ -148,7 +72,7 @@ func (c *checker) linearizable() {
 		byNode[op.node] = append(byNode[op.node], porcupine.Operation{Input: in, Call: int64(op.first), Output: out, Return: end})
 	}
 	for _, key := range c.order {
-		if ops := byNode[key]; len(ops) > 0 && !porcupine.CheckOperations(m, ops) {
+		if ops := byNode[key]; len(ops) > 0 && history.Possible(ops, 0) != porcupine.Ok {
 			c.w.violate(PromiseHistory, "the %d calls about node ID %d of pool %q can't have happened one after the other", len(ops), key.node, key.pool)
 		}
 	}
