@@ -197,7 +197,7 @@ func (m *Member) Start() error {
 	cmd := exec.Command(m.path, m.args...)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}
 	cmd.Stdout, cmd.Stderr = m.said, m.said
-	if err := startForLife(cmd); err != nil {
+	if err := StartForLife(cmd); err != nil {
 		return err
 	}
 	gone := make(chan struct{})

@@ -23,17 +23,22 @@ func serve(work <-chan func()) {
 	}
 }
 
-// startForLife starts a process that the kernel kills when this program ends,
-// however it ends: or rather when the thread that started it does.
-func startForLife(cmd *exec.Cmd) error {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+// StartForLife starts a process that the kernel kills when this program ends,
+// however it ends: or rather when the thread that started it does. It has a
+// process group of its own, so that Ctrl-C reaches this program alone.
+func StartForLife(cmd *exec.Cmd) error {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	cmd.SysProcAttr.Setpgid = true
 	result := make(chan error)
 	starter() <- func() { result <- cmd.Start() }
 	return <-result
 }
 
-// awaitStop waits until no thread of the process runs any more.
-func awaitStop(pid int) error {
+// AwaitStop waits until no thread of the process runs any more.
+func AwaitStop(pid int) error {
 	for {
 		err := unix.Waitid(unix.P_PID, pid, nil, unix.WSTOPPED, nil)
 		if err != unix.EINTR {

@@ -9,7 +9,7 @@ func (m *Member) Stop() error {
 	if err := m.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	return awaitStop(m.cmd.Process.Pid)
+	return AwaitStop(m.cmd.Process.Pid)
 }
 
 // Continue lets a stopped member go on.

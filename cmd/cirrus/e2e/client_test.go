@@ -14,6 +14,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/cirrus-id/cirrus/internal/history"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 )
@@ -48,7 +49,58 @@ func httpClient(h2c bool) *http.Client {
 	var protocols http.Protocols
 	protocols.SetHTTP1(!h2c)
 	protocols.SetUnencryptedHTTP2(h2c)
-	return &http.Client{Transport: &http.Transport{Protocols: &protocols, MaxIdleConnsPerHost: 64}}
+	return &http.Client{Transport: &http.Transport{
+		Protocols: &protocols, MaxIdleConnsPerHost: 64,
+		// Or a connection that has silently gone takes one call after the other.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: callTime, PingTimeout: time.Second},
+	}}
+}
+
+// replicaClients are clients for the service at one of its addresses.
+type replicaClients struct {
+	leases cirrusv1connect.LeaseServiceClient
+	admin  cirrusv1connect.AdminServiceClient
+}
+
+// roamer uses one of the service's addresses, until that fails.
+type roamer struct {
+	replicaClients
+	all []replicaClients
+	at  int
+}
+
+func newRoamer(urls []string, way, first int) *roamer {
+	r := &roamer{}
+	for _, url := range urls {
+		leases, admin := dial(url, way)
+		r.all = append(r.all, replicaClients{leases, admin})
+	}
+	r.at = first % len(r.all)
+	r.replicaClients = r.all[r.at]
+	return r
+}
+
+func (r *roamer) moveOn() {
+	r.at = (r.at + 1) % len(r.all)
+	r.replicaClients = r.all[r.at]
+}
+
+// habits are what a client does when, and how often. Probabilities are per
+// bunch of leases for wait, ask and vanish, and per turn of its loop for revoke
+// and stall.
+type habits struct {
+	pools      []string
+	try        time.Duration    // how long a call may take, beside what it waits for
+	hold       [2]time.Duration // how long it holds a bunch, from and to
+	turn       [2]time.Duration // how long a turn of its loop takes
+	ask        [2]time.Duration // which TTL it asks for, if it does
+	askOften   float64
+	waitOften  float64
+	vanish     float64 // not to release
+	revoke     float64
+	stall      float64
+	stallTimes float64 // the longest stall, in TTLs
+	bunch      float64 // how often it holds more than one
 }
 
 // client holds leases for a while, one bunch after the other, by the rules of
@@ -56,11 +108,10 @@ func httpClient(h2c bool) *http.Client {
 // what apps do: it stalls, vanishes, and gives things back or not.
 type client struct {
 	*observer
-	leases cirrusv1connect.LeaseServiceClient
-	admin  cirrusv1connect.AdminServiceClient
-	pools  []string
-	rng    *rand.Rand
-	ids    []uint64
+	*roamer
+	habits
+	rng *rand.Rand
+	ids []uint64
 }
 
 // lease is one lease as its holder knows it.
@@ -72,6 +123,7 @@ type lease struct {
 	layout   *cirrusv1.Layout
 	beat     instant // when the next heartbeat is due
 	over     bool
+	lapsed   instant // the deadline that was seen to pass
 	old      *answer // an answer to be told once more, later (C7)
 
 	// The generator's: server time was base at baseAt (G1); last and sequence
@@ -93,7 +145,7 @@ type answer struct {
 func (c *client) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		n := 1
-		if c.chance(0.25) {
+		if c.chance(c.bunch) {
 			n = 2 + c.rng.IntN(5)
 		}
 		var held []*lease
@@ -102,7 +154,7 @@ func (c *client) run(ctx context.Context) {
 				held = append(held, l)
 			}
 		}
-		c.hold(ctx, held, c.between(50*time.Millisecond, 2200*time.Millisecond))
+		c.hold(ctx, held, c.within(c.habits.hold))
 		for _, l := range held {
 			c.end(ctx, l)
 		}
@@ -114,6 +166,8 @@ func (c *client) chance(p float64) bool { return c.rng.Float64() < p }
 func (c *client) between(low, high time.Duration) time.Duration {
 	return low + draw(c.rng, high-low)
 }
+
+func (c *client) within(span [2]time.Duration) time.Duration { return c.between(span[0], span[1]) }
 
 // draw draws a duration below d.
 func draw(rng *rand.Rand, d time.Duration) time.Duration { return time.Duration(rng.Int64N(int64(d))) }
@@ -141,17 +195,17 @@ func (c *client) acquire(ctx context.Context) *lease {
 		InstanceId: c.fresh(),
 	}
 	wait := time.Duration(0)
-	if c.chance(0.5) {
+	if c.chance(c.waitOften) {
 		wait = c.between(100*time.Millisecond, 4*time.Second)
 		req.Wait = durationpb.New(wait)
 	}
-	if c.chance(0.3) {
-		req.Ttl = durationpb.New(c.between(time.Second, 2*time.Second).Round(time.Millisecond))
+	if c.chance(c.askOften) {
+		req.Ttl = durationpb.New(c.within(c.ask).Round(time.Millisecond))
 	}
 	for asked := now(); ctx.Err() == nil; {
 		sent := now()
 		var resp *cirrusv1.AcquireResponse
-		err := within(ctx, callTime+wait, func(ctx context.Context) (err error) {
+		err := within(ctx, c.try+wait, func(ctx context.Context) (err error) {
 			resp, err = c.leases.Acquire(ctx, req)
 			return err
 		})
@@ -225,15 +279,18 @@ func (c *client) hold(ctx context.Context, held []*lease, d time.Duration) {
 				l.apply(*l.old) // late and doubled
 			}
 		}
+		for _, l := range held {
+			c.lapse(l)
+		}
 		c.keep(ctx, held)
 		switch {
-		case c.chance(0.004):
+		case c.chance(c.revoke):
 			c.revokeSome(ctx)
-		case c.chance(0.006) && len(held) > 0:
+		case c.chance(c.stall) && len(held) > 0:
 			// A stall, perhaps to long after the deadline.
-			nap(ctx, c.between(0, 2*held[0].ttl))
+			nap(ctx, c.between(0, time.Duration(c.stallTimes*float64(held[0].ttl))))
 		}
-		nap(ctx, c.between(5*time.Millisecond, 30*time.Millisecond))
+		nap(ctx, c.within(c.turn))
 	}
 }
 
@@ -269,6 +326,15 @@ func (c *client) keep(ctx context.Context, held []*lease) {
 	}
 }
 
+// lapse notes, once, that a lease's deadline passed while nothing was amiss with
+// its holder.
+func (c *client) lapse(l *lease) {
+	if !l.over && now() >= l.deadline && l.deadline != l.lapsed {
+		l.lapsed = l.deadline
+		c.hasLapsed(l.grant)
+	}
+}
+
 func (l *lease) request() *cirrusv1.HeartbeatRequest {
 	return &cirrusv1.HeartbeatRequest{Pool: l.pool, NodeId: l.node, Epoch: l.epoch, InstanceId: l.instance}
 }
@@ -276,7 +342,7 @@ func (l *lease) request() *cirrusv1.HeartbeatRequest {
 func (c *client) heartbeat(ctx context.Context, l *lease) {
 	sent := now()
 	var resp *cirrusv1.HeartbeatResponse
-	err := within(ctx, l.ttl/3, func(ctx context.Context) (err error) {
+	err := within(ctx, min(l.ttl/3, c.try), func(ctx context.Context) (err error) {
 		resp, err = c.leases.Heartbeat(ctx, l.request())
 		return err
 	})
@@ -284,7 +350,7 @@ func (c *client) heartbeat(ctx context.Context, l *lease) {
 	case err == nil:
 		c.kept(l, answer{resp.Lease, sent, received})
 	case reason(err) == "LEASE_LOST":
-		c.lose(l, received)
+		c.lose(l, sent, received)
 	default:
 		c.judge("Heartbeat", err)
 		c.backOff(l)
@@ -298,7 +364,7 @@ func (c *client) batch(ctx context.Context, due []*lease) {
 	}
 	sent := now()
 	var resp *cirrusv1.HeartbeatBatchResponse
-	err := within(ctx, due[0].ttl/3, func(ctx context.Context) (err error) {
+	err := within(ctx, min(due[0].ttl/3, c.try), func(ctx context.Context) (err error) {
 		resp, err = c.leases.HeartbeatBatch(ctx, req)
 		return err
 	})
@@ -319,8 +385,9 @@ func (c *client) batch(ctx context.Context, due []*lease) {
 		case e == nil:
 			c.kept(l, answer{resp.Results[i].GetLease(), sent, received})
 		case e.Reason == "LEASE_LOST":
-			c.lose(l, received)
+			c.lose(l, sent, received)
 		case e.Code == "unavailable":
+			c.moveOn()
 			c.backOff(l)
 		default:
 			c.wrong("%v: HeartbeatBatch answered %v", l.grant, e)
@@ -338,9 +405,9 @@ func (c *client) kept(l *lease, a answer) {
 }
 
 // lose: on LEASE_LOST a holder stops at once (C5).
-func (c *client) lose(l *lease, received instant) {
+func (c *client) lose(l *lease, sent, received instant) {
 	l.over = true
-	c.wasLost(l.grant, received)
+	c.wasLost(l.grant, sent, received)
 }
 
 // backOff: heartbeats are tried again to the deadline, and past it (C3).
@@ -352,10 +419,10 @@ func (c *client) backOff(l *lease) {
 func (c *client) end(ctx context.Context, l *lease) {
 	switch p := c.rng.Float64(); {
 	case l.over:
-	case p < 0.4: // vanish: it mints no more, and nobody is told
+	case p < c.vanish: // vanish: it mints no more, and nobody is told
 		l.over = true
 		c.stopped(l.grant, now())
-	case p < 0.5:
+	case p < c.vanish+0.1:
 		c.release(ctx, l, nil)
 	default:
 		last := l.floor - 1
@@ -373,11 +440,13 @@ func (c *client) release(ctx context.Context, l *lease, last *int64) {
 	c.releasing(l.grant, now(), last)
 	req := &cirrusv1.ReleaseRequest{Pool: l.pool, NodeId: l.node, Epoch: l.epoch, InstanceId: l.instance, LastTimestampMs: last}
 	for again := c.chance(0.1); ; again = false {
-		err := within(ctx, callTime, func(ctx context.Context) error {
+		sent := now()
+		err := within(ctx, c.try, func(ctx context.Context) error {
 			_, err := c.leases.Release(ctx, req)
 			return err
 		})
 		received := now()
+		c.called(l.grant, history.Release, sent, received, outcome(err))
 		switch {
 		case err == nil:
 			c.wasReleased(l.grant, received)
@@ -408,11 +477,13 @@ func (c *client) revokeSome(ctx context.Context) {
 	if g == nil {
 		return
 	}
-	c.revoking(g, now())
-	err := within(ctx, callTime, func(ctx context.Context) error {
+	sent := now()
+	c.revoking(g, sent)
+	err := within(ctx, c.try, func(ctx context.Context) error {
 		_, err := c.admin.Revoke(ctx, &cirrusv1.RevokeRequest{Pool: g.pool, NodeId: g.node, Epoch: g.epoch})
 		return err
 	})
+	c.called(g, history.Revoke, sent, now(), outcome(err))
 	switch {
 	case err == nil:
 		c.wasRevoked(g, now())
@@ -439,9 +510,19 @@ func within(ctx context.Context, d time.Duration, call func(context.Context) err
 	return call(ctx)
 }
 
+// outcome is what an answer tells of what was asked: that nobody heard one, or
+// heard that it could not be told, leaves it open.
+func outcome(err error) history.Output {
+	return history.Output{Good: err == nil, Unknown: err != nil && reason(err) != "LEASE_LOST"}
+}
+
 // judge finds errors that the service should not answer with. That it can't be
-// reached, or has not answered in time, is what this is about.
+// reached, or has not answered in time, is what this is about: then it is tried
+// elsewhere.
 func (c *client) judge(what string, err error, also ...connect.Code) {
+	if connect.CodeOf(err) != connect.CodeResourceExhausted {
+		c.moveOn()
+	}
 	if !connect.IsWireError(err) {
 		return
 	}

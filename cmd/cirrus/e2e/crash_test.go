@@ -47,6 +47,15 @@ var crashPool = []string{
 	"--layout", "41/10/2", "--node-ids", roomyIDs,
 }
 
+// hasty are clients of pools with a TTL of a second.
+var hasty = habits{
+	pools: []string{"default", "default", "tight"}, try: callTime,
+	hold: [2]time.Duration{50 * time.Millisecond, 2200 * time.Millisecond},
+	turn: [2]time.Duration{5 * time.Millisecond, 30 * time.Millisecond},
+	ask:  [2]time.Duration{crashTTL, 2 * crashTTL}, askOften: 0.3,
+	waitOften: 0.5, vanish: 0.4, revoke: 0.004, stall: 0.006, stallTimes: 2, bunch: 0.25,
+}
+
 // TestKill kills the real service at random moments under many clients, and
 // judges by what they saw whether it forgot anything that it had acknowledged.
 func TestKill(t *testing.T) {
@@ -115,11 +124,9 @@ type crowd struct {
 func startClients(ctx context.Context, url string, obs *observer, seed uint64) *crowd {
 	all := &crowd{}
 	for i := range clients {
-		leases, admin := dial(url, i)
 		c := &client{
-			observer: obs, leases: leases, admin: admin,
-			pools: []string{"default", "default", "tight"},
-			rng:   rand.New(rand.NewPCG(seed, uint64(i)+2)),
+			observer: obs, roamer: newRoamer([]string{url}, i, 0), habits: hasty,
+			rng: rand.New(rand.NewPCG(seed, uint64(i)+2)),
 		}
 		all.clients = append(all.clients, c)
 		all.done.Go(func() { c.run(ctx) })

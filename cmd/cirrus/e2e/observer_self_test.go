@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/cirrus-id/cirrus/internal/history"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 )
 
@@ -50,21 +51,30 @@ func TestObserver(t *testing.T) {
 			o.granted(ms(80), ms(80), ms(90), wire(6, "b", 100_085, 100_085))
 			o.audit(o.expect("default"), ms(100), row(6, 100_085, 101_085, held))
 		}},
-		{"lost after deadline and quarantine", "", func(o *observer) { o.wasLost(first(o), ms(1310)) }},
+		{"lost after deadline and quarantine", "", func(o *observer) { o.wasLost(first(o), ms(1305), ms(1310)) }},
 		{"lost after a revoke", "", func(o *observer) {
 			g := first(o)
 			o.revoking(g, ms(30))
-			o.wasLost(g, ms(35))
+			o.wasLost(g, ms(31), ms(35))
+		}},
+		{"kept once more by a server that has been deposed", "", func(o *observer) {
+			o.stale = 200 * time.Millisecond
+			g := first(o)
+			o.releasing(g, ms(60), &last)
+			o.called(g, history.Release, ms(60), ms(70), history.Output{Good: true})
+			o.wasReleased(g, ms(70))
+			o.heartbeaten(g, ms(260), ms(275), wire(5, "a", 100_015, 100_272))
+			o.granted(ms(80), ms(80), ms(90), wire(6, "b", 100_085, 100_085))
 		}},
 		{"listed as held", "", func(o *observer) {
 			first(o)
 			o.audit(o.expect("default"), ms(500), row(5, 100_015, 101_015, held))
 		}},
 
-		{"lost too soon", "LEASE_LOST", func(o *observer) { o.wasLost(first(o), ms(1309)) }},
+		{"lost too soon", "LEASE_LOST", func(o *observer) { o.wasLost(first(o), ms(1304), ms(1309)) }},
 		{"kept after a loss", "told lost", func(o *observer) {
 			g := first(o)
-			o.wasLost(g, ms(1400))
+			o.wasLost(g, ms(1395), ms(1400))
 			o.heartbeaten(g, ms(1401), ms(1402), wire(5, "a", 100_015, 101_402))
 		}},
 		{"kept after a release", "was released", func(o *observer) {
@@ -72,6 +82,21 @@ func TestObserver(t *testing.T) {
 			o.releasing(g, ms(60), &last)
 			o.wasReleased(g, ms(70))
 			o.heartbeaten(g, ms(71), ms(72), wire(5, "a", 100_015, 100_072))
+		}},
+		{"kept by a server that was deposed more than a stride ago", "was released", func(o *observer) {
+			o.stale = 200 * time.Millisecond
+			g := first(o)
+			o.releasing(g, ms(60), &last)
+			o.wasReleased(g, ms(70))
+			o.heartbeaten(g, ms(271), ms(275), wire(5, "a", 100_015, 100_272))
+		}},
+		{"kept after another had the node ID", "one after the other", func(o *observer) {
+			g := first(o)
+			next := o.granted(ms(1300), ms(1300), ms(1330), wire(6, "b", 101_325, 101_325))
+			o.releasing(next, ms(1340), nil)
+			o.called(next, history.Release, ms(1340), ms(1350), history.Output{Good: true})
+			o.wasReleased(next, ms(1350))
+			o.heartbeaten(g, ms(1360), ms(1370), wire(5, "a", 100_015, 101_370))
 		}},
 		{"kept after a revoke", "was revoked", func(o *observer) {
 			g := first(o)

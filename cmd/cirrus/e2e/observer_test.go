@@ -10,6 +10,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/anishathalye/porcupine"
+
+	"github.com/cirrus-id/cirrus/internal/history"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 )
 
@@ -79,6 +82,10 @@ func (g *grant) String() string {
 // observer keeps what happened, and finds what should not have.
 type observer struct {
 	quarantine time.Duration
+	// stale is how long a server that has been deposed may go on keeping
+	// leases without knowing it: up to a stride (S10). What was released or
+	// revoked elsewhere meanwhile, it may keep once more, and no longer.
+	stale time.Duration
 
 	mu         sync.Mutex
 	grants     []*grant
@@ -86,11 +93,34 @@ type observer struct {
 	latest     map[nodeKey]*grant // of the highest epoch
 	violations []string
 	heartbeats int
-	revived    int // heartbeats that came after the deadline, and were good
+	revived    int            // heartbeats that came after the deadline, and were good
+	lapses     map[string]int // deadlines that passed under holders at work, by pool
+	calls      map[nodeKey][]porcupine.Operation
 }
 
 func newObserver(quarantine time.Duration) *observer {
-	return &observer{quarantine: quarantine, byInstance: map[string]*grant{}, latest: map[nodeKey]*grant{}}
+	return &observer{
+		quarantine: quarantine, byInstance: map[string]*grant{}, latest: map[nodeKey]*grant{},
+		lapses: map[string]int{}, calls: map[nodeKey][]porcupine.Operation{},
+	}
+}
+
+// called notes a call about a lease, and what it came to.
+func (o *observer) called(g *grant, call history.Call, sent, received instant, out history.Output) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.note(g, call, sent, received, out)
+}
+
+func (o *observer) note(g *grant, call history.Call, sent, received instant, out history.Output) {
+	if out.Unknown {
+		received = never // it may be done later
+	}
+	in := history.Input{Call: call, Epoch: g.epoch}
+	if out.Good {
+		out.Epoch = g.epoch
+	}
+	o.calls[g.nodeKey] = append(o.calls[g.nodeKey], porcupine.Operation{Input: in, Output: out, Call: int64(sent), Return: int64(received)})
 }
 
 // enough violations tell what is wrong.
@@ -134,6 +164,7 @@ func (o *observer) granted(asked, sent, received instant, l *cirrusv1.Lease) *gr
 			o.latest[g.nodeKey] = g
 		}
 	}
+	o.note(g, history.Acquire, sent, received, history.Output{Good: true})
 	o.promised(g, sent, received, l)
 	return g
 }
@@ -146,6 +177,11 @@ func (o *observer) heartbeaten(g *grant, sent, received instant, l *cirrusv1.Lea
 	if sent > g.deadline {
 		o.revived++
 	}
+	asOf := sent
+	if sent > min(g.releaseSent, g.revokeSent) {
+		asOf = sent.add(-o.stale)
+	}
+	o.note(g, history.Heartbeat, asOf, received, history.Output{Good: true})
 	o.promised(g, sent, received, l)
 }
 
@@ -161,9 +197,12 @@ func (o *observer) promised(g *grant, sent, received instant, l *cirrusv1.Lease)
 		what string
 		at   instant
 	}{{"was released", g.released}, {"was revoked", g.revoked}, {"was told lost", g.lost}} {
-		if sent > end.at {
+		if end.at != never && sent > end.at.add(o.stale) {
 			o.violated("%v: kept by a request sent at %v although it %s at %v", g, sent, end.what, end.at)
 		}
+	}
+	if sent > min(g.releaseSent, g.lost) {
+		return // its holder has stopped
 	}
 	deadline := sent.add(l.Ttl.AsDuration())
 	g.ceiling = max(g.ceiling, l.CeilingMs)
@@ -218,11 +257,26 @@ func (o *observer) wasRevoked(g *grant, received instant) {
 }
 
 // wasLost notes LEASE_LOST.
-func (o *observer) wasLost(g *grant, received instant) {
+func (o *observer) wasLost(g *grant, sent, received instant) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.note(g, history.Heartbeat, sent, received, history.Output{})
 	g.stop(received)
 	g.lost = min(g.lost, received)
+}
+
+// hasLapsed notes a deadline that passed although its holder was at work.
+func (o *observer) hasLapsed(g *grant) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.lapses[g.pool]++
+}
+
+// lapsed is how many did in a pool.
+func (o *observer) lapsed(pool string) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.lapses[pool]
 }
 
 // counts are what the run goes by.
@@ -332,7 +386,24 @@ func (o *observer) verdict() []string {
 		o.checkLive(grants)
 		o.checkRest(grants)
 	}
+	for key, calls := range o.calls {
+		o.checkHistory(key, calls)
+	}
 	return o.violations
+}
+
+// historyTime is how long a node ID's history may take to be judged.
+const historyTime = 30 * time.Second
+
+// checkHistory: the calls about a node ID could have happened one after the
+// other.
+func (o *observer) checkHistory(key nodeKey, calls []porcupine.Operation) {
+	switch history.Possible(calls, historyTime) {
+	case porcupine.Illegal:
+		o.violated("the %d calls about node ID %d of pool %q can't have happened one after the other", len(calls), key.node, key.pool)
+	case porcupine.Unknown:
+		o.violated("whether the %d calls about node ID %d of pool %q can have happened one after the other could not be told within %v", len(calls), key.node, key.pool, historyTime)
+	}
 }
 
 // checkLost: an acknowledged grant is kept until it is released, revoked, or

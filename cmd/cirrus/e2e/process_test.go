@@ -20,7 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/cirrus-id/cirrus/internal/etcdtest"
 )
 
 // moduleRoot is seen from this folder, where tests run.
@@ -145,13 +145,14 @@ func command(t testing.TB, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// start starts a command that lives no longer than the test. What it says on
+// start starts a command that lives no longer than the test, even if that is
+// killed. What it says on
 // stderr is shown if the test fails.
 func start(t testing.TB, cmd *exec.Cmd) *process {
 	t.Helper()
 	p := &process{Cmd: cmd, stderr: &buffer{}, gone: make(chan struct{})}
 	cmd.Stderr = p.stderr
-	if err := cmd.Start(); err != nil {
+	if err := etcdtest.StartForLife(cmd); err != nil {
 		t.Fatal(err)
 	}
 	go func() {
@@ -230,7 +231,7 @@ func (p *process) kill(t testing.TB) {
 func (p *process) freeze(t testing.TB) {
 	t.Helper()
 	p.signal(t, syscall.SIGSTOP)
-	if err := unix.Waitid(unix.P_PID, p.Process.Pid, nil, unix.WSTOPPED, nil); err != nil {
+	if err := etcdtest.AwaitStop(p.Process.Pid); err != nil {
 		t.Fatalf("waiting for the process to stop: %v", err)
 	}
 }
