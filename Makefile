@@ -58,6 +58,11 @@ test: ## Run all tests, with the race detector where there are threads.
 	$(GO) test $(RACE) -timeout $(TEST_TIMEOUT) $$($(GO) list ./... | grep -vxF "$$($(GO) list $(PURE))")
 	$(GO) test $(RACE) -short -timeout $(TEST_TIMEOUT) ./sim
 
+# The faults of replicas on etcd are in `make test` too, each as briefly as it can be.
+.PHONY: test-cluster
+test-cluster: ## Try what can go wrong with replicas on etcd, whole and timed: some 10 minutes.
+	CIRRUS_CLUSTER=long $(GO) test -v -count=1 -parallel 3 -timeout 15m -run '^TestCluster' $(ARGS) ./cmd/cirrus/e2e
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME.
 	@grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sort | sed 's|/[^/]*:func | |' | \

@@ -124,14 +124,18 @@ type crowd struct {
 func startClients(ctx context.Context, url string, obs *observer, seed uint64) *crowd {
 	all := &crowd{}
 	for i := range clients {
-		c := &client{
+		all.employ(ctx, &client{
 			observer: obs, roamer: newRoamer([]string{url}, i, 0), habits: hasty,
 			rng: rand.New(rand.NewPCG(seed, uint64(i)+2)),
-		}
-		all.clients = append(all.clients, c)
-		all.done.Go(func() { c.run(ctx) })
+		})
 	}
 	return all
+}
+
+// employ lets one more begin.
+func (all *crowd) employ(ctx context.Context, c *client) {
+	all.clients = append(all.clients, c)
+	all.done.Go(func() { c.run(ctx) })
 }
 
 // wait waits for all clients and returns what they minted.

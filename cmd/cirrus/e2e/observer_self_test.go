@@ -109,7 +109,12 @@ func TestObserver(t *testing.T) {
 			o.heartbeaten(g, ms(71), ms(72), wire(6, "a", 100_015, 100_072))
 		}},
 		{"server time outside of the window", "outside of the window", func(o *observer) {
-			o.granted(ms(10), ms(10), ms(20), wire(5, "a", 100_015, 100_014))
+			o.granted(ms(10), ms(10), ms(20), wire(5, "a", 100_015, 99_994))
+		}},
+		{"server time goes back", "went back", func(o *observer) {
+			g := first(o)
+			o.heartbeaten(g, ms(300), ms(310), wire(5, "a", 100_015, 100_305))
+			o.heartbeaten(g, ms(311), ms(312), wire(5, "a", 100_015, 100_284))
 		}},
 		{"epoch twice", "one epoch for two", func(o *observer) {
 			first(o)

@@ -82,6 +82,9 @@ func (g *grant) String() string {
 // observer keeps what happened, and finds what should not have.
 type observer struct {
 	quarantine time.Duration
+	// back is how far server time may go back from one server to the next: the
+	// wall clocks' difference, but no more than a stride (S8).
+	back time.Duration
 	// stale is how long a server that has been deposed may go on keeping
 	// leases without knowing it: up to a stride (S10). What was released or
 	// revoked elsewhere meanwhile, it may keep once more, and no longer.
@@ -96,11 +99,21 @@ type observer struct {
 	revived    int            // heartbeats that came after the deadline, and were good
 	lapses     map[string]int // deadlines that passed under holders at work, by pool
 	calls      map[nodeKey][]porcupine.Operation
+
+	// The highest server time that was told, when the answer had come, and how
+	// far below it one was that was told later.
+	serverTime   int64
+	serverTimeAt instant
+	wentBack     time.Duration
 }
+
+// sameClock is how far servers with one wall clock may be apart: what the steady
+// clock runs ahead of it.
+const sameClock = 20 * time.Millisecond
 
 func newObserver(quarantine time.Duration) *observer {
 	return &observer{
-		quarantine: quarantine, byInstance: map[string]*grant{}, latest: map[nodeKey]*grant{},
+		quarantine: quarantine, back: sameClock, byInstance: map[string]*grant{}, latest: map[nodeKey]*grant{},
 		lapses: map[string]int{}, calls: map[nodeKey][]porcupine.Operation{},
 	}
 }
@@ -190,9 +203,10 @@ func (o *observer) promised(g *grant, sent, received instant, l *cirrusv1.Lease)
 	if l.NodeId != g.node || l.Epoch != g.epoch || l.Pool != g.pool || l.FloorMs != g.floor || l.InstanceId != g.instance || l.AppId != g.app {
 		o.violated("%v: the same lease is told differently: %v", g, l)
 	}
-	if l.FloorMs > l.ServerTimeMs || l.ServerTimeMs > l.CeilingMs {
+	if l.FloorMs > l.ServerTimeMs+o.back.Milliseconds() || l.ServerTimeMs > l.CeilingMs {
 		o.violated("%v: server time %d is outside of the window, %d to %d", g, l.ServerTimeMs, l.FloorMs, l.CeilingMs)
 	}
+	o.lookAtServerTime(g, sent, received, l)
 	for _, end := range []struct {
 		what string
 		at   instant
@@ -211,6 +225,23 @@ func (o *observer) promised(g *grant, sent, received instant, l *cirrusv1.Lease)
 		g.live[n-1].to = max(g.live[n-1].to, deadline)
 	} else if received < deadline {
 		g.live = append(g.live, span{received, deadline})
+	}
+}
+
+// lookAtServerTime: one server's never goes back, and the next one's begins no
+// more than a stride below (S8).
+func (o *observer) lookAtServerTime(g *grant, sent, received instant, l *cirrusv1.Lease) {
+	if l.ServerTimeMs > o.serverTime {
+		o.serverTime, o.serverTimeAt = l.ServerTimeMs, received
+		return
+	}
+	if sent < o.serverTimeAt {
+		return
+	}
+	back := time.Duration(o.serverTime-l.ServerTimeMs) * time.Millisecond
+	o.wentBack = max(o.wentBack, back)
+	if back > o.back {
+		o.violated("%v: server time went back by %v, to %d", g, back, l.ServerTimeMs)
 	}
 }
 
@@ -279,15 +310,29 @@ func (o *observer) lapsed(pool string) int {
 	return o.lapses[pool]
 }
 
+// lostIn is how many leases of a pool were lost.
+func (o *observer) lostIn(pool string) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := 0
+	for _, g := range o.grants {
+		if g.pool == pool {
+			n += known(g.lost)
+		}
+	}
+	return n
+}
+
 // counts are what the run goes by.
 type counts struct {
 	grants, changes, changedIDs, heartbeats, revived, released, revoked, lost int
+	wentBack                                                                  time.Duration // server time, from one answer to one that was asked for later
 }
 
 func (o *observer) count() counts {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	c := counts{grants: len(o.grants), heartbeats: o.heartbeats, revived: o.revived}
+	c := counts{grants: len(o.grants), heartbeats: o.heartbeats, revived: o.revived, wentBack: o.wentBack}
 	holders := map[nodeKey]int{}
 	for _, g := range o.grants {
 		holders[g.nodeKey]++

@@ -52,7 +52,7 @@ func TestMain(m *testing.M) {
 }
 
 // binary is the path of a cirrus built from this module, once for all tests,
-// with the race detector if the tests have it.
+// with the race detector if the tests have it. An offclock lies beside it.
 func binary(t testing.TB) string {
 	t.Helper()
 	built.once.Do(func() { built.dir, built.err = build() })
@@ -73,11 +73,11 @@ func build() (string, error) {
 	if err := os.Chmod(dir, 0o755); err != nil { // one test runs it as another user
 		return dir, err
 	}
-	args := []string{"build", "-o", filepath.Join(dir, "cirrus")}
+	args := []string{"build", "-o", dir}
 	if raceDetector() {
 		args = append(args, "-race")
 	}
-	cmd := exec.Command("go", append(args, "./cmd/cirrus")...)
+	cmd := exec.Command("go", append(args, "./cmd/cirrus", "./cmd/cirrus/e2e/offclock")...)
 	cmd.Dir = moduleRoot
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return dir, fmt.Errorf("%v: %w\n%s", cmd.Args, err, out)

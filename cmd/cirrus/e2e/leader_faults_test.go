@@ -1,0 +1,156 @@
+//go:build linux
+
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// What the times after a leader's end should be.
+const (
+	killedTime   = 8 * time.Second
+	killedMedian = 6500 * time.Millisecond
+	resignedTime = 500 * time.Millisecond
+)
+
+// TestClusterLeaderDies ends leaders in the ways in which processes end, many times
+// over, under clients.
+func TestClusterLeaderDies(t *testing.T) {
+	c := startCluster(t, plan{replicas: 3})
+	c.killLeader(either(2, 30))
+	c.terminateLeader(either(2, 30))
+	c.judge()
+}
+
+// killLeader: a kill -9 of the leader costs no holder its lease.
+func (c *cluster) killLeader(times int) {
+	var took []time.Duration
+	for range times {
+		leader := c.stable()
+		killed := now()
+		leader.kill(c)
+		took = append(took, c.answered(killed, c.others(leader), leader))
+		c.stable(leader)
+		leader.begin()
+	}
+	c.settle()
+	c.report("SIGKILL the leader", took, killedTime, killedMedian)
+	c.nobodyLapsed("SIGKILL the leader")
+}
+
+// terminateLeader: a leader that is told to stop lets another lead at once.
+func (c *cluster) terminateLeader(times int) {
+	var took []time.Duration
+	for range times {
+		leader := c.stable()
+		told := now()
+		leader.signal(c, syscall.SIGTERM)
+		took = append(took, c.answered(told, c.others(leader), leader))
+		if code := leader.end(c, stopTime); code != 0 {
+			c.Fatalf("%s: exit code %d after SIGTERM:\n%s", leader.name, code, leader.stderr)
+		}
+		c.stable(leader)
+		leader.begin()
+	}
+	c.settle()
+	c.report("SIGTERM the leader", took, resignedTime, resignedTime)
+	c.nobodyLapsed("SIGTERM the leader")
+}
+
+// report tells of times, and holds them against what they should be.
+func (c *cluster) report(fault string, took []time.Duration, most, median time.Duration) {
+	c.Helper()
+	slices.Sort(took)
+	middle, last := took[len(took)/2], took[len(took)-1]
+	c.saw(fault, "%d times; first heartbeat answered after %v, median %v, at most %v", len(took), took[0], middle, last)
+	if long && (last > most || middle > median) {
+		c.Errorf("%s: median %v and at most %v, want %v and %v; all: %v", fault, middle, last, median, most, took)
+	}
+}
+
+// nobodyLapsed: of those who keep their leases none has been without for a
+// moment.
+func (c *cluster) nobodyLapsed(fault string) {
+	c.Helper()
+	if n := c.obs.lapsed("kept"); n > 0 {
+		c.Errorf("%s: %d deadlines passed under holders that were at work", fault, n)
+	}
+	c.nobodyLost(fault)
+}
+
+// nobodyLost: of those who keep their leases none has lost one.
+func (c *cluster) nobodyLost(fault string) {
+	c.Helper()
+	if n := c.obs.lostIn("kept"); n > 0 {
+		c.Errorf("%s: %d holders that were at work lost their leases", fault, n)
+	}
+}
+
+// TestClusterLeaderStops stops leaders and lets them go on beside their successors.
+func TestClusterLeaderStops(t *testing.T) {
+	c := startCluster(t, plan{replicas: 3})
+	for _, d := range either([]time.Duration{5 * time.Second}, []time.Duration{5 * time.Second, 20 * time.Second, 90 * time.Second}) {
+		c.stopLeader(d)
+	}
+	c.judge()
+}
+
+// stopLeader stops the leader for a while. Its successor gives away what it
+// knew as held; so when it goes on, with questions before it on connections that
+// it has known for long, it may answer none of them from memory.
+func (c *cluster) stopLeader(d time.Duration) {
+	name := fmt.Sprintf("SIGSTOP the leader for %v", d)
+	pool := c.poolOfOne(fmt.Sprintf("stopped-%d", d/time.Second))
+	old := c.newLease(pool, "old")
+	leader := c.stable()
+	qs := []*question{
+		{what: "the old lease", ask: c.askHeartbeat(old)},
+		{what: "its instance", ask: c.askAcquire(pool, old.app, old.instance)},
+		{what: "a new instance", ask: c.askAcquire(pool, "third", strings.Repeat("3", 32))},
+		{what: "the listing", ask: c.askListing(pool)},
+		{what: "a lease that is kept", ask: c.askHeartbeat(c.probe)},
+	}
+	successor := &question{what: "its successor's lease"}
+	for _, q := range append(qs, successor) {
+		q.line = c.openLine(leader)
+	}
+
+	leader.freeze(c)
+	stopped := now()
+	events := []string{"nobody led meanwhile"}
+	var next *lease
+	if d > 2*sessionTTL || d > sessionTTL && c.ledBy(c.others(leader), stopped.add(d)) {
+		took := c.answered(stopped, c.others(leader), leader)
+		events = []string{fmt.Sprintf("first heartbeat answered after %v", took.Round(time.Millisecond))}
+		if d < clusterStride+clusterTTL+clusterQuarantine+2*sessionTTL {
+			c.giveBack(old)
+		}
+		next = c.newLeaseWithin(pool, "next", d)
+		successor.ask = c.askHeartbeat(next)
+		qs = append(qs, successor)
+		events = append(events, fmt.Sprintf("its node ID went to another after %v", time.Duration(now()-stopped).Round(time.Millisecond)))
+	}
+	nap(c.Context(), d-time.Duration(now()-stopped))
+	c.lay(qs)
+	leader.thaw(c)
+	for _, q := range qs {
+		events = append(events, q.told())
+	}
+	if next != nil && time.Duration(now()-stopped) > clusterStride && qs[0].err == nil {
+		c.Errorf("%s: it kept a lease whose node ID is another's", name)
+	}
+	if next != nil {
+		c.beatOnce(next)
+		c.giveBack(next)
+	} else {
+		c.giveBack(old)
+	}
+	events = append(events, fmt.Sprintf("all as before after %v", c.settle().Round(time.Millisecond)))
+	c.saw(name, "%s", strings.Join(events, "; "))
+	c.nobodyLapsed(name)
+}

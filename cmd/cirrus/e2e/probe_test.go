@@ -1,0 +1,181 @@
+//go:build linux
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"time"
+
+	"connectrpc.com/connect"
+
+	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
+	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
+)
+
+// leaderHeader says, on an answer, which replica led, if that was not the one
+// that was asked.
+const leaderHeader = "Cirrus-Leader"
+
+// beat sends one heartbeat, and says who answered if that was not the one that
+// was asked.
+func (c *cluster) beat(ctx context.Context, to replicaClients, l *lease, try time.Duration) (passedTo string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, try)
+	defer cancel()
+	ctx, info := connect.NewClientContext(ctx)
+	sent := now()
+	resp, err := to.leases.Heartbeat(ctx, l.request())
+	switch received := now(); {
+	case err == nil:
+		c.obs.heartbeaten(l.grant, sent, received, resp.Lease)
+		passedTo = info.ResponseHeader().Get(leaderHeader)
+	case reason(err) == "LEASE_LOST":
+		c.obs.wasLost(l.grant, sent, received)
+	}
+	return passedTo, err
+}
+
+// answered is how long it took until a heartbeat was answered that was sent after
+// an instant, through any of those replicas, and by another leader than not.
+func (c *cluster) answered(since instant, through []*replica, not *replica) time.Duration {
+	c.Helper()
+	ctx, cancel := context.WithTimeout(c.Context(), patience)
+	defer cancel()
+	first := make(chan instant, len(through))
+	for _, r := range through {
+		leases, admin := dial(r.url(), connectProto)
+		go func() {
+			for ctx.Err() == nil {
+				by, err := c.beat(ctx, replicaClients{leases, admin}, c.probe, time.Second)
+				if err == nil && (not == nil || by != not.advertised()) {
+					first <- now()
+					return
+				}
+				nap(ctx, look)
+			}
+		}()
+	}
+	select {
+	case at := <-first:
+		return time.Duration(at - since)
+	case <-ctx.Done():
+		c.Fatalf("no heartbeat was answered within %v", patience)
+		return 0
+	}
+}
+
+// line is one connection to a replica itself, past the proxies, that was opened
+// before it mattered. There is no other once that has ended.
+type line struct{ replicaClients }
+
+var errLineGone = errors.New("the connection that was open before has ended")
+
+// openLine opens one, and sees that the replica has taken it.
+func (c *cluster) openLine(r *replica) *line {
+	c.Helper()
+	dialed := false
+	transport := &http.Transport{MaxConnsPerHost: 1, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if dialed {
+			return nil, errLineGone
+		}
+		dialed = true
+		return (&net.Dialer{}).DialContext(ctx, network, addr)
+	}}
+	c.Cleanup(transport.CloseIdleConnections)
+	h := &http.Client{Transport: transport}
+	l := &line{replicaClients{
+		cirrusv1connect.NewLeaseServiceClient(h, "http://"+r.listen),
+		cirrusv1connect.NewAdminServiceClient(h, "http://"+r.listen),
+	}}
+	_, err := c.beat(c.Context(), l.replicaClients, c.probe, patience)
+	c.must(err)
+	return l
+}
+
+// question is a request that lies before a replica, on a line of its own.
+type question struct {
+	what string
+	line *line
+	ask  func(context.Context, replicaClients) (string, error)
+	done chan struct{}
+
+	answer string
+	err    error
+}
+
+// lay sends all questions, and returns when they have been written.
+func (c *cluster) lay(qs []*question) {
+	c.Helper()
+	for _, q := range qs {
+		written := make(chan struct{})
+		q.done = make(chan struct{})
+		ctx := httptrace.WithClientTrace(c.Context(), &httptrace.ClientTrace{
+			WroteRequest: func(httptrace.WroteRequestInfo) { close(written) },
+		})
+		go func() {
+			defer close(q.done)
+			ctx, cancel := context.WithTimeout(ctx, patience)
+			defer cancel()
+			q.answer, q.err = q.ask(ctx, q.line.replicaClients)
+		}()
+		select {
+		case <-written:
+		case <-q.done:
+			c.Fatalf("%s could not be asked: %v", q.what, q.err)
+		}
+	}
+}
+
+// told waits for the answer, and puts it in words.
+func (q *question) told() string {
+	<-q.done
+	if q.err != nil {
+		return fmt.Sprintf("%s: %v %s", q.what, connect.CodeOf(q.err), reason(q.err))
+	}
+	return fmt.Sprintf("%s: %s", q.what, q.answer)
+}
+
+// askHeartbeat asks whether a lease is still kept.
+func (c *cluster) askHeartbeat(l *lease) func(context.Context, replicaClients) (string, error) {
+	return func(ctx context.Context, to replicaClients) (string, error) {
+		by, err := c.beat(ctx, to, l, patience)
+		if by != "" {
+			return "kept, by another", err
+		}
+		return "kept", err
+	}
+}
+
+// askAcquire asks for a lease under an instance ID.
+func (c *cluster) askAcquire(pool, app, instance string) func(context.Context, replicaClients) (string, error) {
+	return func(ctx context.Context, to replicaClients) (string, error) {
+		sent := now()
+		resp, err := to.leases.Acquire(ctx, &cirrusv1.AcquireRequest{Pool: pool, AppId: app, InstanceId: instance})
+		if err != nil {
+			return "", err
+		}
+		c.obs.granted(sent, sent, now(), resp.Lease)
+		return fmt.Sprintf("node ID %d under epoch %d", resp.Lease.NodeId, resp.Lease.Epoch), nil
+	}
+}
+
+// askListing asks what is listed of a pool, and judges that.
+func (c *cluster) askListing(pool string) func(context.Context, replicaClients) (string, error) {
+	return func(ctx context.Context, to replicaClients) (string, error) {
+		want := c.obs.expect(pool)
+		resp, err := to.admin.ListLeases(ctx, &cirrusv1.ListLeasesRequest{Pool: pool, PageSize: 1000})
+		if err != nil {
+			return "", err
+		}
+		rows := map[uint32]*cirrusv1.LeaseStatus{}
+		for _, row := range resp.Leases {
+			rows[row.NodeId] = row
+		}
+		c.obs.audit(want, now(), rows)
+		return fmt.Sprintf("%d leases", len(rows)), nil
+	}
+}
