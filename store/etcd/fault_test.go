@@ -111,6 +111,26 @@ func TestNoQuorum(t *testing.T) {
 	}
 }
 
+// TestSessionAdrift: a session that could not be ended while etcd was away does
+// not stand in the way of the next one for its whole TTL.
+func TestSessionAdrift(t *testing.T) {
+	cluster := etcdtest.Start(t, 1)
+	cfg := Config{Endpoints: cluster.Endpoints(), Timeout: 500 * time.Millisecond, SessionTTL: 10 * patience}
+	a, b := open(t, cfg), open(t, cfg)
+	office := campaign(t, a)
+	cluster.Kill()
+	if err := office.Resign(context.Background()); err == nil {
+		t.Error("it resigned without etcd")
+	}
+	if err := cluster.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := campaign(t, a).Resign(context.Background()); err != nil {
+		t.Error(err)
+	}
+	campaign(t, b)
+}
+
 // TestStandsStill: a member that stands still makes a write unknown, not failed:
 // it may be done when the member goes on.
 func TestStandsStill(t *testing.T) {

@@ -34,6 +34,10 @@ type election struct {
 	closed bool // nothing more may be run
 	leader store.Member
 	news   chan struct{} // closed and replaced when leader changes
+	// adrift are sessions that are over here, and may not be in etcd: while it
+	// could not be told, or had no quorum to let them lapse. Their keys would
+	// stand before ours in the next election, for as long as a session lasts.
+	adrift []clientv3.LeaseID
 }
 
 func newElection(c *client, self store.Member) *election {
@@ -123,6 +127,7 @@ func (e *election) campaign(ctx context.Context) (_ *leadership, err error) {
 
 // leadership is a session, and the election that it takes part in.
 type leadership struct {
+	elect    *election
 	conn     *clientv3.Client
 	lease    clientv3.Lease
 	life     context.Context
@@ -156,7 +161,8 @@ func (e *election) newSession(ctx context.Context) (*leadership, error) {
 		e.log.Warn("etcd doesn't make sessions that short: raise --etcd-session-ttl, or replicas wait longer for a silent leader than they know",
 			"session_ttl", e.ttl, "etcd_seconds", granted.TTL)
 	}
-	l := &leadership{conn: conn, lease: clientv3.NewLeaseFromLeaseClient(clientv3.RetryLeaseClient(conn), conn, e.ttl), limit: e.client.cfg.Timeout, observe: e.client.cfg.Observe}
+	e.endAdrift(granting, conn)
+	l := &leadership{elect: e, conn: conn, lease: clientv3.NewLeaseFromLeaseClient(clientv3.RetryLeaseClient(conn), conn, e.ttl), limit: e.client.cfg.Timeout, observe: e.client.cfg.Observe}
 	l.life, l.end = context.WithCancel(e.life)
 	own := clientv3.NewCtxClient(l.life)
 	own.KV, own.Watcher, own.Lease = conn.KV, conn.Watcher, l.lease
@@ -199,11 +205,37 @@ func (l *leadership) Resign(ctx context.Context) error {
 }
 
 // drop ends the session, here and, if it can, in etcd, where the key in the
-// election goes with it.
+// election goes with it. If it can't, the next session begins with that.
 func (l *leadership) drop(ctx context.Context) error {
 	l.end()
 	l.session.Orphan()
-	_, err := l.conn.Revoke(ctx, l.session.Lease())
+	err := revoke(ctx, l.conn, l.session.Lease())
+	if err != nil {
+		l.elect.mu.Lock()
+		defer l.elect.mu.Unlock()
+		l.elect.adrift = append(l.elect.adrift, l.session.Lease())
+	}
+	return err
+}
+
+// endAdrift ends the sessions that could not be ended before, as far as it can.
+func (e *election) endAdrift(ctx context.Context, conn *clientv3.Client) {
+	e.mu.Lock()
+	adrift := e.adrift
+	e.adrift = nil
+	e.mu.Unlock()
+	for i, id := range adrift {
+		if revoke(ctx, conn, id) != nil {
+			e.mu.Lock()
+			e.adrift = append(e.adrift, adrift[i:]...)
+			e.mu.Unlock()
+			return
+		}
+	}
+}
+
+func revoke(ctx context.Context, conn *clientv3.Client, id clientv3.LeaseID) error {
+	_, err := conn.Revoke(ctx, id)
 	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
 		return nil // it is over already
 	}
