@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -123,8 +124,9 @@ type lease struct {
 	layout   *cirrusv1.Layout
 	beat     instant // when the next heartbeat is due
 	over     bool
-	lapsed   instant // the deadline that was seen to pass
-	old      *answer // an answer to be told once more, later (C7)
+	lapsed   instant  // the deadline that was seen to pass
+	trouble  []string // what became of the heartbeats since the last good one
+	old      *answer  // an answer to be told once more, later (C7)
 
 	// The generator's: server time was base at baseAt (G1); last and sequence
 	// are the last ID's, once there is one.
@@ -245,6 +247,7 @@ func (l *lease) apply(a answer) {
 		l.base, l.baseAt = a.ServerTimeMs, a.received
 	}
 	l.beat = a.received.add(l.ttl / 3)
+	l.trouble = nil
 }
 
 // time is the generator's: it knows no wall clock.
@@ -331,7 +334,7 @@ func (c *client) keep(ctx context.Context, held []*lease) {
 func (c *client) lapse(l *lease) {
 	if !l.over && now() >= l.deadline && l.deadline != l.lapsed {
 		l.lapsed = l.deadline
-		c.hasLapsed(l.grant)
+		c.hasLapsed(l.grant, strings.Join(l.trouble, "; "))
 	}
 }
 
@@ -353,7 +356,7 @@ func (c *client) heartbeat(ctx context.Context, l *lease) {
 		c.lose(l, sent, received)
 	default:
 		c.judge("Heartbeat", err)
-		c.backOff(l)
+		c.backOff(l, sent, err)
 	}
 }
 
@@ -372,7 +375,7 @@ func (c *client) batch(ctx context.Context, due []*lease) {
 	if err != nil {
 		c.judge("HeartbeatBatch", err)
 		for _, l := range due {
-			c.backOff(l)
+			c.backOff(l, sent, err)
 		}
 		return
 	}
@@ -388,7 +391,7 @@ func (c *client) batch(ctx context.Context, due []*lease) {
 			c.lose(l, sent, received)
 		case e.Code == "unavailable":
 			c.moveOn()
-			c.backOff(l)
+			c.backOff(l, sent, errors.New(e.Message))
 		default:
 			c.wrong("%v: HeartbeatBatch answered %v", l.grant, e)
 		}
@@ -411,7 +414,8 @@ func (c *client) lose(l *lease, sent, received instant) {
 }
 
 // backOff: heartbeats are tried again to the deadline, and past it (C3).
-func (c *client) backOff(l *lease) {
+func (c *client) backOff(l *lease, sent instant, err error) {
+	l.trouble = append(l.trouble, fmt.Sprintf("%v to %v: %v", sent, now(), err))
 	l.beat = now().add(c.between(10*time.Millisecond, 100*time.Millisecond))
 }
 

@@ -87,7 +87,7 @@ func (c *cluster) noQuorum(d time.Duration) {
 	took := c.answered(restarted, c.replicas, nil)
 	back := c.settle()
 	c.saw(name, "first heartbeat answered %v after the restart of etcd, %v after its end; all as before after %v; %d deadlines had passed",
-		ms3(took), ms3(time.Duration(restarted-lost)+took), ms3(back), c.obs.lapsed("kept"))
+		ms3(took), ms3(time.Duration(restarted-lost)+took), ms3(back), len(c.obs.lapsed("kept")))
 	c.nobodyLost(name)
 }
 

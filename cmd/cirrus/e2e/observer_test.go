@@ -96,8 +96,8 @@ type observer struct {
 	latest     map[nodeKey]*grant // of the highest epoch
 	violations []string
 	heartbeats int
-	revived    int            // heartbeats that came after the deadline, and were good
-	lapses     map[string]int // deadlines that passed under holders at work, by pool
+	revived    int                 // heartbeats that came after the deadline, and were good
+	lapses     map[string][]string // deadlines that passed under holders at work, by pool
 	calls      map[nodeKey][]porcupine.Operation
 
 	// The highest server time that was told, when the answer had come, and how
@@ -114,7 +114,7 @@ const sameClock = 20 * time.Millisecond
 func newObserver(quarantine time.Duration) *observer {
 	return &observer{
 		quarantine: quarantine, back: sameClock, byInstance: map[string]*grant{}, latest: map[nodeKey]*grant{},
-		lapses: map[string]int{}, calls: map[nodeKey][]porcupine.Operation{},
+		lapses: map[string][]string{}, calls: map[nodeKey][]porcupine.Operation{},
 	}
 }
 
@@ -296,18 +296,19 @@ func (o *observer) wasLost(g *grant, sent, received instant) {
 	g.lost = min(g.lost, received)
 }
 
-// hasLapsed notes a deadline that passed although its holder was at work.
-func (o *observer) hasLapsed(g *grant) {
+// hasLapsed notes a deadline that passed although its holder was at work, and what
+// had become of its last tries.
+func (o *observer) hasLapsed(g *grant, trouble string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.lapses[g.pool]++
+	o.lapses[g.pool] = append(o.lapses[g.pool], fmt.Sprintf("%v, at %v; its tries: %s", g, now(), trouble))
 }
 
-// lapsed is how many did in a pool.
-func (o *observer) lapsed(pool string) int {
+// lapsed are those of a pool.
+func (o *observer) lapsed(pool string) []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.lapses[pool]
+	return slices.Clone(o.lapses[pool])
 }
 
 // lostIn is how many leases of a pool were lost.
