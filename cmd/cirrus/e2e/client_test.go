@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -477,7 +478,7 @@ func (c *client) probe(ctx context.Context, l *lease) {
 
 // revokeSome takes somebody's lease away.
 func (c *client) revokeSome(ctx context.Context) {
-	g := c.anyGrant(c.rng)
+	g := c.anyGrant(c.rng, c.pools)
 	if g == nil {
 		return
 	}
@@ -496,15 +497,18 @@ func (c *client) revokeSome(ctx context.Context) {
 	}
 }
 
-// anyGrant picks one of the recent grants.
-func (o *observer) anyGrant(rng *rand.Rand) *grant {
+// anyGrant picks one of the recent grants in some pools.
+func (o *observer) anyGrant(rng *rand.Rand, pools []string) *grant {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	recent := o.grants[max(0, len(o.grants)-40):]
 	if len(recent) == 0 {
 		return nil
 	}
-	return recent[rng.IntN(len(recent))]
+	if g := recent[rng.IntN(len(recent))]; slices.Contains(pools, g.pool) {
+		return g
+	}
+	return nil
 }
 
 // within makes a call that is given up after d.

@@ -412,6 +412,7 @@ func (c *cluster) settle() time.Duration {
 		c.answered(began, []*replica{r}, nil)
 	}
 	c.grantsGoOn()
+	c.allKept()
 	took := time.Duration(now() - began)
 	for _, r := range c.replicas {
 		eventually(c, "a listing through "+r.name, func() bool { return c.audit(r) })

@@ -311,6 +311,20 @@ func (o *observer) lapsed(pool string) []string {
 	return slices.Clone(o.lapses[pool])
 }
 
+// nearest is the deadline in a pool that comes first, of the leases that are
+// held.
+func (o *observer) nearest(pool string) instant {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	first := never
+	for _, g := range o.latest {
+		if g.pool == pool && g.releaseSent == never && g.lost == never {
+			first = min(first, g.deadline)
+		}
+	}
+	return first
+}
+
 // lostIn is how many leases of a pool were lost.
 func (o *observer) lostIn(pool string) int {
 	o.mu.Lock()
