@@ -2,19 +2,17 @@ package etcdtest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -28,6 +26,10 @@ const patience = 30 * time.Second
 type Config struct {
 	// Dir is where the members keep their data. Required.
 	Dir string
+	// Host is the loopback address of all members; "": 127.0.0.1. The ports are
+	// free when New looks; on a host that no other program uses they stay so
+	// while a member is down: see OwnHost.
+	Host string
 	// Members is how many there are, 1 or more; 0: 1.
 	Members int
 	// Sync has members sync their disks, as etcd does unless it is told not to.
@@ -59,10 +61,11 @@ type Member struct {
 	said *buffer
 }
 
-// Start starts a cluster that ends with the test, and waits until it answers.
+// Start starts a cluster on a host of its own that ends with the test, and waits
+// until it answers.
 func Start(t testing.TB, members int, args ...string) *Cluster {
 	t.Helper()
-	return StartWith(t, Config{Dir: t.TempDir(), Members: members, Args: args})
+	return StartWith(t, Config{Dir: t.TempDir(), Host: OwnHost(), Members: members, Args: args})
 }
 
 // StartWith is Start with all there is to say.
@@ -93,14 +96,15 @@ func New(cfg Config) (*Cluster, error) {
 		return nil, err
 	}
 	cfg.Members = max(cfg.Members, 1)
-	ports, err := freePorts(2 * cfg.Members)
+	cfg.Host = cmp.Or(cfg.Host, "127.0.0.1")
+	ports, err := freePorts(cfg.Host, 2*cfg.Members)
 	if err != nil {
 		return nil, err
 	}
 	c := &Cluster{cfg: cfg}
 	var peers []string
 	for i := range cfg.Members {
-		peers = append(peers, fmt.Sprintf("m%d=http://127.0.0.1:%d", i, ports[2*i+1]))
+		peers = append(peers, fmt.Sprintf("m%d=http://%s:%d", i, cfg.Host, ports[2*i+1]))
 	}
 	scheme := "http"
 	if cfg.TLS != nil {
@@ -108,7 +112,7 @@ func New(cfg Config) (*Cluster, error) {
 	}
 	for i := range cfg.Members {
 		_, peer, _ := strings.Cut(peers[i], "=")
-		m := &Member{Endpoint: fmt.Sprintf("%s://127.0.0.1:%d", scheme, ports[2*i]), path: path, tls: cfg.TLS, said: &buffer{}}
+		m := &Member{Endpoint: fmt.Sprintf("%s://%s:%d", scheme, cfg.Host, ports[2*i]), path: path, tls: cfg.TLS, said: &buffer{}}
 		m.args = []string{
 			"--name", fmt.Sprintf("m%d", i), "--data-dir", filepath.Join(cfg.Dir, fmt.Sprintf("m%d", i)),
 			"--listen-client-urls", m.Endpoint, "--advertise-client-urls", m.Endpoint,
@@ -282,32 +286,6 @@ func (m *Member) Restart() error {
 		return err
 	}
 	return m.Await()
-}
-
-// freePorts finds ports on which nobody listens. They are none of those that
-// the kernel gives to outgoing connections: a client that dials while a member
-// is down must not find another client there.
-func freePorts(n int) ([]int, error) {
-	var ports []int
-	var held []net.Listener
-	defer func() {
-		for _, l := range held {
-			_ = l.Close()
-		}
-	}()
-	for range 100 * n {
-		if len(ports) == n {
-			return ports, nil
-		}
-		port := 12000 + rand.IntN(18000)
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err != nil {
-			continue
-		}
-		held = append(held, l)
-		ports = append(ports, port)
-	}
-	return nil, errors.New("no free ports between 12000 and 30000")
 }
 
 // buffer collects what a member says.

@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -321,22 +320,15 @@ func answers(addr string) bool {
 	return true
 }
 
-// freeAddr finds a port on which nobody listens. It is none of those that the
-// kernel gives to outgoing connections: clients that dial while the service is
-// down must not find each other there, or themselves.
+// freeAddr is an address at which nobody listens, and nobody else will.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	for range 100 {
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(12000+rand.IntN(18000)))
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			continue
-		}
-		l.Close()
-		return addr
+	host := etcdtest.OwnHost()
+	port, err := etcdtest.FreePort(host)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no free port between 12000 and 30000")
-	return ""
+	return net.JoinHostPort(host, strconv.Itoa(port))
 }
 
 // eventually waits until the condition holds.
