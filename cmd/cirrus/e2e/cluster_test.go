@@ -5,21 +5,14 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net/http"
 	"os"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/types/known/durationpb"
-
 	"github.com/cirrus-id/cirrus/internal/etcdtest"
-	"github.com/cirrus-id/cirrus/internal/history"
-	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 )
 
 // long says whether each fault is tried as often and for as long as it has to be
@@ -99,24 +92,6 @@ type cluster struct {
 	seen     []string
 }
 
-// replica is a `cirrus serve` of several.
-type replica struct {
-	*process
-	c               *cluster
-	name            string
-	listen, metrics string
-	stores          []*proxy // to the etcd members
-	clients         *proxy   // before it, for clients
-	peers           *proxy   // before it, for the other replicas
-	start           func() *process
-}
-
-// advertised is where the others reach it.
-func (r *replica) advertised() string { return "http://" + r.peers.addr }
-
-// url is where clients reach it.
-func (r *replica) url() string { return "http://" + r.clients.addr }
-
 const members = 3
 
 // plan says what to start.
@@ -124,6 +99,9 @@ type plan struct {
 	replicas int
 	// run starts a replica; nil: with `cirrus serve`.
 	run func(*replica) *process
+	// deposed: a leader may live on beside its successor, and not know of it
+	// for a stride.
+	deposed bool
 	// back is how far server time may go back; 0: as with one wall clock.
 	back time.Duration
 }
@@ -138,10 +116,12 @@ func startCluster(t *testing.T, p plan) *cluster {
 	}
 	t.Parallel()
 	c := &cluster{T: t, etcd: etcdtest.Start(t, members, "--log-level", "error"), obs: newObserver(clusterQuarantine), spare: firstSpareID}
-	c.obs.stale = clusterStride
+	if p.deposed {
+		c.obs.stale = clusterStride
+	}
 	c.obs.back = max(c.obs.back, p.back)
 	pool := clusterPools[0]
-	c.must(done(c, "init", "--store", "etcd", "--etcd-endpoints", strings.Join(c.etcd.Endpoints(), ","),
+	c.must(succeed(c, "init", "--store", "etcd", "--etcd-endpoints", strings.Join(c.etcd.Endpoints(), ","),
 		"--node-ids", fmt.Sprintf("%d-%d", pool.first, pool.last), "--layout", layout, "--stride", clusterStride.String(),
 		"--ttl", pool.ttl.String(), "--max-ttl", keptTTL.String(), "--quarantine", clusterQuarantine.String()))
 	for i := range p.replicas {
@@ -160,8 +140,8 @@ func startCluster(t *testing.T, p plan) *cluster {
 	return c
 }
 
-// done runs a cirrus that should succeed.
-func done(t testing.TB, args ...string) error {
+// succeed runs a cirrus to its end.
+func succeed(t testing.TB, args ...string) error {
 	t.Helper()
 	if code, _, stderr := run(t, args...); code != 0 {
 		return fmt.Errorf("cirrus %v: exit code %d:\n%s", args, code, stderr)
@@ -173,155 +153,6 @@ func (c *cluster) must(err error) {
 	c.Helper()
 	if err != nil {
 		c.Fatal(err)
-	}
-}
-
-// newReplica prepares a replica with its proxies.
-func (c *cluster) newReplica(name string) *replica {
-	r := &replica{c: c, name: name, listen: freeAddr(c), metrics: freeAddr(c)}
-	r.start = func() *process { return start(c, command(c, r.args()...)) }
-	for _, endpoint := range c.etcd.Endpoints() {
-		r.stores = append(r.stores, startProxy(c, strings.TrimPrefix(endpoint, "http://")))
-	}
-	r.clients, r.peers = startProxy(c, r.listen), startProxy(c, r.listen)
-	return r
-}
-
-func (r *replica) endpoints() string {
-	var all []string
-	for _, p := range r.stores {
-		all = append(all, "http://"+p.addr)
-	}
-	return strings.Join(all, ",")
-}
-
-func (r *replica) args() []string {
-	return []string{"serve", "--store", "etcd", "--etcd-endpoints", r.endpoints(), "--stride", clusterStride.String(),
-		"--advertise", r.advertised(), "--listen", r.listen, "--metrics-listen", r.metrics}
-}
-
-// begin starts the replica and waits until it answers.
-func (r *replica) begin() {
-	r.c.Helper()
-	r.process = r.start()
-	eventually(r.c, "an answer of "+r.name, func() bool {
-		if r.ended() {
-			r.c.Fatalf("%s has ended (%v):\n%s", r.name, r.ProcessState, r.stderr)
-		}
-		return answers(r.listen)
-	})
-}
-
-// state is what the replica says that it is; "" if it says nothing.
-func (r *replica) state() string { return r.side("/readyz") }
-
-func (r *replica) side(path string) string {
-	client := http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Get("http://" + r.metrics + path)
-	if err != nil {
-		return ""
-	}
-	defer resp.Body.Close()
-	body, _ := io.ReadAll(resp.Body) // what came of it
-	return strings.TrimSpace(string(body))
-}
-
-var leadingGauge = regexp.MustCompile(`(?m)^cirrus_leading 1$`)
-
-// stable waits until one replica leads and all others that are asked follow it,
-// and returns the leader.
-func (c *cluster) stable(except ...*replica) *replica {
-	c.Helper()
-	return c.stableAmong(c.others(except...))
-}
-
-func (c *cluster) stableAmong(rs []*replica) *replica {
-	c.Helper()
-	var leader *replica
-	var states []string
-	for deadline := time.Now().Add(patience); ; time.Sleep(look) {
-		leader, states = nil, nil
-		following := map[string]int{}
-		for _, r := range rs {
-			state := r.state()
-			states = append(states, r.name+": "+state)
-			if state == "leading" {
-				leader = r
-			} else {
-				following[state]++
-			}
-		}
-		if leader != nil && following["following "+leader.advertised()] == len(rs)-1 && leadingGauge.MatchString(leader.side("/metrics")) {
-			return leader
-		}
-		if time.Now().After(deadline) {
-			c.Fatalf("after %v, there is no leader that all follow: %s", patience, strings.Join(states, "; "))
-		}
-	}
-}
-
-// others are all replicas but those.
-func (c *cluster) others(than ...*replica) []*replica {
-	var rest []*replica
-next:
-	for _, r := range c.replicas {
-		for _, not := range than {
-			if r == not {
-				continue next
-			}
-		}
-		rest = append(rest, r)
-	}
-	return rest
-}
-
-func (c *cluster) createPool(name string, first, last uint32, ttl time.Duration) {
-	c.Helper()
-	c.must(c.eventuallyDone("pool "+name, func(ctx context.Context, r *roamer) error {
-		_, err := r.admin.CreatePool(ctx, &cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{
-			Name: name, NodeIds: &cirrusv1.NodeRange{First: first, Last: last},
-			Layout: &cirrusv1.Layout{OriginMs: origin, TimestampBits: 41, NodeBits: 10, SequenceBits: 2},
-			Ttl:    durationpb.New(ttl), MaxTtl: durationpb.New(max(ttl, keptTTL)), Quarantine: durationpb.New(clusterQuarantine),
-		}})
-		return err
-	}))
-}
-
-// poolOfOne creates a pool with one node ID, for a row of its own.
-func (c *cluster) poolOfOne(name string) string {
-	c.Helper()
-	c.createPool(name, c.spare, c.spare, clusterTTL)
-	c.spare++
-	return name
-}
-
-// roamer goes round all replicas.
-func (c *cluster) roamer(first int) *roamer { return newRoamer(c.urls(), connectProto, first) }
-
-func (c *cluster) urls() []string {
-	var all []string
-	for _, r := range c.replicas {
-		all = append(all, r.url())
-	}
-	return all
-}
-
-// eventuallyDone does something that may fail for a while.
-func (c *cluster) eventuallyDone(what string, do func(context.Context, *roamer) error) error {
-	return c.doneWithin(patience, what, do)
-}
-
-func (c *cluster) doneWithin(d time.Duration, what string, do func(context.Context, *roamer) error) error {
-	r := c.roamer(0)
-	for deadline := time.Now().Add(d); ; nap(c.Context(), 10*look) {
-		err := within(c.Context(), restless.try, func(ctx context.Context) error { return do(ctx, r) })
-		if err == nil {
-			return nil
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("%s: not done after %v: %w", what, d, err)
-		}
-		r.moveOn()
 	}
 }
 
@@ -350,29 +181,6 @@ func (c *cluster) employ() {
 		})
 	}
 	c.grantsGoOn()
-}
-
-// newLease takes a lease for the test itself.
-func (c *cluster) newLease(pool, app string) *lease {
-	c.Helper()
-	return c.newLeaseWithin(pool, app, patience)
-}
-
-// newLeaseWithin waits for longer, or not as long.
-func (c *cluster) newLeaseWithin(pool, app string, d time.Duration) (l *lease) {
-	c.Helper()
-	req := &cirrusv1.AcquireRequest{Pool: pool, AppId: app, InstanceId: fmt.Sprintf("%016x%016x", rand.Uint64(), rand.Uint64())}
-	asked := now()
-	c.must(c.doneWithin(d, "a lease in "+pool, func(ctx context.Context, r *roamer) error {
-		sent := now()
-		resp, err := r.leases.Acquire(ctx, req)
-		if err == nil {
-			a := answer{resp.Lease, sent, now()}
-			l = (&client{}).begin(c.obs.granted(asked, sent, a.received, a.Lease), a)
-		}
-		return err
-	}))
-	return l
 }
 
 // keepProbe keeps the lease that heartbeats are tried with.
@@ -465,41 +273,4 @@ func (c *cluster) verdict() {
 	c.Logf("%d grants, %d node IDs changed holder %d times, %d heartbeats (%d after the deadline), %d released, %d revoked, %d lost, %d IDs minted; seen:\n%s",
 		n.grants, n.changedIDs, n.changes, n.heartbeats, n.revived, n.released, n.revoked, n.lost, len(ids), strings.Join(c.seen, "\n"))
 	judge(c.T, c.obs, ids)
-}
-
-// ledBy says whether one of the replicas leads before an instant.
-func (c *cluster) ledBy(rs []*replica, until instant) bool {
-	for ; now() < until; nap(c.Context(), look) {
-		for _, r := range rs {
-			if r.state() == "leading" {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// giveBack releases a lease of which nothing was used.
-func (c *cluster) giveBack(l *lease) {
-	c.Helper()
-	last := l.floor - 1
-	c.obs.releasing(l.grant, now(), &last)
-	c.must(c.eventuallyDone("a release", func(ctx context.Context, r *roamer) error {
-		sent := now()
-		_, err := r.leases.Release(ctx, &cirrusv1.ReleaseRequest{
-			Pool: l.pool, NodeId: l.node, Epoch: l.epoch, InstanceId: l.instance, LastTimestampMs: &last,
-		})
-		c.obs.called(l.grant, history.Release, sent, now(), outcome(err))
-		return err
-	}))
-	c.obs.wasReleased(l.grant, now())
-}
-
-// beatOnce keeps a lease of the test's own.
-func (c *cluster) beatOnce(l *lease) {
-	c.Helper()
-	c.must(c.eventuallyDone("a heartbeat", func(ctx context.Context, r *roamer) error {
-		_, err := c.beat(ctx, r.replicaClients, l, restless.try)
-		return err
-	}))
 }

@@ -12,7 +12,7 @@ import (
 // TestClusterCuts cuts leaders off: from etcd, from clients, from the other replicas,
 // and one way only.
 func TestClusterCuts(t *testing.T) {
-	c := startCluster(t, plan{replicas: 3})
+	c := startCluster(t, plan{replicas: 3, deposed: true})
 	for _, cut := range either(cutsFromStore[:2], cutsFromStore) {
 		c.cutFromStore("the leader cut off from etcd, "+cut.name, cut.fault)
 	}

@@ -14,7 +14,7 @@ import (
 
 // TestClusterEtcd lets etcd fail in the ways in which it does.
 func TestClusterEtcd(t *testing.T) {
-	c := startCluster(t, plan{replicas: 3})
+	c := startCluster(t, plan{replicas: 3, deposed: true})
 	c.killMember("SIGKILL etcd's leader", c.etcdLeader())
 	if long {
 		for i := range members {

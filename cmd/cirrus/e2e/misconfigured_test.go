@@ -97,7 +97,7 @@ func (c *cluster) refused(r *replica, code connect.Code) string {
 func TestClusterOtherStore(t *testing.T) {
 	c := startCluster(t, plan{replicas: 2})
 	const prefix = "/other/"
-	c.must(done(c, "init", "--store", "etcd", "--etcd-endpoints", strings.Join(c.etcd.Endpoints(), ","), "--etcd-prefix", prefix))
+	c.must(succeed(c, "init", "--store", "etcd", "--etcd-endpoints", strings.Join(c.etcd.Endpoints(), ","), "--etcd-prefix", prefix))
 	other := func(name string, peers *proxy) *replica {
 		r := c.newReplica(name)
 		if peers != nil {

@@ -1,0 +1,141 @@
+//go:build linux
+
+package e2e
+
+import (
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// replica is a `cirrus serve` of several.
+type replica struct {
+	*process
+	c               *cluster
+	name            string
+	listen, metrics string
+	stores          []*proxy // to the etcd members
+	clients         *proxy   // before it, for clients
+	peers           *proxy   // before it, for the other replicas
+	start           func() *process
+}
+
+// advertised is where the others reach it.
+func (r *replica) advertised() string { return "http://" + r.peers.addr }
+
+// url is where clients reach it.
+func (r *replica) url() string { return "http://" + r.clients.addr }
+
+// newReplica prepares a replica with its proxies.
+func (c *cluster) newReplica(name string) *replica {
+	r := &replica{c: c, name: name, listen: freeAddr(c), metrics: freeAddr(c)}
+	r.start = func() *process { return start(c, command(c, r.args()...)) }
+	for _, endpoint := range c.etcd.Endpoints() {
+		r.stores = append(r.stores, startProxy(c, strings.TrimPrefix(endpoint, "http://")))
+	}
+	r.clients, r.peers = startProxy(c, r.listen), startProxy(c, r.listen)
+	return r
+}
+
+func (r *replica) endpoints() string {
+	var all []string
+	for _, p := range r.stores {
+		all = append(all, "http://"+p.addr)
+	}
+	return strings.Join(all, ",")
+}
+
+func (r *replica) args() []string {
+	return []string{"serve", "--store", "etcd", "--etcd-endpoints", r.endpoints(), "--stride", clusterStride.String(),
+		"--advertise", r.advertised(), "--listen", r.listen, "--metrics-listen", r.metrics}
+}
+
+// begin starts the replica and waits until it answers.
+func (r *replica) begin() {
+	r.c.Helper()
+	r.process = r.start()
+	eventually(r.c, "an answer of "+r.name, func() bool {
+		if r.ended() {
+			r.c.Fatalf("%s has ended (%v):\n%s", r.name, r.ProcessState, r.stderr)
+		}
+		return answers(r.listen)
+	})
+}
+
+// state is what the replica says that it is; "" if it says nothing.
+func (r *replica) state() string { return r.side("/readyz") }
+
+func (r *replica) side(path string) string {
+	client := http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get("http://" + r.metrics + path)
+	if err != nil {
+		return ""
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(resp.Body) // what came of it
+	return strings.TrimSpace(string(body))
+}
+
+var leadingGauge = regexp.MustCompile(`(?m)^cirrus_leading 1$`)
+
+// stable waits until one replica leads and all others that are asked follow it,
+// and returns the leader.
+func (c *cluster) stable(except ...*replica) *replica {
+	c.Helper()
+	return c.stableAmong(c.others(except...))
+}
+
+func (c *cluster) stableAmong(rs []*replica) *replica {
+	c.Helper()
+	var leader *replica
+	var states []string
+	for deadline := time.Now().Add(patience); ; time.Sleep(look) {
+		leader, states = nil, nil
+		following := map[string]int{}
+		for _, r := range rs {
+			state := r.state()
+			states = append(states, r.name+": "+state)
+			if state == "leading" {
+				leader = r
+			} else {
+				following[state]++
+			}
+		}
+		if leader != nil && following["following "+leader.advertised()] == len(rs)-1 && leadingGauge.MatchString(leader.side("/metrics")) {
+			return leader
+		}
+		if time.Now().After(deadline) {
+			c.Fatalf("after %v, there is no leader that all follow: %s", patience, strings.Join(states, "; "))
+		}
+	}
+}
+
+// others are all replicas but those.
+func (c *cluster) others(than ...*replica) []*replica {
+	var rest []*replica
+next:
+	for _, r := range c.replicas {
+		for _, not := range than {
+			if r == not {
+				continue next
+			}
+		}
+		rest = append(rest, r)
+	}
+	return rest
+}
+
+// ledBy says whether one of the replicas leads before an instant.
+func (c *cluster) ledBy(rs []*replica, until instant) bool {
+	for ; now() < until; nap(c.Context(), look) {
+		for _, r := range rs {
+			if r.state() == "leading" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
