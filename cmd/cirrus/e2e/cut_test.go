@@ -60,8 +60,8 @@ func (c *cluster) cutFromStore(name string, f fault) {
 	if time.Duration(alone) > clusterStride {
 		c.Errorf("%s: it kept a lease by itself %v after the cut", name, alone)
 	}
-	back := c.settle()
 	c.giveBack(witness)
+	back := c.settle()
 	c.saw(name, "another answered after %v; it kept leases by itself for %v; all as before after %v", ms3(took), ms3(time.Duration(alone)), ms3(back))
 	c.nobodyLapsed(name)
 }
