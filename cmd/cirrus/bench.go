@@ -28,6 +28,11 @@ A server's cost is the CPU time of its own process: bench starts the servers tha
 it measures, on ports of their own on the loopback interface, and ends them. The
 stores are made in a temporary directory, and removed.
 
+Replicas are measured with stores in the etcd that --etcd-endpoints names, under
+/cirrus-bench/, and removed, too; without one they are left out. It should have
+nothing else to do, and the machine as many cores as members: what is measured
+is etcd as well. "make bench" runs one of three members on this machine.
+
 It is a report, not a test: a target that is missed is printed, and the exit code
 stays 0.
 
@@ -42,6 +47,7 @@ What can be measured: ` + strings.Join(bench.Names(), ", ") + ".",
 	f.Duration("for", bench.DefaultFor, fmt.Sprintf("how long each side of a comparison is measured, %v to %v", bench.MinFor, bench.MaxFor))
 	f.StringSlice("only", nil, "`names` of what to measure, comma-separated (default: all)")
 	f.String("dir", "", "`directory` on the disk whose syncs are measured (default: the one for temporary files)")
+	f.StringSlice("etcd-endpoints", nil, "`URLs` of the members of an etcd to measure replicas with, comma-separated (default: don't)")
 	f.String("profiles", "", "`directory` for CPU profiles of the servers")
 	_ = f.MarkHidden("profiles") // it is there: the line above made it
 	return cmd
@@ -57,6 +63,7 @@ func runBench(cmd *cobra.Command, format outputFlag) error {
 	cfg.For, _ = f.GetDuration("for")
 	cfg.Only, _ = f.GetStringSlice("only")
 	cfg.Dir, _ = f.GetString("dir")
+	cfg.Etcd, _ = f.GetStringSlice("etcd-endpoints")
 	cfg.Profiles, _ = f.GetString("profiles")
 	report, err := bench.Run(cmd.Context(), cfg)
 	if err != nil {
@@ -84,12 +91,16 @@ func newBenchServer() *cobra.Command {
 				Logger: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 			}
 			cfg.Data, _ = f.GetString("data")
+			cfg.Etcd, _ = f.GetStringSlice("etcd-endpoints")
+			cfg.Prefix, _ = f.GetString("etcd-prefix")
 			cfg.Profile, _ = f.GetString("profile")
 			return bench.Serve(cmd.Context(), cfg, cmd.InOrStdin(), cmd.OutOrStdout())
 		},
 	}
-	cmd.Flags().String("kind", "", "real or nothing")
+	cmd.Flags().String("kind", "", "real, replica or nothing")
 	cmd.Flags().String("data", "", "`directory` of the store, for a real one")
+	cmd.Flags().StringSlice("etcd-endpoints", nil, "`URLs` of etcd's members, for a replica")
+	cmd.Flags().String("etcd-prefix", "", "where the store is in etcd, for a replica")
 	cmd.Flags().String("profile", "", "`file` for a CPU profile")
 	return cmd
 }

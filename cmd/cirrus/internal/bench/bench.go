@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,6 +18,7 @@ const (
 	MaxFor     = 5 * time.Minute
 
 	defaultRecords    = 1_000_000
+	defaultTaken      = 100_000
 	defaultIdleLeases = 1000
 )
 
@@ -33,8 +35,12 @@ type Config struct {
 	// Dir is where the stores are made that are measured, and removed again:
 	// its disk is what is synced. Empty: the directory for temporary files.
 	Dir string
-	// Server is the start of a command line that calls Serve; the flags --kind
-	// and --data are added to it.
+	// Etcd are the URLs of an etcd's members: replicas are measured with stores
+	// in it, under /cirrus-bench/, which are deleted again. None: what needs an
+	// etcd is left out.
+	Etcd []string
+	// Server is the start of a command line that calls Serve; the flags --kind,
+	// --data, --etcd-endpoints and --etcd-prefix are added to it.
 	Server []string
 	// Profiles is a directory for a CPU profile of each server; empty: none.
 	Profiles string
@@ -43,25 +49,34 @@ type Config struct {
 	Log io.Writer
 
 	// records and idleLeases make the package's test fast; 0: the defaults.
-	records, idleLeases, rounds int
+	// taken is how many records a takeover finds.
+	records, taken, idleLeases, rounds int
 }
 
 // experiment measures one or more rows that belong together.
 type experiment struct {
 	name string
 	run  func(context.Context, *bench) ([]Row, error)
+	// etcd: it needs one.
+	etcd bool
 }
 
 var experiments = []experiment{
-	{"heartbeat", heartbeatConnect},
-	{"heartbeat-grpc", heartbeatGRPC},
-	{"batch", heartbeatBatch},
-	{"acquire", acquireRelease},
-	{"alone", acquireReleaseAlone},
-	{"generator", generatorAlone},
-	{"generator-8", generatorShared},
-	{"start", startLoaded},
-	{"idle", idle},
+	{name: "heartbeat", run: heartbeatConnect},
+	{name: "heartbeat-grpc", run: heartbeatGRPC},
+	{name: "batch", run: heartbeatBatch},
+	{name: "acquire", run: acquireRelease},
+	{name: "alone", run: acquireReleaseAlone},
+	{name: "generator", run: generatorAlone},
+	{name: "generator-8", run: generatorShared},
+	{name: "start", run: startLoaded},
+	{name: "idle", run: idle},
+	{name: "leader", run: heartbeatLeader, etcd: true},
+	{name: "grants", run: grantsInEtcd, etcd: true},
+	{name: "followers", run: heartbeatFollowers, etcd: true},
+	{name: "lone", run: heartbeatLone, etcd: true},
+	{name: "idle-etcd", run: idleInEtcd, etcd: true},
+	{name: "takeover", run: takeover, etcd: true},
 }
 
 // Names are the experiments that there are, in their order.
@@ -76,7 +91,8 @@ func Names() []string {
 // bench is a run.
 type bench struct {
 	Config
-	dir string // for this run alone
+	dir  string // for this run alone
+	etcd *room  // nil without Config.Etcd
 }
 
 // Run measures. Every process and file that it makes is gone when it returns.
@@ -100,9 +116,19 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 		}
 	}()
 	b := &bench{Config: cfg, dir: dir}
+	if len(cfg.Etcd) > 0 {
+		if b.etcd, err = openRoom(ctx, cfg.Etcd); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, b.etcd.close()) }()
+	}
 	report := newReport(cfg)
 	for _, e := range experiments {
 		if len(cfg.Only) > 0 && !slices.Contains(cfg.Only, e.name) {
+			continue
+		}
+		if e.etcd && b.etcd == nil {
+			report.LeftOut = append(report.LeftOut, e.name)
 			continue
 		}
 		b.say("measuring %s", e.name)
@@ -130,11 +156,19 @@ func (c Config) withDefaults() (Config, error) {
 			return c, fmt.Errorf("there is nothing called %q to measure: give some of %s", name, strings.Join(Names(), ", "))
 		}
 	}
+	for _, e := range experiments {
+		if e.etcd && len(c.Etcd) == 0 && slices.Contains(c.Only, e.name) {
+			return c, fmt.Errorf("%s is measured with replicas: name the members of an etcd that holds nothing dear with --etcd-endpoints", e.name)
+		}
+	}
 	if c.Log == nil {
 		c.Log = io.Discard
 	}
 	if c.records == 0 {
 		c.records = defaultRecords
+	}
+	if c.taken == 0 {
+		c.taken = defaultTaken
 	}
 	if c.idleLeases == 0 {
 		c.idleLeases = defaultIdleLeases

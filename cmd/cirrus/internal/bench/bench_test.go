@@ -37,6 +37,11 @@ func serve(pids string, args []string) error {
 	f := flag.NewFlagSet(beServer, flag.ContinueOnError)
 	f.StringVar((*string)(&cfg.Kind), "kind", "", "")
 	f.StringVar(&cfg.Data, "data", "", "")
+	f.StringVar(&cfg.Prefix, "etcd-prefix", "", "")
+	f.Func("etcd-endpoints", "", func(urls string) error {
+		cfg.Etcd = strings.Split(urls, ",")
+		return nil
+	})
 	f.StringVar(&cfg.Profile, "profile", "", "")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -58,7 +63,7 @@ func tiny(t *testing.T) (cfg Config, pids string) {
 	t.Setenv("GORACE", "atexit_sleep_ms=0")
 	return Config{
 		For: 20 * time.Millisecond, Dir: t.TempDir(), Server: []string{self, beServer, pids}, Log: t.Output(),
-		records: 1000, idleLeases: 400, rounds: 2,
+		records: 1000, taken: 500, idleLeases: 400, rounds: 2,
 	}, pids
 }
 

@@ -22,15 +22,13 @@ type child struct {
 	ask     io.WriteCloser
 	replies *bufio.Scanner
 	addr    string
+	metrics string // where those of a Replica are
 }
 
-// start starts a server and waits until it listens. data is the store's
-// directory, for a Real one; name tells its profile from others.
-func (b *bench) start(ctx context.Context, kind Kind, data, name string) (*child, error) {
-	args := append(slices.Clone(b.Server[1:]), "--kind", string(kind))
-	if data != "" {
-		args = append(args, "--data", data)
-	}
+// start starts a server and waits until it listens. args are further flags of
+// its kind; name tells its profile from others.
+func (b *bench) start(ctx context.Context, kind Kind, name string, args ...string) (*child, error) {
+	args = slices.Concat(b.Server[1:], []string{"--kind", string(kind)}, args)
 	if b.Profiles != "" {
 		args = append(args, "--profile", filepath.Join(b.Profiles, fmt.Sprintf("%s-%s.prof", name, kind)))
 	}
@@ -53,7 +51,7 @@ func (b *bench) start(ctx context.Context, kind Kind, data, name string) (*child
 	if err := c.reply(&hello); err != nil {
 		return nil, errors.Join(err, c.end())
 	}
-	c.addr = hello.Addr
+	c.addr, c.metrics = hello.Addr, hello.Metrics
 	return c, nil
 }
 

@@ -23,12 +23,16 @@ func instanceID(n int) string { return fmt.Sprintf("%032x", n) }
 // store makes a store with one pool that is open at once, in a directory of
 // that name.
 func (b *bench) store(name string, pool fencing.Pool) (dir string, made fencing.Batch, err error) {
-	made, err = fencing.NewStore(snowflake.Millis(time.Now().UnixMilli()), fencing.DefaultStride, true, pool)
-	if err != nil {
+	if made, err = newStore(pool); err != nil {
 		return "", made, err
 	}
 	dir = filepath.Join(b.dir, name)
 	return dir, made, pebble.Create(dir, *made.Meta, made.Pools, pebble.Options{Logger: slog.New(slog.DiscardHandler)})
+}
+
+// newStore is the first batch of a store with one pool that is open at once.
+func newStore(pool fencing.Pool) (fencing.Batch, error) {
+	return fencing.NewStore(snowflake.Millis(time.Now().UnixMilli()), fencing.DefaultStride, true, pool)
 }
 
 // pair is a server that does nothing and a real one, and how to end them.
@@ -40,10 +44,10 @@ func (b *bench) startPair(ctx context.Context, name string) (*pair, error) {
 		return nil, err
 	}
 	p := &pair{}
-	if p.nothing, err = b.start(ctx, Nothing, "", name); err != nil {
+	if p.nothing, err = b.start(ctx, Nothing, name); err != nil {
 		return nil, err
 	}
-	if p.real, err = b.start(ctx, Real, dir, name); err != nil {
+	if p.real, err = b.start(ctx, Real, name, "--data", dir); err != nil {
 		return nil, errors.Join(err, p.nothing.end())
 	}
 	return p, nil

@@ -19,6 +19,8 @@ type Report struct {
 	Cores int           `json:"cores"`
 	For   time.Duration `json:"for_ns"`
 	Rows  []Row         `json:"rows"`
+	// LeftOut names what was not measured for want of an etcd.
+	LeftOut []string `json:"left_out,omitempty"`
 }
 
 func newReport(cfg Config) *Report {
@@ -96,6 +98,9 @@ func (r *Report) Table(w io.Writer) error {
 		if i > 0 {
 			out.WriteString(r.Rows[i-1].remarks(strings.Repeat(" ", widths[0]+4)))
 		}
+	}
+	if len(r.LeftOut) > 0 {
+		fmt.Fprintf(&out, "\nnot measured without --etcd-endpoints: %s\n", strings.Join(r.LeftOut, ", "))
 	}
 	_, err := io.WriteString(w, out.String())
 	return err

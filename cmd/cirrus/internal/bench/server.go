@@ -20,6 +20,7 @@ import (
 
 	"github.com/cirrus-id/cirrus/internal/steady"
 	"github.com/cirrus-id/cirrus/service"
+	"github.com/cirrus-id/cirrus/store/etcd"
 	"github.com/cirrus-id/cirrus/store/pebble"
 )
 
@@ -32,6 +33,9 @@ const (
 	Real Kind = "real"
 	// Nothing serves a handler that does nothing.
 	Nothing Kind = "nothing"
+	// Replica serves a store in etcd together with others, as `cirrus serve
+	// --store etcd` does.
+	Replica Kind = "replica"
 )
 
 // ServerConfig is what a server process is told.
@@ -39,6 +43,10 @@ type ServerConfig struct {
 	Kind Kind
 	// Data is the store's directory, for Real.
 	Data string
+	// Etcd are the URLs of etcd's members, and Prefix is where the store is in
+	// it, for Replica.
+	Etcd   []string
+	Prefix string
 	// Profile is where a CPU profile of the process goes; empty: none.
 	Profile string
 	// Logger takes what goes wrong. Required.
@@ -54,6 +62,8 @@ const (
 // Hello is a server's first line: it listens.
 type Hello struct {
 	Addr string `json:"addr"`
+	// Metrics is where /metrics and /readyz are; "" for all but a Replica.
+	Metrics string `json:"metrics,omitempty"`
 }
 
 // Usage is what a process has used since it started.
@@ -87,58 +97,97 @@ func Serve(ctx context.Context, cfg ServerConfig, in io.Reader, out io.Writer) (
 		}
 		defer stop()
 	}
-	handler, closeHandler, err := cfg.handler(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, closeHandler()) }()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
-	server := service.NewHTTPServer(handler, cfg.Logger)
-	served := make(chan error, 1)
+	what, err := cfg.serves(ctx, l.Addr().String())
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	defer func() { err = errors.Join(err, what.close()) }()
+	served := make(chan error, 2)
+	server := service.NewHTTPServer(what.handler, cfg.Logger)
 	go func() { served <- server.Serve(l) }()
+	defer func() { err = errors.Join(err, server.Close()) }()
+	hello := Hello{Addr: l.Addr().String()}
+	if what.metrics != nil {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		server := service.NewHTTPServer(what.metrics, cfg.Logger)
+		go func() { served <- server.Serve(l) }()
+		defer func() { err = errors.Join(err, server.Close()) }()
+		hello.Metrics = l.Addr().String()
+	}
 	asked := make(chan error, 1)
-	go func() { asked <- answer(l.Addr(), in, out) }()
+	go func() { asked <- answer(hello, in, out) }()
 	select {
 	case err = <-served:
 	case err = <-asked:
 	case <-ctx.Done():
 	}
-	return errors.Join(err, server.Close())
+	return err
 }
 
-// handler is what the kind serves, and how to end it.
-func (c ServerConfig) handler(ctx context.Context) (http.Handler, func() error, error) {
+// content is what a server serves, and how to end it.
+type content struct {
+	handler, metrics http.Handler // metrics may be nil
+	close            func() error
+}
+
+// serves is what the kind serves at an address.
+func (c ServerConfig) serves(ctx context.Context, addr string) (content, error) {
 	switch c.Kind {
 	case Nothing:
-		return nothingHandler(c.Logger), func() error { return nil }, nil
+		return content{handler: nothingHandler(c.Logger), close: func() error { return nil }}, nil
 	case Real:
-		return c.realHandler(ctx)
+		return c.servesDirectory(ctx)
+	case Replica:
+		return c.servesEtcd(ctx, "http://"+addr)
 	}
-	return nil, nil, fmt.Errorf("kind %q: give %s or %s", c.Kind, Real, Nothing)
+	return content{}, fmt.Errorf("kind %q: give %s, %s or %s", c.Kind, Real, Nothing, Replica)
 }
 
-func (c ServerConfig) realHandler(ctx context.Context) (http.Handler, func() error, error) {
+func (c ServerConfig) servesDirectory(ctx context.Context) (content, error) {
 	st, err := pebble.Open(c.Data, pebble.Options{Logger: c.Logger})
 	if err != nil {
-		return nil, nil, err
+		return content{}, err
 	}
 	svc, err := service.New(ctx, service.Config{Store: st, Steady: steady.New(), Logger: c.Logger})
 	if err != nil {
-		return nil, nil, errors.Join(err, st.Close())
+		return content{}, errors.Join(err, st.Close())
 	}
-	return svc.Handler(), func() error {
+	return content{handler: svc.Handler(), close: func() error {
 		svc.Close()
 		return st.Close()
-	}, nil
+	}}, nil
+}
+
+func (c ServerConfig) servesEtcd(ctx context.Context, advertise string) (content, error) {
+	trips := service.NewRoundTrips()
+	st, err := etcd.Open(etcd.Config{
+		Endpoints: c.Etcd, Prefix: c.Prefix, Advertise: advertise, Logger: c.Logger,
+		Observe: func(r etcd.RoundTrip) { trips.Observe(string(r.For), r.Took, r.Err) },
+	})
+	if err != nil {
+		return content{}, err
+	}
+	svc, err := service.New(ctx, service.Config{Cluster: st, RoundTrips: trips, Steady: steady.New(), Logger: c.Logger})
+	if err != nil {
+		return content{}, errors.Join(err, st.Close())
+	}
+	return content{handler: svc.Handler(), metrics: svc.MetricsHandler(), close: func() error {
+		svc.Close()
+		return st.Close()
+	}}, nil
 }
 
 // answer says hello and answers until there are no more questions.
-func answer(addr net.Addr, in io.Reader, out io.Writer) error {
+func answer(hello Hello, in io.Reader, out io.Writer) error {
 	reply := json.NewEncoder(out)
-	if err := reply.Encode(Hello{Addr: addr.String()}); err != nil {
+	if err := reply.Encode(hello); err != nil {
 		return err
 	}
 	questions := bufio.NewScanner(in)

@@ -73,15 +73,19 @@ func fill(ctx context.Context, dir string, made fencing.Batch, records int) (err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	for from := 0; from < records; from += batch {
-		var part fencing.Batch
-		for n := from; n < min(from+batch, records); n++ {
-			part.Records = append(part.Records, liveRecord(made, n))
-		}
-		if err := st.Commit(ctx, part); err != nil {
+		if err := st.Commit(ctx, liveRecords(made, from, min(from+batch, records))); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// liveRecords are those of the leases from one number up to another.
+func liveRecords(made fencing.Batch, from, to int) (b fencing.Batch) {
+	for n := from; n < to; n++ {
+		b.Records = append(b.Records, liveRecord(made, n))
+	}
+	return b
 }
 
 func liveRecord(made fencing.Batch, n int) fencing.Record {
@@ -96,7 +100,7 @@ func liveRecord(made fencing.Batch, n int) fencing.Record {
 // startOnce starts the server and keeps a lease.
 func (b *bench) startOnce(ctx context.Context, dir string, made fencing.Batch) (s sample, m Memory, err error) {
 	started := time.Now()
-	c, err := b.start(ctx, Real, dir, "start")
+	c, err := b.start(ctx, Real, "start", "--data", dir)
 	if err != nil {
 		return s, m, err
 	}
