@@ -72,8 +72,8 @@ fuzz: ## Run each fuzz target for FUZZTIME.
 	done
 
 .PHONY: bench
-bench: build ## Measure the service, the generator and the simulator, each beside its limit.
-	./bin/cirrus bench $(ARGS)
+bench: build ## Measure the service, replicas on etcd, the generator and the simulator, each beside its limit.
+	$(GO) run ./internal/etcdtest/with ./bin/cirrus bench $(ARGS)
 	$(GO) test -run '^$$' -bench . -benchmem ./snowflake/...
 	$(GO) test -run '^$$' -bench . -benchtime 300x -cpu 1 ./sim
 

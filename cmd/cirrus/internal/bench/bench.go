@@ -123,14 +123,9 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 		defer func() { err = errors.Join(err, b.etcd.close()) }()
 	}
 	report := newReport(cfg)
-	for _, e := range experiments {
-		if len(cfg.Only) > 0 && !slices.Contains(cfg.Only, e.name) {
-			continue
-		}
-		if e.etcd && b.etcd == nil {
-			report.LeftOut = append(report.LeftOut, e.name)
-			continue
-		}
+	var chosen []experiment
+	chosen, report.LeftOut = cfg.chosen()
+	for _, e := range chosen {
 		b.say("measuring %s", e.name)
 		rows, err := e.run(ctx, b)
 		if err != nil {
@@ -142,6 +137,20 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 		report.Rows = append(report.Rows, rows...)
 	}
 	return report, nil
+}
+
+// chosen are the experiments to run, and the names of those that can't be.
+func (c Config) chosen() (run []experiment, leftOut []string) {
+	for _, e := range experiments {
+		switch {
+		case len(c.Only) > 0 && !slices.Contains(c.Only, e.name):
+		case e.etcd && len(c.Etcd) == 0:
+			leftOut = append(leftOut, e.name)
+		default:
+			run = append(run, e)
+		}
+	}
+	return run, leftOut
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -156,10 +165,8 @@ func (c Config) withDefaults() (Config, error) {
 			return c, fmt.Errorf("there is nothing called %q to measure: give some of %s", name, strings.Join(Names(), ", "))
 		}
 	}
-	for _, e := range experiments {
-		if e.etcd && len(c.Etcd) == 0 && slices.Contains(c.Only, e.name) {
-			return c, fmt.Errorf("%s is measured with replicas: name the members of an etcd that holds nothing dear with --etcd-endpoints", e.name)
-		}
+	if _, leftOut := c.chosen(); len(c.Only) > 0 && len(leftOut) > 0 {
+		return c, fmt.Errorf("%s can't be measured without an etcd: name the members of one with --etcd-endpoints", strings.Join(leftOut, ", "))
 	}
 	if c.Log == nil {
 		c.Log = io.Discard

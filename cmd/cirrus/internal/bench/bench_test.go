@@ -15,6 +15,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/cirrus-id/cirrus/internal/etcdtest"
 )
 
 // beServer makes the test's binary a server, as the hidden command of cirrus
@@ -69,15 +74,17 @@ func tiny(t *testing.T) (cfg Config, pids string) {
 
 func TestEveryRowIsMeasured(t *testing.T) {
 	cfg, pids := tiny(t)
+	cfg.Etcd = etcdtest.Start(t, 1).Endpoints()
 	report, err := Run(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkEnded(t, cfg, pids, 15)
+	checkEnded(t, cfg, pids, 35)
+	checkEmpty(t, cfg.Etcd)
 	var names []string
 	for _, r := range report.Rows {
 		names = append(names, r.Name)
-		if r.Ours <= 0 && r.Unit != "each" || r.LimitIs != "" && (r.Limit <= 0 || r.Ratio <= 0) {
+		if r.Ours <= 0 && r.Unit != "each" && r.Unit != "writes/s" || r.LimitIs != "" && (r.Limit <= 0 || r.Ratio <= 0) {
 			t.Errorf("%s was not measured: %+v", r.What, r)
 		}
 	}
@@ -136,6 +143,43 @@ func checkEnded(t *testing.T, cfg Config, pids string, servers int) {
 	}
 }
 
+// checkEmpty: nothing is left in etcd.
+func checkEmpty(t *testing.T, endpoints []string) {
+	t.Helper()
+	c, err := clientv3.New(clientv3.Config{Endpoints: endpoints, Logger: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	left, err := c.Get(t.Context(), "", clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kv := range left.Kvs {
+		t.Errorf("%s was left behind", kv.Key)
+	}
+}
+
+// TestWithoutEtcd: what needs one is left out, and said to be.
+func TestWithoutEtcd(t *testing.T) {
+	run, leftOut := Config{}.chosen()
+	for _, e := range run {
+		if e.etcd {
+			t.Errorf("%s would be run", e.name)
+		}
+	}
+	if len(leftOut) == 0 || len(run)+len(leftOut) != len(Names()) {
+		t.Errorf("%d experiments would be run, and %q left out", len(run), leftOut)
+	}
+	var table bytes.Buffer
+	if err := (&Report{LeftOut: leftOut}).Table(&table); err != nil {
+		t.Fatal(err)
+	}
+	if want := "not measured without --etcd-endpoints: " + strings.Join(leftOut, ", "); !strings.Contains(table.String(), want) {
+		t.Errorf("the table lacks %q:\n%s", want, table.String())
+	}
+}
+
 func TestServersEndWithTheRun(t *testing.T) {
 	cfg, pids := tiny(t)
 	cfg.For, cfg.Only = time.Minute, []string{"heartbeat"}
@@ -169,6 +213,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		{func(c *Config) { c.For = time.Millisecond }, "1ms is out of range: measure for 10ms to 5m0s"},
 		{func(c *Config) { c.Only = []string{"heartbeat", "heart"} }, `nothing called "heart"`},
+		{func(c *Config) { c.Only = []string{"takeover"} }, "takeover can't be measured without an etcd: name the members of one with --etcd-endpoints"},
 		{func(c *Config) { c.Dir = filepath.Join(c.Dir, "gone") }, "--dir"},
 		{func(c *Config) { c.Server = []string{filepath.Join(c.Dir, "gone")} }, "can't be started"},
 	} {
