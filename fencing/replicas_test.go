@@ -1,0 +1,66 @@
+package fencing
+
+import (
+	"testing"
+	"time"
+)
+
+func replicaServer(t *testing.T) *Server {
+	t.Helper()
+	batch, err := NewStore(startOfWorld, DefaultStride, true, NewPool(DefaultPool))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := NewServer(Snapshot{Meta: *batch.Meta, Pools: batch.Pools}, DefaultStride, Now{Wall: startOfWorld})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestRequireTTL: S11, a pool whose leases a takeover could outlast is refused,
+// in the store and as a wish.
+func TestRequireTTL(t *testing.T) {
+	s := replicaServer(t)
+	if err := s.RequireTTL(DefaultTTL + 1); err == nil {
+		t.Error("a pool of the store with too short a TTL is accepted")
+	}
+	if err := s.RequireTTL(DefaultTTL); err != nil {
+		t.Errorf("a pool whose TTL is just long enough is refused: %v", err)
+	}
+	now := Now{Wall: startOfWorld}
+	short, enough := DefaultTTL-1, DefaultTTL
+	p := PoolChange{TTL: &short}.New("east")
+	if _, r := s.CreatePool(now, p); r == nil || r.Reason != ReasonForbidden {
+		t.Errorf("CreatePool with a TTL of %v: %v", short, r)
+	}
+	if _, r := s.UpdatePool(now, DefaultPool, PoolChange{TTL: &short}); r == nil || r.Reason != ReasonForbidden {
+		t.Errorf("UpdatePool to a TTL of %v: %v", short, r)
+	}
+	if _, r := s.CreatePool(now, PoolChange{TTL: &enough}.New("east")); r != nil {
+		t.Errorf("CreatePool with a TTL of %v: %v", enough, r)
+	}
+	if _, r := replicaServer(t).CreatePool(now, p); r != nil {
+		t.Errorf("a server that nothing is required of refuses: %v", r)
+	}
+}
+
+// TestPromisesFor: what is left of the mark's lease, by the steady clock or by
+// server time, whichever ends first; nothing before the first mark.
+func TestPromisesFor(t *testing.T) {
+	s := replicaServer(t)
+	at := func(d, lead time.Duration) Now { return Now{Steady: d, Wall: startOfWorld.Add(d + lead)} }
+	wantLeft := func(now Now, want time.Duration) {
+		t.Helper()
+		if got := s.PromisesFor(now); got != want {
+			t.Errorf("at %v: %v are left, want %v", now.Steady, got, want)
+		}
+	}
+	wantLeft(at(0, 0), 0)
+	w, _ := s.Tick(at(0, 0))
+	wantLeft(at(time.Second, 0), 0)
+	s.Written(at(time.Second, 0), w)
+	wantLeft(at(2*time.Second, 0), DefaultStride-2*time.Second)
+	wantLeft(at(3*time.Second, time.Second), DefaultStride-4*time.Second) // the wall clock leapt, and server time with it
+	wantLeft(at(DefaultStride, time.Second), 0)
+}
