@@ -138,13 +138,21 @@ func (s *Service) takeOver(ctx context.Context, o store.Office) (*term, error) {
 	}
 	if err != nil {
 		t.stop()
-		if errors.Is(err, store.ErrDamaged) || errors.Is(err, store.ErrNewerFormat) {
-			err = &refusedStart{err}
-		}
-		return nil, err
+		return nil, unlessServable(err)
 	}
 	s.metrics.takeovers.Inc()
 	return t, nil
+}
+
+// unlessServable tells a store that is not to be served from one that can't be
+// just now.
+func unlessServable(err error) error {
+	for _, not := range []error{store.ErrDamaged, store.ErrNewerFormat, store.ErrUnfinished} {
+		if errors.Is(err, not) {
+			return &refusedStart{err}
+		}
+	}
+	return err
 }
 
 // create makes the store that is not there: a suspicious one, since nobody

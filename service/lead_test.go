@@ -112,6 +112,11 @@ func TestRefusedStarts(t *testing.T) {
 			func(f *fleet, _ *replica) { f.c.failIf(opIs(), nil) },
 			store.ErrDamaged.Error(),
 		},
+		"unfinished": {
+			func(f *fleet, _ *replica) { f.c.failIf(opIs("load"), store.ErrUnfinished) },
+			func(f *fleet, _ *replica) { f.c.failIf(opIs(), nil) },
+			store.ErrUnfinished.Error(),
+		},
 		"newer format": {
 			func(f *fleet, _ *replica) { f.c.failIf(opIs("load"), store.ErrNewerFormat) },
 			func(f *fleet, _ *replica) { f.c.failIf(opIs(), nil) },
