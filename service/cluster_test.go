@@ -194,6 +194,7 @@ type testMember struct {
 	standing bool
 	office   *testOffice
 	id       string // of the store, where it is another one
+	unborn   bool   // the store has not been reached yet
 	resigned int
 	view     *store.Member // who leads, if it sees another one than the others do
 }
@@ -248,6 +249,11 @@ func (m *testMember) Self() store.Member        { return m.self }
 func (m *testMember) SessionTTL() time.Duration { return m.session }
 
 func (m *testMember) ID() string {
+	m.c.mu.Lock()
+	defer m.c.mu.Unlock()
+	if m.unborn {
+		return ""
+	}
 	if m.id != "" {
 		return m.id
 	}

@@ -470,6 +470,25 @@ func TestWrongStore(t *testing.T) {
 	})
 }
 
+// The store's ID is asked for when it counts: a replica that starts before its
+// store knows of none.
+func TestStoreIDIsKnownLate(t *testing.T) {
+	inFleet(t, nil, func(f *fleet) {
+		unborn := func(c *Config) { c.Cluster.(*testMember).unborn = true }
+		a, b := f.start("a", unborn), f.start("b", unborn)
+		f.settle()
+		f.c.sees(b.member, a.member.self)
+		early := b.acquire("early", 0)
+		after(f, early, 3*time.Second).failed(t, "an Acquire at one that knows no store", noLeader)
+		f.c.mu.Lock()
+		a.member.unborn, b.member.unborn = false, false
+		f.c.mu.Unlock()
+		f.leads(a)
+		c := b.acquire("app", 0)
+		after(f, c, time.Second).done(t, "an Acquire")
+	})
+}
+
 // Two that advertise one address are told apart by their IDs: the one that does
 // not lead says so, and does not call itself.
 func TestSameAddress(t *testing.T) {

@@ -36,7 +36,7 @@ type passing struct{ cancel context.CancelFunc }
 
 func newPeer(s *Service, m store.Member) *peer {
 	p := &peer{s: s, member: m, calls: map[*passing]bool{}}
-	http := stamped{s.cfg.Reach(m.Address), s.cfg.Cluster.ID(), s.cfg.Cluster.Self().ID}
+	http := stamped{s.cfg.Reach(m.Address), s.cfg.Cluster}
 	plain := connect.WithAcceptCompression("gzip", nil, nil) // near by: it would only cost
 	p.leases = cirrusv1connect.NewLeaseServiceClient(http, m.Address, plain)
 	p.admin = cirrusv1connect.NewAdminServiceClient(http, m.Address, plain)
@@ -47,13 +47,13 @@ func newPeer(s *Service, m store.Member) *peer {
 // stamped says of each request that a replica passes it on.
 type stamped struct {
 	connect.HTTPClient
-	store, member string
+	cluster store.Cluster
 }
 
 // Do implements connect.HTTPClient.
 func (c stamped) Do(r *http.Request) (*http.Response, error) {
-	r.Header.Set(storeHeader, c.store)
-	r.Header.Set(memberHeader, c.member)
+	r.Header.Set(storeHeader, c.cluster.ID())
+	r.Header.Set(memberHeader, c.cluster.Self().ID)
 	return c.HTTPClient.Do(r)
 }
 

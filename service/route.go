@@ -163,9 +163,14 @@ func (s *Service) refuseStrangers(next http.Handler) http.Handler {
 	errs := connect.NewErrorWriter()
 	var told atomic.Int64 // steady: when it may be told again
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// Asked each time: at the start etcd may not have told it yet.
-		ours, theirs := s.cfg.Cluster.ID(), r.Header.Get(storeHeader)
-		if member := r.Header.Get(memberHeader); member == "" || theirs == ours {
+		if r.Header.Get(memberHeader) == "" {
+			next.ServeHTTP(w, r)
+			return
+		}
+		// A replica that has not reached its store yet knows of no ID, and
+		// doesn't lead.
+		theirs, ours := r.Header.Get(storeHeader), s.cfg.Cluster.ID()
+		if ours == "" || theirs == ours {
 			next.ServeHTTP(w, r)
 			return
 		}
