@@ -36,6 +36,26 @@ func TestTakeoverKeepsLeases(t *testing.T) {
 	})
 }
 
+// S6: what a takeover grants everyone counts from the end of its loading.
+func TestTakeoverCountsFromLoading(t *testing.T) {
+	inFleet(t, []string{"a", "b"}, func(f *fleet) {
+		a, b := f.all[0], f.all[1]
+		f.leads(a)
+		a.acquired("app")
+		f.c.holdIf(opIs("load"))
+		f.c.lose(a.member)
+		f.c.lead(b.member)
+		held := f.oneHeld()
+		f.c.holdIf(nil)
+		f.pass(8 * time.Second)
+		held.let()
+		f.settle()
+		if left := b.list("")[0].TimeLeft.AsDuration(); left != fencing.DefaultStride+fencing.DefaultTTL {
+			t.Errorf("%v are left after the loading, want stride + TTL", left)
+		}
+	})
+}
+
 // S9, S10: a deposed leader's grant that is under way is not answered by it,
 // whether or not the write landed before.
 func TestDeposedLeadersGrant(t *testing.T) {
