@@ -48,9 +48,6 @@ var (
 	// ErrDamaged: the store holds what no version of Cirrus wrote, or lacks
 	// what every one writes.
 	ErrDamaged = errors.New("the store is damaged")
-	// ErrUnfinished: a recover or a migration of the store was begun and is not
-	// finished, so nobody may serve it.
-	ErrUnfinished = errors.New("not finished")
 	// ErrClosed: the store was closed before the call.
 	ErrClosed = errors.New("the store is closed")
 )
