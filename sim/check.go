@@ -640,6 +640,9 @@ func (c *checker) follows(t *term, n *nodeState, l *leaseState, r *fencing.Recor
 // acknowledged tells that the store has said yes.
 func (c *checker) acknowledged(p *process, f *flight) {
 	b, t := f.batch, c.term(p)
+	if f.begun < c.w.stats.Heal {
+		t.disturbed = t.server.machine.steady() // it was slow until now
+	}
 	if i := slices.Index(c.flying, f); i >= 0 {
 		c.flying = slices.Delete(c.flying, i, i+1)
 	}
