@@ -10,6 +10,7 @@ import (
 
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/service"
+	"github.com/cirrus-id/cirrus/store"
 	"github.com/cirrus-id/cirrus/store/etcd"
 )
 
@@ -68,15 +69,14 @@ func here(host string) bool {
 
 // tellState says on stdout what the replica is, in the words of /readyz, and
 // each change, until the function that it returns is called.
-func tellState(cmd *cobra.Command, svc *service.Service) (end func()) {
-	endpoints, _ := cmd.Flags().GetStringSlice("etcd-endpoints") // they were read before
+func tellState(cmd *cobra.Command, svc *service.Service, c store.Cluster) (end func()) {
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
 		for said := ""; ; {
 			state, ready, news := svc.State()
 			if !ready {
-				state += ": waiting for etcd at " + strings.Join(endpoints, ", ") + " and for a leader"
+				state += ": waiting for " + awaited(cmd, c)
 			}
 			if state != said {
 				cmd.Println(state)
@@ -90,4 +90,14 @@ func tellState(cmd *cobra.Command, svc *service.Service) (end func()) {
 		}
 	}()
 	return func() { close(stop); <-done }
+}
+
+// awaited is what a replica waits for that knows of no leader: as long as etcd
+// has never answered, that it does.
+func awaited(cmd *cobra.Command, c store.Cluster) string {
+	if c.ID() != "" {
+		return "the election"
+	}
+	endpoints, _ := cmd.Flags().GetStringSlice("etcd-endpoints") // they were read before
+	return "etcd at " + strings.Join(endpoints, ", ")
 }

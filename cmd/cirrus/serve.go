@@ -137,7 +137,7 @@ func serveOpened(cmd *cobra.Command, cfg service.Config) error {
 	}
 	hush := func() {}
 	if cfg.Cluster != nil {
-		hush = tellState(cmd, svc)
+		hush = tellState(cmd, svc, cfg.Cluster)
 	}
 	err = untilEnd(cmd.Context(), svc, servers)
 	hush()

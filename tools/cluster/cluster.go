@@ -128,7 +128,7 @@ func (c *cluster) explain(o options) {
 		addrs = append(addrs, strings.TrimPrefix(r.url, "http://"))
 	}
 	fmt.Fprintf(&b, `
-Mint IDs in another terminal, while you kill any of the six:
+In another terminal, in this folder, mint IDs while you kill any of the six:
   %s ids -n 100000 --rate 20 --addr %s
 Kill one, or let it stand still and go on:
   kill -9 %d
@@ -142,11 +142,7 @@ Ctrl-C here ends all six.
 
 // command is what starts or kills one of the six from another terminal.
 func (c *cluster) command(what, name string) string {
-	self, err := os.Executable()
-	if err != nil {
-		self = os.Args[0]
-	}
-	return fmt.Sprintf("%s -in %s %s %s", self, c.dir, what, name)
+	return fmt.Sprintf("%s -in %s %s %s", os.Args[0], c.dir, what, name)
 }
 
 // watch says when one of the six ends that was not told to. The caller holds mu,
