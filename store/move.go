@@ -54,7 +54,7 @@ func (n Note) word() string {
 	return word
 }
 
-// ErrUnfinished: a recover or a migration was begun and not finished.
+// ErrUnfinished says that a recover or a migration was begun and not finished.
 var ErrUnfinished = errors.New("not finished")
 
 // MovedError says that the store has gone where Move.To says. Move.From is

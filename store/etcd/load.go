@@ -22,7 +22,7 @@ func (t *Term) Load(ctx context.Context) (fencing.Snapshot, error) {
 	if err != nil {
 		return fencing.Snapshot{}, err
 	}
-	if s.note != "" && !(t.recovers && s.note.Recovering()) {
+	if !t.works(s.note) {
 		return fencing.Snapshot{}, refusal(s.note, t.keys)
 	}
 	if !l.any {
@@ -34,6 +34,10 @@ func (t *Term) Load(ctx context.Context) (fencing.Snapshot, error) {
 	}
 	return snap, nil
 }
+
+// works says whether the term may work on a store with this note: on any
+// without one, and to recover on one whose recovery broke off.
+func (t *Term) works(n store.Note) bool { return n == "" || t.recovers && n.Recovering() }
 
 func errNoStore(k keys) error {
 	return fmt.Errorf("under %s in etcd there is %w: make one with \"cirrus init\"", k.prefix, store.ErrNoStore)

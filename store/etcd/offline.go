@@ -68,10 +68,10 @@ func (o *Offline) Write(ctx context.Context, b fencing.Batch) error {
 	if err != nil {
 		return err
 	}
-	begun := s.note != ""
-	if begun && !(o.recovers && s.note.Recovering()) {
+	if !o.works(s.note) {
 		return refusal(s.note, o.keys)
 	}
+	begun := s.note != ""
 	if !begun && len(ops) <= MaxOps {
 		return o.send(ctx, ops)
 	}
