@@ -138,4 +138,3 @@ func (c *cluster) ledBy(rs []*replica, until instant) bool {
 	}
 	return false
 }
-
