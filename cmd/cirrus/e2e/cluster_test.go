@@ -85,6 +85,7 @@ type cluster struct {
 	replicas []*replica
 	obs      *observer
 	crowd    *crowd
+	first    int // where the test's own errands begin
 	probe    *lease
 	keeping  sync.WaitGroup // who keeps the probe
 	stop     context.CancelFunc

@@ -4,6 +4,8 @@ package e2e
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,6 +18,7 @@ func TestClusterCuts(t *testing.T) {
 	for _, cut := range either(cutsFromStore[:2], cutsFromStore) {
 		c.cutFromStore("the leader cut off from etcd, "+cut.name, cut.fault)
 	}
+	c.deposeUnseen()
 	c.cutFromClients("the leader cut off from clients", cutHeld)
 	if long {
 		c.cutFromClients("the leader refuses clients", cutRefused)
@@ -63,6 +66,38 @@ func (c *cluster) cutFromStore(name string, f fault) {
 	c.giveBack(witness)
 	back := c.settle()
 	c.saw(name, "another answered after %v; it kept leases by itself for %v; all as before after %v", ms3(took), ms3(time.Duration(alone)), ms3(back))
+	c.nobodyLapsed(name)
+}
+
+// deposeUnseen lets two lead at once: the session of a leader that is cut off
+// from etcd is ended there, so that it has a successor long before it can know.
+// For a stride it may keep leases; it may not say that one is lost, or that there
+// is none to be had, or what there is, for others may have changed that.
+func (c *cluster) deposeUnseen() {
+	const name = "the leader cut off and deposed at once"
+	leader := c.stable()
+	pool := c.poolOfOne(fmt.Sprintf("deposed-%d", c.spare))
+	old := c.newLease(pool, "old")
+	qs := c.questions(leader, old)
+	cut := now()
+	for _, p := range leader.stores {
+		c.must(p.impose(cutHeld))
+	}
+	c.elsewhere(leader)
+	c.endSession()
+	took := c.answered(cut, c.others(leader), leader)
+	c.giveBack(old)
+	next := c.newLease(pool, "next")
+	c.lay(qs, next)
+	asked := time.Duration(now() - cut)
+	var told []string
+	for _, q := range qs {
+		told = append(told, q.told())
+	}
+	c.beatOnce(next)
+	c.giveBack(next)
+	back := c.settle()
+	c.saw(name, "another answered after %v; asked %v after the cut: %s; all as before after %v", ms3(took), ms3(asked), strings.Join(told, "; "), ms3(back))
 	c.nobodyLapsed(name)
 }
 

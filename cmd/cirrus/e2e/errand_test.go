@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -45,13 +46,18 @@ func (c *cluster) urls() []string {
 	return all
 }
 
+// elsewhere has the test's own errands begin with another replica than that one.
+func (c *cluster) elsewhere(than *replica) {
+	c.first = (slices.Index(c.replicas, than) + 1) % len(c.replicas)
+}
+
 // eventuallyDone does something that may fail for a while.
 func (c *cluster) eventuallyDone(what string, do func(context.Context, *roamer) error) error {
 	return c.doneWithin(patience, what, do)
 }
 
 func (c *cluster) doneWithin(d time.Duration, what string, do func(context.Context, *roamer) error) error {
-	r := c.roamer(0)
+	r := c.roamer(c.first)
 	for deadline := time.Now().Add(d); ; nap(c.Context(), 10*look) {
 		err := within(c.Context(), restless.try, func(ctx context.Context) error { return do(ctx, r) })
 		if err == nil {

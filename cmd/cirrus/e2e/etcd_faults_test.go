@@ -133,9 +133,29 @@ func (c *cluster) alarm(action string) {
 	c.Helper()
 	for i := range members {
 		id := c.etcdStatus(i).Header.MemberID
-		_, err := c.askEtcd(i, "alarm", map[string]any{"action": action, "memberID": id, "alarm": "NOSPACE"})
+		_, err := c.askEtcd(i, "maintenance/alarm", map[string]any{"action": action, "memberID": id, "alarm": "NOSPACE"})
 		c.must(err)
 	}
+}
+
+// endSession ends the session of the replica that leads, as etcd does when it has
+// heard nothing of it for the session's TTL.
+func (c *cluster) endSession() {
+	c.Helper()
+	const first, last = "/cirrus/leader/", "/cirrus/leader0"
+	text, err := c.askEtcd(0, "kv/range", map[string]any{
+		"key": []byte(first), "range_end": []byte(last), "limit": 1, "sort_order": "ASCEND", "sort_target": "CREATE",
+	})
+	c.must(err)
+	var found struct {
+		Kvs []struct{ Lease string }
+	}
+	c.must(json.Unmarshal(text, &found))
+	if len(found.Kvs) != 1 {
+		c.Fatalf("etcd knows no leader: %s", text)
+	}
+	_, err = c.askEtcd(0, "lease/revoke", map[string]any{"ID": found.Kvs[0].Lease})
+	c.must(err)
 }
 
 // etcdLeader is the number of the member that leads.
@@ -164,20 +184,20 @@ type memberStatus struct {
 
 func (c *cluster) etcdStatus(i int) (s memberStatus) {
 	c.Helper()
-	text, err := c.askEtcd(i, "status", map[string]any{})
+	text, err := c.askEtcd(i, "maintenance/status", map[string]any{})
 	c.must(err)
 	c.must(json.Unmarshal(text, &s))
 	return s
 }
 
-// askEtcd asks a member over HTTP for one of the things that maintainers do.
+// askEtcd asks a member something over HTTP.
 func (c *cluster) askEtcd(i int, what string, request any) ([]byte, error) {
 	body, err := json.Marshal(request)
 	if err != nil {
 		return nil, err
 	}
 	client := http.Client{Timeout: patience}
-	resp, err := client.Post(c.etcd.Member(i).Endpoint+"/v3/maintenance/"+what, "application/json", bytes.NewReader(body))
+	resp, err := client.Post(c.etcd.Member(i).Endpoint+"/v3/"+what, "application/json", bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -125,22 +124,11 @@ func (c *cluster) stopLeader(d time.Duration, then fault) {
 	pool := c.poolOfOne(fmt.Sprintf("stopped-%d", c.spare))
 	old := c.newLease(pool, "old")
 	leader := c.stable()
-	qs := []*question{
-		{what: "the old lease", ask: c.askHeartbeat(old)},
-		{what: "its instance", ask: c.askAcquire(pool, old.app, old.instance)},
-		{what: "a new instance", ask: c.askAcquire(pool, "third", strings.Repeat("3", 32))},
-		{what: "the listing", ask: c.askListing(pool)},
-		{what: "a lease that is kept", ask: c.askHeartbeat(c.probe)},
-	}
-	for range 5 { // it soon finds out that it leads no more: something should come before that
-		qs = append(qs, &question{what: "its successor's lease"})
-	}
-	for _, q := range qs {
-		q.line = c.openLine(leader)
-	}
+	qs := c.questions(leader, old)
 
 	leader.freeze(c)
 	stopped := now()
+	c.elsewhere(leader)
 	events := []string{"nobody led meanwhile"}
 	var next *lease
 	if d > 2*sessionTTL || d > sessionTTL && c.ledBy(c.others(leader), stopped.add(d)) {
@@ -158,12 +146,7 @@ func (c *cluster) stopLeader(d time.Duration, then fault) {
 		}
 		nap(c.Context(), min(clusterTTL/3, d-time.Duration(now()-stopped)))
 	}
-	for _, q := range qs {
-		if q.ask == nil {
-			q.ask = c.askHeartbeat(cmp.Or(next, old))
-		}
-	}
-	c.lay(qs)
+	c.lay(qs, next)
 	for _, p := range leader.stores {
 		c.must(p.impose(then))
 	}

@@ -177,7 +177,7 @@ func (o *observer) granted(asked, sent, received instant, l *cirrusv1.Lease) *gr
 			o.latest[g.nodeKey] = g
 		}
 	}
-	o.note(g, history.Acquire, sent, received, history.Output{Good: true})
+	o.note(g, history.Acquire, o.asOf(g, sent), received, history.Output{Good: true})
 	o.promised(g, sent, received, l)
 	return g
 }
@@ -190,12 +190,16 @@ func (o *observer) heartbeaten(g *grant, sent, received instant, l *cirrusv1.Lea
 	if sent > g.deadline {
 		o.revived++
 	}
-	asOf := sent
-	if sent > min(g.releaseSent, g.revokeSent) {
-		asOf = sent.add(-o.stale)
-	}
-	o.note(g, history.Heartbeat, asOf, received, history.Output{Good: true})
+	o.note(g, history.Heartbeat, o.asOf(g, sent), received, history.Output{Good: true})
 	o.promised(g, sent, received, l)
+}
+
+// asOf is the earliest instant whose state may have kept a lease.
+func (o *observer) asOf(g *grant, sent instant) instant {
+	if sent > min(g.releaseSent, g.revokeSent) {
+		return sent.add(-o.stale)
+	}
+	return sent
 }
 
 // promised looks at a lease that came over the wire, and at when it came.

@@ -3,12 +3,14 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -107,10 +109,31 @@ type question struct {
 	err    error
 }
 
-// lay sends all questions, and returns when they have been written.
-func (c *cluster) lay(qs []*question) {
+// questions are what to ask a replica that has led, on lines that it has known
+// for long, once another has a node ID that it knows as an old lease's.
+func (c *cluster) questions(r *replica, old *lease) []*question {
+	qs := []*question{
+		{what: "the old lease", ask: c.askHeartbeat(old)},
+		{what: "its instance", ask: c.askAcquire(old.pool, old.app, old.instance)},
+		{what: "a new instance", ask: c.askAcquire(old.pool, "third", strings.Repeat("3", 32))},
+		{what: "the listing", ask: c.askListing(old.pool)},
+		{what: "a lease that is kept", ask: c.askHeartbeat(c.probe)},
+		{what: "its successor's lease"},
+	}
+	for _, q := range qs {
+		q.line = c.openLine(r)
+	}
+	return qs
+}
+
+// lay sends all questions, and returns when they have been written. next is who
+// has the node ID now; nil: nobody else.
+func (c *cluster) lay(qs []*question, next *lease) {
 	c.Helper()
 	for _, q := range qs {
+		if q.ask == nil {
+			q.ask = c.askHeartbeat(cmp.Or(next, c.probe))
+		}
 		written := make(chan struct{})
 		q.done = make(chan struct{})
 		ctx := httptrace.WithClientTrace(c.Context(), &httptrace.ClientTrace{
