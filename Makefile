@@ -73,7 +73,7 @@ fuzz: ## Run each fuzz target for FUZZTIME.
 
 .PHONY: bench
 bench: build ## Measure the service, replicas on etcd, the generator and the simulator, each beside its limit.
-	$(GO) run ./internal/etcdtest/with ./bin/cirrus bench $(ARGS)
+	$(GO) run ./tools/withetcd ./bin/cirrus bench $(ARGS)
 	$(GO) test -run '^$$' -bench . -benchmem ./snowflake/...
 	$(GO) test -run '^$$' -bench . -benchtime 300x -cpu 1 ./sim
 

@@ -1,4 +1,4 @@
-// Command with runs another command beside a real etcd of three members on
+// Command withetcd runs another command beside a real etcd of three members on
 // loopback ports, whose URLs the command finds in CIRRUS_ETCD_ENDPOINTS, and
 // ends with its exit code. It is for measurements: the members sync their disk,
 // and wait for one another as long as etcd does by default. The data goes when
@@ -18,12 +18,12 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: with COMMAND [ARGUMENT…]: name the command that wants an etcd")
+		fmt.Fprintln(os.Stderr, "usage: withetcd COMMAND [ARGUMENT…]: name the command that wants an etcd")
 		os.Exit(2)
 	}
 	code, err := run(os.Args[1:])
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "with: %v\n", err)
+		fmt.Fprintf(os.Stderr, "withetcd: %v\n", err)
 	}
 	os.Exit(code)
 }
