@@ -20,9 +20,9 @@ func TestWrongUsage(t *testing.T) {
 		{"serve --data :memory: --ttl soon", "--ttl"},
 		{"serve --data :memory: --listen=", "127.0.0.1:50051"},
 		{"serve", "--data is missing"},
-		{"serve --store disk --data x", "pebble or etcd"},
-		{"serve --store etcd --data x", "--data is for a store in a directory"},
-		{"serve --data x --advertise http://a:1", "--advertise is for a store in etcd"},
+		{"serve --store disk --data :memory: --listen=", "pebble or etcd"},
+		{"serve --store etcd --data :memory: --listen=", "--data is for a store in a directory"},
+		{"serve --data :memory: --listen= --advertise http://a:1", "--advertise is for a store in etcd"},
 		{"serve --store etcd --advertise http://a:1", "--etcd-endpoints is missing"},
 		{"serve --store etcd --etcd-endpoints http://e:1", "--advertise is missing"},
 		{"serve --store etcd --etcd-endpoints http://e:1 --advertise a:1", "without a path"},
@@ -120,7 +120,7 @@ func TestFlagsOfEtcd(t *testing.T) {
 			value = "x"
 		}
 		var stderr strings.Builder
-		code := run([]string{"serve", "--data", "x", "--" + f.Name, value}, strings.NewReader(""), io.Discard, &stderr)
+		code := run([]string{"serve", "--data", memory, "--listen=", "--" + f.Name, value}, strings.NewReader(""), io.Discard, &stderr)
 		if want := "--" + f.Name + " is for a store in etcd"; code != exitUsage || !strings.Contains(stderr.String(), want) {
 			t.Errorf("exit code %d, want %d, and %q in %q", code, exitUsage, want, stderr.String())
 		}

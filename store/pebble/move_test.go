@@ -102,7 +102,15 @@ func TestReceiveAgain(t *testing.T) {
 	receive(t, opts, theMove, whole(300))
 	again := theMove
 	again.ID = "m2"
-	receive(t, opts, again, whole(20))
+	// What is removed file by file would look like a damaged store if it were
+	// still in its place in a crash.
+	slowly := options(watch(opts.FS, func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpRemoveAll && op.Path == dir+"/"+database {
+			t.Error("the first one is removed in its place")
+		}
+		return nil
+	}), nil)
+	receive(t, slowly, again, whole(20))
 	if err := Finish(dir, theMove, opts); !errors.Is(err, store.ErrUnfinished) {
 		t.Errorf("the first move was finished: %v", err)
 	}
