@@ -152,6 +152,9 @@ func unlessServable(err error) error {
 			return &refusedStart{err}
 		}
 	}
+	if errors.As(err, new(*store.MovedError)) {
+		return &refusedStart{err}
+	}
 	return err
 }
 

@@ -128,18 +128,7 @@ func (c *cluster) stopLeader(d time.Duration, then fault) {
 
 	leader.freeze(c)
 	stopped := now()
-	c.elsewhere(leader)
-	events := []string{"nobody led meanwhile"}
-	var next *lease
-	if d > 2*sessionTTL || d > sessionTTL && c.ledBy(c.others(leader), stopped.add(d)) {
-		took := c.answered(stopped, c.others(leader), leader)
-		events = []string{fmt.Sprintf("first heartbeat answered after %v", took.Round(time.Millisecond))}
-		if d < clusterStride+clusterTTL+clusterQuarantine+2*sessionTTL {
-			c.giveBack(old)
-		}
-		next = c.newLeaseWithin(pool, "next", d)
-		events = append(events, fmt.Sprintf("its node ID went to another after %v", time.Duration(now()-stopped).Round(time.Millisecond)))
-	}
+	next, events := c.succeedStopped(leader, old, stopped.add(d))
 	for now() < stopped.add(d) {
 		if next != nil {
 			c.beatOnce(next) // or it would be somebody else's by then
@@ -154,7 +143,7 @@ func (c *cluster) stopLeader(d time.Duration, then fault) {
 	for _, q := range qs {
 		events = append(events, q.told())
 	}
-	if next != nil && time.Duration(now()-stopped) > clusterStride && qs[0].err == nil {
+	if next != nil && qs[0].err == nil {
 		c.Errorf("%s: it kept a lease whose node ID is another's", name)
 	}
 	if next != nil {
@@ -163,7 +152,30 @@ func (c *cluster) stopLeader(d time.Duration, then fault) {
 	} else {
 		c.giveBack(old)
 	}
-	events = append(events, fmt.Sprintf("all as before after %v", c.settle().Round(time.Millisecond)))
+	events = append(events, fmt.Sprintf("all as before after %v", ms3(c.settle())))
 	c.saw(name, "%s", strings.Join(events, "; "))
 	c.nobodyLapsed(name)
+}
+
+// succeedStopped waits for the successor of a leader that stands still, if it is
+// to do so for long enough that there is one, and gives a node ID to another: by
+// waiting until its lease has run out if there is time for that, or else after a
+// release.
+func (c *cluster) succeedStopped(leader *replica, old *lease, until instant) (next *lease, events []string) {
+	c.Helper()
+	c.elsewhere(leader)
+	stopped := now()
+	d := time.Duration(until - stopped)
+	if d < 2*sessionTTL {
+		return nil, []string{"no successor is waited for"}
+	}
+	took := c.answered(stopped, c.others(leader), leader)
+	if d < took+clusterStride+clusterTTL+clusterQuarantine+sessionTTL {
+		c.giveBack(old)
+	}
+	next = c.newLeaseWithin(old.pool, "next", d)
+	return next, []string{
+		fmt.Sprintf("first heartbeat answered after %v", ms3(took)),
+		fmt.Sprintf("the node ID went to another after %v", ms3(time.Duration(now()-stopped))),
+	}
 }

@@ -73,10 +73,18 @@ func (k talker) say(t *testing.T, line string) {
 	}
 }
 
+// within bounds what is read next.
+func (k talker) within(t *testing.T, d time.Duration) {
+	t.Helper()
+	if err := k.SetReadDeadline(time.Now().Add(d)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // hears waits for a line.
 func (k talker) hears(t *testing.T, line string) {
 	t.Helper()
-	k.SetReadDeadline(time.Now().Add(patience))
+	k.within(t, patience)
 	if got, err := k.ReadString('\n'); err != nil || got != line+"\n" {
 		t.Fatalf("heard %q, %v; want %q", got, err, line)
 	}
@@ -85,7 +93,7 @@ func (k talker) hears(t *testing.T, line string) {
 // hearsNothing looks for a moment whether something comes.
 func (k talker) hearsNothing(t *testing.T) {
 	t.Helper()
-	k.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	k.within(t, 50*time.Millisecond)
 	if got, err := k.ReadString('\n'); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("heard %q, %v; want nothing", got, err)
 	}
@@ -214,17 +222,20 @@ func TestProxyEnds(t *testing.T) {
 	p := startProxy(t, e.addr)
 	k := talk(t, p)
 	k.knows(t)
-	k.Conn.(*net.TCPConn).CloseWrite()
-	k.SetReadDeadline(time.Now().Add(patience))
-	if _, err := k.ReadString('\n'); err != io.EOF {
+	if err := k.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	k.within(t, patience)
+	if _, err := k.ReadString('\n'); !errors.Is(err, io.EOF) {
 		t.Errorf("ended with %v, want EOF", err)
 	}
 	nobody := startProxy(t, freeAddr(t))
 	conn, err := net.Dial("tcp", nobody.addr)
 	if err == nil {
-		defer conn.Close()
-		conn.SetReadDeadline(time.Now().Add(patience))
-		_, err = conn.Read(make([]byte, 1))
+		k = talker{conn, bufio.NewReader(conn)}
+		defer k.Close()
+		k.within(t, patience)
+		_, err = k.ReadString('\n')
 	}
 	if !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("a target that isn't there: %v, want a reset", err)

@@ -42,9 +42,6 @@ type way struct {
 	delay time.Duration
 }
 
-// open says whether anything passes.
-func (w way) open() bool { return !w.hold && !w.lose }
-
 // Cuts of both ways, and of one.
 var (
 	cutHeld     = fault{up: way{hold: true}, down: way{hold: true}}

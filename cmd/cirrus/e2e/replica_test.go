@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -84,11 +85,7 @@ var leadingGauge = regexp.MustCompile(`(?m)^cirrus_leading 1$`)
 // and returns the leader.
 func (c *cluster) stable(except ...*replica) *replica {
 	c.Helper()
-	return c.stableAmong(c.others(except...))
-}
-
-func (c *cluster) stableAmong(rs []*replica) *replica {
-	c.Helper()
+	rs := c.others(except...)
 	var leader *replica
 	var states []string
 	for deadline := time.Now().Add(patience); ; time.Sleep(look) {
@@ -115,26 +112,10 @@ func (c *cluster) stableAmong(rs []*replica) *replica {
 // others are all replicas but those.
 func (c *cluster) others(than ...*replica) []*replica {
 	var rest []*replica
-next:
 	for _, r := range c.replicas {
-		for _, not := range than {
-			if r == not {
-				continue next
-			}
+		if !slices.Contains(than, r) {
+			rest = append(rest, r)
 		}
-		rest = append(rest, r)
 	}
 	return rest
-}
-
-// ledBy says whether one of the replicas leads before an instant.
-func (c *cluster) ledBy(rs []*replica, until instant) bool {
-	for ; now() < until; nap(c.Context(), look) {
-		for _, r := range rs {
-			if r.state() == "leading" {
-				return true
-			}
-		}
-	}
-	return false
 }
