@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	// gatherTime is how long a heartbeat waits for company. It goes then, or, if
-	// a call to the leader is in flight, when that ends.
+	// gatherTime is how long a heartbeat waits for company, unless the one
+	// before waited in vain. It goes then, or, if a call to the leader is in
+	// flight, when that ends.
 	gatherTime = time.Millisecond
 	// gatherLong is when it goes at the latest: a call that takes long, say
 	// because one of its heartbeats waits for a write, holds up no others.
@@ -34,6 +35,8 @@ type gatherer struct {
 	// collecting: somebody will see to it that they go; ripe: they have waited
 	// for gatherTime.
 	collecting, ripe bool
+	// alone: the last heartbeat had no company, so the next expects none.
+	alone bool
 	// calls are in flight.
 	calls int
 }
@@ -75,8 +78,8 @@ func (g *gatherer) add(b *beat) bool {
 	case (len(g.waiting)+1)%MaxBatch == 0: // it is full
 		started = s.spawn(func() { g.send(g.take()) })
 	case !g.collecting:
-		batch := g.batch
-		started = s.spawn(func() { g.collect(batch) })
+		batch, alone := g.batch, g.alone
+		started = s.spawn(func() { g.collect(batch, alone) })
 		g.collecting = started
 	}
 	if started {
@@ -85,10 +88,13 @@ func (g *gatherer) add(b *beat) bool {
 	return started
 }
 
-// collect gives others the time to join a batch, and then sends it, if no call
-// that ended has taken it along.
-func (g *gatherer) collect(batch int) {
-	g.p.s.pause(gatherTime)
+// collect gives others the time to join a batch, unless the one that begins it
+// is alone once more, and then sends it, if no call that ended has taken it
+// along.
+func (g *gatherer) collect(batch int, alone bool) {
+	if !alone {
+		g.p.s.pause(gatherTime)
+	}
 	if g.ripen(batch) {
 		g.p.s.pause(gatherLong - gatherTime)
 		g.send(g.takeIf(batch))
@@ -108,6 +114,7 @@ func (g *gatherer) ripen(batch int) bool {
 		return true
 	}
 	beats := g.takeLocked()
+	g.alone = len(beats) == 1
 	g.mu.Unlock()
 	g.send(beats)
 	return false
@@ -155,6 +162,7 @@ func (g *gatherer) takeLocked() []*beat {
 	g.waiting = g.waiting[n:]
 	g.batch++
 	g.collecting, g.ripe = false, len(g.waiting) > 0
+	g.alone = false
 	if n > 0 {
 		g.calls++
 	}

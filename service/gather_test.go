@@ -9,22 +9,47 @@ import (
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 )
 
-// A lone heartbeat waits a millisecond for company, and no longer.
+// A lone heartbeat waits a millisecond for company, and no longer; those that
+// are alone after it don't wait, until one has company again.
 func TestLoneHeartbeat(t *testing.T) {
-	following(t, func(f *fleet, _, b *replica) {
-		lease := b.acquired("app")
-		for range 3 {
-			begun := time.Now()
+	following(t, func(f *fleet, a, b *replica) {
+		leases := a.leasesOf(3)
+		waits := func(lease *cirrusv1.Lease) {
+			t.Helper()
 			c := b.heartbeat(lease)
 			f.pass(gatherTime - time.Microsecond)
 			c.waits(t, "a lone heartbeat")
 			f.pass(time.Microsecond)
 			sameLease(t, "the heartbeat", c.done(t, "a lone heartbeat").Lease, lease)
-			if took := c.at.Sub(begun); took > time.Millisecond {
-				t.Errorf("it took %v", took)
-			}
 			f.pass(time.Second)
 		}
+		one, other := b.heartbeat(leases[1]), b.heartbeat(leases[2])
+		f.pass(gatherTime)
+		one.done(t, "one of two")
+		other.done(t, "the other")
+		waits(leases[1])
+		for range 3 {
+			c := b.heartbeat(leases[1])
+			f.settle()
+			sameLease(t, "the heartbeat", c.done(t, "one that is alone again").Lease, leases[1])
+			f.pass(time.Second)
+		}
+		// Another is under way for long, and two that come meanwhile go together.
+		f.c.holdIf(grantOf)
+		back := a.release(leases[0], nil)
+		held := f.oneHeld()
+		f.c.holdIf(nil)
+		slow := b.heartbeat(leases[0])
+		f.settle()
+		one, other = b.heartbeat(leases[1]), b.heartbeat(leases[2])
+		f.pass(gatherLong)
+		one.done(t, "one of two")
+		other.done(t, "the other")
+		held.let()
+		f.settle()
+		back.done(t, "the release")
+		slow.failed(t, "the slow one", lostLease)
+		waits(leases[1])
 	})
 }
 
