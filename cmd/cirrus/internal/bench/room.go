@@ -23,7 +23,7 @@ const etcdTime = 30 * time.Second
 // room is a run's room in etcd: whatever is written there goes when the run
 // ends.
 type room struct {
-	*clientv3.Client
+	etcd      *clientv3.Client
 	endpoints []string
 	prefix    string
 }
@@ -35,7 +35,7 @@ func openRoom(ctx context.Context, endpoints []string) (*room, error) {
 	if err != nil {
 		return nil, fmt.Errorf("etcd at %s can't be reached: %w; look at --etcd-endpoints", strings.Join(endpoints, ", "), err)
 	}
-	r := &room{Client: c, endpoints: endpoints, prefix: "/cirrus-bench/" + hex.EncodeToString(random[:]) + "/"}
+	r := &room{etcd: c, endpoints: endpoints, prefix: "/cirrus-bench/" + hex.EncodeToString(random[:]) + "/"}
 	if _, err := r.revision(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("etcd at %s does not answer: %w; look at --etcd-endpoints", strings.Join(endpoints, ", "), err), c.Close())
 	}
@@ -46,15 +46,15 @@ func openRoom(ctx context.Context, endpoints []string) (*room, error) {
 func (r *room) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), etcdTime)
 	defer cancel()
-	_, err := r.Delete(ctx, r.prefix, clientv3.WithPrefix())
-	return errors.Join(err, r.Client.Close())
+	_, err := r.etcd.Delete(ctx, r.prefix, clientv3.WithPrefix())
+	return errors.Join(err, r.etcd.Close())
 }
 
 // revision is how many transactions have written to etcd so far, whoever's.
 func (r *room) revision(ctx context.Context) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, etcdTime)
 	defer cancel()
-	resp, err := r.Get(ctx, r.prefix, clientv3.WithCountOnly())
+	resp, err := r.etcd.Get(ctx, r.prefix, clientv3.WithCountOnly())
 	if err != nil {
 		return 0, err
 	}
@@ -87,14 +87,14 @@ func (r *room) store(ctx context.Context, name string, pool fencing.Pool, record
 // compares one key and writes another, as large as a record.
 func (r *room) transaction(ctx context.Context) (operation, error) {
 	guard := r.prefix + "guard"
-	if _, err := r.Put(ctx, guard, "term"); err != nil {
+	if _, err := r.etcd.Put(ctx, guard, "term"); err != nil {
 		return nil, err
 	}
 	value := strings.Repeat("r", recordSize)
 	return func(ctx context.Context, worker int) error {
 		ctx, cancel := context.WithTimeout(ctx, etcdTime)
 		defer cancel()
-		resp, err := r.Txn(ctx).
+		resp, err := r.etcd.Txn(ctx).
 			If(clientv3.Compare(clientv3.Value(guard), "=", "term")).
 			Then(clientv3.OpPut(fmt.Sprintf("%stxn/%d", r.prefix, worker), value)).
 			Commit()
