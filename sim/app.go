@@ -39,6 +39,7 @@ type app struct {
 	polite  uint64        // of a thousand ends, how many release
 	noLast  bool
 	late    bool
+	target  string // the addresses that it is given
 	// stallFor makes the next check of the generator stand still for so long.
 	stallFor time.Duration
 	minting  *task         // set while the generator is asked
@@ -85,6 +86,7 @@ func newApp(w *world, index int) *app {
 	a.polite = []uint64{700, 1000, 300}[d.Below(3)]
 	a.noLast = d.Below(8) == 7
 	a.late = d.Below(2) == 1
+	a.target = w.target(index)
 	return a
 }
 
@@ -169,7 +171,7 @@ func (a *app) hold(p *process) (*client.Holder, error) {
 			a.machine.touch()
 		})
 	}
-	return client.Hold(ctx, "http://server", a.name, opts...)
+	return client.Hold(ctx, a.target, a.name, opts...)
 }
 
 // memory is what a copy of the app's memory, taken now, knows of its lease: the

@@ -84,7 +84,7 @@ func (w *world) startFaults() {
 		{Pause, 2 * w.plan.ttl, w.pause},
 		{Stall, w.plan.ttl, w.stall},
 		{AppCrash, 2 * w.plan.ttl, w.crashApp},
-		{ServerCrash, 4 * w.plan.ttl, func(dice) { w.primary.crash("") }},
+		{ServerCrash, 4 * w.plan.ttl, func(d dice) { w.victim(d).crash("") }},
 		{OldCopy, 8 * w.plan.ttl, func(d dice) { w.restore(d, true) }},
 		{LostVolume, 3 * w.plan.ttl, w.moveVolume},
 		{BareCopy, 5 * w.plan.ttl, func(d dice) { w.restore(d, false) }},
@@ -99,6 +99,16 @@ func (w *world) startFaults() {
 		{WrongWall, 5 * w.plan.ttl, w.startWithWrongWall},
 		{Impostor, w.plan.ttl / 2, w.impersonate},
 		{Fumble, 2 * w.plan.ttl, w.fumble},
+		{EtcdCut, 3 * w.plan.ttl, w.cutEtcd},
+		{EtcdOutage, 5 * w.plan.ttl, func(d dice) { w.etcd.outage(d) }},
+		{EtcdSlow, 4 * w.plan.ttl, func(d dice) { w.etcd.slowDown(d) }},
+		{EtcdFull, 5 * w.plan.ttl, func(d dice) { w.etcd.fill(d) }},
+		{EtcdRestart, 3 * w.plan.ttl, func(d dice) { w.etcd.restart(d) }},
+		{LeaderCut, 3 * w.plan.ttl, w.cutReplica},
+		{LeaderPause, 2 * w.plan.ttl, w.pauseLeader},
+		{LeaderCrash, 3 * w.plan.ttl, w.crashLeader},
+		{LeaderStop, 3 * w.plan.ttl, w.stopLeader},
+		{Nameless, w.plan.ttl, w.ask},
 	} {
 		if w.on(f.kind) {
 			w.again(f.kind, f.every, f.do)
@@ -320,7 +330,7 @@ func (w *world) changeTimings(d dice) {
 }
 
 func (w *world) changeStride(d dice) {
-	s := w.primary
+	s := w.victim(d)
 	stride := d.duration(max(w.plan.maxStride/3, 100*time.Millisecond), w.plan.maxStride).Truncate(time.Millisecond)
 	s.restart(func() {
 		w.stride = stride
@@ -383,7 +393,7 @@ func (w *world) startWithWrongWall(d dice) {
 	if d.Below(2) == 0 || by > 20*time.Hour || w.plan.behind {
 		by = -by
 	}
-	if s := w.primary; s.proc != nil && !s.proc.dead {
+	if s := w.victim(d); s.proc != nil && !s.proc.dead {
 		s.crash("its machine restarts, with a wrong wall clock")
 		s.machine.offset = by
 		w.note(Record{Kind: RecordClock, Machine: s.name(), Node: -1, Text: fmt.Sprintf("the wall clock is off by %v", by)})

@@ -32,6 +32,9 @@ const (
 	PromiseOneLease   Promise = "S2 one lease"         // an instance has one lease of a pool
 	PromiseRecover    Promise = "S7 recover"           // what recover leaves lies above all that was ever promised
 	PromiseInstance   Promise = "C1 instance"          // each lease has an instance of its own
+	PromiseTerm       Promise = "S10 term"             // only the last term writes, and each write is sent once
+	PromiseConfirm    Promise = "S10 confirm"          // what only a Confirm can tell was true after the request had arrived
+	PromiseForward    Promise = "S10 forward"          // a replica that doesn't lead answers with the leader's words
 	PromiseHistory    Promise = "linearizable history" // the calls about a node ID could have happened one after the other
 	PromiseCanary     Promise = "canary"               // none: it was asked for
 	PromiseNoPanic    Promise = "no panic"             // the product, and the simulator, keep going
@@ -93,11 +96,26 @@ type checker struct {
 	decidedAt  time.Duration // true time of the last grant
 	// generations counts the stores: what one held means nothing in the next.
 	generation int
+
+	// Of replicas: reigning is the last term that etcd has begun, numbers counts
+	// them, and heard is what leaders told those who follow.
+	reigning *term
+	numbers  int
+	stored   stored
+	heard    map[*process]map[heardKey]time.Duration
 }
 
-// term is what one process that serves has done and knows.
+// term is what one process that serves has done and knows; with replicas, what
+// it has since it last took over.
 type term struct {
 	server *server
+	proc   *process
+	number int // of a replica's term; 0: it is a process's only one
+	// since is when it began, and deposedAt when another has.
+	since, deposedAt time.Duration
+	deposed          bool
+	// queued are its writes that have not left yet, in their order.
+	queued []*flight
 	// meta is as it loaded it, or as it was acknowledged to it since.
 	meta fencing.Meta
 	// sent is when, by its machine's steady clock, it sent the last mark that
@@ -114,6 +132,8 @@ type term struct {
 	// disturbed is when a fault was last under way that began before the end of
 	// all.
 	disturbed time.Duration
+	// servesFrom is when a replica's term was first seen to serve.
+	servesFrom time.Duration
 	// view is what it knows of the records since its volume was taken away and
 	// nobody told it; nil: it has the volume.
 	view map[nodeKey]fencing.Record
@@ -170,9 +190,7 @@ type leaseState struct {
 	used       int64 // the highest timestamp that was minted under it
 	// told is what each server, by its index, has promised.
 	told [maxServers]told
-	// asked is when, by the server's steady clock, its holder was last heard.
-	asked time.Duration
-	ttl   time.Duration
+	ttl  time.Duration
 	// released: its holder has asked for the release, with this word.
 	released bool
 	last     int64
@@ -181,6 +199,7 @@ type leaseState struct {
 	// was then, and it was not promised again since.
 	passed   bool
 	process  *process // that sent the last answer
+	term     *term    // by which it did
 	lostSent int      // answers that did not arrive, with the grant in them
 }
 
@@ -188,10 +207,12 @@ type leaseState struct {
 const maxServers = 4
 
 // told is what one server has promised of a lease: the deadline is its steady
-// time + TTL at the last good answer.
+// time + TTL at the last good answer. asked is when it last heard its holder.
 type told struct {
 	deadline time.Duration
+	asked    time.Duration
 	ceiling  int64
+	term     *term // that promised last
 }
 
 type poolState struct {
@@ -211,6 +232,7 @@ type poolState struct {
 // flight is a commit on its way.
 type flight struct {
 	proc   *process
+	term   *term
 	batch  fencing.Batch
 	begun  time.Duration // true time
 	sentAt time.Duration // by the server's steady clock
@@ -222,21 +244,26 @@ type flight struct {
 	// settled: whether it is on the disk is known, to all but the process that
 	// waits for it still.
 	settled bool
+	// Of replicas: how many keys it has, which request it is for, whether its
+	// outcome was unknown to its writer, and whether that was counted.
+	keys             int
+	request          *operation
+	unknown, counted bool
 }
 
 func newChecker(w *world) *checker {
 	return &checker{
 		w: w, nodes: map[nodeKey]*nodeState{}, pools: map[fencing.PoolName]*poolState{},
 		terms: map[*process]*term{}, broken: map[Promise]int{},
-		instances: map[string]*instance{}, byInstance: map[string]*leaseState{}, ids: newIDSet(),
+		instances: map[string]*instance{}, byInstance: map[string]*leaseState{}, ids: newIDSet(), heard: map[*process]map[heardKey]time.Duration{},
 	}
 }
 
-// term is the process's.
+// term is the process's; nil: it has never led.
 func (c *checker) term(p *process) *term {
 	t := c.terms[p]
-	if t == nil {
-		t = &term{server: c.w.serverOf(p)}
+	if t == nil && !c.w.replicated() {
+		t = &term{server: c.w.serverOf(p), proc: p}
 		c.terms[p] = t
 	}
 	return t
@@ -253,14 +280,15 @@ func (c *checker) record(t *term, n *nodeState) fencing.Record {
 
 // goesAstray tells that a process has lost its volume, to another machine, and
 // doesn't know. What it had under way and not yet begun to write never will be.
-func (c *checker) goesAstray(p *process) {
-	t := c.term(p)
+func (c *checker) goesAstray(p *process) { c.astray(c.term(p)) }
+
+func (c *checker) astray(t *term) {
 	t.view = map[nodeKey]fencing.Record{}
 	for _, n := range c.nodes {
 		t.view[n.key] = n.durable
 	}
 	for _, f := range c.flying {
-		if f.proc == p && !f.reached {
+		if f.term == t && !f.reached {
 			f.settled = true
 		}
 	}
@@ -415,6 +443,12 @@ func (c *checker) loaded(p *process, snap fencing.Snapshot) {
 	c.settle()
 	c.take(snap)
 	t.meta = snap.Meta
+	c.rests(t, snap)
+}
+
+// rests notes how long a start must let rest what it loads (S6), and since when
+// P4's times count.
+func (c *checker) rests(t *term, snap fencing.Snapshot) {
 	t.loadedAt, t.longest = t.server.machine.steady(), max(snap.Meta.Stride, c.w.stride)
 	t.longer = t.longest - snap.Meta.Stride
 	t.clock, t.clockAt = int64(snap.Meta.Mark.Add(-t.longest)), t.loadedAt
@@ -467,8 +501,10 @@ func (c *checker) serverEnded(p *process) {
 }
 
 // begins takes note of a write that was decided on, and looks at the decision.
-func (c *checker) begins(p *process, b fencing.Batch) *flight {
-	w, t := c.w, c.term(p)
+func (c *checker) begins(p *process, b fencing.Batch) *flight { return c.begun(c.term(p), b) }
+
+func (c *checker) begun(t *term, b fencing.Batch) *flight {
+	w, p := c.w, t.proc
 	s := t.server.machine.steady()
 	if t.failed {
 		w.violate(PromiseFailStop, "a write was begun after one had failed")
@@ -492,7 +528,7 @@ func (c *checker) begins(p *process, b fencing.Batch) *flight {
 			c.decided(t, p, r, s)
 		}
 	}
-	f := &flight{proc: p, batch: b, begun: w.now(), sentAt: s, settled: t.astray()}
+	f := &flight{proc: p, term: t, batch: b, begun: w.now(), sentAt: s, settled: t.astray()}
 	c.flying = append(c.flying, f)
 	return f
 }
@@ -537,9 +573,9 @@ func (c *checker) decided(t *term, p *process, r *fencing.Record, s time.Duratio
 func (c *checker) quarantine(pool fencing.PoolName) time.Duration { return c.pool(pool).Quarantine }
 
 // tolerance is what two readings of the server's clock may be off.
-func (t *term) tolerance() time.Duration {
-	return t.server.machine.resolution + time.Microsecond
-}
+func (t *term) tolerance() time.Duration { return t.server.tolerance() }
+
+func (s *server) tolerance() time.Duration { return s.machine.resolution + time.Microsecond }
 
 // granted looks at a grant that was decided on.
 func (c *checker) granted(t *term, p *process, n *nodeState, r *fencing.Record, s time.Duration) {
@@ -628,7 +664,7 @@ func (c *checker) follows(t *term, n *nodeState, l *leaseState, r *fencing.Recor
 		q = 0 // the pool's opening stood in for it (S7)
 	}
 	// What another server has promised is bounded by restUntil, which granted looks at.
-	if deadline := l.told[t.server.index].deadline; s+t.tolerance() < deadline+q {
+	if deadline := l.told[t.server.index].deadline; s+t.tolerance() < deadline+q && c.counts(t, l) {
 		w.violate(PromiseQuarantine, "node ID %d is granted %v before deadline + quarantine of epoch %d", r.Node, deadline+q-s, l.epoch)
 	}
 	l.passed = true
@@ -638,8 +674,10 @@ func (c *checker) follows(t *term, n *nodeState, l *leaseState, r *fencing.Recor
 }
 
 // acknowledged tells that the store has said yes.
-func (c *checker) acknowledged(p *process, f *flight) {
-	b, t := f.batch, c.term(p)
+func (c *checker) acknowledged(p *process, f *flight) { c.known(c.term(p), f) }
+
+func (c *checker) known(t *term, f *flight) {
+	b, p := f.batch, t.proc
 	if f.begun < c.w.stats.Heal {
 		t.disturbed = t.server.machine.steady() // it was slow until now
 	}
@@ -759,16 +797,25 @@ func (c *checker) sends(call *call) {
 
 // arrived takes note of a request that a process is about to handle.
 func (c *checker) arrived(call *call, p *process) *operation {
+	c.hearsOf(p, call.request)
 	r := call.request
-	if l := c.byInstance[r.instance]; l != nil {
-		l.asked = c.term(p).server.machine.steady()
-	}
 	if call.procedure == callRelease {
 		if l := c.node(r.pool, r.node).lease(r.epoch); l != nil && l.instance == r.instance {
 			c.releasing(l, r)
 		}
 	}
 	return c.begin(call, p)
+}
+
+// hearsOf notes when a server last heard of a lease's holder.
+func (c *checker) hearsOf(p *process, r *request) {
+	if l := c.byInstance[r.instance]; l != nil {
+		s := c.w.serverOf(p)
+		l.told[s.index].asked = s.machine.steady()
+	}
+	for _, item := range r.items {
+		c.hearsOf(p, item)
+	}
 }
 
 func (c *checker) releasing(l *leaseState, r *request) {
@@ -784,15 +831,34 @@ func (c *checker) releasing(l *leaseState, r *request) {
 }
 
 // replied looks at an answer that leaves the server.
-func (c *checker) replied(call *call, p *process, op *operation, a *reply) {
+func (c *checker) replied(call *call, p *process, op *operation, a *reply, passed bool) {
 	c.end(op, a)
+	for i, item := range a.items {
+		c.replied(op.items[i].call, p, op.items[i], item, passed)
+	}
 	n, t := c.node(call.request.pool, a.node), c.term(p)
+	if c.w.replicated() {
+		if passed || t == nil {
+			op.astray = true // it is the leader's answer that says something
+		}
+		switch {
+		case passed:
+			c.passedOn(call, p, op, a)
+			return
+		case t == nil:
+			c.unled(call, p, a)
+			return
+		}
+		c.ofTerm(t, op, a)
+	}
 	op.astray = t.astray() && (a.lost || a.lease && n.lease(a.epoch) != nil) // one that nobody was told of before was granted before
 	switch {
+	case a.lease && op.late(c.w.now()):
+		c.promisedEarlier(t, op, n, a)
 	case a.lease:
 		c.promised(t, call, p, op, n, a)
 	case a.lost:
-		c.toldLost(t, p, call, n)
+		c.toldLost(t, p, call, op, n)
 	case a.good && call.procedure == callRelease:
 		// One whose own write is durable may be confirmed even after another
 		// write has failed.
@@ -805,7 +871,7 @@ func (c *checker) replied(call *call, p *process, op *operation, a *reply) {
 			c.w.violate(PromiseDurable, "the revocation of node ID %d, epoch %d was confirmed, but its record is live", d.Node, d.Epoch)
 		}
 	case a.code == "resource_exhausted":
-		c.full(t, p, op)
+		c.full(t, op)
 		c.w.saw("a full pool answered that it is full")
 	case a.code == "unavailable" && call.procedure == callAcquire && !c.pool(fencing.PoolName(call.request.pool)).Opened:
 		c.w.saw("a suspicious pool granted nothing")
@@ -848,7 +914,7 @@ func (c *checker) promised(t *term, call *call, p *process, op *operation, n *no
 	if call.procedure == callHeartbeat && (a.epoch != r.epoch || a.node != r.node) {
 		w.violate(PromiseFencing, "a heartbeat of node ID %d, epoch %d was answered with node ID %d, epoch %d", r.node, r.epoch, a.node, a.epoch)
 	}
-	if c.underWay(p, n.key) {
+	if c.underWay(t, n.key) {
 		w.violate(PromiseDurable, "node ID %d, epoch %d was promised while a write of its record was under way", a.node, a.epoch)
 	}
 	t.clock, t.clockAt = a.server, s
@@ -878,7 +944,8 @@ func (c *checker) promised(t *term, call *call, p *process, op *operation, n *no
 	if off := a.server - int64(t.server.machine.wallMillis()); off > 1000 {
 		w.saw("a wall clock was set back, and server time was not")
 	}
-	l.ceiling, l.process = max(l.ceiling, a.ceiling), p
+	l.ceiling, l.process, l.term = max(l.ceiling, a.ceiling), p, t
+	last.term = t
 	last.ceiling = a.ceiling
 	last.deadline = max(last.deadline, s+a.ttl)
 	l.ttl, l.passed = a.ttl, false
@@ -901,11 +968,11 @@ func (c *checker) withinMark(t *term, a *reply, s time.Duration) {
 	}
 }
 
-// underWay says whether a write of the process's is, of a node ID's record.
-func (c *checker) underWay(p *process, k nodeKey) bool {
+// underWay says whether a write of the term's is, of a node ID's record.
+func (c *checker) underWay(t *term, k nodeKey) bool {
 	for _, f := range c.flying {
 		for i := range f.batch.Records {
-			if r := &f.batch.Records[i]; !f.ended && f.proc == p && string(r.Pool) == k.pool && int(r.Node) == k.node {
+			if r := &f.batch.Records[i]; !f.ended && f.term == t && string(r.Pool) == k.pool && int(r.Node) == k.node {
 				return true
 			}
 		}
@@ -951,7 +1018,10 @@ func (c *checker) renewed(t *term, call *call, p *process, l *leaseState) {
 			w.saw("an answer was lost after the write, and the retry got the same lease")
 		}
 	}
-	if l.process != p {
+	switch {
+	case w.replicated() && l.term != t:
+		w.saw("a lease outlived a takeover")
+	case l.process != p:
 		w.saw("a lease outlived a restart of the server")
 	}
 	if s := t.server.machine.steady(); call.procedure == callHeartbeat && s > l.told[t.server.index].deadline {
@@ -960,10 +1030,10 @@ func (c *checker) renewed(t *term, call *call, p *process, l *leaseState) {
 }
 
 // toldLost looks at a LEASE_LOST that leaves the server.
-func (c *checker) toldLost(t *term, p *process, call *call, n *nodeState) {
+func (c *checker) toldLost(t *term, p *process, call *call, op *operation, n *nodeState) {
 	r, d := call.request, c.record(t, n)
 	w := c.w
-	if c.underWay(p, n.key) {
+	if c.underWay(t, n.key) && !(w.replicated() && op.begun < w.now()) { // Confirm takes a while
 		w.violate(PromiseDurable, "LEASE_LOST was told of node ID %d while a write of its record was under way", r.node)
 	}
 	matches := uint64(d.Epoch) == r.epoch && d.Instance == fencing.InstanceID(r.instance).Hash()
@@ -975,7 +1045,7 @@ func (c *checker) toldLost(t *term, p *process, call *call, n *nodeState) {
 		w.saw("a stale holder was told that its lease is lost")
 	case matches && d.Status == fencing.Revoked:
 		w.saw("a revoked lease was refused")
-	case c.w.appOf(call.from) == nil && !matches:
+	case c.w.appOf(call.from) == nil && !call.peer && !matches:
 		w.saw("a stranger was refused")
 	}
 }
@@ -1093,6 +1163,11 @@ func (c *checker) logged(r slog.Record) {
 
 // state looks at a server's own invariants.
 func (c *checker) state(s *server) {
+	if c.w.replicated() && s.service != nil {
+		if s.core = coreOf(s.service); s.core != nil {
+			c.leading(s)
+		}
+	}
 	if s.core != nil {
 		if err := s.core.Check(); err != nil {
 			c.w.violate(PromiseState, "%v", err)

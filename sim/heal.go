@@ -38,13 +38,18 @@ func (w *world) heal() {
 	}
 	clear(w.net.toServer)
 	clear(w.net.fromServer)
+	clear(w.net.links)
 	for _, a := range w.apps {
 		w.settle(a)
 	}
-	for _, s := range w.servers {
-		s.stopAstray()
+	if w.replicated() {
+		w.healReplicas()
+	} else {
+		for _, s := range w.servers {
+			s.stopAstray()
+		}
+		w.after(0, "healed", w.primary.boot)
 	}
-	w.after(0, "healed", w.primary.boot)
 	w.liveUntil(w.now() + w.plan.ttl + w.plan.quarantine)
 	for w.violation == nil && w.missing() {
 		if late := w.late(); late != "" {
@@ -72,6 +77,17 @@ func (w *world) settle(a *app) {
 	}
 	a.every *= 4
 	a.stallFor = 0
+}
+
+// healReplicas mends etcd, and lets all replicas run.
+func (w *world) healReplicas() {
+	w.etcd.heal()
+	for _, s := range w.servers {
+		w.after(0, "healed", s.boot)
+		if s.misled {
+			w.after(0, "the operator looks", func() { s.stop(func() {}) })
+		}
+	}
 }
 
 // poolNames are those of all pools that there may be.
@@ -118,10 +134,9 @@ func (c *checker) answeredInTime() {
 	if c.w.plan.profile == Vows || c.w.violation != nil {
 		return
 	}
-	t := c.term(c.w.primary.proc)
 	for _, op := range c.history {
 		age := c.w.now() - max(op.begun, c.w.stats.Heal+c.w.starting())
-		if op.done == 0 && !op.unknown && age > op.call.request.wait+t.settling() {
+		if op.done == 0 && !op.unknown && age > op.call.request.wait+c.w.serverOf(op.proc).settling()+c.w.hearing() {
 			c.w.violate(PromiseLiveness, "%s #%d has waited for an answer for %v", op.call.procedure, op.call.number, c.w.now()-op.begun)
 		}
 	}

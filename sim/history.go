@@ -6,6 +6,7 @@ import (
 
 	"github.com/anishathalye/porcupine"
 
+	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/internal/history"
 )
 
@@ -20,14 +21,27 @@ type operation struct {
 	astray      bool // it was answered by a process that had lost its volume: for a stride it may not know the latest (S10)
 	node        nodeKey
 	reply       *reply
+	// steady is when it arrived, by the server's clock.
+	steady time.Duration
+	// items are those of a batch; of them, batch is set.
+	items []*operation
+	batch bool
+	// granted is the last node ID that was granted for it, and under which epoch.
+	granted      *nodeKey
+	grantedEpoch fencing.Epoch
 }
 
-func (c *checker) begin(call *call, p *process) *operation {
-	op := &operation{call: call, proc: p, begun: c.w.now(), first: c.tick()}
-	op.node = nodeKey{call.request.pool, call.request.node}
+func (c *checker) begin(by *call, p *process) *operation {
+	op := &operation{call: by, proc: p, begun: c.w.now(), first: c.tick(), steady: p.machine.steady()}
+	op.node = nodeKey{by.request.pool, by.request.node}
 	c.history = append(c.history, op)
-	if call.procedure == callAcquire {
+	if by.procedure == callAcquire {
 		c.asking = append(c.asking, op)
+	}
+	for _, item := range by.request.items {
+		it := c.begin(&call{number: by.number, procedure: callHeartbeat, from: by.from, request: item, peer: by.peer}, p)
+		it.batch = true
+		op.items = append(op.items, it)
 	}
 	return op
 }

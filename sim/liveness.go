@@ -13,18 +13,40 @@ import (
 // end of each while. What is added to the design's own times is named here.
 
 // settling is what a grant takes once a node ID is free: a write, the mark's
-// before it, and the server's timers, which tick no finer than its clock.
-func (t *term) settling() time.Duration {
-	return 20*time.Millisecond + 2*t.tolerance()
+// before it, and the server's timers, which tick no finer than its clock. With
+// etcd each write may wait for the one before it, and an answer for a Confirm.
+func (t *term) settling() time.Duration { return t.server.settling() }
+
+func (s *server) settling() time.Duration {
+	if s.w.replicated() {
+		return 30*time.Millisecond + 2*s.tolerance()
+	}
+	return 20*time.Millisecond + 2*s.tolerance()
+}
+
+// ruling is the term whose word counts, if it serves: of the process that has
+// the store's volume or, of replicas, the last one that was begun; nil: none.
+func (c *checker) ruling() *term {
+	s, t := c.w.primary, c.reigning
+	if c.w.replicated() {
+		if t == nil || t.failed || t.servesFrom == 0 || !t.server.running() || t.server.proc != t.proc || t.server.core == nil {
+			return nil
+		}
+		return t
+	}
+	if !s.running() || s.handler == nil {
+		return nil
+	}
+	return c.term(s.proc)
 }
 
 // freeBy is the steady time, on the machine of a server, by which the server
 // must take a node ID for free: TTL + quarantine after the last heartbeat, or
 // TTL + quarantine + stride after its start, and server time beyond the last
 // ceiling. It is false while a write of the record is under way.
-func (c *checker) freeBy(t *term, p *process, n *nodeState) (time.Duration, bool) {
+func (c *checker) freeBy(t *term, n *nodeState) (time.Duration, bool) {
 	d := &n.durable
-	if c.underWay(p, n.key) {
+	if c.underWay(t, n.key) {
 		return 0, false
 	}
 	if d.Epoch == 0 {
@@ -36,7 +58,7 @@ func (c *checker) freeBy(t *term, p *process, n *nodeState) (time.Duration, bool
 			ceiling = max(ceiling, n.loadedCeiling)
 		}
 		if l := n.lease(uint64(d.Epoch)); l != nil {
-			deadline = max(deadline, l.asked+d.TTL) // an Acquire asked again, and not yet answered
+			deadline = max(deadline, l.told[t.server.index].asked+d.TTL) // an Acquire asked again, and not yet answered
 			ceiling = max(ceiling, l.ceiling)
 		}
 		free = max(free, deadline+c.quarantine(d.Pool))
@@ -54,7 +76,7 @@ func (c *checker) freeBy(t *term, p *process, n *nodeState) (time.Duration, bool
 
 // free lists the times by which the server must take the pool's node IDs for
 // free, the earliest first.
-func (c *checker) free(t *term, p *process, pool *poolState) []time.Duration {
+func (c *checker) free(t *term, pool *poolState) []time.Duration {
 	var times []time.Duration
 	granted := 0
 	for _, k := range c.order {
@@ -62,7 +84,7 @@ func (c *checker) free(t *term, p *process, pool *poolState) []time.Duration {
 			continue
 		}
 		granted++
-		if at, ok := c.freeBy(t, p, c.nodes[k]); ok {
+		if at, ok := c.freeBy(t, c.nodes[k]); ok {
 			times = append(times, at)
 		}
 	}
@@ -77,14 +99,14 @@ func (c *checker) free(t *term, p *process, pool *poolState) []time.Duration {
 
 // undisturbed is the steady time since which a server has had no fault: those
 // stopped when the world healed, by clocks that go right since, but a write
-// that was slow then may be so still.
-func (c *checker) undisturbed(t *term, p *process) time.Duration {
+// that was slow then may be so still, and another replica may take over.
+func (c *checker) undisturbed(t *term) time.Duration {
 	for _, f := range c.flying {
-		if f.proc == p && f.begun < c.w.stats.Heal {
+		if f.term == t && f.begun < c.w.stats.Heal {
 			t.disturbed = t.server.machine.steady()
 		}
 	}
-	return max(t.disturbed, t.loadedAt, t.healed())
+	return max(t.disturbed, t.loadedAt, t.servesFrom, t.healed())
 }
 
 // healed is the steady time at which faults stopped.
@@ -94,23 +116,23 @@ func (t *term) healed() time.Duration {
 }
 
 // full looks at an answer that no node ID is free.
-func (c *checker) full(t *term, p *process, op *operation) {
-	if !c.w.healed || t.astray() {
+func (c *checker) full(t *term, op *operation) {
+	if !c.w.healed || t != c.ruling() {
 		return
 	}
 	pool := c.pool(fencing.PoolName(op.call.request.pool))
 	s := t.server.machine.steady()
 	others := 0
 	for _, q := range c.asking {
-		if q != op && q.proc == p && q.call.request.pool == op.call.request.pool {
+		if q != op && q.proc == t.proc && q.call.request.pool == op.call.request.pool {
 			others++
 		}
 	}
 	slack := t.tolerance()
-	if others > 0 {
-		slack = t.settling() // nobody overtakes those in line, and they may not have heard yet
+	if others > 0 || c.w.replicated() {
+		slack = t.settling() // nobody overtakes those in line, and they may not have heard yet; nor does one who looks, before a Confirm
 	}
-	if free := c.free(t, p, pool); len(free) > others && s > free[others]+slack && s > c.undisturbed(t, p)+t.settling() {
+	if free := c.free(t, pool); len(free) > others && s > free[others]+slack && s > c.undisturbed(t)+t.settling() {
 		c.w.violate(PromiseLiveness, "%s #%d was told that pool %q is full, %v after the last of %d node IDs had to be free, with %d others waiting",
 			op.call.procedure, op.call.number, pool.Name, s-free[others], others+1, others)
 	}
@@ -119,12 +141,14 @@ func (c *checker) full(t *term, p *process, op *operation) {
 // waiting looks at those who wait in line, while there are any.
 func (c *checker) waiting() {
 	w := c.w
-	s := w.primary
-	if !w.healed || len(c.asking) == 0 || !s.running() || s.handler == nil {
+	if !w.healed || len(c.asking) == 0 {
 		return
 	}
-	t, p := c.term(s.proc), s.proc
-	now, calm := s.machine.steady(), c.undisturbed(c.term(s.proc), s.proc)
+	t := c.ruling()
+	if t == nil {
+		return
+	}
+	now, calm := t.server.machine.steady(), c.undisturbed(t)
 	if now < calm+t.settling() {
 		return
 	}
@@ -132,14 +156,14 @@ func (c *checker) waiting() {
 	for _, op := range c.asking {
 		name := op.call.request.pool
 		pool := c.pool(fencing.PoolName(name))
-		if op.proc != p || !pool.Opened {
+		if op.proc != t.proc || !pool.Opened {
 			continue
 		}
 		rank := ranks[name]
 		ranks[name]++
-		free := c.free(t, p, pool)
-		if rank >= len(free) {
-			continue
+		free := c.free(t, pool)
+		if rank >= len(free) || op.steady < t.servesFrom {
+			continue // one that came before it led may wait elsewhere; see late
 		}
 		since := max(free[rank], calm, now-(w.now()-op.begun), pool.openedAt)
 		if now > since+t.settling() {
@@ -151,12 +175,14 @@ func (c *checker) waiting() {
 // opened looks whether suspicious pools are opened in time (S7).
 func (c *checker) opened() {
 	w := c.w
-	s := w.primary
-	if !w.healed || !s.running() || s.handler == nil {
+	if !w.healed {
 		return
 	}
-	t := c.term(s.proc)
-	now, calm := s.machine.steady(), c.undisturbed(t, s.proc)
+	t := c.ruling()
+	if t == nil {
+		return
+	}
+	now, calm := t.server.machine.steady(), c.undisturbed(t)
 	for _, name := range poolNames {
 		p := c.pool(name)
 		if due := max(p.since+p.MaxTTL+p.Quarantine+t.longest, calm); p.known && !p.Opened && now > due+t.settling() {
@@ -168,24 +194,25 @@ func (c *checker) opened() {
 // late says which app has no node ID though there had to be one for it; empty:
 // none.
 func (w *world) late() string {
-	s, c := w.primary, w.check
-	up := s.running() && s.handler != nil
-	if limit := w.stats.Heal + w.starting(); !up && w.now() > limit {
-		return "the server does not serve"
-	}
-	if !up {
+	c := w.check
+	t, limit := c.ruling(), w.stats.Heal+w.starting()
+	switch {
+	case t == nil && w.now() > limit:
+		return w.nobodyServes()
+	case t == nil:
 		return ""
+	case t.since > limit:
+		return t.server.name() + " took over at " + t.since.String() + ", though nothing had happened to who led before"
 	}
-	t := c.term(s.proc)
-	now := s.machine.steady()
+	now := t.server.machine.steady()
 	for _, name := range poolNames {
 		pool := c.pool(name)
 		missing := w.without(name)
 		if missing == nil || !pool.Opened {
 			continue
 		}
-		since := max(c.undisturbed(t, s.proc), pool.openedAt)
-		if at, ok := w.spareNode(t, s.proc, pool); ok && now > max(at, since)+w.asks(missing) {
+		since := max(c.undisturbed(t), pool.openedAt)
+		if at, ok := w.spareNode(t, pool); ok && now > max(at, since)+w.asks(missing) {
 			return missing.machine.name + " has no node ID, and pool " + string(name) + " has had one for it for " + (now - max(at, since)).String()
 		}
 	}
@@ -194,14 +221,14 @@ func (w *world) late() string {
 
 // spareNode is the time by which the first node ID had to be free that no app
 // has.
-func (w *world) spareNode(t *term, p *process, pool *poolState) (first time.Duration, ok bool) {
+func (w *world) spareNode(t *term, pool *poolState) (first time.Duration, ok bool) {
 	taken := 0
 	for _, k := range w.check.order {
 		if k.pool != string(pool.Name) || k.node < int(pool.First) || k.node > int(pool.Last) {
 			continue
 		}
 		taken++
-		if at, free := w.check.freeBy(t, p, w.check.nodes[k]); free && !w.has(k) && (!ok || at < first) {
+		if at, free := w.check.freeBy(t, w.check.nodes[k]); free && !w.has(k) && (!ok || at < first) {
 			first, ok = at, true
 		}
 	}
@@ -223,7 +250,41 @@ func (w *world) has(k nodeKey) bool {
 
 // starting is how long a server may take to serve once faults have stopped: a
 // start that fails because its clock is wrong, and two that load slowly.
-func (w *world) starting() time.Duration { return 4 * w.plan.ttl }
+func (w *world) starting() time.Duration {
+	if w.replicated() {
+		return w.takeover()
+	}
+	return 4 * w.plan.ttl
+}
+
+func (w *world) nobodyServes() string {
+	if w.replicated() {
+		return "no replica leads"
+	}
+	return "the server does not serve"
+}
+
+// takeover is how long it may take, once faults have stopped, until a replica
+// leads for good. The session of one that is gone must end (1 of its TTLs),
+// those whom no watch has told look again (2), who has lost its own may hear
+// late of it (3), and each step may have asked etcd in vain before. Who is
+// refused since its clock is wrong lets others try for 5 s, until somebody has
+// set it; who resigns may take 2 s; and who has failed, or could not stand for
+// election, pauses for up to 1 s each.
+func (w *world) takeover() time.Duration {
+	return 6*w.plan.session + 6*w.plan.patience + w.plan.ttl/2 + 10*time.Second
+}
+
+// hearing is how long it may take until a replica that follows knows who leads:
+// it looks every two TTLs of a session, may have been told wrongly for one more,
+// and may have asked etcd in vain before; and a request that was passed on to one
+// who is gone notices that after a while.
+func (w *world) hearing() time.Duration {
+	if !w.replicated() {
+		return 0
+	}
+	return 3*w.plan.session + 2*w.plan.patience + peerSilence
+}
 
 // asks is how long an app may take to ask for a lease and to be heard.
 func (w *world) asks(a *app) time.Duration {
@@ -231,5 +292,5 @@ func (w *world) asks(a *app) time.Duration {
 	told := w.plan.maxTTL + 2*w.plan.quarantine + 2*w.plan.maxStride            // when to ask again, as a server said that has lost its memory since
 	told = min(told, fencing.MaxRetryAfter) * 11 / 10                           // and the jitter
 	given := min(a.wait, fencing.MaxWait) + fencing.MaxTry + fencing.MaxBackoff // a call that got lost before faults stopped is given up, and tried again
-	return start + told + given
+	return start + told + given + w.hearing()
 }

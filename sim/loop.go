@@ -149,6 +149,8 @@ type task struct {
 	wanted func() bool
 	killed bool
 	done   bool
+	// serving is the request that it answers; nil: none.
+	serving *operation
 }
 
 // resume runs a task until it waits again or ends.

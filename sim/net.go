@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"path"
 	"time"
+
+	"github.com/cirrus-id/cirrus/service"
 )
 
 // network carries requests from machines to the server, and answers back. It
@@ -19,8 +22,19 @@ type network struct {
 	// cutUntil are the ends of cuts, by direction.
 	toServer, fromServer map[string]time.Duration
 	open                 []*call
+	// links are cuts between machines, of replicas' worlds.
+	links map[link]time.Duration
 	// delivered are the last answers that reached each machine, by RPC.
 	delivered map[string]delivered
+}
+
+// link is the way from one machine to another.
+type link struct{ from, to string }
+
+// cutOff says whether the way between two machines is cut.
+func (n *network) cutOff(from, to string) bool {
+	now := n.w.now()
+	return now < n.toServer[from] || now < n.fromServer[to] || len(n.links) > 0 && now < n.links[link{from, to}]
 }
 
 // delivered is an answer that has reached its call.
@@ -53,6 +67,11 @@ type call struct {
 	// serving are what cancels its handlers.
 	serving []context.CancelFunc
 	gaveUp  bool
+	// peer: one replica passes it on to another, for parent; lost: nobody will
+	// answer it.
+	peer, lost bool
+	parent     *operation
+	ping       *event
 	// sent is the sender's steady time.
 	sent time.Duration
 }
@@ -65,7 +84,7 @@ type answer struct {
 }
 
 var (
-	errRefused = errors.New("connection refused")
+	errRefused = &net.OpError{Op: "dial", Err: errors.New("connection refused")}
 	errReset   = errors.New("connection reset by peer")
 )
 
@@ -74,6 +93,7 @@ type transport struct {
 	w    *world
 	proc *process
 	late bool // an answer may come although nobody waits any more
+	peer bool // it is a replica's, to reach the others
 }
 
 // Do implements connect.HTTPClient: it runs on the caller's task.
@@ -89,6 +109,9 @@ func (t transport) Do(r *http.Request) (*http.Response, error) {
 		method: r.Method, host: r.URL.Host, path: r.URL.Path, header: r.Header, body: body, hit: map[Kind]bool{}, sent: t.proc.machine.steady(),
 	}
 	c.request = readRequest(c.procedure, body)
+	if t.peer {
+		c.peer, c.parent = true, t.w.loop.running.serving
+	}
 	t.w.check.sends(c)
 	n.send(c)
 	t.w.park(func() bool { return c.answer != nil || c.err != nil || c.ctx.Err() != nil })
@@ -143,6 +166,7 @@ func (b *lateBody) Close() error {
 }
 
 func (n *network) close(c *call) {
+	n.w.loop.cancel(c.ping)
 	for i, other := range n.open {
 		if other == c {
 			n.open = append(n.open[:i], n.open[i+1:]...)
@@ -176,19 +200,23 @@ func (n *network) latency(c *call) time.Duration {
 func (n *network) send(c *call) {
 	w := n.w
 	n.open = append(n.open, c)
-	w.note(Record{Kind: RecordSend, Machine: c.from.machine.name, Process: c.from.number, Peer: "server", Message: c.number,
+	to := n.address(c)
+	w.note(Record{Kind: RecordSend, Machine: c.from.machine.name, Process: c.from.number, Peer: to, Message: c.number,
 		Call: c.procedure, Pool: c.request.pool, Node: c.request.node, Epoch: c.request.epoch})
 	n.replay(c)
-	if w.now() < n.toServer[c.from.machine.name] {
+	if c.peer {
+		n.watch(c)
+	}
+	if n.cutOff(c.from.machine.name, to) {
 		c.hit[Cut] = true
-		n.drop(c, c.from.machine.name, "server", "cut off")
+		n.drop(c, c.from.machine.name, to, "cut off")
 		return
 	}
 	lost := n.dice("loss", c).of(w.plan.loss)
 	doubled := n.dice("duplicate", c).of(w.plan.duplicate)
 	if lost && w.faulty() && w.spend() {
 		c.hit[Loss] = true
-		n.drop(c, c.from.machine.name, "server", "lost")
+		n.drop(c, c.from.machine.name, to, "lost")
 	} else {
 		w.loop.at(w.now()+n.latency(c), "request", func() { n.arrive(c) })
 	}
@@ -207,7 +235,7 @@ func (n *network) send(c *call) {
 func (n *network) replay(c *call) {
 	old, ok := n.delivered[c.from.machine.name+c.procedure]
 	w := n.w
-	if !w.on(StrayAnswer) || !w.fault(StrayAnswer, 100+w.machineIndex(c.from.machine), 100) || !ok || old.call.from == c.from {
+	if c.peer || !w.on(StrayAnswer) || !w.fault(StrayAnswer, 100+w.machineIndex(c.from.machine), 100) || !ok || old.call.from == c.from {
 		return
 	}
 	w.loop.at(w.now()+n.latency(c), "stray answer", func() {
@@ -219,11 +247,45 @@ func (n *network) replay(c *call) {
 }
 
 func (n *network) drop(c *call, from, to, why string) {
+	c.lost = true
 	n.w.note(Record{Kind: RecordDrop, Machine: from, Peer: to, Message: c.number, Call: c.procedure, Node: -1, Text: why})
 }
 
 // serviceName leads to any server that runs.
 const serviceName = "server"
+
+// address is where a call goes: of replicas it is decided on when it leaves.
+func (n *network) address(c *call) string {
+	w := n.w
+	if w.replicated() && c.host == serviceName {
+		c.host = w.servers[n.dice("route", c).Below(uint64(len(w.servers)))].name()
+		for i := range w.servers { // a load balancer looks who is there
+			if s, _ := w.serverNamed(c.host); s.handler != nil {
+				break
+			}
+			c.host = w.servers[i].name()
+		}
+	}
+	return c.host
+}
+
+// peerSilence is how long a replica takes to notice that the connection to
+// another is dead: by pings that bring no answer.
+const peerSilence = 3 * time.Second
+
+// watch breaks a call between replicas whose other end has gone silent.
+func (n *network) watch(c *call) {
+	w := n.w
+	c.ping = w.after(min(peerSilence, w.plan.ttl), "ping", func() {
+		to, _ := w.serverNamed(c.host)
+		from := c.from.machine.name
+		if c.lost || to.machine.isFrozen() || n.cutOff(from, c.host) || n.cutOff(c.host, from) {
+			n.fail(c, errReset)
+			return
+		}
+		n.watch(c)
+	})
+}
 
 // route finds the server that a request reaches: where several run, its name
 // leads now to one, now to another.
@@ -252,6 +314,9 @@ func (n *network) arrive(c *call) {
 		w.loop.at(w.now()+n.latency(c), "refused", func() { n.fail(c, errRefused) })
 		return
 	}
+	if c.peer && w.replicated() && len(c.request.items) > 1 {
+		w.saw("heartbeats were gathered")
+	}
 	w.note(Record{Kind: RecordArrive, Machine: s.name(), Process: p.number, Peer: c.from.machine.name, Message: c.number,
 		Call: c.procedure, Pool: c.request.pool, Node: c.request.node, Epoch: c.request.epoch})
 	handler := s.handler
@@ -261,6 +326,7 @@ func (n *network) arrive(c *call) {
 		c.serving = append(c.serving, cancel)
 		rec := &responseWriter{header: http.Header{}, status: http.StatusOK}
 		op := w.check.arrived(c, p)
+		w.loop.running.serving = op
 		handler.ServeHTTP(rec, c.serverRequest(ctx))
 		n.reply(c, p, op, &answer{status: rec.status, header: rec.header, body: rec.body.Bytes()})
 	})
@@ -279,12 +345,12 @@ func (c *call) serverRequest(ctx context.Context) *http.Request {
 func (n *network) reply(c *call, p *process, op *operation, a *answer) {
 	w := n.w
 	said := readReply(c, a)
-	w.check.replied(c, p, op, said)
+	w.check.replied(c, p, op, said, a.header.Get(service.LeaderHeader) != "")
 	from := p.machine.name
-	until, rest := w.check.promisedUntil(c, p, said)
+	until, rest := w.check.promisedUntil(c.request.pool, p, said)
 	w.note(Record{Kind: RecordReply, Machine: from, Process: p.number, Peer: c.from.machine.name, Message: c.number, Call: c.procedure,
 		Pool: c.request.pool, Node: said.node, Epoch: said.epoch, Floor: said.floor, Ceiling: said.ceiling, Text: said.code, Until: until, RestUntil: rest})
-	if w.now() < n.fromServer[c.from.machine.name] {
+	if n.cutOff(from, c.from.machine.name) {
 		c.hit[Cut] = true
 		n.drop(c, from, c.from.machine.name, "cut off")
 		w.check.answerLost(c, said)
@@ -310,7 +376,7 @@ func (n *network) reply(c *call, p *process, op *operation, a *answer) {
 func (n *network) answer(c *call, a *answer, said *reply, from string) {
 	w := n.w
 	to := c
-	stray := w.on(StrayAnswer) && w.fault(StrayAnswer, w.machineIndex(c.from.machine), 500)
+	stray := !c.peer && w.on(StrayAnswer) && w.fault(StrayAnswer, w.machineIndex(c.from.machine), 500)
 	if (c.from.dead || c.answer != nil || c.gaveUp) && stray {
 		for _, other := range n.open {
 			if other.from.machine == c.from.machine && other.procedure == c.procedure && other.from != c.from && other.answer == nil && !other.from.dead {
@@ -332,6 +398,9 @@ func (n *network) take(c, to *call, a *answer, said *reply, from string) {
 	w.note(Record{Kind: RecordAnswer, Machine: to.from.machine.name, Process: to.from.number, Peer: from, Message: c.number, Call: c.procedure,
 		Pool: c.request.pool, Node: said.node, Epoch: said.epoch, Floor: said.floor, Ceiling: said.ceiling, Text: said.code})
 	w.check.answered(c, to, said)
+	if c.peer {
+		w.check.hears(to.from, c, said)
+	}
 	n.delivered[c.from.machine.name+c.procedure] = delivered{c, a, said, from}
 	to.answer = a
 	to.from.machine.touch()
@@ -349,7 +418,7 @@ func (n *network) fail(c *call, err error) {
 // lets it know.
 func (n *network) giveUp(c *call) {
 	c.gaveUp = true
-	if n.w.now() < n.toServer[c.from.machine.name] {
+	if n.cutOff(c.from.machine.name, c.host) {
 		return
 	}
 	n.w.loop.at(n.w.now()+n.latency(c), "hang up", func() {
@@ -366,7 +435,7 @@ func (n *network) giveUp(c *call) {
 // network still works.
 func (n *network) serverDied(s *server) {
 	for _, c := range n.open {
-		if c.to != nil && c.to != s {
+		if c.to != nil && c.to != s || n.w.replicated() && c.host != s.name() {
 			continue
 		}
 		c.hit[ServerCrash] = true

@@ -71,7 +71,23 @@ const (
 	LostDisk  Kind = "lost-disk"  // the disk is lost, and serve starts anew
 	WrongWall Kind = "wrong-wall" // the server starts with a wrong wall clock
 	Impostor  Kind = "impostor"   // somebody who knows a part of what makes a lease heartbeats and releases it
+	Nameless  Kind = "nameless"   // a client of another make asks without an instance ID
 	Fumble    Kind = "fumble"     // a client of another make releases with a timestamp from before its lease
+
+	EtcdDelay   Kind = "etcd-delay"   // etcd's answers take long, with a heavy tail
+	EtcdUnknown Kind = "etcd-unknown" // a question to etcd, or its answer, gets lost
+	EtcdLate    Kind = "etcd-late"    // a question reaches etcd long after it was given up
+	EtcdCut     Kind = "etcd-cut"     // a replica is cut off from etcd, one way or both
+	EtcdOutage  Kind = "etcd-outage"  // etcd has no majority
+	EtcdSlow    Kind = "etcd-slow"    // etcd takes its time for every write
+	EtcdFull    Kind = "etcd-full"    // etcd is out of space
+	EtcdRestart Kind = "etcd-restart" // etcd is restarted, from its disks
+	Election    Kind = "election"     // an election chooses two, or is told of late, early, or in a wrong order
+	LeaderCut   Kind = "leader-cut"   // a replica is cut off from clients, or from the others, and not from etcd
+	LeaderPause Kind = "leader-pause" // the leader stands still
+	LeaderCrash Kind = "leader-crash" // the leader dies, now and then in the middle of a write
+	LeaderStop  Kind = "leader-stop"  // the leader is told to stop
+	SameAddress Kind = "same-address" // two replicas advertise one address
 
 	WildRate     Kind = "wild-rate"     // clocks drift further than the quarantine allows
 	BlindSuspend Kind = "blind-suspend" // steady clocks don't count suspend
@@ -89,6 +105,15 @@ var (
 		Pause, Stall, SlowUse, AppCrash, ServerCrash, CrashLoop, Twins,
 		SlowDisk, WriteCrash, WriteError, DiskError, OldCopy, LostVolume,
 		Timings, Stride, Revoke, NewPool, Grow, LostDisk, WrongWall, Impostor, Fumble,
+		EtcdDelay, EtcdUnknown, EtcdLate, EtcdCut, EtcdOutage, EtcdSlow, EtcdFull, EtcdRestart,
+		Election, LeaderCut, LeaderPause, LeaderCrash, LeaderStop, SameAddress, Nameless,
+	}
+	// diskKinds are for one server with a disk, etcdKinds for replicas on etcd;
+	// the rest is for both.
+	diskKinds = []Kind{SlowDisk, WriteCrash, WriteError, DiskError, OldCopy, LostVolume, LostDisk, BareCopy, FalseInit, BadBit}
+	etcdKinds = []Kind{
+		EtcdDelay, EtcdUnknown, EtcdLate, EtcdCut, EtcdOutage, EtcdSlow, EtcdFull, EtcdRestart,
+		Election, LeaderCut, LeaderPause, LeaderCrash, LeaderStop, SameAddress, Nameless,
 	}
 	hostileKinds = []Kind{WildRate, BlindSuspend}
 	vowKinds     = []Kind{BareCopy, FalseInit, BadBit, TwinMemory}
@@ -108,6 +133,9 @@ type Config struct {
 	Without []Kind
 	// Apps is how many there are, 2 to 12; 0: drawn.
 	Apps int
+	// Replicas is how many serve, on etcd, 1 to 3; −1: one server with a disk of
+	// its own; 0: drawn.
+	Replicas int
 	// Faults: at most so many happen, the first ones; 0: no such limit, −1: none.
 	Faults int
 	// Until: faults stop, at the latest, at this true time; 0: drawn.
@@ -128,6 +156,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("profile %q does not exist: give one of %v", c.Profile, Profiles())
 	case c.Apps != 0 && (c.Apps < 2 || c.Apps > maxApps):
 		return fmt.Errorf("%d apps are out of range: give 2 to %d, or 0 to have it drawn", c.Apps, maxApps)
+	case c.Replicas < -1 || c.Replicas > maxReplicas:
+		return fmt.Errorf("%d replicas are out of range: give 1 to %d on etcd, -1 for one server with a disk, or 0 to have it drawn", c.Replicas, maxReplicas)
 	case c.Until < 0:
 		return fmt.Errorf("faults until %v: give a time from 0 up", c.Until)
 	}
@@ -155,6 +185,9 @@ func (c Config) Command() string {
 	if c.Apps != 0 {
 		cmd += fmt.Sprintf(" --apps %d", c.Apps)
 	}
+	if c.Replicas != 0 {
+		cmd += fmt.Sprintf(" --replicas %d", c.Replicas)
+	}
 	if c.Faults != 0 {
 		cmd += fmt.Sprintf(" --faults %d", c.Faults)
 	}
@@ -164,7 +197,10 @@ func (c Config) Command() string {
 	return cmd
 }
 
-const maxApps = 12
+const (
+	maxApps     = 12
+	maxReplicas = 3
+)
 
 // plan is what was drawn for a run before it began.
 type plan struct {
@@ -184,6 +220,14 @@ type plan struct {
 	behind bool
 	// drift is how fast or slow clocks may be, in millionths.
 	drift int64
+	// replicas is how many serve, on etcd; 0: one server with a disk. session is
+	// the TTL of the election's sessions, patience how long a replica waits for
+	// etcd, page how many keys it reads at once, and bare says that there is no
+	// store at the start.
+	replicas          int
+	session, patience time.Duration
+	page              int
+	bare              bool
 	// How bad, in parts of a thousand.
 	loss, duplicate, slow, lostAnswer uint64
 }
@@ -239,8 +283,26 @@ func draw(c Config, choices Choices) *plan {
 	if c.Until != 0 {
 		p.faultsFor = min(p.faultsFor, c.Until)
 	}
+	p.drawReplicas(dice{choices.Stream("replicas", 0)}, c)
 	p.drawKinds(choices, c)
 	return p
+}
+
+// drawReplicas draws whether the servers are replicas on etcd: in a third of
+// the worlds.
+func (p *plan) drawReplicas(s dice, c Config) {
+	on := s.Below(3) == 2
+	p.replicas = []int{3, 2, 3, 3, 2, 3, 3, 1}[s.Below(8)]
+	p.session = max(p.ttl/[]time.Duration{4, 5, 8}[s.Below(3)], 250*time.Millisecond)
+	p.patience = min(p.session*2/5, 2*time.Second)
+	p.page = []int{0, 2, 5}[s.Below(3)]
+	p.bare = s.Below(4) == 3 && p.profile != Calm
+	switch {
+	case c.Replicas > 0:
+		p.replicas = c.Replicas
+	case c.Replicas < 0, !on:
+		p.replicas = 0
+	}
 }
 
 // drawKinds draws which kinds of faults the run has, each from a stream of
@@ -261,7 +323,11 @@ func (p *plan) drawKinds(choices Choices, c Config) {
 		if slices.Contains(vowKinds, k) {
 			on = s.Below(100) >= 40
 		}
-		p.on[k] = on && !slices.Contains(c.Without, k)
+		others := etcdKinds
+		if p.replicas > 0 {
+			others = diskKinds
+		}
+		p.on[k] = on && !slices.Contains(c.Without, k) && !slices.Contains(others, k)
 	}
 	if p.on[LostDisk] || p.on[OldCopy] || p.on[FalseInit] || p.on[BareCopy] {
 		// A new store reckons by the wall clock, so before it is made server

@@ -36,10 +36,10 @@ func (n *nodeState) deadline(t *term) (time.Duration, bool) {
 // reckon notes anew until when a server waits for the holders: after a start,
 // a change of the quarantine, or of how its clock goes.
 func (c *checker) reckon(s *server) {
-	if !s.running() || s != c.w.primary {
+	t := c.terms[s.proc]
+	if !s.running() || t == nil || t.loadedAt == 0 || t.astray() {
 		return
 	}
-	t := c.term(s.proc)
 	for _, k := range c.order {
 		if n := c.nodes[k]; n.writtenAt > 0 {
 			if deadline, ok := n.deadline(t); ok {
@@ -85,16 +85,16 @@ func (c *checker) extended(a *app, l fencing.Lease, deadline time.Duration) {
 
 // promisedUntil is the true time of the deadline that an answer has given a
 // lease, and of the end of the quarantine after it; 0: it brings no lease.
-func (c *checker) promisedUntil(call *call, p *process, a *reply) (deadline, rest time.Duration) {
-	if !a.lease {
+func (c *checker) promisedUntil(pool string, p *process, a *reply) (deadline, rest time.Duration) {
+	t := c.term(p)
+	if !a.lease || t == nil || t.astray() {
 		return 0, 0
 	}
-	t := c.term(p)
-	l := c.node(call.request.pool, a.node).lease(a.epoch)
-	if l == nil || t.astray() {
+	l := c.node(pool, a.node).lease(a.epoch)
+	if l == nil {
 		return 0, 0
 	}
 	by := l.told[t.server.index].deadline
 	m := t.server.machine
-	return m.when(by), m.when(by + c.quarantine(fencing.PoolName(call.request.pool)))
+	return m.when(by), m.when(by + c.quarantine(fencing.PoolName(pool)))
 }

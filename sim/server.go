@@ -13,6 +13,7 @@ import (
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/service"
 	"github.com/cirrus-id/cirrus/store"
+	"github.com/cirrus-id/cirrus/store/etcd"
 	"github.com/cirrus-id/cirrus/store/pebble"
 )
 
@@ -41,6 +42,9 @@ type server struct {
 	failsAfter time.Duration
 	// stopping is the process that ends in an orderly way.
 	stopping *process
+	// cluster is a replica's; misled: it advertises another's address.
+	cluster *etcd.Cluster
+	misled  bool
 }
 
 // newServer makes a machine that can serve, once it gets a volume.
@@ -77,13 +81,17 @@ func (s *server) create(vouched bool) error {
 
 // boot starts a process that serves.
 func (s *server) boot() {
-	if s.running() || s.disk == nil {
+	if s.running() || s.disk == nil && !s.w.replicated() {
 		return
 	}
 	p := s.machine.process()
 	s.proc, s.handler = p, nil
 	s.w.note(Record{Kind: RecordStart, Machine: s.name(), Process: p.number, Node: -1})
-	p.start("serve", func() { s.serve(p) })
+	if s.w.replicated() {
+		p.start("serve", func() { s.serveReplica(p) })
+	} else {
+		p.start("serve", func() { s.serve(p) })
+	}
 	if s.w.on(CrashLoop) && s.w.fault(CrashLoop, 0, 300) {
 		s.w.after(s.w.dice("crash loop", s.index).duration(0, s.w.plan.stride), "crash soon", func() {
 			if s.proc == p {
@@ -213,6 +221,11 @@ func (s *server) end(kind RecordKind, why string, unsynced int) {
 	s.handler, s.service, s.core = nil, nil, nil
 	w.check.serverEnded(p)
 	w.net.serverDied(s)
+	if w.replicated() {
+		s.cluster = nil
+		w.net.clientDied(p) // of what it has passed on
+		w.etcd.died(p)
+	}
 }
 
 // closeStore gives back what the dead process's store took of memory.
@@ -231,6 +244,10 @@ func cloneDisk(d *vfs.MemFS, unsynced int) *vfs.MemFS {
 // it is down, and starts it again.
 func (s *server) restart(change func()) {
 	w, p := s.w, s.proc
+	if w.replicated() {
+		s.stop(change)
+		return
+	}
 	if p == nil || p.dead || s.handler == nil || s.stopping == p {
 		return
 	}
@@ -319,6 +336,9 @@ func (h *logHandler) Enabled(_ context.Context, l slog.Level) bool { return l >=
 func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
 	h.s.w.note(Record{Kind: RecordLog, Machine: h.s.name(), Process: h.p.number, Node: -1, Text: r.Message})
 	h.s.w.check.logged(r)
+	if h.s.w.replicated() {
+		h.s.replicaLogged(r)
+	}
 	return nil
 }
 

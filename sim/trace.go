@@ -36,6 +36,8 @@ const (
 	RecordDisk     RecordKind = "disk"     // the disk does something unusual
 	RecordOperate  RecordKind = "operate"  // the operator does something
 	RecordHeal     RecordKind = "heal"     // faults have stopped
+	RecordTerm     RecordKind = "term"     // etcd begins a term of Machine's, the Count-th: it leads
+	RecordDeposed  RecordKind = "deposed"  // Machine's term is over, whether it knows it or not
 	RecordLog      RecordKind = "log"      // the server logs a warning or an error
 	RecordViolated RecordKind = "violated" // a promise is broken
 )

@@ -16,6 +16,8 @@ const (
 	callHeartbeat = "Heartbeat"
 	callRelease   = "Release"
 	callRevoke    = "Revoke"
+	callBatch     = "HeartbeatBatch"
+	callList      = "ListLeases"
 )
 
 // request is what a request says, as it is read on the wire.
@@ -27,6 +29,7 @@ type request struct {
 	instance string
 	last     *int64
 	wait     time.Duration // in line
+	items    []*request    // of a batch
 }
 
 // reply is what an answer says.
@@ -43,6 +46,7 @@ type reply struct {
 	ttl            time.Duration
 	server         int64
 	floor, ceiling int64
+	items          []*reply // of a batch
 }
 
 func readRequest(procedure string, body []byte) *request {
@@ -55,7 +59,15 @@ func readRequest(procedure string, body []byte) *request {
 	case callHeartbeat:
 		var m cirrusv1.HeartbeatRequest
 		read(body, &m)
-		r.pool, r.node, r.epoch, r.instance = m.GetPool(), int(m.GetNodeId()), m.GetEpoch(), m.GetInstanceId()
+		r.heartbeat(&m)
+	case callBatch:
+		var m cirrusv1.HeartbeatBatchRequest
+		read(body, &m)
+		for _, h := range m.GetHeartbeats() {
+			item := &request{}
+			item.heartbeat(h)
+			r.items = append(r.items, item)
+		}
 	case callRelease:
 		var m cirrusv1.ReleaseRequest
 		read(body, &m)
@@ -65,10 +77,19 @@ func readRequest(procedure string, body []byte) *request {
 		read(body, &m)
 		r.pool, r.node, r.epoch = m.GetPool(), int(m.GetNodeId()), m.GetEpoch()
 	}
+	r.poolOrDefault()
+	return r
+}
+
+func (r *request) poolOrDefault() {
 	if r.pool == "" {
 		r.pool = string(fencing.DefaultPool)
 	}
-	return r
+}
+
+func (r *request) heartbeat(m *cirrusv1.HeartbeatRequest) {
+	r.pool, r.node, r.epoch, r.instance = m.GetPool(), int(m.GetNodeId()), m.GetEpoch(), m.GetInstanceId()
+	r.poolOrDefault()
 }
 
 func read(body []byte, m proto.Message) {
@@ -99,6 +120,19 @@ func readReply(c *call, a *answer) *reply {
 		var m cirrusv1.HeartbeatResponse
 		read(a.body, &m)
 		r.take(m.GetLease())
+	case callBatch:
+		var m cirrusv1.HeartbeatBatchResponse
+		read(a.body, &m)
+		for i, h := range m.GetResults() {
+			item := &reply{node: c.request.items[i].node, epoch: c.request.items[i].epoch, good: h.GetError() == nil}
+			if e := h.GetError(); e != nil {
+				item.code = e.GetCode()
+				item.lost = e.GetCode() == "failed_precondition"
+			} else {
+				item.take(h.GetLease())
+			}
+			r.items = append(r.items, item)
+		}
 	}
 	return r
 }

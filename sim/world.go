@@ -56,6 +56,8 @@ type world struct {
 	// store's volume.
 	servers []*server
 	primary *server
+	// etcd is where replicas keep their store; nil: there is one server.
+	etcd *etcdCluster
 	// pool is the default pool, and stride the stride, as the operator last
 	// described them.
 	pool   fencing.Pool
@@ -145,15 +147,21 @@ func newWorld(c Config, ws *workers) *world {
 	w.rec.keep = c.Trace
 	w.plan = draw(c, w.choices)
 	w.check = newChecker(w)
-	w.net = &network{w: w, toServer: map[string]time.Duration{}, fromServer: map[string]time.Duration{}, delivered: map[string]delivered{}}
+	w.net = &network{w: w, links: map[link]time.Duration{}, toServer: map[string]time.Duration{}, fromServer: map[string]time.Duration{}, delivered: map[string]delivered{}}
 	w.pool, w.stride = w.newPool(fencing.DefaultPool), w.plan.stride
-	w.primary = w.newServer("server")
-	w.primary.disk = newDisk()
+	if w.replicated() {
+		w.newReplicas()
+	} else {
+		w.primary = w.newServer("server")
+		w.primary.disk = newDisk()
+	}
 	w.operator = w.machine("operator")
 	for i := range w.plan.apps {
 		w.apps = append(w.apps, newApp(w, i))
 	}
-	w.newServer("server-2")
+	if !w.replicated() {
+		w.newServer("server-2")
+	}
 	return w
 }
 
@@ -173,10 +181,7 @@ func (w *world) machine(name string) *machine {
 // run lives through both phases: faults, and then their end.
 func (w *world) run() {
 	w.setClocks()
-	if err := w.primary.create(true); err != nil {
-		panic(err)
-	}
-	w.primary.boot()
+	w.begin()
 	for _, a := range w.apps {
 		w.after(w.dice("first start", a.index).duration(0, w.plan.ttl), "start", a.boot)
 	}
@@ -191,6 +196,23 @@ func (w *world) run() {
 	}
 	if w.config.Canary != 0 && w.config.Canary == w.config.Seed {
 		w.violate(PromiseCanary, "nothing was broken: this seed was named as the canary")
+	}
+}
+
+// begin makes the store, and lets who serves it start.
+func (w *world) begin() {
+	if !w.replicated() {
+		if err := w.primary.create(true); err != nil {
+			panic(err)
+		}
+		w.primary.boot()
+		return
+	}
+	if !w.plan.bare {
+		w.etcd.create()
+	}
+	for _, s := range w.servers {
+		w.after(w.dice("first start", 1000+s.index).duration(0, w.plan.ttl/3), "start", s.boot)
 	}
 }
 

@@ -1,0 +1,463 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cirrus-id/cirrus/store"
+	"github.com/cirrus-id/cirrus/store/etcd"
+	"github.com/cirrus-id/cirrus/store/etcd/etcdsim"
+)
+
+// etcdName is etcd's among the machines. How its members keep each other right
+// is etcd's own business: here they are one, which stands still when they have
+// no majority, and forgets nothing.
+const etcdName = "etcd"
+
+// What a replica hears of etcd when it hears no answer.
+var (
+	errEtcdSilent  = errors.New("etcd did not answer in time")
+	errEtcdGone    = errors.New("the connection to etcd broke")
+	errEtcdFull    = errors.New("etcd is out of space")
+	errNoSession   = errors.New("etcd knows no such session")
+	errEtcdClosing = errors.New("the election is closed")
+)
+
+// etcdCluster is etcd: a linearizable state, the sessions that stand in it, and
+// who watches.
+type etcdCluster struct {
+	w       *world
+	machine *machine
+	state   etcdsim.Store
+	// down, slow and full say until when it has no majority, takes its time,
+	// and has no space.
+	down, slow, full time.Duration
+	// waiting are the questions that came while it had no majority.
+	waiting  []*question
+	asked    []*question // and have no answer yet
+	sessions []*session
+	number   int // of sessions, ever
+	watchers []*election
+	// chosen are those whom the election chose, one after the other.
+	chosen []store.Member
+}
+
+// session is a lease of etcd's own kind, which takes its key with it when it
+// ends. It counts by etcd's clock.
+type session struct {
+	key     string
+	ttl     time.Duration
+	expires time.Duration
+	over    bool
+}
+
+// question is a request to etcd, and what becomes of it.
+type question struct {
+	way *etcdWay
+	why etcd.Purpose
+	// writes: it changes the state, or would.
+	writes bool
+	// do happens at the instant at which etcd does it, if ever.
+	do func(q *question) error
+	// mute: no answer will come.
+	mute   bool
+	done   bool // it is answered
+	err    error
+	gaveUp bool // nobody waits any more
+}
+
+// etcdWay is a process's way to etcd: the KV of its store.
+type etcdWay struct {
+	w     *world
+	s     *server
+	p     *process
+	clock *clock
+	// limit is how long an answer is waited for.
+	limit time.Duration
+	// heard: etcd has answered once.
+	heard bool
+	// term is the last that was begun over it.
+	term *term
+}
+
+var _ etcd.KV = (*etcdWay)(nil)
+
+func (w *world) newEtcd() *etcdCluster {
+	return &etcdCluster{w: w, machine: w.machine(etcdName)}
+}
+
+func (e *etcdCluster) note(until time.Duration, text string) {
+	e.w.note(Record{Kind: RecordDisk, Machine: etcdName, Node: -1, Until: until, Text: text})
+}
+
+// ask sends a question and waits for the answer, as long as the way allows.
+func (k *etcdWay) ask(ctx context.Context, q *question) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	q.way = k
+	e := k.w.etcd
+	e.asked = append(e.asked, q)
+	e.send(q)
+	timer, late := k.clock.NewTimer(k.limit), false
+	k.w.park(func() bool {
+		late = late || ready(timer.Chan())
+		return q.done || late || ctx.Err() != nil
+	})
+	timer.Stop()
+	for i, other := range e.asked {
+		if other == q {
+			e.asked = append(e.asked[:i], e.asked[i+1:]...)
+			break
+		}
+	}
+	switch {
+	// Of a machine that stood still, nobody knows what it looks at first.
+	case q.done && late && k.w.on(EtcdUnknown) && k.w.dice("late or not", k.s.index).Below(2) == 1:
+		q.gaveUp = true
+		return errEtcdSilent
+	case q.done:
+		return q.err
+	case ctx.Err() != nil:
+		q.gaveUp = true
+		return ctx.Err()
+	}
+	q.gaveUp = true
+	return fmt.Errorf("%w (%v)", errEtcdSilent, k.limit)
+}
+
+// send lets a question leave its machine.
+func (e *etcdCluster) send(q *question) {
+	w, k := e.w, q.way
+	i, name := k.s.index, k.s.name()
+	d := w.dice("to etcd", i).duration(200*time.Microsecond, 1500*time.Microsecond)
+	if w.on(EtcdDelay) && w.fault(EtcdDelay, i, 100) {
+		d += w.dice("etcd delay", i).tail(k.limit/4, 2*k.limit)
+	}
+	if w.on(EtcdLate) && w.fault(EtcdLate, i, 40) {
+		d += k.limit + w.dice("etcd late", i).tail(k.limit, 3*w.plan.ttl)
+	}
+	if w.on(EtcdUnknown) && w.fault(EtcdUnknown, i, 30) {
+		q.mute = true
+		if w.dice("etcd unknown", i).Below(2) == 0 {
+			return // it is the question that gets lost
+		}
+	}
+	if w.net.cutOff(name, etcdName) {
+		return
+	}
+	w.after(d, "at etcd", func() { e.arrive(q) })
+}
+
+// arrive is a question's arrival.
+func (e *etcdCluster) arrive(q *question) {
+	w := e.w
+	switch {
+	case w.now() < e.down:
+		e.waiting = append(e.waiting, q)
+	case w.now() < e.slow && q.writes:
+		w.after(w.dice("etcd slow", 0).tail(min(200*time.Millisecond, q.way.limit/2), 2*q.way.limit), "slow", func() { e.does(q) })
+	default:
+		e.does(q)
+	}
+}
+
+// does is the instant at which etcd does what it is asked.
+func (e *etcdCluster) does(q *question) {
+	w := e.w
+	if w.now() < e.down {
+		e.waiting = append(e.waiting, q)
+		return
+	}
+	var err error
+	if q.writes && w.now() < e.full {
+		w.saw("etcd was out of space and refused a write")
+		err = errEtcdFull
+	} else {
+		err = q.do(q)
+	}
+	e.answer(q, err)
+}
+
+// died forgets what a process that was killed has watched. Its sessions last
+// until their time has come, and what it has asked may still be done.
+func (e *etcdCluster) died(p *process) {
+	kept := e.watchers[:0]
+	for _, el := range e.watchers {
+		if el.way.p != p {
+			kept = append(kept, el)
+		}
+	}
+	clear(e.watchers[len(kept):])
+	e.watchers = kept
+	for i := 0; i < len(e.asked); i++ {
+		if q := e.asked[i]; q.way.p == p {
+			q.gaveUp = true
+			e.asked = append(e.asked[:i], e.asked[i+1:]...)
+			i--
+		}
+	}
+}
+
+// answer lets an answer leave etcd.
+func (e *etcdCluster) answer(q *question, err error) {
+	w, k := e.w, q.way
+	if q.mute || w.net.cutOff(etcdName, k.s.name()) {
+		return
+	}
+	w.after(w.dice("from etcd", k.s.index).duration(200*time.Microsecond, 1500*time.Microsecond), "etcd's answer", func() {
+		if q.done || k.p.dead {
+			return
+		}
+		q.done, q.err = true, err
+		k.heard = true
+		k.p.machine.touch()
+	})
+}
+
+// Txn implements etcd.KV.
+func (k *etcdWay) Txn(ctx context.Context, t etcd.Txn) (done bool, err error) {
+	c := k.w.check
+	term := k.term
+	var flights []*flight
+	if t.For == etcd.ForCommit || t.For == etcd.ForCreate {
+		flights = c.leaves(term, len(t.Ops))
+	}
+	q := &question{why: t.For, writes: true}
+	q.do = func(q *question) error {
+		did, err := k.w.etcd.state.Txn(t)
+		if err != nil {
+			return err
+		}
+		done = did
+		c.txn(term, t, flights, did, q.gaveUp)
+		k.w.etcd.changed(t.Ops)
+		return nil
+	}
+	if err := k.ask(ctx, q); err != nil {
+		return false, err
+	}
+	return done, nil
+}
+
+// Range implements etcd.KV.
+func (k *etcdWay) Range(ctx context.Context, r etcd.Range) (etcd.Page, error) {
+	var page etcd.Page
+	q := &question{why: r.For}
+	q.do = func(q *question) (err error) {
+		if q.gaveUp {
+			k.w.saw("a read was done after its reader had given up")
+		}
+		page, err = k.w.etcd.state.Range(r)
+		return err
+	}
+	if err := k.ask(ctx, q); err != nil {
+		return etcd.Page{}, err
+	}
+	return page, nil
+}
+
+// Cluster implements etcd.KV.
+func (k *etcdWay) Cluster() string {
+	if !k.heard {
+		return ""
+	}
+	return "simulated"
+}
+
+// sleep waits by the machine's timers, and says whether ctx still lasts.
+func (k *etcdWay) sleep(ctx context.Context, d time.Duration) bool {
+	timer := k.clock.NewTimer(d)
+	defer timer.Stop()
+	k.w.park(func() bool { return ready(timer.Chan()) || ctx.Err() != nil })
+	return ctx.Err() == nil
+}
+
+// The sessions.
+
+// grant begins a session.
+func (e *etcdCluster) grant(ttl time.Duration) *session {
+	e.number++
+	s := &session{key: fmt.Sprintf("%sleader/%x", etcd.DefaultPrefix, e.number), ttl: ttl}
+	e.sessions = append(e.sessions, s)
+	e.extend(s)
+	return s
+}
+
+// extend lets a session last for another TTL.
+func (e *etcdCluster) extend(s *session) {
+	first := s.expires == 0
+	s.expires = e.w.now() + s.ttl
+	if first {
+		e.expire(s)
+	}
+}
+
+// expire ends a session when its time has come.
+func (e *etcdCluster) expire(s *session) {
+	e.w.loop.at(s.expires, "session", func() {
+		switch {
+		case s.over:
+		case e.w.now() < s.expires:
+			e.expire(s)
+		case e.w.now() < e.down: // nobody can decide on it; it gets another TTL then
+			s.expires = e.down + s.ttl
+			e.expire(s)
+		default:
+			e.revoke(s)
+		}
+	})
+}
+
+// revoke ends a session, and its key.
+func (e *etcdCluster) revoke(s *session) {
+	if s.over {
+		return
+	}
+	s.over = true
+	for i, other := range e.sessions {
+		if other == s {
+			e.sessions = append(e.sessions[:i], e.sessions[i+1:]...)
+			break
+		}
+	}
+	gone := []etcd.Op{{Key: s.key, Delete: true}}
+	if _, err := e.state.Txn(etcd.Txn{Ops: gone}); err != nil {
+		panic(err)
+	}
+	e.changed(gone)
+}
+
+// candidates are the keys of the election, the oldest first.
+func (e *etcdCluster) candidates() []etcd.KeyValue {
+	page, err := e.state.Range(etcd.Range{From: etcd.DefaultPrefix + "leader/", To: etcd.DefaultPrefix + "leader0"})
+	if err != nil {
+		panic(err)
+	}
+	keys := page.Keys
+	for i := range keys {
+		for j := i; j > 0 && keys[j].CreateRevision < keys[j-1].CreateRevision; j-- {
+			keys[j], keys[j-1] = keys[j-1], keys[j]
+		}
+	}
+	return keys
+}
+
+// changed tells those who watch the election, if it is that which changed.
+func (e *etcdCluster) changed(ops []etcd.Op) {
+	for _, op := range ops {
+		if len(op.Key) > len(electionKeys) && op.Key[:len(electionKeys)] == electionKeys {
+			if keys := e.candidates(); len(keys) > 0 {
+				if m := readMember(keys[0].Value); len(e.chosen) == 0 || e.chosen[len(e.chosen)-1] != m {
+					e.chosen = append(e.chosen, m)
+				}
+			}
+			for _, el := range e.watchers {
+				e.tell(el)
+			}
+			return
+		}
+	}
+}
+
+// electionKeys is what the keys of the election begin with.
+const electionKeys = etcd.DefaultPrefix + "leader/"
+
+// tell lets a watcher know that something has changed: soon, late, or not at
+// all, until it looks again of its own.
+func (e *etcdCluster) tell(el *election) {
+	w, i := e.w, el.way.s.index
+	d := w.dice("watch", i).duration(200*time.Microsecond, 3*time.Millisecond)
+	if w.on(Election) && w.fault(Election, i, 250) {
+		if w.dice("watch lost", i).Below(3) == 0 {
+			return
+		}
+		d += w.dice("watch late", i).tail(w.plan.session/2, 3*w.plan.session)
+	}
+	if w.net.cutOff(etcdName, el.way.s.name()) {
+		return
+	}
+	w.after(d, "watch", func() {
+		if !el.way.p.dead && !w.net.cutOff(etcdName, el.way.s.name()) {
+			el.news++
+			el.way.p.machine.touch()
+		}
+	})
+}
+
+// The faults.
+
+// outage takes etcd's majority away for a while. Of what was asked meanwhile, a
+// part is done when it is back.
+func (e *etcdCluster) outage(d dice) {
+	w := e.w
+	e.down = max(e.down, w.now()+d.duration(w.plan.ttl/2, 3*w.plan.ttl))
+	e.note(e.down, "no majority of its members runs")
+	w.loop.at(e.down, "majority", e.back)
+}
+
+// back lets etcd go on.
+func (e *etcdCluster) back() {
+	w := e.w
+	if w.now() < e.down {
+		return
+	}
+	waiting := e.waiting
+	e.waiting = nil
+	for _, s := range e.sessions {
+		s.expires = max(s.expires, w.now()+s.ttl)
+	}
+	for _, q := range waiting {
+		if w.dice("etcd outage", 0).Below(2) == 0 {
+			continue
+		}
+		if q.gaveUp && q.writes {
+			w.saw("a write was done after etcd's outage, when nobody waited for it any more")
+		}
+		e.does(q)
+	}
+}
+
+// restart ends etcd's processes, which come back from their disks after a
+// moment: nothing that they acknowledged is lost, all connections are.
+func (e *etcdCluster) restart(d dice) {
+	w := e.w
+	e.down = max(e.down, w.now()+d.duration(10*time.Millisecond, w.plan.ttl/2))
+	e.note(e.down, "it is restarted, from its disk")
+	for _, q := range append([]*question(nil), e.asked...) {
+		switch d.Below(4) {
+		case 0: // it is lost
+			q.do = func(*question) error { return errEtcdGone }
+			q.mute = true
+		case 1: // done, and nobody is told
+			q.mute = true
+		}
+		if !q.done && !q.way.p.dead {
+			q.done, q.err = true, errEtcdGone
+			q.way.p.machine.touch()
+		}
+	}
+	w.loop.at(e.down, "majority", e.back)
+}
+
+func (e *etcdCluster) slowDown(d dice) {
+	e.slow = max(e.slow, e.w.now()+d.tail(e.w.plan.ttl, 4*e.w.plan.ttl))
+	e.note(e.slow, "it takes its time for every write")
+}
+
+func (e *etcdCluster) fill(d dice) {
+	e.full = max(e.full, e.w.now()+d.tail(e.w.plan.ttl/2, 2*e.w.plan.ttl))
+	e.note(e.full, "it is out of space")
+}
+
+// heal ends what is wrong with etcd.
+func (e *etcdCluster) heal() {
+	now := e.w.now()
+	e.slow, e.full = now, now
+	if e.down > now {
+		e.down = now
+		e.back()
+	}
+}

@@ -1,0 +1,377 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
+	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
+	"github.com/cirrus-id/cirrus/service"
+	"github.com/cirrus-id/cirrus/store"
+	"github.com/cirrus-id/cirrus/store/etcd"
+)
+
+// replicated says whether the world's servers are replicas on etcd.
+func (w *world) replicated() bool { return w.plan.replicas > 0 }
+
+// newReplicas makes the servers of a world on etcd.
+func (w *world) newReplicas() {
+	w.etcd = w.newEtcd()
+	for i := range w.plan.replicas {
+		w.newServer(fmt.Sprintf("replica-%d", i+1))
+	}
+	w.primary = w.servers[0]
+}
+
+// create makes a store in etcd, as `cirrus init` does, while nobody is there.
+func (e *etcdCluster) create() {
+	w := e.w
+	batch, err := fencing.NewStore(w.primary.machine.wallMillis(), w.stride, true, w.pool)
+	if err != nil {
+		panic(err)
+	}
+	c, err := etcd.New(e, nil, etcd.Options{Self: store.Member{ID: "operator"}, Random: reader{w.dice("server random", -1)}})
+	if err == nil {
+		err = c.Init(context.Background(), batch)
+	}
+	if err != nil {
+		panic(err)
+	}
+	w.check.created(batch)
+}
+
+// Txn, Range and Cluster make etcd the KV of an operator who sits beside it.
+func (e *etcdCluster) Txn(_ context.Context, t etcd.Txn) (bool, error) { return e.state.Txn(t) }
+
+// Range implements etcd.KV.
+func (e *etcdCluster) Range(_ context.Context, r etcd.Range) (etcd.Page, error) {
+	return e.state.Range(r)
+}
+
+// Cluster implements etcd.KV.
+func (e *etcdCluster) Cluster() string { return "simulated" }
+
+// serveReplica is what `cirrus serve --store etcd` does, on its own task.
+func (s *server) serveReplica(p *process) {
+	w := s.w
+	w.loop.sleep(w.dice("start", s.index).duration(time.Millisecond, 20*time.Millisecond), "opening")
+	clk := newClock(p)
+	self := store.Member{ID: fmt.Sprintf("%s.%d", s.name(), p.number), Address: "http://" + s.advertised()}
+	way := &etcdWay{w: w, s: s, p: p, clock: clk, limit: w.plan.patience}
+	random := reader{w.dice("server random", s.index<<20|p.number)}
+	cluster, err := etcd.New(way, w.newElection(way, self), etcd.Options{
+		Self: self, SessionTTL: w.plan.session, Random: random, PageSize: w.plan.page,
+		Wait: func(c <-chan struct{}) { w.park(func() bool { return ready(c) }) },
+	})
+	if err != nil {
+		panic(err)
+	}
+	var asked fencing.PoolChange
+	if w.plan.bare { // the flags of the default pool make it as it should be
+		last := w.pool.Last
+		asked = fencing.PoolChange{First: &w.pool.First, Last: &last, TTL: &w.plan.ttl, MaxTTL: &w.plan.maxTTL, Quarantine: &w.plan.quarantine}
+	}
+	svc, err := service.New(context.Background(), service.Config{
+		Cluster: &watchedCluster{cluster, s, p, way}, Clock: clk, Steady: steadyClock{clk}, Stride: w.stride, DefaultPool: asked,
+		Reach:  func(string) connect.HTTPClient { return transport{w: w, proc: p, peer: true} },
+		Logger: slog.New(&logHandler{s, p}), Random: random, Runner: serviceRunner{p}, Version: "simulated",
+	})
+	if err != nil {
+		panic(err)
+	}
+	s.service, s.cluster = svc, cluster
+	s.handler = svc.Handler()
+	w.loop.hang()
+}
+
+// advertised is the name that the replica tells the others: its own, unless
+// somebody has copied another's settings.
+func (s *server) advertised() string {
+	if w := s.w; s.index == 2 && w.on(SameAddress) && w.spend() {
+		w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1, Text: "it advertises the address of " + w.servers[0].name()})
+		s.misled = true
+		return w.servers[0].name()
+	}
+	s.misled = false
+	return s.name()
+}
+
+// stop is SIGTERM: the replica resigns, answers what it has under way, and
+// ends; then change does something, and it starts again.
+func (s *server) stop(change func()) {
+	w, p := s.w, s.proc
+	if !s.running() || s.handler == nil || s.stopping == p {
+		return
+	}
+	s.stopping = p
+	svc, cluster := s.service, s.cluster
+	svc.StopRequests()
+	s.machine.touch()
+	w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1, Text: s.name() + " is told to stop"})
+	p.start("stop", func() {
+		w.loop.park(func() bool { return p.idle() })
+		svc.Close()
+		if err := cluster.Close(); err != nil {
+			panic(err)
+		}
+		w.loop.at(w.now(), "exit", func() {
+			if s.proc != p || p.dead {
+				return
+			}
+			s.end(RecordExit, "stopped", 100)
+			change()
+			w.after(w.dice("restart", s.index).duration(time.Millisecond, w.plan.ttl), "restart", s.boot)
+		})
+		w.loop.hang()
+	})
+}
+
+// idle says that nothing runs in a replica but what waits for its end.
+func (p *process) idle() bool {
+	for _, t := range p.tasks {
+		switch t.name {
+		case "serve", "stop", "observe", "session":
+		default:
+			if !t.done {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// watchedCluster is a cluster as it is, with the checks looking at what goes in
+// and out.
+type watchedCluster struct {
+	*etcd.Cluster
+	s   *server
+	p   *process
+	way *etcdWay
+}
+
+// Campaign implements store.Cluster.
+func (c *watchedCluster) Campaign(ctx context.Context) (store.Office, error) {
+	o, err := c.Cluster.Campaign(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &watchedOffice{o, c}, nil
+}
+
+type watchedOffice struct {
+	store.Office
+	of *watchedCluster
+}
+
+// TakeOver implements store.Office.
+func (o *watchedOffice) TakeOver(ctx context.Context) (store.Term, error) {
+	c := o.of
+	t := c.s.w.check.beginsTerm(c.s, c.p)
+	c.way.term = t
+	inner, err := o.Office.TakeOver(ctx)
+	if err != nil {
+		c.s.w.check.failedTerm(t)
+		return nil, err
+	}
+	return &watchedTerm{inner, t, c}, nil
+}
+
+type watchedTerm struct {
+	store.Term
+	t  *term
+	of *watchedCluster
+}
+
+// Load implements store.Store.
+func (t *watchedTerm) Load(ctx context.Context) (fencing.Snapshot, error) {
+	snap, err := t.Term.Load(ctx)
+	w := t.of.s.w
+	w.loop.sleep(w.dice("load", t.of.s.index).duration(0, w.plan.patience), "loading") // S6 counts from after it
+	if err == nil {
+		w.check.loadedTerm(t.t, snap)
+	}
+	return snap, err
+}
+
+// Commit implements store.Store.
+func (t *watchedTerm) Commit(ctx context.Context, b fencing.Batch) error {
+	return t.write(b, func() error { return t.Term.Commit(ctx, b) })
+}
+
+// Create implements store.Term.
+func (t *watchedTerm) Create(ctx context.Context, b fencing.Batch) error {
+	return t.write(b, func() error { return t.Term.Create(ctx, b) })
+}
+
+func (t *watchedTerm) write(b fencing.Batch, do func() error) error {
+	s, p, w := t.of.s, t.of.p, t.of.s.w
+	f := w.check.beginsWrite(t.t, b)
+	if w.on(LeaderCrash) && w.fault(LeaderCrash, s.index, 20) {
+		w.after(w.dice("leader crash", s.index).duration(0, 5*time.Millisecond), "crash in a write", func() {
+			if s.proc == p {
+				s.crash("in a write")
+			}
+		})
+	}
+	err := do()
+	switch {
+	case err == nil:
+		w.check.acknowledgedTo(t.t, f)
+	case errors.Is(err, store.ErrExists):
+		w.check.refusedWrite(t.t, f)
+	default:
+		w.check.failedWrite(t.t, f)
+	}
+	return err
+}
+
+// Confirm implements store.Store.
+func (t *watchedTerm) Confirm(ctx context.Context) error {
+	err := t.Term.Confirm(ctx)
+	if errors.Is(err, store.ErrDeposed) {
+		t.of.s.w.check.notConfirmed(t.t)
+	}
+	return err
+}
+
+// replicaLogged hears what a replica logs.
+func (s *server) replicaLogged(r slog.Record) {
+	w := s.w
+	if strings.HasPrefix(r.Message, "this replica won't lead") {
+		w.saw("the server refused to start")
+		w.after(w.plan.ttl/2, "the operator looks", s.wallWasWrong)
+	}
+	if strings.HasPrefix(r.Message, "the replica that leads advertises the same address") {
+		w.saw("a replica found its own address to be the leader's")
+	}
+}
+
+// leader is the replica whose term is the last, if it runs; else any.
+func (w *world) leader(d dice) *server {
+	n := d.Below(uint64(len(w.servers)))
+	if t := w.check.reigning; t != nil && t.server.running() {
+		return t.server
+	}
+	return w.servers[n]
+}
+
+// victim is the server that a fault is for: the one that there is or, of
+// replicas, any, and the leader more often.
+func (w *world) victim(d dice) *server {
+	if !w.replicated() {
+		return w.primary
+	}
+	n, leads := d.Below(uint64(len(w.servers))), d.Below(2) == 1
+	if t := w.check.reigning; leads && t != nil && t.server.running() {
+		return t.server
+	}
+	return w.servers[n]
+}
+
+// The faults.
+
+// cutEtcd cuts a replica off from etcd, one way or both, and from nobody else.
+func (w *world) cutEtcd(d dice) {
+	s := w.victim(d)
+	w.sever(d, s.name(), []string{etcdName}, "etcd")
+}
+
+// cutReplica cuts a replica off from all but etcd: from the clients, from the
+// other replicas, or from both.
+func (w *world) cutReplica(d dice) {
+	s := w.victim(d)
+	var others []string
+	which := d.Below(3)
+	for _, m := range w.machines {
+		_, is := w.serverNamed(m.name)
+		if m != s.machine && m.name != etcdName && (which == 2 || is == (which == 1)) {
+			others = append(others, m.name)
+		}
+	}
+	w.sever(d, s.name(), others, []string{"the clients", "the other replicas", "all but etcd"}[which])
+}
+
+func (w *world) sever(d dice, name string, others []string, whom string) {
+	until := w.now() + d.tail(w.plan.ttl, 4*w.plan.ttl)
+	ways := d.Below(3)
+	for _, other := range others {
+		if ways != 2 {
+			w.net.links[link{name, other}] = until
+		}
+		if ways != 1 {
+			w.net.links[link{other, name}] = until
+		}
+	}
+	text := []string{"cut off from " + whom + " both ways", "cut off on the way to " + whom, "cut off on the way from " + whom}[ways]
+	w.note(Record{Kind: RecordNetwork, Machine: name, Peer: whom, Node: -1, Until: until, Text: text})
+}
+
+func (w *world) serverNamed(name string) (*server, bool) {
+	for _, s := range w.servers {
+		if s.name() == name {
+			return s, true
+		}
+	}
+	return nil, false
+}
+
+// pauseLeader is SIGSTOP, and SIGCONT after a while.
+func (w *world) pauseLeader(d dice) {
+	m := w.leader(d).machine
+	long := []time.Duration{w.plan.stride, w.plan.session, w.plan.ttl, 3 * w.plan.ttl}[d.Below(4)]
+	m.freeze(d.duration(long/2, 2*long))
+	w.note(Record{Kind: RecordPause, Machine: m.name, Node: -1, Until: m.frozen, Text: "stopped"})
+}
+
+func (w *world) crashLeader(d dice) { w.leader(d).crash("") }
+
+func (w *world) stopLeader(d dice) { w.leader(d).stop(func() {}) }
+
+// target is the addresses that an app is given: those of all replicas, that of
+// one, or a name that leads to any.
+func (w *world) target(app int) string {
+	if !w.replicated() {
+		return "http://" + serviceName
+	}
+	d := w.dice("target", app)
+	which := d.Below(4)
+	one := "http://" + w.servers[d.Below(uint64(len(w.servers)))].name()
+	switch which {
+	case 2:
+		return one
+	case 3:
+		return "http://" + serviceName
+	}
+	var all []string
+	for _, s := range w.servers {
+		all = append(all, "http://"+s.name())
+	}
+	return strings.Join(all, ",")
+}
+
+// ask is a client of another make, which has no instance ID of its own and
+// lets the service make one, and somebody who looks at who holds what.
+func (w *world) ask(d dice) {
+	stays := d.duration(0, w.plan.ttl/2)
+	w.lease("a client without an instance ID", func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
+		got, err := c.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "nameless"})
+		if err != nil {
+			return err
+		}
+		w.loop.sleep(stays, "holding")
+		l := got.GetLease()
+		_, err = c.Release(ctx, &cirrusv1.ReleaseRequest{Pool: l.GetPool(), NodeId: l.GetNodeId(), Epoch: l.GetEpoch(), InstanceId: l.GetInstanceId()})
+		return err
+	})
+	w.admin("list leases", func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
+		_, err := c.ListLeases(ctx, &cirrusv1.ListLeasesRequest{})
+		return err
+	})
+}
