@@ -171,9 +171,12 @@ func (t *term) ruling(r *fencing.Refusal, unsure error) error {
 // toWire turns what a handler ends with into what goes over the wire.
 func toWire(err error) error {
 	var r *fencing.Refusal
+	var wired *connect.Error
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &wired): // with what it says beside its message
+		return err
 	case errors.As(err, &r):
 		return wireRefusal(r)
 	case errors.Is(err, context.DeadlineExceeded):

@@ -515,7 +515,7 @@ func (c *checker) begun(t *term, b fencing.Batch) *flight {
 	for i := range b.Records {
 		r := &b.Records[i]
 		for _, f := range c.flying {
-			if f.ended || f.proc != p {
+			if f.ended || f.term != t {
 				continue
 			}
 			for j := range f.batch.Records {
@@ -606,7 +606,7 @@ func (c *checker) granted(t *term, p *process, n *nodeState, r *fencing.Record, 
 			w.violate(PromiseWindow, "node ID %d is granted from %d, but may have been promised up to %d before this start", r.Node, r.Floor, n.loadedCeiling)
 		}
 	}
-	c.alone(p, r)
+	c.alone(t, r)
 	for _, l := range n.leases {
 		c.follows(t, n, l, r, s)
 	}
@@ -624,7 +624,7 @@ func (c *checker) granted(t *term, p *process, n *nodeState, r *fencing.Record, 
 }
 
 // alone looks whether the instance that is granted a node ID has none yet.
-func (c *checker) alone(p *process, r *fencing.Record) {
+func (c *checker) alone(t *term, r *fencing.Record) {
 	same := func(o *fencing.Record) bool {
 		return o.Pool == r.Pool && o.Node != r.Node && o.Status == fencing.Live && o.Instance == r.Instance
 	}
@@ -635,7 +635,7 @@ func (c *checker) alone(p *process, r *fencing.Record) {
 	}
 	for _, f := range c.flying {
 		for i := range f.batch.Records {
-			if f.proc == p && !f.ended && same(&f.batch.Records[i]) {
+			if f.term == t && !f.ended && same(&f.batch.Records[i]) {
 				c.w.violate(PromiseOneLease, "node ID %d is granted to an instance that is being granted node ID %d", r.Node, f.batch.Records[i].Node)
 			}
 		}
@@ -875,7 +875,7 @@ func (c *checker) replied(call *call, p *process, op *operation, a *reply, passe
 		c.w.saw("a full pool answered that it is full")
 	case a.code == "unavailable" && call.procedure == callAcquire && !c.pool(fencing.PoolName(call.request.pool)).Opened:
 		c.w.saw("a suspicious pool granted nothing")
-	case a.code == "unavailable" && t.failed && t.astray():
+	case a.code == "unavailable" && t.failed && t.astray() && !c.w.replicated():
 		c.w.saw("a server that had lost its volume ended")
 	case a.code == "unavailable" && t.failed:
 		c.w.saw("a server whose store had failed promised nothing")
@@ -920,7 +920,7 @@ func (c *checker) promised(t *term, call *call, p *process, op *operation, n *no
 	t.clock, t.clockAt = a.server, s
 	c.promisedAt = max(c.promisedAt, a.server)
 	c.withinMark(t, a, s)
-	if t.astray() {
+	if t.astray() && !w.replicated() {
 		w.saw("a server that had lost its volume made a promise")
 	}
 	l := n.lease(a.epoch)
