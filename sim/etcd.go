@@ -78,7 +78,7 @@ type etcdWay struct {
 	limit time.Duration
 	// heard: etcd has answered once.
 	heard bool
-	// term is the last that was begun over it.
+	// term is the last that was begun over it; nil: none that is checked.
 	term *term
 }
 
@@ -222,7 +222,7 @@ func (k *etcdWay) Txn(ctx context.Context, t etcd.Txn) (done bool, err error) {
 	c := k.w.check
 	term := k.term
 	var flights []*flight
-	if t.For == etcd.ForCommit || t.For == etcd.ForCreate {
+	if term != nil && t.For != etcd.ForTakeOver {
 		flights = c.leaves(term, len(t.Ops))
 	}
 	q := &question{why: t.For, writes: true}
@@ -232,7 +232,9 @@ func (k *etcdWay) Txn(ctx context.Context, t etcd.Txn) (done bool, err error) {
 			return err
 		}
 		done = did
-		c.txn(term, t, flights, did, q.gaveUp)
+		if term != nil {
+			c.txn(term, t, flights, did, q.gaveUp)
+		}
 		k.w.etcd.changed(t.Ops)
 		return nil
 	}

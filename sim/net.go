@@ -230,12 +230,18 @@ func (n *network) send(c *call) {
 	}
 }
 
+// minds says whether a call can tell that an answer is not its own: between
+// replicas none goes astray, and a client without an instance ID can't tell.
+func (c *call) minds() bool {
+	return !c.peer && (c.procedure != callAcquire || c.request.instance != "")
+}
+
 // replay lets a call meet the answer to one of an earlier incarnation's, as
 // where a port is used again, or where a proxy mixes up its connections.
 func (n *network) replay(c *call) {
 	old, ok := n.delivered[c.from.machine.name+c.procedure]
 	w := n.w
-	if c.peer || !w.on(StrayAnswer) || !w.fault(StrayAnswer, 100+w.machineIndex(c.from.machine), 100) || !ok || old.call.from == c.from {
+	if !c.minds() || !w.on(StrayAnswer) || !w.fault(StrayAnswer, 100+w.machineIndex(c.from.machine), 100) || !ok || old.call.from == c.from {
 		return
 	}
 	w.loop.at(w.now()+n.latency(c), "stray answer", func() {
@@ -376,10 +382,10 @@ func (n *network) reply(c *call, p *process, op *operation, a *answer) {
 func (n *network) answer(c *call, a *answer, said *reply, from string) {
 	w := n.w
 	to := c
-	stray := !c.peer && w.on(StrayAnswer) && w.fault(StrayAnswer, w.machineIndex(c.from.machine), 500)
+	stray := c.minds() && w.on(StrayAnswer) && w.fault(StrayAnswer, w.machineIndex(c.from.machine), 500)
 	if (c.from.dead || c.answer != nil || c.gaveUp) && stray {
 		for _, other := range n.open {
-			if other.from.machine == c.from.machine && other.procedure == c.procedure && other.from != c.from && other.answer == nil && !other.from.dead {
+			if other.from.machine == c.from.machine && other.procedure == c.procedure && other.minds() && other.from != c.from && other.answer == nil && !other.from.dead {
 				to = other
 				w.saw("an answer reached another call than its own")
 				break

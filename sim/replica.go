@@ -63,16 +63,8 @@ func (s *server) serveReplica(p *process) {
 	w := s.w
 	w.loop.sleep(w.dice("start", s.index).duration(time.Millisecond, 20*time.Millisecond), "opening")
 	clk := newClock(p)
-	self := store.Member{ID: fmt.Sprintf("%s.%d", s.name(), p.number), Address: "http://" + s.advertised()}
-	way := &etcdWay{w: w, s: s, p: p, clock: clk, limit: w.plan.patience}
 	random := reader{w.dice("server random", s.index<<20|p.number)}
-	cluster, err := etcd.New(way, w.newElection(way, self), etcd.Options{
-		Self: self, SessionTTL: w.plan.session, Random: random, PageSize: w.plan.page,
-		Wait: func(c <-chan struct{}) { w.park(func() bool { return ready(c) }) },
-	})
-	if err != nil {
-		panic(err)
-	}
+	way, cluster := s.reach(p, clk, random)
 	var asked fencing.PoolChange
 	if w.plan.bare { // the flags of the default pool make it as it should be
 		last := w.pool.Last
@@ -89,6 +81,21 @@ func (s *server) serveReplica(p *process) {
 	s.service, s.cluster = svc, cluster
 	s.handler = svc.Handler()
 	w.loop.hang()
+}
+
+// reach is a process's way to its store.
+func (s *server) reach(p *process, clk *clock, random reader) (*etcdWay, *etcd.Cluster) {
+	w := s.w
+	way := &etcdWay{w: w, s: s, p: p, clock: clk, limit: w.plan.patience}
+	self := store.Member{ID: fmt.Sprintf("%s.%d", s.name(), p.number), Address: "http://" + s.advertised()}
+	cluster, err := etcd.New(way, w.newElection(way, self), etcd.Options{
+		Self: self, SessionTTL: w.plan.session, Random: random, PageSize: w.plan.page,
+		Wait: func(c <-chan struct{}) { w.park(func() bool { return ready(c) }) },
+	})
+	if err != nil {
+		panic(err)
+	}
+	return way, cluster
 }
 
 // advertised is the name that the replica tells the others: its own, unless

@@ -1,0 +1,167 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/store"
+	"github.com/cirrus-id/cirrus/store/etcd"
+	"github.com/cirrus-id/cirrus/store/storetest"
+)
+
+// driver runs a world in a goroutine of its own, in which others let things
+// happen.
+type driver struct {
+	w     *world
+	calls chan func()
+	open  int // calls that have not returned
+	over  chan struct{}
+}
+
+func drive(t *testing.T) *driver {
+	ws := &workers{}
+	d := &driver{w: newWorld(Config{Seed: 1, Profile: Calm, Replicas: 1}, ws), calls: make(chan func()), over: make(chan struct{})}
+	d.w.plan.page = 3
+	go func() {
+		defer close(d.over)
+		for d.turn() {
+		}
+		d.w.close()
+		ws.close()
+	}()
+	t.Cleanup(func() {
+		close(d.calls)
+		<-d.over
+	})
+	return d
+}
+
+// turn lets the next thing happen. Time passes only while somebody waits.
+func (d *driver) turn() bool {
+	if d.open == 0 {
+		f, more := <-d.calls
+		if more {
+			f()
+		}
+		return more
+	}
+	select {
+	case f := <-d.calls:
+		f()
+	default:
+	}
+	d.w.loop.step()
+	return true
+}
+
+// call does something as a process does; nil: a new one.
+func (d *driver) call(p *process, f func(*process)) {
+	done := make(chan struct{})
+	d.calls <- func() {
+		d.open++
+		if p == nil {
+			p = d.w.servers[0].machine.process()
+		}
+		d.w.after(0, "call", func() {
+			p.start("call", func() {
+				defer func() {
+					d.open--
+					close(done)
+				}()
+				f(p)
+			})
+		})
+	}
+	<-done
+}
+
+// reach gives a new process its way to the store, and does something with it.
+func (d *driver) reach(use func(*process, *etcd.Cluster) error) (err error) {
+	d.call(nil, func(p *process) {
+		_, c := d.w.servers[0].reach(p, newClock(p), reader{d.w.dice("server random", p.number)})
+		err = use(p, c)
+	})
+	return err
+}
+
+// simulated is a store in the simulated etcd, as one process has it.
+type simulated struct {
+	d       *driver
+	p       *process
+	term    store.Term
+	cluster *etcd.Cluster
+	office  store.Office
+	closed  bool
+}
+
+func (s *simulated) Load(ctx context.Context) (snap fencing.Snapshot, err error) {
+	s.d.call(s.p, func(*process) { snap, err = s.term.Load(ctx) })
+	return snap, err
+}
+
+func (s *simulated) Commit(ctx context.Context, b fencing.Batch) (err error) {
+	s.d.call(s.p, func(*process) { err = s.term.Commit(ctx, b) })
+	return err
+}
+
+func (s *simulated) Confirm(ctx context.Context) (err error) {
+	s.d.call(s.p, func(*process) { err = s.term.Confirm(ctx) })
+	return err
+}
+
+func (s *simulated) Close() (err error) {
+	s.d.call(s.p, func(*process) {
+		if !s.closed {
+			s.closed = true
+			err = errors.Join(s.office.Resign(context.Background()), s.cluster.Close())
+		}
+	})
+	return err
+}
+
+// TestEtcdConforms: the simulated etcd, with its network and its election, is a
+// store like any other as long as nothing fails.
+func TestEtcdConforms(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) storetest.Factory {
+		d, ctx := drive(t), context.Background()
+		return storetest.Factory{
+			Create: func(meta fencing.Meta, pools []fencing.Pool) error {
+				return d.reach(func(_ *process, c *etcd.Cluster) error {
+					return errors.Join(c.Init(ctx, fencing.Batch{Meta: &meta, Pools: pools}), c.Close())
+				})
+			},
+			Open: func() (storetest.Store, error) {
+				s := &simulated{d: d}
+				err := d.reach(func(p *process, c *etcd.Cluster) (err error) {
+					s.p, s.cluster = p, c
+					if s.office, err = c.Campaign(ctx); err == nil {
+						s.term, err = s.office.TakeOver(ctx)
+					}
+					return err
+				})
+				if err != nil {
+					return nil, err
+				}
+				return s, nil
+			},
+			Put: func(key, value []byte) error {
+				return d.reach(func(_ *process, c *etcd.Cluster) error {
+					_, err := d.w.etcd.state.Txn(etcd.Txn{Ops: []etcd.Op{{Key: etcd.DefaultPrefix + string(key), Value: value, Delete: value == nil}}})
+					return errors.Join(err, c.Close())
+				})
+			},
+			MaxKeys: etcd.MaxOps,
+			Rewrite: func(b fencing.Batch) error {
+				return d.reach(func(_ *process, c *etcd.Cluster) error {
+					o, err := c.Offline(ctx, etcd.Recovery)
+					if err == nil {
+						err = o.Write(ctx, b)
+					}
+					return errors.Join(err, c.Close())
+				})
+			},
+		}
+	})
+}
