@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -184,6 +185,10 @@ func TestErrorsArePassedOn(t *testing.T) {
 		} {
 			direct, through := ask(a), ask(b)
 			sameError(t, name, through, direct)
+			// What is malformed a replica may tell by itself.
+			if by := metaOf(through).Get(LeaderHeader); connect.CodeOf(through) != connect.CodeInvalidArgument && by != "http://a" {
+				t.Errorf("%s: the answer says that %q led", name, by)
+			}
 		}
 		f.c.failIf(opIs("confirm"), errTimeout)
 		ask := func(r *replica) error {
@@ -200,6 +205,15 @@ func TestErrorsArePassedOn(t *testing.T) {
 		sameError(t, "store slow", two.err, one.err)
 		storeSlow.check(t, "store slow", two.err)
 	})
+}
+
+// metaOf is what comes beside an error.
+func metaOf(err error) http.Header {
+	var e *connect.Error
+	if errors.As(err, &e) {
+		return e.Meta()
+	}
+	return http.Header{}
 }
 
 func watchError(ctx context.Context, r *replica, pool string) error {

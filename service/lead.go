@@ -234,7 +234,9 @@ func (s *Service) follow(m store.Member) {
 	switch self := s.cfg.Cluster.Self(); {
 	case m == (store.Member{}), m.ID == self.ID:
 	case sameAddress(m.Address, self.Address):
-		s.log.Error("the replica that leads advertises the same address as this one, so requests can't be passed on to it: give each replica an --advertise address of its own",
+		// After a crash that is this replica's own last process, until its session
+		// has ended.
+		s.log.Warn("the replica that leads advertises the same address as this one, so requests can't be passed on to it: if this goes on after a restart for longer than a session lasts, give each replica an --advertise address of its own",
 			"address", m.Address, "leader", m.ID, "this", self.ID)
 	default:
 		p = newPeer(s, m)

@@ -291,8 +291,13 @@ func (w *world) admin(what string, call func(context.Context, cirrusv1connect.Ad
 
 // lease makes a call as holders do, in a process of the operator's.
 func (w *world) lease(what string, call func(context.Context, cirrusv1connect.LeaseServiceClient) error) {
+	w.leaseAt(serviceName, what, call)
+}
+
+// leaseAt is lease, at one server.
+func (w *world) leaseAt(host, what string, call func(context.Context, cirrusv1connect.LeaseServiceClient) error) {
 	w.operate(what, func(ctx context.Context, t transport) error {
-		return call(ctx, cirrusv1connect.NewLeaseServiceClient(t, "http://server", connect.WithAcceptCompression("gzip", nil, nil)))
+		return call(ctx, cirrusv1connect.NewLeaseServiceClient(t, "http://"+host, connect.WithAcceptCompression("gzip", nil, nil)))
 	})
 }
 

@@ -207,7 +207,11 @@ func (e *etcdCluster) answer(q *question, err error) {
 	if q.mute || w.net.cutOff(etcdName, k.s.name()) {
 		return
 	}
-	w.after(w.dice("from etcd", k.s.index).duration(200*time.Microsecond, 1500*time.Microsecond), "etcd's answer", func() {
+	d := w.dice("from etcd", k.s.index).duration(200*time.Microsecond, 1500*time.Microsecond)
+	if w.on(EtcdDelay) && w.fault(EtcdDelay, 10+k.s.index, 150) {
+		d += w.dice("etcd's answer delay", k.s.index).tail(k.limit/2, 2*k.limit)
+	}
+	w.after(d, "etcd's answer", func() {
 		if q.done || k.p.dead {
 			return
 		}

@@ -314,7 +314,7 @@ func TestTrace(t *testing.T) {
 }
 
 func TestValidate(t *testing.T) {
-	for _, c := range []Config{{Profile: "mild"}, {Apps: 1}, {Apps: 13}, {Until: -1}, {Without: []Kind{"rain"}}} {
+	for _, c := range []Config{{Profile: "mild"}, {Apps: 1}, {Apps: 13}, {Replicas: -2}, {Replicas: 4}, {Until: -1}, {Without: []Kind{"rain"}}} {
 		if err := c.Validate(); err == nil {
 			t.Errorf("%+v is accepted", c)
 		}
@@ -322,8 +322,8 @@ func TestValidate(t *testing.T) {
 	if _, err := Campaign(t.Context(), Options{}); err == nil {
 		t.Error("a campaign of nothing is accepted")
 	}
-	want := "cirrus sim --seed 7 --profile calm --without loss,cut --apps 3 --faults -1 --until 1m0s"
-	if got := (Config{Seed: 7, Profile: Calm, Without: []Kind{Loss, Cut}, Apps: 3, Faults: -1, Until: 60e9}).Command(); got != want {
+	want := "cirrus sim --seed 7 --profile calm --without loss,cut --apps 3 --replicas 2 --faults -1 --until 1m0s"
+	if got := (Config{Seed: 7, Profile: Calm, Without: []Kind{Loss, Cut}, Apps: 3, Replicas: 2, Faults: -1, Until: 60e9}).Command(); got != want {
 		t.Errorf("got %s", got)
 	}
 }

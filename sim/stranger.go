@@ -37,7 +37,21 @@ func (w *world) impersonate(d dice) {
 	if !ok {
 		return
 	}
-	w.lease(fmt.Sprintf("impostor of node ID %d, with %s", f.node, f.what), func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
+	w.deceive(serviceName, f, releases)
+	if !w.replicated() {
+		return
+	}
+	// Some more of it comes to whoever leads, or did a moment ago.
+	if t := w.check.reigning; t != nil {
+		for range 3 {
+			w.after(d.duration(0, 2*w.plan.patience), "impostor", func() { w.deceive(t.server.name(), f, releases) })
+		}
+	}
+}
+
+// deceive makes a call with a lease that was put together.
+func (w *world) deceive(host string, f forgery, releases bool) {
+	w.leaseAt(host, fmt.Sprintf("impostor of node ID %d, with %s", f.node, f.what), func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
 		if releases {
 			_, err := c.Release(ctx, &cirrusv1.ReleaseRequest{Pool: f.pool, NodeId: uint32(f.node), Epoch: f.epoch, InstanceId: f.instance})
 			return err

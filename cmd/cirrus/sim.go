@@ -49,6 +49,7 @@ Profiles: ` + profileNames() + ".",
 	f.String("profile", "", "how bad the worlds are: "+profileNames()+" (default: each seed's own)")
 	f.StringSlice("without", nil, "`kinds` of faults to switch off, comma-separated")
 	f.Int("apps", 0, "how many apps there are, 2 to 12 (default: each seed's own)")
+	f.Int("replicas", 0, "how many replicas serve, on etcd, 1 to 3; -1: one server with a disk (default: each seed's own)")
 	f.Int("faults", 0, "at most so many faults happen, the first ones; -1: none (default: no limit)")
 	f.Duration("until", 0, "faults stop at this `time` at the latest (default: each seed's own)")
 	f.Bool("minimize", false, "with --seed: look for the smallest world that still breaks the promise")
@@ -109,6 +110,7 @@ func simConfig(cmd *cobra.Command) (sim.Config, error) {
 		c.Without = append(c.Without, sim.Kind(k))
 	}
 	c.Apps, _ = f.GetInt("apps")
+	c.Replicas, _ = f.GetInt("replicas")
 	c.Faults, _ = f.GetInt("faults")
 	c.Until, _ = f.GetDuration("until")
 	c.Canary, _ = f.GetUint64("canary")
