@@ -356,6 +356,7 @@ func (n *network) reply(c *call, p *process, op *operation, a *answer) {
 	until, rest := w.check.promisedUntil(c.request.pool, p, said)
 	w.note(Record{Kind: RecordReply, Machine: from, Process: p.number, Peer: c.from.machine.name, Message: c.number, Call: c.procedure,
 		Pool: c.request.pool, Node: said.node, Epoch: said.epoch, Floor: said.floor, Ceiling: said.ceiling, Text: said.code, Until: until, RestUntil: rest})
+	w.check.reckonItems(c, p, said)
 	if n.cutOff(from, c.from.machine.name) {
 		c.hit[Cut] = true
 		n.drop(c, from, c.from.machine.name, "cut off")

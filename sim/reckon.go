@@ -50,6 +50,17 @@ func (c *checker) reckon(s *server) {
 	}
 }
 
+// reckonItems notes until when a server waits for the holders whose heartbeats
+// came together.
+func (c *checker) reckonItems(call *call, p *process, a *reply) {
+	for i, item := range a.items {
+		pool := call.request.items[i].pool
+		if until, rest := c.promisedUntil(pool, p, item); until > 0 {
+			c.w.note(Record{Kind: RecordDeadline, Machine: p.machine.name, Process: p.number, Pool: pool, Node: item.node, Epoch: item.epoch, Until: until, RestUntil: rest})
+		}
+	}
+}
+
 // settings notes what a pool is set to, and how long the stride is.
 func (c *checker) settings(t *term, p *fencing.Pool, stride time.Duration) {
 	c.w.note(Record{Kind: RecordSettings, Machine: t.server.name(), Pool: string(p.Name), Node: -1, TTL: p.TTL, MaxTTL: p.MaxTTL, Quarantine: p.Quarantine, Stride: stride})

@@ -255,7 +255,7 @@ func (s *server) replicaLogged(r slog.Record) {
 		w.saw("the server refused to start")
 		w.after(w.plan.ttl/2, "the operator looks", s.wallWasWrong)
 	}
-	if strings.HasPrefix(r.Message, "the replica that leads advertises the same address") {
+	if misled := w.servers[len(w.servers)-1].misled; misled && strings.HasPrefix(r.Message, "the replica that leads advertises the same address") {
 		w.saw("a replica found its own address to be the leader's")
 	}
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -63,7 +64,7 @@ func (c *checker) tookOver(t *term) {
 	old := c.reigning
 	c.reigning, t.since = t, w.now()
 	w.count("takeovers", 1)
-	w.note(Record{Kind: RecordTerm, Machine: t.server.name(), Process: t.proc.number, Node: -1, Count: t.number})
+	w.note(Record{Kind: RecordTerm, Machine: t.server.name(), Process: t.proc.number, Node: -1, Text: fmt.Sprintf("leads, by term %d", t.number)})
 	if old == nil {
 		return
 	}

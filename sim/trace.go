@@ -36,7 +36,7 @@ const (
 	RecordDisk     RecordKind = "disk"     // the disk does something unusual
 	RecordOperate  RecordKind = "operate"  // the operator does something
 	RecordHeal     RecordKind = "heal"     // faults have stopped
-	RecordTerm     RecordKind = "term"     // etcd begins a term of Machine's, the Count-th: it leads
+	RecordTerm     RecordKind = "term"     // etcd begins a term of Machine's: it leads
 	RecordDeposed  RecordKind = "deposed"  // Machine's term is over, whether it knows it or not
 	RecordLog      RecordKind = "log"      // the server logs a warning or an error
 	RecordViolated RecordKind = "violated" // a promise is broken
@@ -49,7 +49,8 @@ type Record struct {
 	N    int           `json:"n"`
 	At   time.Duration `json:"at"`
 	Kind RecordKind    `json:"kind"`
-	// Machine is where it happens: "server", "app-0" and so on, "operator",
+	// Machine is where it happens: "server", or "replica-1" and so on and
+	// "etcd", "app-0" and so on, "operator",
 	// or "world" for what concerns all. Process counts the machine's.
 	Machine string `json:"machine"`
 	Process int    `json:"process,omitempty"`

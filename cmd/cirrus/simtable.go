@@ -48,16 +48,19 @@ func writeTraceTable(w io.Writer, trace []sim.Record) error {
 	return t.w.Flush()
 }
 
-// compareMachines: the server, the operator, and the apps by their numbers.
+// compareMachines: who serves, etcd, the operator, and the apps by their
+// numbers.
 func compareMachines(a, b string) int {
 	rank := func(name string) string {
-		switch name {
-		case "server", "server-2":
+		switch {
+		case strings.HasPrefix(name, "server"), strings.HasPrefix(name, "replica-"):
 			return "0" + name
-		case "operator":
+		case name == "etcd":
 			return "1"
+		case name == "operator":
+			return "2"
 		}
-		return fmt.Sprintf("2%4d%s", len(name), name)
+		return fmt.Sprintf("3%4d%s", len(name), name)
 	}
 	return strings.Compare(rank(a), rank(b))
 }
@@ -174,6 +177,10 @@ func sign(k sim.RecordKind) rune {
 		return '✖'
 	case sim.RecordDrop:
 		return '×'
+	case sim.RecordTerm:
+		return '★'
+	case sim.RecordDeposed:
+		return '☆'
 	}
 	return '●'
 }

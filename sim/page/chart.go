@@ -12,9 +12,16 @@ import (
 // Machines that are not apps.
 const (
 	server   = "server"
+	etcd     = "etcd"
 	operator = "operator"
 	world    = "world"
 )
+
+// serves says whether a machine is one that serves: the server, one that takes
+// its volume over, or a replica.
+func serves(machine string) bool {
+	return machine == server || strings.HasPrefix(machine, "server-") || strings.HasPrefix(machine, "replica-")
+}
 
 // chart is what the page draws. All times are µs of true time since the run
 // began; −1 is none.
@@ -32,7 +39,7 @@ type chart struct {
 // lane is a machine's, or a node ID's.
 type lane struct {
 	Name string `json:"name"`
-	// Sort is server, operator, app or node.
+	// Sort is server (or etcd), operator, app or node.
 	Sort string `json:"sort"`
 	// Hue numbers the node IDs, in the order of their lanes.
 	Hue   int    `json:"hue"`
@@ -45,6 +52,7 @@ type barKind string
 
 const (
 	barLife    barKind = "life"    // a process runs
+	barLead    barKind = "lead"    // a replica has the last term, and is not known to have failed
 	barLive    barKind = "live"    // a holder may use its node ID
 	barStale   barKind = "stale"   // its deadline has passed, and nobody has told the app yet
 	barPause   barKind = "pause"   // a machine stands still
@@ -137,8 +145,8 @@ func newBuilder(trace []sim.Record) *builder {
 	return b
 }
 
-// layOut makes the lanes, in their order: the server, the operator if he does
-// anything, the apps, the node IDs.
+// layOut makes the lanes, in their order: who serves, etcd, the operator if he
+// does anything, the apps, the node IDs.
 func (b *builder) layOut(trace []sim.Record) {
 	var machines []string
 	var nodes []nodeKey
@@ -172,7 +180,7 @@ func (b *builder) addLane(name, sort string) *lane {
 
 func sortOf(machine string) string {
 	switch {
-	case isServer(machine):
+	case serves(machine), machine == etcd:
 		return server
 	case machine == operator:
 		return operator
@@ -180,17 +188,20 @@ func sortOf(machine string) string {
 	return "app"
 }
 
-// isServer says whether a machine serves: the first is called server, others
-// server-2 and so on.
-func isServer(machine string) bool {
-	return machine == server || strings.HasPrefix(machine, server+"-")
-}
-
 // compareMachines puts app-2 before app-10.
 func compareMachines(a, b string) int {
-	order := []string{server, operator, "app"}
-	i, j := slices.Index(order, sortOf(a)), slices.Index(order, sortOf(b))
-	switch {
+	order := func(name string) int {
+		switch {
+		case serves(name):
+			return 0
+		case name == etcd:
+			return 1
+		case name == operator:
+			return 2
+		}
+		return 3
+	}
+	switch i, j := order(a), order(b); {
 	case i != j:
 		return i - j
 	case len(a) != len(b):

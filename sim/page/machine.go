@@ -15,6 +15,9 @@ type machine struct {
 	since   time.Duration
 	process int
 	hold    *hold
+	// leads: it is a replica that has led since then.
+	leads bool
+	led   time.Duration
 }
 
 // hold is a lease that a machine's app was told of.
@@ -36,6 +39,12 @@ func (b *builder) happens(m *machine, r *sim.Record) {
 	case sim.RecordExit, sim.RecordCrash:
 		m.dies(r.At)
 		b.serverEnds(r)
+	case sim.RecordTerm:
+		m.deposed(r.At)
+		m.leads, m.led = true, r.At
+		b.tookOver(r)
+	case sim.RecordDeposed:
+		m.deposed(r.At)
 	case sim.RecordHold:
 		b.holds(m, r)
 	case sim.RecordExtend:
@@ -81,9 +90,18 @@ func (m *machine) lasts(r *sim.Record) {
 	m.lane.Bars = append(m.lane.Bars, bar{Kind: kind, From: micros(r.At), To: micros(r.Until), Text: sentence(r), Hue: -1})
 }
 
+// deposed ends what a replica led.
+func (m *machine) deposed(at time.Duration) {
+	if m.leads {
+		m.lane.Bars = append(m.lane.Bars, bar{Kind: barLead, From: micros(m.led), To: micros(at), Text: m.lane.Name + " leads", Hue: -1})
+	}
+	m.leads = false
+}
+
 // dies ends a process, and what it held.
 func (m *machine) dies(at time.Duration) {
 	m.lapses(at)
+	m.deposed(at)
 	if m.running {
 		m.lane.Bars = append(m.lane.Bars, bar{Kind: barLife, From: micros(m.since), To: micros(at), Text: fmt.Sprintf("%s, process %d", m.lane.Name, m.process), Hue: -1})
 	}

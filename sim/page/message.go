@@ -39,7 +39,7 @@ func (b *builder) travels(r *sim.Record) {
 		}
 	case r.Kind == sim.RecordAnswer:
 		b.came(&c.answers, r)
-	case isServer(r.Machine):
+	case b.machines[r.Machine].index != c.from:
 		b.lost(&c.answers, r, len(c.answers)-1) // the one that has just left
 	default:
 		b.lost(&c.request, r, 0)

@@ -111,7 +111,7 @@ func (n *node) promised(r *sim.Record) {
 	if l == nil || r.Ceiling == 0 || l.over {
 		return
 	}
-	if l.machine == "" {
+	if l.machine == "" && !serves(r.Peer) { // not one that only passes it on
 		l.machine = r.Peer
 	}
 	n.waits(l, r)
@@ -229,13 +229,24 @@ func (n *node) minted(r *sim.Record) {
 	}
 }
 
+// tookOver drops what the terms before were writing: it is there or not, as the
+// term that begins tells when it has loaded.
+func (b *builder) tookOver(r *sim.Record) {
+	b.drop(r, "", "another term began while this grant was written")
+}
+
 // serverEnds drops the grants that were being written: whether they are on the
 // disk shows when they are told of later.
 func (b *builder) serverEnds(r *sim.Record) {
+	b.drop(r, r.Machine, "the server died while it wrote this grant")
+}
+
+// drop ends the writing of grants, of one server's or of all.
+func (b *builder) drop(r *sim.Record, by, why string) {
 	for _, n := range b.nodes {
-		if k := len(n.leases); k > 0 && n.leases[k-1].since == 0 && !n.leases[k-1].over && n.leases[k-1].server == r.Machine {
+		if k := len(n.leases); k > 0 && n.leases[k-1].since == 0 && !n.leases[k-1].over && (by == "" || n.leases[k-1].server == by) {
 			l := n.leases[k-1]
-			n.bar(l, barPending, l.at, r.At, "the server died while it wrote this grant")
+			n.bar(l, barPending, l.at, r.At, why)
 			l.since = r.At
 			l.deadline = r.At
 		}

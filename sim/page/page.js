@@ -70,6 +70,7 @@ function boxOf(lane, bar) {
   const top = lane.y;
   switch (bar.k) {
   case "life": return [top + lane.h - 9, 3];
+  case "lead": return [top + lane.h - 16, 5];
   case "pause": return [top + 3, lane.h - 6];
   case "cut": return [top + 3, 5];
   case "slow": return [top + 12, lane.h - 24];
@@ -80,6 +81,7 @@ function boxOf(lane, bar) {
 }
 
 const paint = {
+  lead(c, x, t, w, h) { c.fillStyle = colours.good; c.fillRect(x, t, w, h); },
   life(c, x, t, w, h) { c.fillStyle = colours.soft; c.fillRect(x, t, w, h); },
   live(c, x, t, w, h, bar) { solid(c, x, t, w, h, bar); },
   held(c, x, t, w, h, bar) { solid(c, x, t, w, h, bar); },
@@ -122,6 +124,8 @@ function label(c, lane, bar) {
 // Signs, each with a shape of its own, around (x, y).
 const signs = {
   start(c, x, y) { poly(c, colours.good, [[x - 4, y - 5], [x + 5, y], [x - 4, y + 5]]); },
+  term(c, x, y) { poly(c, colours.good, [[x - 6, y + 4], [x - 6, y - 4], [x - 3, y], [x, y - 5], [x + 3, y], [x + 6, y - 4], [x + 6, y + 4]]); },
+  deposed(c, x, y) { c.strokeStyle = colours.good; c.lineWidth = 1.6; c.beginPath(); c.moveTo(x - 5, y); c.lineTo(x + 5, y); c.stroke(); },
   exit(c, x, y) { c.fillStyle = colours.soft; c.fillRect(x - 4, y - 4, 8, 8); },
   crash(c, x, y) { cross(c, x, y, 5, colours.fault, 2.6); },
   grant(c, x, y, m) { poly(c, hueOf(m.h), [[x, y - 5], [x + 5, y], [x, y + 5], [x - 5, y]]); },
@@ -483,9 +487,9 @@ const legend = [
   ["|", "a promise is broken"],
   ["live", "an app holds a node ID and may use it"], ["stale", "its deadline is over: it must not use it"],
   ["held", "the server keeps a node ID for an app"], ["pending", "a grant is being written"], ["rest", "resting: quarantine"], ["idle", "rested: its end is not noted yet"],
-  ["window", "window: timestamps that may be used"], ["life", "a process runs"], ["pause", "paused: the machine stands still"], ["cut", "cut off from the network"], ["slow", "a slow write"],
+  ["window", "window: timestamps that may be used"], ["life", "a process runs"], ["lead", "a replica leads"], ["pause", "paused: the machine stands still"], ["cut", "cut off from the network"], ["slow", "a slow write"],
   [">", "message"], [">>", "answer"], [">x", "lost message"], ["mint", "IDs minted"],
-  ["start", "start"], ["exit", "orderly end"], ["crash", "crash"], ["grant", "grant decided on"], ["end", "end noted"], ["revoked", "revoked"],
+  ["start", "start"], ["term", "a replica takes over"], ["deposed", "its term is over"], ["exit", "orderly end"], ["crash", "crash"], ["grant", "grant decided on"], ["end", "end noted"], ["revoked", "revoked"],
   ["clock", "clock is set or drifts"], ["disk", "disk fault"], ["log", "server warns"], ["operate", "operator acts"],
 ];
 function drawLegend() {
@@ -499,7 +503,7 @@ function drawLegend() {
 function sample(c, kind) {
   const bar = {h: kind === "held" ? 1 : 0, l: "", k: kind};
   if (paint[kind]) {
-    const [top, h] = {life: [8, 3], cut: [6, 5], window: [7, 4]}[kind] || [3, 12];
+    const [top, h] = {life: [8, 3], lead: [7, 4], cut: [6, 5], window: [7, 4]}[kind] || [3, 12];
     paint[kind](c, 2, top, 26, h, bar);
   } else if (kind[0] === ">") {
     c.strokeStyle = kind === ">x" ? colours.fault : colours.soft; c.setLineDash(kind === ">>" ? [5, 3] : []);

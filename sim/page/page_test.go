@@ -67,6 +67,40 @@ func TestPage(t *testing.T) {
 	}
 }
 
+// A page of replicas has a lane for each, and for etcd, and shows who leads.
+func TestReplicas(t *testing.T) {
+	r := sim.Run(sim.Config{Seed: 7, Profile: sim.Envelope, Replicas: 3, Trace: true})
+	html := rendered(t, &r)
+	c := shown(t, html)
+	leads, taken := map[string]int{}, 0
+	for _, l := range c.Lanes {
+		for _, b := range l.Bars {
+			if b.Kind == barLead && b.To > b.From {
+				leads[l.Name]++
+			}
+		}
+		for _, m := range l.Marks {
+			if m.Kind == string(sim.RecordTerm) {
+				taken++
+			}
+		}
+		if is := serves(l.Name) || l.Name == etcd; is != (l.Sort == server) {
+			t.Errorf("lane %q is of sort %q", l.Name, l.Sort)
+		}
+	}
+	if len(leads) < 2 || taken < 2 {
+		t.Errorf("%d replicas are shown to lead, and %d terms to begin", len(leads), taken)
+	}
+	if names := []string{c.Lanes[0].Name, c.Lanes[1].Name, c.Lanes[2].Name}; !slices.Equal(names, []string{"replica-1", "replica-2", "replica-3"}) {
+		t.Errorf("the first lanes are %q", names)
+	}
+	for _, m := range c.Messages {
+		if m.From == m.To {
+			t.Fatalf("a message goes nowhere: %+v", m)
+		}
+	}
+}
+
 // A page needs nothing but itself.
 func TestSelfContained(t *testing.T) {
 	r := sim.Run(sim.Config{Seed: 7, Profile: sim.Calm, Trace: true})

@@ -47,6 +47,9 @@ func other(r *sim.Record) string {
 	case sim.RecordNetwork:
 		return fmt.Sprintf("%s is %s, until %s", who, r.Text, seconds(r.Until))
 	case sim.RecordDisk:
+		if r.Machine == etcd {
+			return fmt.Sprintf("etcd: %s, until %s", r.Text, seconds(r.Until))
+		}
 		if r.Until > r.At {
 			return fmt.Sprintf("disk of %s: %s, until %s", who, r.Text, seconds(r.Until))
 		}
@@ -57,6 +60,8 @@ func other(r *sim.Record) string {
 		return who + " logs: " + r.Text
 	case sim.RecordClock:
 		return fmt.Sprintf("clock of %s: %s", who, r.Text)
+	case sim.RecordTerm, sim.RecordDeposed:
+		return who + " " + r.Text
 	case sim.RecordViolated:
 		return "BROKEN: " + r.Text
 	}
@@ -75,7 +80,10 @@ func message(r *sim.Record) string {
 	case sim.RecordAnswer:
 		return fmt.Sprintf("the answer to %s reaches %s: %s", what, name(r.Machine), said(r))
 	}
-	if isServer(r.Machine) {
+	switch {
+	case serves(r.Machine) && serves(r.Peer):
+		return fmt.Sprintf("%s between %s and %s is lost: %s", what, name(r.Machine), r.Peer, r.Text)
+	case serves(r.Machine):
 		return fmt.Sprintf("the answer to %s of %s is lost: %s", what, r.Peer, r.Text)
 	}
 	return fmt.Sprintf("%s from %s is lost: %s", what, name(r.Machine), r.Text)
