@@ -833,8 +833,12 @@ func (c *checker) releasing(l *leaseState, r *request) {
 // replied looks at an answer that leaves the server.
 func (c *checker) replied(call *call, p *process, op *operation, a *reply, passed bool) {
 	c.end(op, a)
-	for i, item := range a.items {
-		c.replied(op.items[i].call, p, op.items[i], item, passed)
+	for i, it := range op.items {
+		if a.good {
+			c.replied(it.call, p, it, a.items[i], passed)
+		} else {
+			c.end(it, &reply{code: a.code, node: it.node.node, epoch: it.call.request.epoch}) // the batch was refused as a whole
+		}
 	}
 	n, t := c.node(call.request.pool, a.node), c.term(p)
 	if c.w.replicated() {
