@@ -449,7 +449,7 @@ func (c *checker) loaded(p *process, snap fencing.Snapshot) {
 // rests notes how long a start must let rest what it loads (S6), and since when
 // P4's times count.
 func (c *checker) rests(t *term, snap fencing.Snapshot) {
-	t.loadedAt, t.longest = t.server.machine.steady(), max(snap.Meta.Stride, c.w.stride)
+	t.loadedAt, t.longest = t.server.machine.steady(), max(snap.Meta.Stride, t.server.stride)
 	t.longer = t.longest - snap.Meta.Stride
 	t.clock, t.clockAt = int64(snap.Meta.Mark.Add(-t.longest)), t.loadedAt
 	for _, pool := range c.pools {

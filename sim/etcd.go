@@ -50,6 +50,7 @@ type session struct {
 	key     string
 	ttl     time.Duration
 	expires time.Duration
+	due     bool // it has run out while etcd had no majority
 	over    bool
 }
 
@@ -308,9 +309,8 @@ func (e *etcdCluster) expire(s *session) {
 		case s.over:
 		case e.w.now() < s.expires:
 			e.expire(s)
-		case e.w.now() < e.down: // nobody can decide on it; it gets another TTL then
-			s.expires = e.down + s.ttl
-			e.expire(s)
+		case e.w.now() < e.down:
+			s.due = true // nobody can decide on it; it gets another TTL then
 		default:
 			e.revoke(s)
 		}
@@ -414,6 +414,10 @@ func (e *etcdCluster) back() {
 	e.waiting = nil
 	for _, s := range e.sessions {
 		s.expires = max(s.expires, w.now()+s.ttl)
+		if s.due {
+			s.due = false
+			e.expire(s)
+		}
 	}
 	for _, q := range waiting {
 		if w.dice("etcd outage", 0).Below(2) == 0 {

@@ -71,7 +71,7 @@ func (s *server) serveReplica(p *process) {
 		asked = fencing.PoolChange{First: &w.pool.First, Last: &last, TTL: &w.plan.ttl, MaxTTL: &w.plan.maxTTL, Quarantine: &w.plan.quarantine}
 	}
 	svc, err := service.New(context.Background(), service.Config{
-		Cluster: &watchedCluster{cluster, s, p, way}, Clock: clk, Steady: steadyClock{clk}, Stride: w.stride, DefaultPool: asked,
+		Cluster: &watchedCluster{cluster, s, p, way}, Clock: clk, Steady: steadyClock{clk}, Stride: s.stride, DefaultPool: asked,
 		Reach:  func(string) connect.HTTPClient { return transport{w: w, proc: p, peer: true} },
 		Logger: slog.New(&logHandler{s, p}), Random: random, Runner: serviceRunner{p}, Version: "simulated",
 	})

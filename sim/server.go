@@ -36,6 +36,9 @@ type server struct {
 	handler http.Handler
 	// copies are old states of the disk.
 	copies []*vfs.MemFS
+	// stride is what its process was told at its start; other replicas may have
+	// been told another.
+	stride time.Duration
 	// commits counts the writes of all lives.
 	commits int
 	// failsAfter is when a commit fails whose volume is gone; 0: never.
@@ -85,7 +88,7 @@ func (s *server) boot() {
 		return
 	}
 	p := s.machine.process()
-	s.proc, s.handler = p, nil
+	s.proc, s.handler, s.stride = p, nil, s.w.stride
 	s.w.note(Record{Kind: RecordStart, Machine: s.name(), Process: p.number, Node: -1})
 	if s.w.replicated() {
 		p.start("serve", func() { s.serveReplica(p) })
@@ -113,7 +116,7 @@ func (s *server) serve(p *process) {
 	}
 	clk := newClock(p)
 	svc, err := service.New(context.Background(), service.Config{
-		Store: &disk{s, p, s.store}, Clock: clk, Steady: steadyClock{clk}, Stride: w.stride,
+		Store: &disk{s, p, s.store}, Clock: clk, Steady: steadyClock{clk}, Stride: s.stride,
 		Logger: slog.New(&logHandler{s, p}), Random: reader{w.dice("server random", s.index<<20|p.number)}, Runner: serviceRunner{p},
 		Version: "simulated",
 	})
