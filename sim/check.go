@@ -227,6 +227,8 @@ type poolState struct {
 	// since and openedAt are when, by the server's steady clock, its process
 	// began to run the pool, and found it opened.
 	since, openedAt time.Duration
+	// rangeAt is when, by its clock, it began to know the range.
+	rangeAt time.Duration
 }
 
 // flight is a commit on its way.
@@ -453,7 +455,7 @@ func (c *checker) rests(t *term, snap fencing.Snapshot) {
 	t.longer = t.longest - snap.Meta.Stride
 	t.clock, t.clockAt = int64(snap.Meta.Mark.Add(-t.longest)), t.loadedAt
 	for _, pool := range c.pools {
-		pool.since, pool.openedAt = t.loadedAt, t.loadedAt
+		pool.since, pool.openedAt, pool.rangeAt = t.loadedAt, t.loadedAt, t.loadedAt
 	}
 	for i := range snap.Records {
 		r := &snap.Records[i]
@@ -707,10 +709,14 @@ func (c *checker) known(t *term, f *flight) {
 		if st.known && pool.Opened && !st.Opened {
 			c.w.saw("a suspicious pool was opened")
 		}
-		if now := t.server.machine.steady(); !st.known {
+		now := t.server.machine.steady()
+		if !st.known {
 			st.since, st.openedAt = now, now
 		} else if pool.Opened && !st.Opened {
 			st.openedAt = now
+		}
+		if !st.known || pool.Last > st.Last {
+			st.rangeAt = now
 		}
 		if st.known && pool.Last > st.Last {
 			st.grown, st.first = true, int(st.Last)+1

@@ -50,7 +50,7 @@ func (c *checker) freeBy(t *term, n *nodeState) (time.Duration, bool) {
 		return 0, false
 	}
 	if d.Epoch == 0 {
-		return 0, true
+		return c.pool(fencing.PoolName(n.key.pool)).rangeAt, true
 	}
 	free, ceiling := n.writtenAt, int64(d.Ceiling)
 	if deadline, ok := n.deadline(t); ok {
@@ -88,10 +88,10 @@ func (c *checker) free(t *term, pool *poolState) []time.Duration {
 			times = append(times, at)
 		}
 	}
-	// Those that nobody has ever spoken of are free from the start; more than
-	// there are apps need not be counted.
+	// Those that nobody has ever spoken of are free once they are known; more
+	// than there are apps need not be counted.
 	for range min(int(pool.Last)-int(pool.First)+1-granted, maxApps) {
-		times = append(times, 0)
+		times = append(times, pool.rangeAt)
 	}
 	slices.Sort(times)
 	return times
@@ -233,7 +233,7 @@ func (w *world) spareNode(t *term, pool *poolState) (first time.Duration, ok boo
 		}
 	}
 	if taken <= int(pool.Last)-int(pool.First) {
-		return 0, true
+		return pool.rangeAt, true
 	}
 	return first, ok
 }
