@@ -110,7 +110,8 @@ type checker struct {
 type term struct {
 	server *server
 	proc   *process
-	number int // of a replica's term; 0: it is a process's only one
+	number int    // of a replica's term; 0: it is a process's only one
+	value  string // of its term record
 	// since is when it began, and deposedAt when another has.
 	since, deposedAt time.Duration
 	deposed          bool

@@ -165,6 +165,8 @@ func (el *election) campaign(ctx context.Context) (*leadership, error) {
 			return l, nil
 		}
 		if w.on(Election) && w.fault(Election, 20+k.s.index, 60) {
+			w.pester()
+			k.sleep(ctx, w.dice("chosen too soon", k.s.index).duration(time.Millisecond, 8*time.Millisecond))
 			return l, nil // it is told of an election that it has not won
 		}
 		el.wait(ctx, seen, 2*w.plan.session)

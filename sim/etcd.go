@@ -79,8 +79,9 @@ type etcdWay struct {
 	limit time.Duration
 	// heard: etcd has answered once.
 	heard bool
-	// term is the last that was begun over it; nil: none that is checked.
-	term *term
+	// terms are those that were begun over it, the last one last; none: nobody
+	// checks it.
+	terms []*term
 }
 
 var _ etcd.KV = (*etcdWay)(nil)
@@ -225,10 +226,15 @@ func (e *etcdCluster) answer(q *question, err error) {
 // Txn implements etcd.KV.
 func (k *etcdWay) Txn(ctx context.Context, t etcd.Txn) (done bool, err error) {
 	c := k.w.check
-	term := k.term
+	var term *term
 	var flights []*flight
-	if term != nil && t.For != etcd.ForTakeOver {
-		flights = c.leaves(term, len(t.Ops))
+	switch n := len(k.terms); {
+	case n == 0:
+	case t.For == etcd.ForTakeOver:
+		term = k.terms[n-1]
+		term.value = string(t.Ops[0].Value)
+	default:
+		term, flights = c.leaves(k.terms, t)
 	}
 	q := &question{why: t.For, writes: true}
 	q.do = func(q *question) error {

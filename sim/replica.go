@@ -181,7 +181,7 @@ type watchedOffice struct {
 func (o *watchedOffice) TakeOver(ctx context.Context) (store.Term, error) {
 	c := o.of
 	t := c.s.w.check.beginsTerm(c.s, c.p)
-	c.way.term = t
+	c.way.terms = append(c.way.terms, t)
 	inner, err := o.Office.TakeOver(ctx)
 	if err != nil {
 		c.s.w.check.failedTerm(t)

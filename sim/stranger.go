@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/cirrus-id/cirrus/fencing"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
@@ -38,13 +39,28 @@ func (w *world) impersonate(d dice) {
 		return
 	}
 	w.deceive(serviceName, f, releases)
-	if !w.replicated() {
+}
+
+// pester makes many such calls at the leader, around the moment at which it is
+// about to be deposed: of what it then says, nothing may be true that was so
+// only before.
+func (w *world) pester() {
+	t := w.check.reigning
+	if t == nil || !w.on(Impostor) && !w.on(Nameless) {
 		return
 	}
-	// Some more of it comes to whoever leads, or did a moment ago.
-	if t := w.check.reigning; t != nil {
-		for range 3 {
-			w.after(d.duration(0, 2*w.plan.patience), "impostor", func() { w.deceive(t.server.name(), f, releases) })
+	d := w.dice("pester", 0)
+	from := int(d.Below(uint64(len(w.apps))))
+	for i := range w.apps {
+		a := w.apps[(from+i)%len(w.apps)]
+		if a.holder == nil || a.holder.Lease().Epoch == 0 {
+			continue
+		}
+		if f, ok := w.forge(a, a.holder.Lease().Lease, 0, 0); ok {
+			for range 12 {
+				w.after(d.duration(0, 8*time.Millisecond), "impostor", func() { w.deceive(t.server.name(), f, false) })
+			}
+			return
 		}
 	}
 }

@@ -102,21 +102,27 @@ func (c *checker) beginsWrite(t *term, b fencing.Batch) *flight {
 	return f
 }
 
-// leaves takes note of a transaction that leaves a replica: with so many keys,
-// of the writes in the order in which they were begun.
-func (c *checker) leaves(t *term, keys int) []*flight {
-	n, sum := 0, 0
-	for sum < keys && n < len(t.queued) {
-		sum += t.queued[n].keys
-		n++
+// leaves takes note of a transaction that leaves a replica, and finds out for
+// which of its terms: it has the writes that were begun first and have not left.
+func (c *checker) leaves(terms []*term, x etcd.Txn) (*term, []*flight) {
+	for _, t := range slices.Backward(terms) {
+		if len(x.If) > 0 && x.If[0].Value != nil && string(x.If[0].Value) != t.value {
+			continue
+		}
+		n, sum := 0, 0
+		for sum < len(x.Ops) && n < len(t.queued) {
+			sum += t.queued[n].keys
+			n++
+		}
+		if sum == len(x.Ops) {
+			flights := slices.Clone(t.queued[:n])
+			t.queued = slices.Delete(t.queued, 0, n)
+			return t, flights
+		}
 	}
-	if sum != keys || keys == 0 {
-		c.w.violate(PromiseTerm, "%s sends a transaction with %d keys of which it had not said that they are to be written: a write must not be sent again", t.server.name(), keys)
-		return nil
-	}
-	flights := slices.Clone(t.queued[:n])
-	t.queued = slices.Delete(t.queued, 0, n)
-	return flights
+	last := terms[len(terms)-1]
+	c.w.violate(PromiseTerm, "%s sends a transaction with %d keys of which it had not said that they are to be written: a write must not be sent again", last.server.name(), len(x.Ops))
+	return last, nil
 }
 
 // txn tells what etcd has made of a transaction, at that instant. late: its
