@@ -9,8 +9,10 @@
 // # A run
 //
 // Run lives through one world: a server that serves a Pebble store on a
-// crashable file system in memory, another that gets the volume if it moves, 2
-// to 12 apps that hold leases and mint, and an operator. Everything that is left to chance comes from Choices, in streams
+// crashable file system in memory, another that gets the volume if it moves, or,
+// in a third of the worlds, some replicas on a simulated etcd; 2 to 12 apps that
+// hold leases and mint; and an operator. Everything that is left to chance comes
+// from Choices, in streams
 // by purpose and entity, so that a kind of fault that is switched off shifts
 // nothing else. Everything that happens is an event of one loop; what blocks is
 // a coroutine. So the same Config has the same Result, Hash included, always.
@@ -50,7 +52,8 @@
 //
 // # What is not simulated
 //
-// Several replicas; etcd. Memory that other code of a process corrupts,
+// What etcd is made of: its members, and what they say to each other; see
+// etcd.go for what there is of it. Memory that other code of a process corrupts,
 // and tasks that are interrupted elsewhere than where they block, read the
 // steady clock in a generator, write or wait: goroutines of one process take
 // turns. The streams Watch and health Watch, which block on their own.
