@@ -6,12 +6,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/cirrus-id/cirrus/internal/etcdtest"
 )
@@ -29,8 +31,11 @@ func main() {
 }
 
 func run(command []string) (code int, err error) {
-	// An interrupt reaches the command as well, and ends this by way of it.
+	// An interrupt reaches the command as well, and ends this by way of it; a
+	// SIGTERM is passed on.
 	signal.Notify(make(chan os.Signal, 1), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
 	dir, err := os.MkdirTemp("", "cirrus-etcd-")
 	if err != nil {
 		return 1, err
@@ -47,7 +52,8 @@ func run(command []string) (code int, err error) {
 		return 1, err
 	}
 	defer etcd.Kill()
-	cmd := exec.Command(command[0], command[1:]...)
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), "CIRRUS_ETCD_ENDPOINTS="+strings.Join(etcd.Endpoints(), ","))
 	err = cmd.Run()
