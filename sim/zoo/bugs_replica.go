@@ -162,7 +162,8 @@ var replicaBugs = []Bug{
 		Found: breaks(sim.PromiseQuarantine),
 	},
 	{
-		Name: "session-in-place-of-the-marks-lease",
+		// The mark is not written again while the session lasts.
+		Name: "sessions-end-as-the-only-brake",
 		Rule: "S10",
 		Edits: []Edit{{
 			File: "service/term.go",
@@ -172,12 +173,12 @@ var replicaBugs = []Bug{
 		Found: breaks(sim.PromiseMark),
 	},
 	{
-		Name: "sessions-end-as-the-only-brake",
+		Name: "mark-counted-from-its-acknowledgement",
 		Rule: "S10",
 		Edits: []Edit{{
-			File: "fencing/mark.go",
-			Old:  "\treturn m.written && steady < m.sent+m.stride\n",
-			New:  "\treturn m.written\n",
+			File: "fencing/server.go",
+			Old:  "\t\ts.mark.acknowledged(w.sent)\n",
+			New:  "\t\ts.mark.acknowledged(at.steady)\n",
 		}},
 		Found: breaks(sim.PromiseMark),
 	},
