@@ -138,7 +138,11 @@ func (e *etcdCluster) send(q *question) {
 	if w.on(EtcdDelay) && w.fault(EtcdDelay, i, 100) {
 		d += w.dice("etcd delay", i).tail(k.limit/4, 2*k.limit)
 	}
-	if w.on(EtcdLate) && w.fault(EtcdLate, i, 40) {
+	late := uint64(40)
+	if q.why == etcd.ForCreate {
+		late = 500 // there is one of them in a world
+	}
+	if w.on(EtcdLate) && w.fault(EtcdLate, i, late) {
 		d += k.limit + w.dice("etcd late", i).tail(k.limit, 3*w.plan.ttl)
 	}
 	if w.on(EtcdUnknown) && w.fault(EtcdUnknown, i, 30) {
