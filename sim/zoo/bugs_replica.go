@@ -41,7 +41,7 @@ var replicaBugs = []Bug{
 		Name: "genesis-without-its-guard",
 		Rule: "S10",
 		Edits: []Edit{inTerm(
-			"\t\ttxn.If = append(txn.If, Compare{Key: t.keys.meta}, Compare{Key: t.keys.unfinished})\n",
+			"\t\ttxn.If = append(txn.If, Compare{Key: t.keys.meta}, Compare{Key: t.keys.note})\n",
 			"\t\ttxn.If = nil\n",
 		)},
 		Found: breaks(sim.PromiseTerm),
@@ -234,8 +234,8 @@ var replicaBugs = []Bug{
 			},
 			{
 				File: "service/gather.go",
-				Old:  "\tcollecting bool\n}\n",
-				New:  "\tcollecting bool\n\tknown      map[string]*cirrusv1.HeartbeatResponse\n}\n",
+				Old:  "\tcalls int\n}\n",
+				New:  "\tcalls int\n\tknown map[string]*cirrusv1.HeartbeatResponse\n}\n",
 			},
 			{
 				File: "service/gather.go",
