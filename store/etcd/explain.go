@@ -121,5 +121,9 @@ func ailment(endpoint string, err error) string {
 	case errors.Is(err, context.DeadlineExceeded):
 		return "does not answer"
 	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err // without the ports, which are others each time: so that it is said once
+	}
 	return "can't be asked: " + err.Error()
 }
