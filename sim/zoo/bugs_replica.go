@@ -122,7 +122,7 @@ var replicaBugs = []Bug{
 			Old:  "\t\tr.Revision = page.Revision // the state of the first page, whatever is written since\n",
 			New:  "",
 		}},
-		Found: fails("./store/etcd", "TestLoadIsOneState", "the term record is the last key: a load that another term's writes got into finds that out, and one that finds out too late has a term that can neither write its first mark nor promise"),
+		Found: fails("store/etcd", "TestLoadIsOneState", "the term record is the last key: a load that another term's writes got into finds that out, and one that finds out too late has a term that can neither write its first mark nor promise"),
 	},
 	{
 		Name: "memory-kept-over-a-term",
