@@ -66,7 +66,7 @@ var quiet = slog.New(slog.DiscardHandler)
 func (s *server) options() pebble.Options {
 	f := &faultyFS{FS: s.disk, disk: s.disk, crash: s.opening}
 	s.faulty = f
-	return pebble.Options{FS: f, Logger: quiet, NoCompaction: true, Fatal: func(error) { panic(errStoreFailed) }}
+	return pebble.Options{FS: f, Logger: quiet, Brief: true, Fatal: func(error) { panic(errStoreFailed) }}
 }
 
 // create makes a store on the server's empty disk.

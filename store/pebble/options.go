@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -33,11 +34,12 @@ type Options struct {
 	// panic is the end of the process. It may be called from any goroutine, more
 	// than once, and with Pebble's locks held: so it must not call the store.
 	Fatal func(error)
-	// NoCompaction leaves the tables as they were written, one a start, so that
-	// nothing happens in the background but what a start begins: for stores
-	// that live for moments and must do the same each time, as in a simulation.
-	// One that lives for long gets slower to open.
-	NoCompaction bool
+	// Brief is for stores that live for moments, are many, and must do the same
+	// each time, as in a simulation: it takes little memory, shares a cache with
+	// all others that are brief, and leaves the tables as they were written, one
+	// a start, so that nothing happens in the background but what a start
+	// begins. A store that lives for long would get slower to open.
+	Brief bool
 
 	// tune changes Pebble's options in this package's tests.
 	tune func(*pebble.Options)
@@ -81,9 +83,11 @@ func (o Options) database(f *failure) (*pebble.Options, *failStopFS) {
 		MemTableStopWritesThreshold: 8,
 		L0StopWritesThreshold:       1000,
 		DisableTableStats:           true, // they serve deletions; nothing is deleted
-		DisableAutomaticCompactions: o.NoCompaction,
 		MaxManifestFileSize:         4 << 20,
 		MaxOpenFiles:                256,
+	}
+	if o.Brief {
+		p.Cache, p.MemTableSize, p.DisableAutomaticCompactions = briefCache(), 128<<10, true
 	}
 	if o.FS == vfs.Default {
 		p.WithFSDefaults() // notices a slow disk
@@ -93,6 +97,10 @@ func (o Options) database(f *failure) (*pebble.Options, *failStopFS) {
 	}
 	return p, disk
 }
+
+// briefCache is the block cache of all stores that are brief. To make one takes
+// about as long as to open a store.
+var briefCache = sync.OnceValue(func() *pebble.Cache { return pebble.NewCache(1 << 20) })
 
 // events reports what an operator should know. A flush or a compaction that
 // fails is tried again at once and for ever, until writes stall: that is a
