@@ -1166,6 +1166,9 @@ func (c *checker) logged(r slog.Record) {
 	if strings.Contains(r.Message, "(S12)") && !c.forged {
 		c.alarms++
 		c.w.saw("the server found that its store had lost a write")
+		if c.w.replicated() {
+			c.w.violate(PromiseConfirm, "a replica tells that its store has lost a write, but etcd has lost none: what it does not know of was written after its term")
+		}
 	}
 	if strings.Contains(r.Message, "panicked") {
 		c.w.violate(PromiseState, "a handler panicked")

@@ -224,6 +224,12 @@ var replicaBugs = []Bug{
 		Found: breaks(sim.PromiseConfirm),
 	},
 	{
+		Name:  "lost-write-told-without-confirm",
+		Rule:  "S12",
+		Edits: []Edit{{File: "service/errors.go", Old: "\t\tt.unsaid(r)\n", New: "\t\tt.s.forgotten(r)\n"}},
+		Found: breaks(sim.PromiseConfirm),
+	},
+	{
 		Name: "follower-answers-heartbeats-itself",
 		Rule: "S10",
 		Edits: []Edit{
