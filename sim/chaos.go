@@ -108,6 +108,7 @@ func (w *world) startFaults() {
 		{LeaderPause, 2 * w.plan.ttl, w.pauseLeader},
 		{LeaderCrash, 3 * w.plan.ttl, w.crashLeader},
 		{LeaderStop, 3 * w.plan.ttl, w.stopLeader},
+		{OtherStore, 3 * w.plan.ttl, w.leadAstray},
 		{Nameless, w.plan.ttl, w.ask},
 	} {
 		if w.on(f.kind) {

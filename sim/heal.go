@@ -82,6 +82,7 @@ func (w *world) settle(a *app) {
 // healReplicas mends etcd, and lets all replicas run.
 func (w *world) healReplicas() {
 	w.etcd.heal()
+	w.other.heal()
 	for _, s := range w.servers {
 		w.after(0, "healed", s.boot)
 		if s.misled {

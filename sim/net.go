@@ -313,6 +313,10 @@ func (n *network) route(c *call) *server {
 // arrive is a request's arrival at a server.
 func (n *network) arrive(c *call) {
 	w := n.w
+	if w.other.takes(c) {
+		w.other.arrive(c)
+		return
+	}
 	s := n.route(c)
 	c.to = s
 	p := s.proc
@@ -327,15 +331,20 @@ func (n *network) arrive(c *call) {
 		Call: c.procedure, Pool: c.request.pool, Node: c.request.node, Epoch: c.request.epoch})
 	handler := s.handler
 	p.start(c.procedure, func() {
-		ctx, cancel := context.WithCancel(context.Background())
-		defer cancel()
-		c.serving = append(c.serving, cancel)
-		rec := &responseWriter{header: http.Header{}, status: http.StatusOK}
 		op := w.check.arrived(c, p)
 		w.loop.running.serving = op
-		handler.ServeHTTP(rec, c.serverRequest(ctx))
-		n.reply(c, p, op, &answer{status: rec.status, header: rec.header, body: rec.body.Bytes()})
+		n.reply(c, p, op, c.serve(handler))
 	})
+}
+
+// serve lets a handler answer.
+func (c *call) serve(handler http.Handler) *answer {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	c.serving = append(c.serving, cancel)
+	rec := &responseWriter{header: http.Header{}, status: http.StatusOK}
+	handler.ServeHTTP(rec, c.serverRequest(ctx))
+	return &answer{status: rec.status, header: rec.header, body: rec.body.Bytes()}
 }
 
 func (c *call) serverRequest(ctx context.Context) *http.Request {
@@ -357,6 +366,12 @@ func (n *network) reply(c *call, p *process, op *operation, a *answer) {
 	w.note(Record{Kind: RecordReply, Machine: from, Process: p.number, Peer: c.from.machine.name, Message: c.number, Call: c.procedure,
 		Pool: c.request.pool, Node: said.node, Epoch: said.epoch, Floor: said.floor, Ceiling: said.ceiling, Text: said.code, Until: until, RestUntil: rest})
 	w.check.reckonItems(c, p, said)
+	n.leave(c, a, said, from)
+}
+
+// leave sends an answer on its way.
+func (n *network) leave(c *call, a *answer, said *reply, from string) {
+	w := n.w
 	if n.cutOff(from, c.from.machine.name) {
 		c.hit[Cut] = true
 		n.drop(c, from, c.from.machine.name, "cut off")

@@ -88,6 +88,7 @@ const (
 	LeaderCrash Kind = "leader-crash" // the leader dies, now and then in the middle of a write
 	LeaderStop  Kind = "leader-stop"  // the leader is told to stop
 	SameAddress Kind = "same-address" // two replicas advertise one address
+	OtherStore  Kind = "other-store"  // an advertised address leads to a replica of another store
 
 	WildRate     Kind = "wild-rate"     // clocks drift further than the quarantine allows
 	BlindSuspend Kind = "blind-suspend" // steady clocks don't count suspend
@@ -106,14 +107,14 @@ var (
 		SlowDisk, WriteCrash, WriteError, DiskError, OldCopy, LostVolume,
 		Timings, Stride, Revoke, NewPool, Grow, LostDisk, WrongWall, Impostor, Fumble,
 		EtcdDelay, EtcdUnknown, EtcdLate, EtcdCut, EtcdOutage, EtcdSlow, EtcdFull, EtcdRestart,
-		Election, LeaderCut, LeaderPause, LeaderCrash, LeaderStop, SameAddress, Nameless,
+		Election, LeaderCut, LeaderPause, LeaderCrash, LeaderStop, SameAddress, OtherStore, Nameless,
 	}
 	// diskKinds are for one server with a disk, etcdKinds for replicas on etcd;
 	// the rest is for both.
 	diskKinds = []Kind{SlowDisk, WriteCrash, WriteError, DiskError, OldCopy, LostVolume, LostDisk, BareCopy, FalseInit, BadBit}
 	etcdKinds = []Kind{
 		EtcdDelay, EtcdUnknown, EtcdLate, EtcdCut, EtcdOutage, EtcdSlow, EtcdFull, EtcdRestart,
-		Election, LeaderCut, LeaderPause, LeaderCrash, LeaderStop, SameAddress, Nameless,
+		Election, LeaderCut, LeaderPause, LeaderCrash, LeaderStop, SameAddress, OtherStore, Nameless,
 	}
 	hostileKinds = []Kind{WildRate, BlindSuspend}
 	vowKinds     = []Kind{BareCopy, FalseInit, BadBit, TwinMemory}

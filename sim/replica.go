@@ -32,22 +32,28 @@ func (w *world) newReplicas() {
 
 // create makes a store in etcd, as `cirrus init` does, while nobody is there.
 func (e *etcdCluster) create() {
+	e.w.check.created(e.initialize(etcd.DefaultPrefix, e.w.primary))
+}
+
+// initialize makes a store by a server's clock, and returns what is in it.
+func (e *etcdCluster) initialize(prefix string, s *server) fencing.Batch {
 	w := e.w
-	batch, err := fencing.NewStore(w.primary.machine.wallMillis(), w.stride, true, w.pool)
+	batch, err := fencing.NewStore(s.machine.wallMillis(), w.stride, true, w.pool)
 	if err != nil {
 		panic(err)
 	}
-	c, err := etcd.New(e, nil, etcd.Options{Self: store.Member{ID: "operator"}, Random: reader{w.dice("server random", -1)}})
+	c, err := etcd.New(e, nil, etcd.Options{Prefix: prefix, Self: store.Member{ID: "operator"}, Random: reader{w.dice("server random", -1-s.index)}})
 	if err == nil {
 		err = c.Init(context.Background(), batch)
 	}
 	if err != nil {
 		panic(err)
 	}
-	w.check.created(batch)
+	return batch
 }
 
-// Txn, Range and Cluster make etcd the KV of an operator who sits beside it.
+// Txn, Range and Cluster make etcd the KV of who sits beside it: an operator,
+// and the replica of another store.
 func (e *etcdCluster) Txn(_ context.Context, t etcd.Txn) (bool, error) { return e.state.Txn(t) }
 
 // Range implements etcd.KV.

@@ -65,4 +65,5 @@ var Situations = []string{
 	"a read was done after its reader had given up",
 	"etcd was out of space and refused a write",
 	"a replica found its own address to be the leader's",
+	"a replica refused what a replica of another store passed on",
 }

@@ -1,9 +1,12 @@
 package sim
 
 import (
+	"encoding/base64"
 	"encoding/json"
+	"net/http"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/cirrus-id/cirrus/fencing"
@@ -142,4 +145,29 @@ func (r *reply) take(l *cirrusv1.Lease) {
 	r.node, r.epoch, r.instance, r.app = int(l.GetNodeId()), l.GetEpoch(), l.GetInstanceId(), l.GetAppId()
 	r.ttl = l.GetTtl().AsDuration()
 	r.server, r.floor, r.ceiling = l.GetServerTimeMs(), l.GetFloorMs(), l.GetCeilingMs()
+}
+
+// reason is that of an error; "": it is none, or gives none.
+func (a *answer) reason() string {
+	if a.status == http.StatusOK {
+		return ""
+	}
+	var e struct {
+		Details []struct{ Type, Value string }
+	}
+	if err := json.Unmarshal(a.body, &e); err != nil {
+		panic("sim: an error can't be read: " + string(a.body))
+	}
+	for _, d := range e.Details {
+		if d.Type == "google.rpc.ErrorInfo" {
+			b, err := base64.RawStdEncoding.DecodeString(d.Value)
+			if err != nil {
+				panic("sim: an error's detail can't be read: " + d.Value)
+			}
+			var info errdetails.ErrorInfo
+			read(b, &info)
+			return info.GetReason()
+		}
+	}
+	return ""
 }

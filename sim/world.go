@@ -58,6 +58,8 @@ type world struct {
 	primary *server
 	// etcd is where replicas keep their store; nil: there is one server.
 	etcd *etcdCluster
+	// other is a replica of another store; nil: there is none.
+	other *otherStore
 	// pool is the default pool, and stride the stride, as the operator last
 	// described them.
 	pool   fencing.Pool
@@ -161,6 +163,9 @@ func newWorld(c Config, ws *workers) *world {
 	}
 	if !w.replicated() {
 		w.newServer("server-2")
+	}
+	if w.plan.on[OtherStore] {
+		w.other = w.newOtherStore()
 	}
 	return w
 }

@@ -252,6 +252,17 @@ var replicaBugs = []Bug{
 		Found: breaks(sim.PromiseForward),
 	},
 	{
+		// Who comes from a replica is let in, whichever store it serves.
+		Name: "answers-for-another-store",
+		Rule: "S10",
+		Edits: []Edit{{
+			File: "service/route.go",
+			Old:  "\t\tif ours == \"\" || theirs == ours {\n",
+			New:  "\t\tif ours == \"\" || theirs != \"\" {\n",
+		}},
+		Found: breaks(sim.PromiseForward),
+	},
+	{
 		Name: "empty-instance-filled-in-by-the-leader",
 		Rule: "S10",
 		Edits: []Edit{
