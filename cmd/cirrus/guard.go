@@ -35,14 +35,18 @@ const (
 //
 // The child that was asked to end is not kept by a heartbeat that is answered
 // after all, nor does that delay its end.
+//
+// Nor is the child kept that ran past the deadline while nobody looked, though
+// the lease may have been revived since.
 func (g *guard) look(at, remaining time.Duration) order {
+	ranPast := g.deadline > 0 && at >= g.deadline
 	if remaining > 0 {
 		g.deadline = max(g.deadline, at+remaining)
 	}
 	switch {
 	case g.killed:
 		return orderNone
-	case at >= g.deadline || g.asked && at >= g.killAt: // C4
+	case ranPast || at >= g.deadline || g.asked && at >= g.killAt: // C4
 		g.asked, g.killed = true, true
 		return orderKill
 	case !g.asked && (remaining == 0 || remaining <= g.grace): // C5; about to be C4
