@@ -22,5 +22,5 @@ type HTTPOptions struct {
 // itself: connections are kept, dead ones are noticed, and HTTP proxies are
 // taken from the environment. It has no timeout of its own: pass contexts.
 func NewHTTPClient(o HTTPOptions) *http.Client {
-	return &http.Client{Transport: reach.NewTransport(o.TLS, o.HTTP2)}
+	return reach.NewClient(reach.NewTransport(o.TLS, o.HTTP2))
 }

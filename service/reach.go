@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/cirrus-id/cirrus/internal/reach"
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 )
 
@@ -26,10 +27,10 @@ const (
 type peerClient struct {
 	// quick carries calls that are answered soon, heartbeats above all, at the
 	// least cost to the leader: HTTP/1.1 costs it half of what HTTP/2 does.
-	quick http.Client
+	quick *http.Client
 	// patient carries calls that may wait long for their answer, and streams:
 	// all on one connection, which is pinged.
-	patient http.Client
+	patient *http.Client
 }
 
 func newPeerClient() *peerClient {
@@ -39,7 +40,7 @@ func newPeerClient() *peerClient {
 	two.SetUnencryptedHTTP2(true)
 	dialer := net.Dialer{Timeout: peerDialTime, KeepAlive: peerSilence}
 	return &peerClient{
-		quick: http.Client{Transport: &http.Transport{
+		quick: reach.NewClient(&http.Transport{
 			DialContext:           dialer.DialContext,
 			TLSHandshakeTimeout:   peerDialTime,
 			ResponseHeaderTimeout: peerQuickTime,
@@ -47,8 +48,8 @@ func newPeerClient() *peerClient {
 			IdleConnTimeout:       peerIdleTime,
 			DisableCompression:    true,
 			Protocols:             &one,
-		}},
-		patient: http.Client{Transport: &http.Transport{
+		}),
+		patient: reach.NewClient(&http.Transport{
 			DialContext:         dialer.DialContext,
 			TLSHandshakeTimeout: peerDialTime,
 			IdleConnTimeout:     peerIdleTime,
@@ -59,7 +60,7 @@ func newPeerClient() *peerClient {
 				PingTimeout:      peerPingTime,
 				WriteByteTimeout: peerPingTime,
 			},
-		}},
+		}),
 	}
 }
 

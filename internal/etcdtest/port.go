@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
+	"syscall"
 )
 
 // OwnHost is a loopback address that, where there are many, no other program
@@ -41,14 +42,29 @@ func FreePort(host string) (int, error) {
 		if given.ports[port] {
 			continue
 		}
-		l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
-		if err != nil {
+		free, err := probe(host, port)
+		if !free {
 			continue
 		}
 		given.ports[port] = true
-		return port, l.Close()
+		return port, err
 	}
 	return 0, fmt.Errorf("no free port on %s between 12000 and 30000", host)
+}
+
+// probe reports whether the port is free, and listens on it meanwhile. While
+// this program starts another one, the child has a copy of every socket until
+// it executes: one made of the probe's would keep the port in use after the
+// probe, for as long as the scheduler lets the child wait. The lock keeps
+// children from being made in between.
+func probe(host string, port int) (free bool, err error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return false, nil
+	}
+	return true, l.Close()
 }
 
 func freePorts(host string, n int) (ports []int, err error) {

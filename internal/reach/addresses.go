@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"hash/fnv"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -222,7 +221,7 @@ func (as *Addresses) with(list []*Address, u *url.URL, ip netip.Addr) []*Address
 			pin(t, u.Hostname(), ip)
 		}
 		as.open.watch(t)
-		a.client, a.drop = &http.Client{Transport: t}, t.CloseIdleConnections
+		a.client, a.drop = NewClient(t), t.CloseIdleConnections
 	}
 	return append(list, a)
 }

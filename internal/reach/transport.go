@@ -47,6 +47,16 @@ func NewTransport(tls *tls.Config, http2 bool) *http.Transport {
 	}
 }
 
+// NewClient returns a client that sends by the transport and follows no
+// redirect: requests carry instance IDs, which are secrets, and whoever answers
+// at the address now must not send them elsewhere (C5). A redirect is an answer
+// that is not the service's.
+func NewClient(t http.RoundTripper) *http.Client {
+	return &http.Client{Transport: t, CheckRedirect: stay}
+}
+
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
 // pin has the transport dial one IP of a host. The host's name stays what TLS
 // checks and what the server is told.
 func pin(t *http.Transport, host string, ip netip.Addr) {
