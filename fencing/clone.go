@@ -184,21 +184,22 @@ func (w *Write) AppendFingerprint(b []byte) []byte {
 }
 
 func (m *Meta) appendFingerprint(b []byte) []byte {
-	b = num(num(num(b, m.Mark, m.CreatedAt), m.Stride), m.FirstEpoch)
-	return flags(b, m.Vouched)
+	b = num(num(num(b, m.Mark, m.CreatedAt), m.Stride, m.SuspectFor), m.FirstEpoch)
+	return flags(append(b, m.ID[:]...), m.Vouched)
 }
 
 func (p *Pool) appendFingerprint(b []byte) []byte {
 	b = text(b, p.Name)
 	b = num(append(b, p.Layout.TimestampBits, p.Layout.NodeBits, p.Layout.SequenceBits), p.Layout.Origin, p.CreatedAt)
-	b = num(num(b, p.First, p.Last), p.TTL, p.MaxTTL, p.Quarantine)
+	b = num(num(b, p.First, p.Last), p.TTL, p.MaxTTL, p.Quarantine, p.LongestTTL)
 	return flags(b, p.Unsafe, p.Opened)
 }
 
 func (r *Record) appendFingerprint(b []byte) []byte {
 	b = num(num(text(b, r.Pool), r.Node), r.Epoch)
 	b = append(num(text(b, r.App), r.TTL), byte(r.Status))
-	return num(append(b, r.Instance[:]...), r.Floor, r.Ceiling)
+	b = num(append(b, r.Instance[:]...), r.Floor, r.Ceiling)
+	return num(num(flags(b, r.Silence.Noted), r.Silence.Left), r.Silence.Ceiling)
 }
 
 // AppendFingerprint appends what tells the holder, at steady time at, from all

@@ -96,7 +96,7 @@ func (p Pool) validChange(old Pool) *Refusal {
 // sameSettings says whether two pools were asked for alike, whatever has
 // become of them since.
 func sameSettings(a, b Pool) bool {
-	a.Opened, a.CreatedAt = b.Opened, b.CreatedAt
+	a.Opened, a.CreatedAt, a.LongestTTL = b.Opened, b.CreatedAt, b.LongestTTL
 	return a == b
 }
 

@@ -70,6 +70,30 @@ func (s *Server) Revoke(now Now, name PoolName, node snowflake.NodeID, epoch Epo
 	return Decision{Write: &Write{Batch: Batch{Records: []Record{p.begin(l, rec, changeRevoked)}}}}, nil
 }
 
+// Free ends a lease on the word of an operator that its holder is dead, as the
+// holder's own Release would: without last the whole window is waited out. A
+// Decision without Write and Wait says that it was ended before.
+func (s *Server) Free(now Now, name PoolName, node snowflake.NodeID, epoch Epoch, last *snowflake.Millis) (Decision, *Refusal) {
+	s.advance(now)
+	p, r := s.pool(name)
+	if r != nil {
+		return Decision{}, r
+	}
+	ref := LeaseRef{Pool: name, Node: node, Epoch: epoch}
+	if r := ref.validate(p); r != nil {
+		return Decision{}, r
+	}
+	if p.changeOf(node) != nil {
+		return Decision{Wait: WaitKey}, nil
+	}
+	l := p.leases[node]
+	if l == nil || l.epoch != epoch {
+		return Decision{}, refuse(ReasonLeaseLost, "node ID %d of pool %q has no lease under epoch %d that could be freed: look at its present one", node, string(name), epoch)
+	}
+	ref.Instance = l.instance
+	return s.Release(now, ref, last)
+}
+
 // begin marks a lease's record as having a write under way: it is open to no
 // other until that is acknowledged (S1).
 func (p *pool) begin(l *lease, rec Record, kind changeKind) Record {

@@ -111,6 +111,21 @@ type Record struct {
 	// for a live or revoked record what the grant promised (later ones are
 	// bounded by mark + TTL), for an ended one the last ever.
 	Floor, Ceiling snowflake.Millis
+	// Silence is the record's silence note, if it has one (S5).
+	Silence Silence
+}
+
+// Silence is a note that no heartbeat of a live or revoked record has been
+// answered for a while (S5). A start goes on from it (S6). The zero value is no
+// note.
+type Silence struct {
+	// Noted says that there is a note.
+	Noted bool
+	// Left is the time until the lease's deadline when the note was decided
+	// on, rounded up to a ms; below 0 once the deadline has passed.
+	Left time.Duration
+	// Ceiling is the last ms promised under the lease by then.
+	Ceiling snowflake.Millis
 }
 
 // Pool is a named set of node IDs with one layout and one pair of timings.
@@ -131,6 +146,10 @@ type Pool struct {
 	Opened bool
 	// CreatedAt is server time at the pool's creation.
 	CreatedAt snowflake.Millis
+	// LongestTTL is the longest MaxTTL that the pool ever had and the longest
+	// TTL that it ever granted: MaxTTL ≤ LongestTTL ≤ MaxDuration. 0, as older
+	// stores have it, stands for MaxTTL.
+	LongestTTL time.Duration
 }
 
 // Meta is what the store keeps once.
@@ -148,7 +167,15 @@ type Meta struct {
 	// Vouched says that an operator vouches that nobody holds IDs from an
 	// earlier store: pools are open at once (S7).
 	Vouched bool
+	// SuspectFor is how long pools that are not opened wait at least (S7): 0 to
+	// MaxDuration.
+	SuspectFor time.Duration
+	// ID names the store wherever it is moved to; zero in older stores.
+	ID StoreID
 }
+
+// StoreID is 16 random bytes that a store is given when it is created.
+type StoreID [16]byte
 
 // Snapshot is all that a store holds, as Load returns it.
 type Snapshot struct {

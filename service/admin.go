@@ -291,6 +291,39 @@ func (t *term) answerRevoke(ctx context.Context, req *cirrusv1.RevokeRequest) (*
 	return resp, err
 }
 
+// Free ends a lease on the caller's word that its holder is dead.
+func (h admin) Free(ctx context.Context, req *cirrusv1.FreeRequest) (*cirrusv1.FreeResponse, error) {
+	return rpcFree.do(ctx, h.s, req)
+}
+
+var rpcFree = rpc[cirrusv1.FreeRequest, cirrusv1.FreeResponse]{
+	here:  (*term).answerFree,
+	there: (*peer).free,
+}
+
+func (t *term) answerFree(ctx context.Context, req *cirrusv1.FreeRequest) (*cirrusv1.FreeResponse, error) {
+	pool, r := poolName(req.Pool)
+	if r != nil {
+		return nil, t.s.refusal(r)
+	}
+	node, epoch := snowflake.NodeID(req.NodeId), fencing.Epoch(req.Epoch)
+	last := (*snowflake.Millis)(req.LastTimestampMs)
+	d, err := t.decide(ctx, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
+		return t.core.Free(now, pool, node, epoch, last)
+	})
+	if err == nil {
+		err = t.write(d)
+	}
+	if err != nil {
+		return nil, err
+	}
+	resp := &cirrusv1.FreeResponse{Lease: t.revoked(pool, node).Lease}
+	if d.Write == nil {
+		err = t.confirm(ctx) // nothing was written, so this is a listing
+	}
+	return resp, err
+}
+
 func (t *term) revoked(pool fencing.PoolName, node snowflake.NodeID) *cirrusv1.RevokeResponse {
 	now := t.enter()
 	defer t.leave()

@@ -210,6 +210,10 @@ func (p *peer) revoke(ctx context.Context, req *cirrusv1.RevokeRequest) (*cirrus
 	return pass(ctx, p, cirrusv1connect.AdminServiceRevokeProcedure, req, p.admin.Revoke)
 }
 
+func (p *peer) free(ctx context.Context, req *cirrusv1.FreeRequest) (*cirrusv1.FreeResponse, error) {
+	return pass(ctx, p, cirrusv1connect.AdminServiceFreeProcedure, req, p.admin.Free)
+}
+
 // watch passes a stream on until it ends at either side.
 func (p *peer) watch(ctx context.Context, req *cirrusv1.WatchRequest, to *connect.ServerStream[cirrusv1.WatchResponse], begun *bool) error {
 	joined, passing, err := p.join(ctx)

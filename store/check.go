@@ -28,6 +28,8 @@ func checkMeta(m *fencing.Meta) error {
 		return fmt.Errorf("its creation time is %d", m.CreatedAt)
 	case m.FirstEpoch == 0:
 		return errors.New("its first epoch is 0")
+	case m.SuspectFor < 0 || m.SuspectFor > fencing.MaxDuration:
+		return fmt.Errorf("it is suspicious for %v", m.SuspectFor)
 	}
 	return nil
 }
@@ -42,6 +44,9 @@ func checkPool(p *fencing.Pool) error {
 	}
 	if !plausible(p.CreatedAt) {
 		return fmt.Errorf("its creation time is %d", p.CreatedAt)
+	}
+	if p.LongestTTL != 0 && (p.LongestTTL < p.MaxTTL || p.LongestTTL > fencing.MaxDuration) {
+		return fmt.Errorf("its longest TTL is %v, and its max_ttl %v", p.LongestTTL, p.MaxTTL)
 	}
 	return nil
 }
@@ -59,6 +64,12 @@ func checkRecord(r *fencing.Record) error {
 	// A lease that was released unused ends at floor − 1 (S4).
 	case !plausible(r.Floor) || r.Ceiling < r.Floor-1 || r.Ceiling > lastMillis:
 		return fmt.Errorf("its window is %d to %d", r.Floor, r.Ceiling)
+	case r.Silence.Noted && r.Status == fencing.Ended:
+		return errors.New("it is ended, and has a silence note")
+	case !r.Silence.Noted && r.Silence != (fencing.Silence{}):
+		return errors.New("it has no silence note, but the values of one")
+	case r.Silence.Noted && (r.Silence.Left > r.TTL+fencing.MaxDuration || r.Silence.Ceiling < r.Floor-1 || r.Silence.Ceiling > lastMillis):
+		return fmt.Errorf("its silence note says %v left and a ceiling of %d", r.Silence.Left, r.Silence.Ceiling)
 	}
 	return nil
 }

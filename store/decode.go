@@ -83,6 +83,10 @@ func DecodeMeta(value []byte) (fencing.Meta, error) {
 		CreatedAt:  snowflake.Millis(m.CreatedMs),
 		FirstEpoch: fencing.Epoch(m.FirstEpoch),
 		Vouched:    m.Vouched,
+		SuspectFor: time.Duration(m.SuspectForNs),
+	}
+	if n := copy(meta.ID[:], m.StoreId); len(m.StoreId) != 0 && (n != len(meta.ID) || n != len(m.StoreId)) {
+		return fencing.Meta{}, damaged(MetaKey(), fmt.Errorf("its store ID has %d bytes", len(m.StoreId)))
 	}
 	if err := checkMeta(&meta); err != nil {
 		return fencing.Meta{}, damaged(MetaKey(), err)
@@ -117,6 +121,7 @@ func (d *Decoder) addPool(name, value []byte) error {
 		Unsafe:     m.Unsafe,
 		Opened:     m.Opened,
 		CreatedAt:  snowflake.Millis(m.CreatedMs),
+		LongestTTL: time.Duration(m.LongestTtlNs),
 	}
 	if err := checkPool(&p); err != nil {
 		return err
@@ -162,6 +167,9 @@ func (d *Decoder) decodeRecord(value []byte) (fencing.Record, error) {
 		TTL:     time.Duration(m.TtlNs),
 		Floor:   snowflake.Millis(m.FloorMs),
 		Ceiling: snowflake.Millis(m.CeilingMs),
+	}
+	if m.Silence != nil {
+		r.Silence = fencing.Silence{Noted: true, Left: time.Duration(m.Silence.LeftNs), Ceiling: snowflake.Millis(m.Silence.CeilingMs)}
 	}
 	if m.Status >= 0 && m.Status <= 255 { // else 0, which is no status
 		r.Status = fencing.Status(m.Status)

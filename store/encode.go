@@ -14,7 +14,7 @@ import (
 
 // Format is the version of the keys and values that this binary writes, and
 // the newest that it reads.
-const Format = 1
+const Format = 2
 
 // Encode hands every key and value of the batch to put, which must not keep
 // them, and stops at the first error. It refuses what Decoder would refuse, and
@@ -59,6 +59,9 @@ func (e *encoder) meta(m *fencing.Meta) error {
 		CreatedMs:  int64(m.CreatedAt),
 		FirstEpoch: uint64(m.FirstEpoch),
 		Vouched:    m.Vouched,
+
+		SuspectForNs: int64(m.SuspectFor),
+		StoreId:      storeID(m.ID),
 	})
 }
 
@@ -78,7 +81,16 @@ func (e *encoder) pool(p *fencing.Pool) error {
 		Unsafe:        p.Unsafe,
 		Opened:        p.Opened,
 		CreatedMs:     int64(p.CreatedAt),
+		LongestTtlNs:  int64(p.LongestTTL),
 	})
+}
+
+// storeID is nil for no ID, so that the field is left out.
+func storeID(id fencing.StoreID) []byte {
+	if id == (fencing.StoreID{}) {
+		return nil
+	}
+	return id[:]
 }
 
 func (e *encoder) record(r *fencing.Record) error {
@@ -91,6 +103,10 @@ func (e *encoder) record(r *fencing.Record) error {
 	m.FloorMs = int64(r.Floor)
 	m.CeilingMs = int64(r.Ceiling)
 	m.Status = storev1.Status(r.Status)
+	m.Silence = nil
+	if r.Silence.Noted {
+		m.Silence = &storev1.Silence{LeftNs: int64(r.Silence.Left), CeilingMs: int64(r.Silence.Ceiling)}
+	}
 	return e.write(checkRecord(r), m)
 }
 

@@ -51,7 +51,7 @@ func Record(pool fencing.PoolName, node snowflake.NodeID, epoch fencing.Epoch) f
 
 // extremeMeta has every field at its bound.
 func extremeMeta() fencing.Meta {
-	return fencing.Meta{Mark: latest, Stride: fencing.MaxDuration, CreatedAt: latest, FirstEpoch: math.MaxUint64}
+	return fencing.Meta{Mark: latest, Stride: fencing.MaxDuration, CreatedAt: latest, FirstEpoch: math.MaxUint64, SuspectFor: fencing.MaxDuration, ID: fencing.StoreID{0: 0xff, 15: 1}}
 }
 
 // extremePools are the largest and the smallest pool, and names that a
@@ -68,6 +68,7 @@ func extremePools() []fencing.Pool {
 		Unsafe:     true,
 		Opened:     true,
 		CreatedAt:  latest,
+		LongestTTL: fencing.MaxDuration,
 	}
 	least := fencing.Pool{
 		Name:   "-",
@@ -96,10 +97,12 @@ func extremeRecords() []fencing.Record {
 	for i := range most.Instance {
 		most.Instance[i] = 0xff
 	}
+	most.Silence = fencing.Silence{Noted: true, Left: -fencing.MaxDuration, Ceiling: latest}
 	named := Record("a", 0x2f, 7)
 	named.App = "日本語/\n\"pool\"\u202e\t\x7f"
 	odd := Record("a-b", 1023, 8)
 	odd.TTL = 1234567891 * time.Nanosecond
+	odd.Silence = fencing.Silence{Noted: true, Ceiling: odd.Floor - 1}
 	return []fencing.Record{
 		least,
 		Record("a", 0, 1), Record("a", 1, 2), named, Record("a", 255, 3), Record("a", 256, 4), Record("a", 1023, 5),

@@ -245,7 +245,13 @@ type Pool struct {
 	Opened bool `protobuf:"varint,8,opt,name=opened,proto3" json:"opened,omitempty"`
 	// Output only: when the pool opens if the service goes on running until then,
 	// in Unix ms of server time; 0 once it is open.
-	OpensAtMs     int64 `protobuf:"varint,9,opt,name=opens_at_ms,json=opensAtMs,proto3" json:"opens_at_ms,omitempty"`
+	OpensAtMs int64 `protobuf:"varint,9,opt,name=opens_at_ms,json=opensAtMs,proto3" json:"opens_at_ms,omitempty"`
+	// Output only: the layout's last timestamp, in Unix ms: the pool grants
+	// nothing beyond it.
+	LayoutEndsAtMs int64 `protobuf:"varint,10,opt,name=layout_ends_at_ms,json=layoutEndsAtMs,proto3" json:"layout_ends_at_ms,omitempty"`
+	// Output only: the longest max_ttl that the pool ever had and the longest TTL
+	// that it ever granted. A lost store's successor has to wait that long.
+	LongestTtl    *durationpb.Duration `protobuf:"bytes,11,opt,name=longest_ttl,json=longestTtl,proto3" json:"longest_ttl,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -343,13 +349,34 @@ func (x *Pool) GetOpensAtMs() int64 {
 	return 0
 }
 
+func (x *Pool) GetLayoutEndsAtMs() int64 {
+	if x != nil {
+		return x.LayoutEndsAtMs
+	}
+	return 0
+}
+
+func (x *Pool) GetLongestTtl() *durationpb.Duration {
+	if x != nil {
+		return x.LongestTtl
+	}
+	return nil
+}
+
 // CreatePoolRequest carries the pool to create.
 type CreatePoolRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The pool; opened and opens_at_ms are ignored.
-	Pool          *Pool `protobuf:"bytes,1,opt,name=pool,proto3" json:"pool,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// The pool; the fields marked "Output only" are ignored.
+	Pool *Pool `protobuf:"bytes,1,opt,name=pool,proto3" json:"pool,omitempty"`
+	// Set it to take a max_ttl or a quarantine above 24 h. Leases that were
+	// granted with such a TTL keep their node IDs for that long, whatever is
+	// changed later.
+	ConfirmLongTimes bool `protobuf:"varint,2,opt,name=confirm_long_times,json=confirmLongTimes,proto3" json:"confirm_long_times,omitempty"`
+	// Set it to take a layout whose origin lies before 2000-01-01, 0 included,
+	// which is what a layout without an origin has.
+	ConfirmEarlyOrigin bool `protobuf:"varint,3,opt,name=confirm_early_origin,json=confirmEarlyOrigin,proto3" json:"confirm_early_origin,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *CreatePoolRequest) Reset() {
@@ -387,6 +414,20 @@ func (x *CreatePoolRequest) GetPool() *Pool {
 		return x.Pool
 	}
 	return nil
+}
+
+func (x *CreatePoolRequest) GetConfirmLongTimes() bool {
+	if x != nil {
+		return x.ConfirmLongTimes
+	}
+	return false
+}
+
+func (x *CreatePoolRequest) GetConfirmEarlyOrigin() bool {
+	if x != nil {
+		return x.ConfirmEarlyOrigin
+	}
+	return false
 }
 
 // CreatePoolResponse carries the pool as it is now.
@@ -439,10 +480,13 @@ func (x *CreatePoolResponse) GetPool() *Pool {
 type UpdatePoolRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The pool's name, and what to change. Fields left out keep what is stored:
-	// so to turn unsafe off, say false. opened and opens_at_ms are ignored.
-	Pool          *Pool `protobuf:"bytes,1,opt,name=pool,proto3" json:"pool,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// so to turn unsafe off, say false. The fields marked "Output only" are
+	// ignored.
+	Pool *Pool `protobuf:"bytes,1,opt,name=pool,proto3" json:"pool,omitempty"`
+	// Set it to raise max_ttl or quarantine above 24 h; see CreatePoolRequest.
+	ConfirmLongTimes bool `protobuf:"varint,2,opt,name=confirm_long_times,json=confirmLongTimes,proto3" json:"confirm_long_times,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *UpdatePoolRequest) Reset() {
@@ -480,6 +524,13 @@ func (x *UpdatePoolRequest) GetPool() *Pool {
 		return x.Pool
 	}
 	return nil
+}
+
+func (x *UpdatePoolRequest) GetConfirmLongTimes() bool {
+	if x != nil {
+		return x.ConfirmLongTimes
+	}
+	return false
 }
 
 // UpdatePoolResponse carries the pool as it is now.
@@ -933,6 +984,8 @@ type ListLeasesResponse struct {
 	Leases []*LeaseStatus `protobuf:"bytes,1,rep,name=leases,proto3" json:"leases,omitempty"`
 	// What to ask the next page with; empty: there is none.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Server time, in Unix ms, at which the page was right.
+	ServerTimeMs  int64 `protobuf:"varint,3,opt,name=server_time_ms,json=serverTimeMs,proto3" json:"server_time_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -979,6 +1032,13 @@ func (x *ListLeasesResponse) GetNextPageToken() string {
 		return x.NextPageToken
 	}
 	return ""
+}
+
+func (x *ListLeasesResponse) GetServerTimeMs() int64 {
+	if x != nil {
+		return x.ServerTimeMs
+	}
+	return 0
 }
 
 // WatchRequest asks to watch a pool.
@@ -1202,6 +1262,126 @@ func (x *RevokeResponse) GetLease() *LeaseStatus {
 	return nil
 }
 
+// FreeRequest names the lease to end.
+type FreeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The pool; empty means "default".
+	Pool string `protobuf:"bytes,1,opt,name=pool,proto3" json:"pool,omitempty"`
+	// The lease's node ID.
+	NodeId uint32 `protobuf:"varint,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// The lease's epoch; 0 is INVALID_ARGUMENT.
+	Epoch uint64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The last timestamp that the holder used, in Unix ms. Not set: the whole
+	// window is waited out. 0 is INVALID_ARGUMENT.
+	LastTimestampMs *int64 `protobuf:"varint,4,opt,name=last_timestamp_ms,json=lastTimestampMs,proto3,oneof" json:"last_timestamp_ms,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *FreeRequest) Reset() {
+	*x = FreeRequest{}
+	mi := &file_cirrus_v1_admin_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FreeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FreeRequest) ProtoMessage() {}
+
+func (x *FreeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cirrus_v1_admin_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FreeRequest.ProtoReflect.Descriptor instead.
+func (*FreeRequest) Descriptor() ([]byte, []int) {
+	return file_cirrus_v1_admin_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *FreeRequest) GetPool() string {
+	if x != nil {
+		return x.Pool
+	}
+	return ""
+}
+
+func (x *FreeRequest) GetNodeId() uint32 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
+func (x *FreeRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *FreeRequest) GetLastTimestampMs() int64 {
+	if x != nil && x.LastTimestampMs != nil {
+		return *x.LastTimestampMs
+	}
+	return 0
+}
+
+// FreeResponse carries the lease as it is now.
+type FreeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The lease, ended.
+	Lease         *LeaseStatus `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FreeResponse) Reset() {
+	*x = FreeResponse{}
+	mi := &file_cirrus_v1_admin_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FreeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FreeResponse) ProtoMessage() {}
+
+func (x *FreeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cirrus_v1_admin_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FreeResponse.ProtoReflect.Descriptor instead.
+func (*FreeResponse) Descriptor() ([]byte, []int) {
+	return file_cirrus_v1_admin_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *FreeResponse) GetLease() *LeaseStatus {
+	if x != nil {
+		return x.Lease
+	}
+	return nil
+}
+
 var File_cirrus_v1_admin_proto protoreflect.FileDescriptor
 
 const file_cirrus_v1_admin_proto_rawDesc = "" +
@@ -1209,7 +1389,7 @@ const file_cirrus_v1_admin_proto_rawDesc = "" +
 	"\x15cirrus/v1/admin.proto\x12\tcirrus.v1\x1a\x15cirrus/v1/lease.proto\x1a\x1egoogle/protobuf/duration.proto\"5\n" +
 	"\tNodeRange\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\rR\x05first\x12\x12\n" +
-	"\x04last\x18\x02 \x01(\rR\x04last\"\xf2\x02\n" +
+	"\x04last\x18\x02 \x01(\rR\x04last\"\xd9\x03\n" +
 	"\x04Pool\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x06layout\x18\x02 \x01(\v2\x11.cirrus.v1.LayoutR\x06layout\x12/\n" +
@@ -1221,14 +1401,21 @@ const file_cirrus_v1_admin_proto_rawDesc = "" +
 	"quarantine\x12\x1b\n" +
 	"\x06unsafe\x18\a \x01(\bH\x00R\x06unsafe\x88\x01\x01\x12\x16\n" +
 	"\x06opened\x18\b \x01(\bR\x06opened\x12\x1e\n" +
-	"\vopens_at_ms\x18\t \x01(\x03R\topensAtMsB\t\n" +
-	"\a_unsafe\"8\n" +
+	"\vopens_at_ms\x18\t \x01(\x03R\topensAtMs\x12)\n" +
+	"\x11layout_ends_at_ms\x18\n" +
+	" \x01(\x03R\x0elayoutEndsAtMs\x12:\n" +
+	"\vlongest_ttl\x18\v \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"longestTtlB\t\n" +
+	"\a_unsafe\"\x98\x01\n" +
 	"\x11CreatePoolRequest\x12#\n" +
-	"\x04pool\x18\x01 \x01(\v2\x0f.cirrus.v1.PoolR\x04pool\"9\n" +
+	"\x04pool\x18\x01 \x01(\v2\x0f.cirrus.v1.PoolR\x04pool\x12,\n" +
+	"\x12confirm_long_times\x18\x02 \x01(\bR\x10confirmLongTimes\x120\n" +
+	"\x14confirm_early_origin\x18\x03 \x01(\bR\x12confirmEarlyOrigin\"9\n" +
 	"\x12CreatePoolResponse\x12#\n" +
-	"\x04pool\x18\x01 \x01(\v2\x0f.cirrus.v1.PoolR\x04pool\"8\n" +
+	"\x04pool\x18\x01 \x01(\v2\x0f.cirrus.v1.PoolR\x04pool\"f\n" +
 	"\x11UpdatePoolRequest\x12#\n" +
-	"\x04pool\x18\x01 \x01(\v2\x0f.cirrus.v1.PoolR\x04pool\"9\n" +
+	"\x04pool\x18\x01 \x01(\v2\x0f.cirrus.v1.PoolR\x04pool\x12,\n" +
+	"\x12confirm_long_times\x18\x02 \x01(\bR\x10confirmLongTimes\"9\n" +
 	"\x12UpdatePoolResponse\x12#\n" +
 	"\x04pool\x18\x01 \x01(\v2\x0f.cirrus.v1.PoolR\x04pool\"$\n" +
 	"\x0eGetPoolRequest\x12\x12\n" +
@@ -1259,10 +1446,11 @@ const file_cirrus_v1_admin_proto_rawDesc = "" +
 	"\x04pool\x18\x01 \x01(\tR\x04pool\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageToken\"l\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\"\x92\x01\n" +
 	"\x12ListLeasesResponse\x12.\n" +
 	"\x06leases\x18\x01 \x03(\v2\x16.cirrus.v1.LeaseStatusR\x06leases\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\"\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12$\n" +
+	"\x0eserver_time_ms\x18\x03 \x01(\x03R\fserverTimeMs\"\"\n" +
 	"\fWatchRequest\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\tR\x04pool\"\x8b\x01\n" +
 	"\rWatchResponse\x12&\n" +
@@ -1274,6 +1462,14 @@ const file_cirrus_v1_admin_proto_rawDesc = "" +
 	"\anode_id\x18\x02 \x01(\rR\x06nodeId\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\">\n" +
 	"\x0eRevokeResponse\x12,\n" +
+	"\x05lease\x18\x01 \x01(\v2\x16.cirrus.v1.LeaseStatusR\x05lease\"\x97\x01\n" +
+	"\vFreeRequest\x12\x12\n" +
+	"\x04pool\x18\x01 \x01(\tR\x04pool\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\rR\x06nodeId\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12/\n" +
+	"\x11last_timestamp_ms\x18\x04 \x01(\x03H\x00R\x0flastTimestampMs\x88\x01\x01B\x14\n" +
+	"\x12_last_timestamp_ms\"<\n" +
+	"\fFreeResponse\x12,\n" +
 	"\x05lease\x18\x01 \x01(\v2\x16.cirrus.v1.LeaseStatusR\x05lease*r\n" +
 	"\n" +
 	"LeaseState\x12\x1b\n" +
@@ -1289,7 +1485,7 @@ const file_cirrus_v1_admin_proto_rawDesc = "" +
 	"\x0eEVENT_RELEASED\x10\x04\x12\x11\n" +
 	"\rEVENT_EXPIRED\x10\x05\x12\x0f\n" +
 	"\vEVENT_FREED\x10\x06\x12\x11\n" +
-	"\rEVENT_REVOKED\x10\a2\xf6\x03\n" +
+	"\rEVENT_REVOKED\x10\a2\xaf\x04\n" +
 	"\fAdminService\x12I\n" +
 	"\n" +
 	"CreatePool\x12\x1c.cirrus.v1.CreatePoolRequest\x1a\x1d.cirrus.v1.CreatePoolResponse\x12I\n" +
@@ -1300,7 +1496,8 @@ const file_cirrus_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"ListLeases\x12\x1c.cirrus.v1.ListLeasesRequest\x1a\x1d.cirrus.v1.ListLeasesResponse\x12<\n" +
 	"\x05Watch\x12\x17.cirrus.v1.WatchRequest\x1a\x18.cirrus.v1.WatchResponse0\x01\x12=\n" +
-	"\x06Revoke\x12\x18.cirrus.v1.RevokeRequest\x1a\x19.cirrus.v1.RevokeResponseB6Z4github.com/cirrus-id/cirrus/proto/cirrus/v1;cirrusv1b\x06proto3"
+	"\x06Revoke\x12\x18.cirrus.v1.RevokeRequest\x1a\x19.cirrus.v1.RevokeResponse\x127\n" +
+	"\x04Free\x12\x16.cirrus.v1.FreeRequest\x1a\x17.cirrus.v1.FreeResponseB6Z4github.com/cirrus-id/cirrus/proto/cirrus/v1;cirrusv1b\x06proto3"
 
 var (
 	file_cirrus_v1_admin_proto_rawDescOnce sync.Once
@@ -1315,7 +1512,7 @@ func file_cirrus_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_cirrus_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_cirrus_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_cirrus_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_cirrus_v1_admin_proto_goTypes = []any{
 	(LeaseState)(0),             // 0: cirrus.v1.LeaseState
 	(Event)(0),                  // 1: cirrus.v1.Event
@@ -1336,47 +1533,53 @@ var file_cirrus_v1_admin_proto_goTypes = []any{
 	(*WatchResponse)(nil),       // 16: cirrus.v1.WatchResponse
 	(*RevokeRequest)(nil),       // 17: cirrus.v1.RevokeRequest
 	(*RevokeResponse)(nil),      // 18: cirrus.v1.RevokeResponse
-	(*Layout)(nil),              // 19: cirrus.v1.Layout
-	(*durationpb.Duration)(nil), // 20: google.protobuf.Duration
+	(*FreeRequest)(nil),         // 19: cirrus.v1.FreeRequest
+	(*FreeResponse)(nil),        // 20: cirrus.v1.FreeResponse
+	(*Layout)(nil),              // 21: cirrus.v1.Layout
+	(*durationpb.Duration)(nil), // 22: google.protobuf.Duration
 }
 var file_cirrus_v1_admin_proto_depIdxs = []int32{
-	19, // 0: cirrus.v1.Pool.layout:type_name -> cirrus.v1.Layout
+	21, // 0: cirrus.v1.Pool.layout:type_name -> cirrus.v1.Layout
 	2,  // 1: cirrus.v1.Pool.node_ids:type_name -> cirrus.v1.NodeRange
-	20, // 2: cirrus.v1.Pool.ttl:type_name -> google.protobuf.Duration
-	20, // 3: cirrus.v1.Pool.max_ttl:type_name -> google.protobuf.Duration
-	20, // 4: cirrus.v1.Pool.quarantine:type_name -> google.protobuf.Duration
-	3,  // 5: cirrus.v1.CreatePoolRequest.pool:type_name -> cirrus.v1.Pool
-	3,  // 6: cirrus.v1.CreatePoolResponse.pool:type_name -> cirrus.v1.Pool
-	3,  // 7: cirrus.v1.UpdatePoolRequest.pool:type_name -> cirrus.v1.Pool
-	3,  // 8: cirrus.v1.UpdatePoolResponse.pool:type_name -> cirrus.v1.Pool
-	3,  // 9: cirrus.v1.GetPoolResponse.pool:type_name -> cirrus.v1.Pool
-	3,  // 10: cirrus.v1.ListPoolsResponse.pools:type_name -> cirrus.v1.Pool
-	20, // 11: cirrus.v1.LeaseStatus.ttl:type_name -> google.protobuf.Duration
-	0,  // 12: cirrus.v1.LeaseStatus.state:type_name -> cirrus.v1.LeaseState
-	20, // 13: cirrus.v1.LeaseStatus.time_left:type_name -> google.protobuf.Duration
-	12, // 14: cirrus.v1.ListLeasesResponse.leases:type_name -> cirrus.v1.LeaseStatus
-	1,  // 15: cirrus.v1.WatchResponse.event:type_name -> cirrus.v1.Event
-	12, // 16: cirrus.v1.WatchResponse.lease:type_name -> cirrus.v1.LeaseStatus
-	12, // 17: cirrus.v1.RevokeResponse.lease:type_name -> cirrus.v1.LeaseStatus
-	4,  // 18: cirrus.v1.AdminService.CreatePool:input_type -> cirrus.v1.CreatePoolRequest
-	6,  // 19: cirrus.v1.AdminService.UpdatePool:input_type -> cirrus.v1.UpdatePoolRequest
-	8,  // 20: cirrus.v1.AdminService.GetPool:input_type -> cirrus.v1.GetPoolRequest
-	10, // 21: cirrus.v1.AdminService.ListPools:input_type -> cirrus.v1.ListPoolsRequest
-	13, // 22: cirrus.v1.AdminService.ListLeases:input_type -> cirrus.v1.ListLeasesRequest
-	15, // 23: cirrus.v1.AdminService.Watch:input_type -> cirrus.v1.WatchRequest
-	17, // 24: cirrus.v1.AdminService.Revoke:input_type -> cirrus.v1.RevokeRequest
-	5,  // 25: cirrus.v1.AdminService.CreatePool:output_type -> cirrus.v1.CreatePoolResponse
-	7,  // 26: cirrus.v1.AdminService.UpdatePool:output_type -> cirrus.v1.UpdatePoolResponse
-	9,  // 27: cirrus.v1.AdminService.GetPool:output_type -> cirrus.v1.GetPoolResponse
-	11, // 28: cirrus.v1.AdminService.ListPools:output_type -> cirrus.v1.ListPoolsResponse
-	14, // 29: cirrus.v1.AdminService.ListLeases:output_type -> cirrus.v1.ListLeasesResponse
-	16, // 30: cirrus.v1.AdminService.Watch:output_type -> cirrus.v1.WatchResponse
-	18, // 31: cirrus.v1.AdminService.Revoke:output_type -> cirrus.v1.RevokeResponse
-	25, // [25:32] is the sub-list for method output_type
-	18, // [18:25] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	22, // 2: cirrus.v1.Pool.ttl:type_name -> google.protobuf.Duration
+	22, // 3: cirrus.v1.Pool.max_ttl:type_name -> google.protobuf.Duration
+	22, // 4: cirrus.v1.Pool.quarantine:type_name -> google.protobuf.Duration
+	22, // 5: cirrus.v1.Pool.longest_ttl:type_name -> google.protobuf.Duration
+	3,  // 6: cirrus.v1.CreatePoolRequest.pool:type_name -> cirrus.v1.Pool
+	3,  // 7: cirrus.v1.CreatePoolResponse.pool:type_name -> cirrus.v1.Pool
+	3,  // 8: cirrus.v1.UpdatePoolRequest.pool:type_name -> cirrus.v1.Pool
+	3,  // 9: cirrus.v1.UpdatePoolResponse.pool:type_name -> cirrus.v1.Pool
+	3,  // 10: cirrus.v1.GetPoolResponse.pool:type_name -> cirrus.v1.Pool
+	3,  // 11: cirrus.v1.ListPoolsResponse.pools:type_name -> cirrus.v1.Pool
+	22, // 12: cirrus.v1.LeaseStatus.ttl:type_name -> google.protobuf.Duration
+	0,  // 13: cirrus.v1.LeaseStatus.state:type_name -> cirrus.v1.LeaseState
+	22, // 14: cirrus.v1.LeaseStatus.time_left:type_name -> google.protobuf.Duration
+	12, // 15: cirrus.v1.ListLeasesResponse.leases:type_name -> cirrus.v1.LeaseStatus
+	1,  // 16: cirrus.v1.WatchResponse.event:type_name -> cirrus.v1.Event
+	12, // 17: cirrus.v1.WatchResponse.lease:type_name -> cirrus.v1.LeaseStatus
+	12, // 18: cirrus.v1.RevokeResponse.lease:type_name -> cirrus.v1.LeaseStatus
+	12, // 19: cirrus.v1.FreeResponse.lease:type_name -> cirrus.v1.LeaseStatus
+	4,  // 20: cirrus.v1.AdminService.CreatePool:input_type -> cirrus.v1.CreatePoolRequest
+	6,  // 21: cirrus.v1.AdminService.UpdatePool:input_type -> cirrus.v1.UpdatePoolRequest
+	8,  // 22: cirrus.v1.AdminService.GetPool:input_type -> cirrus.v1.GetPoolRequest
+	10, // 23: cirrus.v1.AdminService.ListPools:input_type -> cirrus.v1.ListPoolsRequest
+	13, // 24: cirrus.v1.AdminService.ListLeases:input_type -> cirrus.v1.ListLeasesRequest
+	15, // 25: cirrus.v1.AdminService.Watch:input_type -> cirrus.v1.WatchRequest
+	17, // 26: cirrus.v1.AdminService.Revoke:input_type -> cirrus.v1.RevokeRequest
+	19, // 27: cirrus.v1.AdminService.Free:input_type -> cirrus.v1.FreeRequest
+	5,  // 28: cirrus.v1.AdminService.CreatePool:output_type -> cirrus.v1.CreatePoolResponse
+	7,  // 29: cirrus.v1.AdminService.UpdatePool:output_type -> cirrus.v1.UpdatePoolResponse
+	9,  // 30: cirrus.v1.AdminService.GetPool:output_type -> cirrus.v1.GetPoolResponse
+	11, // 31: cirrus.v1.AdminService.ListPools:output_type -> cirrus.v1.ListPoolsResponse
+	14, // 32: cirrus.v1.AdminService.ListLeases:output_type -> cirrus.v1.ListLeasesResponse
+	16, // 33: cirrus.v1.AdminService.Watch:output_type -> cirrus.v1.WatchResponse
+	18, // 34: cirrus.v1.AdminService.Revoke:output_type -> cirrus.v1.RevokeResponse
+	20, // 35: cirrus.v1.AdminService.Free:output_type -> cirrus.v1.FreeResponse
+	28, // [28:36] is the sub-list for method output_type
+	20, // [20:28] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_cirrus_v1_admin_proto_init() }
@@ -1386,13 +1589,14 @@ func file_cirrus_v1_admin_proto_init() {
 	}
 	file_cirrus_v1_lease_proto_init()
 	file_cirrus_v1_admin_proto_msgTypes[1].OneofWrappers = []any{}
+	file_cirrus_v1_admin_proto_msgTypes[17].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cirrus_v1_admin_proto_rawDesc), len(file_cirrus_v1_admin_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -103,7 +103,14 @@ type StoredMeta struct {
 	FirstEpoch uint64 `protobuf:"varint,5,opt,name=first_epoch,json=firstEpoch,proto3" json:"first_epoch,omitempty"`
 	// Whether an operator vouched that nobody holds node IDs from an earlier
 	// store; if so, new pools are open at once.
-	Vouched       bool `protobuf:"varint,6,opt,name=vouched,proto3" json:"vouched,omitempty"`
+	Vouched bool `protobuf:"varint,6,opt,name=vouched,proto3" json:"vouched,omitempty"`
+	// How long pools that are not opened wait at least before they grant, in
+	// nanoseconds: what an operator asked for where leases of a lost store may
+	// have had a longer TTL than this store knows of. 0: nothing was asked.
+	SuspectForNs int64 `protobuf:"varint,7,opt,name=suspect_for_ns,json=suspectForNs,proto3" json:"suspect_for_ns,omitempty"`
+	// 16 random bytes that name this store wherever it is moved to. Empty in
+	// stores of format 1 until their first write by a newer binary.
+	StoreId       []byte `protobuf:"bytes,8,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -180,6 +187,20 @@ func (x *StoredMeta) GetVouched() bool {
 	return false
 }
 
+func (x *StoredMeta) GetSuspectForNs() int64 {
+	if x != nil {
+		return x.SuspectForNs
+	}
+	return 0
+}
+
+func (x *StoredMeta) GetStoreId() []byte {
+	if x != nil {
+		return x.StoreId
+	}
+	return nil
+}
+
 // StoredPool is kept once for each pool.
 type StoredPool struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -209,7 +230,11 @@ type StoredPool struct {
 	// made suspicious again.
 	Opened bool `protobuf:"varint,12,opt,name=opened,proto3" json:"opened,omitempty"`
 	// Server time at the pool's creation, in Unix ms.
-	CreatedMs     int64 `protobuf:"varint,13,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	CreatedMs int64 `protobuf:"varint,13,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	// The longest max_ttl that the pool ever had and the longest TTL that it ever
+	// granted, in nanoseconds. It is only ever raised. 0 in stores of format 1:
+	// then max_ttl_ns counts.
+	LongestTtlNs  int64 `protobuf:"varint,14,opt,name=longest_ttl_ns,json=longestTtlNs,proto3" json:"longest_ttl_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -335,6 +360,13 @@ func (x *StoredPool) GetCreatedMs() int64 {
 	return 0
 }
 
+func (x *StoredPool) GetLongestTtlNs() int64 {
+	if x != nil {
+		return x.LongestTtlNs
+	}
+	return 0
+}
+
 // StoredRecord is kept once for each node ID that was ever granted: its last
 // grant.
 type StoredRecord struct {
@@ -354,7 +386,10 @@ type StoredRecord struct {
 	// the mark plus the TTL.
 	CeilingMs int64 `protobuf:"varint,6,opt,name=ceiling_ms,json=ceilingMs,proto3" json:"ceiling_ms,omitempty"`
 	// What became of the lease.
-	Status        Status `protobuf:"varint,7,opt,name=status,proto3,enum=cirrus.store.v1.Status" json:"status,omitempty"`
+	Status Status `protobuf:"varint,7,opt,name=status,proto3,enum=cirrus.store.v1.Status" json:"status,omitempty"`
+	// Set on a live or revoked record that has a silence note: no heartbeat has
+	// been answered since the note was decided on.
+	Silence       *Silence `protobuf:"bytes,8,opt,name=silence,proto3" json:"silence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -438,11 +473,75 @@ func (x *StoredRecord) GetStatus() Status {
 	return Status_STATUS_UNSPECIFIED
 }
 
+func (x *StoredRecord) GetSilence() *Silence {
+	if x != nil {
+		return x.Silence
+	}
+	return nil
+}
+
+// Silence is what a server noted of a lease that had been silent for a while. A
+// later start goes on from it instead of giving the lease another TTL.
+type Silence struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The time until the lease's deadline, in nanoseconds, rounded up, as it was
+	// when the note was decided on; negative once the deadline has passed.
+	LeftNs int64 `protobuf:"varint,1,opt,name=left_ns,json=leftNs,proto3" json:"left_ns,omitempty"`
+	// The last timestamp promised under the lease by then, in Unix ms.
+	CeilingMs     int64 `protobuf:"varint,2,opt,name=ceiling_ms,json=ceilingMs,proto3" json:"ceiling_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Silence) Reset() {
+	*x = Silence{}
+	mi := &file_cirrus_store_v1_store_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Silence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Silence) ProtoMessage() {}
+
+func (x *Silence) ProtoReflect() protoreflect.Message {
+	mi := &file_cirrus_store_v1_store_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Silence.ProtoReflect.Descriptor instead.
+func (*Silence) Descriptor() ([]byte, []int) {
+	return file_cirrus_store_v1_store_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Silence) GetLeftNs() int64 {
+	if x != nil {
+		return x.LeftNs
+	}
+	return 0
+}
+
+func (x *Silence) GetCeilingMs() int64 {
+	if x != nil {
+		return x.CeilingMs
+	}
+	return 0
+}
+
 var File_cirrus_store_v1_store_proto protoreflect.FileDescriptor
 
 const file_cirrus_store_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcirrus/store/v1/store.proto\x12\x0fcirrus.store.v1\"\xb4\x01\n" +
+	"\x1bcirrus/store/v1/store.proto\x12\x0fcirrus.store.v1\"\xf5\x01\n" +
 	"\n" +
 	"StoredMeta\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x17\n" +
@@ -452,7 +551,9 @@ const file_cirrus_store_v1_store_proto_rawDesc = "" +
 	"created_ms\x18\x04 \x01(\x03R\tcreatedMs\x12\x1f\n" +
 	"\vfirst_epoch\x18\x05 \x01(\x04R\n" +
 	"firstEpoch\x12\x18\n" +
-	"\avouched\x18\x06 \x01(\bR\avouched\"\x8b\x03\n" +
+	"\avouched\x18\x06 \x01(\bR\avouched\x12$\n" +
+	"\x0esuspect_for_ns\x18\a \x01(\x03R\fsuspectForNs\x12\x19\n" +
+	"\bstore_id\x18\b \x01(\fR\astoreId\"\xb1\x03\n" +
 	"\n" +
 	"StoredPool\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
@@ -471,7 +572,8 @@ const file_cirrus_store_v1_store_proto_rawDesc = "" +
 	"\x06unsafe\x18\v \x01(\bR\x06unsafe\x12\x16\n" +
 	"\x06opened\x18\f \x01(\bR\x06opened\x12\x1d\n" +
 	"\n" +
-	"created_ms\x18\r \x01(\x03R\tcreatedMs\"\xe2\x01\n" +
+	"created_ms\x18\r \x01(\x03R\tcreatedMs\x12$\n" +
+	"\x0elongest_ttl_ns\x18\x0e \x01(\x03R\flongestTtlNs\"\x96\x02\n" +
 	"\fStoredRecord\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x15\n" +
 	"\x06app_id\x18\x02 \x01(\tR\x05appId\x12#\n" +
@@ -480,7 +582,12 @@ const file_cirrus_store_v1_store_proto_rawDesc = "" +
 	"\bfloor_ms\x18\x05 \x01(\x03R\afloorMs\x12\x1d\n" +
 	"\n" +
 	"ceiling_ms\x18\x06 \x01(\x03R\tceilingMs\x12/\n" +
-	"\x06status\x18\a \x01(\x0e2\x17.cirrus.store.v1.StatusR\x06status*W\n" +
+	"\x06status\x18\a \x01(\x0e2\x17.cirrus.store.v1.StatusR\x06status\x122\n" +
+	"\asilence\x18\b \x01(\v2\x18.cirrus.store.v1.SilenceR\asilence\"A\n" +
+	"\aSilence\x12\x17\n" +
+	"\aleft_ns\x18\x01 \x01(\x03R\x06leftNs\x12\x1d\n" +
+	"\n" +
+	"ceiling_ms\x18\x02 \x01(\x03R\tceilingMs*W\n" +
 	"\x06Status\x12\x16\n" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vSTATUS_LIVE\x10\x01\x12\x10\n" +
@@ -500,20 +607,22 @@ func file_cirrus_store_v1_store_proto_rawDescGZIP() []byte {
 }
 
 var file_cirrus_store_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_cirrus_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_cirrus_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_cirrus_store_v1_store_proto_goTypes = []any{
 	(Status)(0),          // 0: cirrus.store.v1.Status
 	(*StoredMeta)(nil),   // 1: cirrus.store.v1.StoredMeta
 	(*StoredPool)(nil),   // 2: cirrus.store.v1.StoredPool
 	(*StoredRecord)(nil), // 3: cirrus.store.v1.StoredRecord
+	(*Silence)(nil),      // 4: cirrus.store.v1.Silence
 }
 var file_cirrus_store_v1_store_proto_depIdxs = []int32{
 	0, // 0: cirrus.store.v1.StoredRecord.status:type_name -> cirrus.store.v1.Status
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	4, // 1: cirrus.store.v1.StoredRecord.silence:type_name -> cirrus.store.v1.Silence
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_cirrus_store_v1_store_proto_init() }
@@ -527,7 +636,7 @@ func file_cirrus_store_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cirrus_store_v1_store_proto_rawDesc), len(file_cirrus_store_v1_store_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

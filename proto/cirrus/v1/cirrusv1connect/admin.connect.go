@@ -50,6 +50,8 @@ const (
 	AdminServiceWatchProcedure = "/cirrus.v1.AdminService/Watch"
 	// AdminServiceRevokeProcedure is the fully-qualified name of the AdminService's Revoke RPC.
 	AdminServiceRevokeProcedure = "/cirrus.v1.AdminService/Revoke"
+	// AdminServiceFreeProcedure is the fully-qualified name of the AdminService's Free RPC.
+	AdminServiceFreeProcedure = "/cirrus.v1.AdminService/Free"
 )
 
 // AdminServiceClient is a client for the cirrus.v1.AdminService service.
@@ -94,6 +96,17 @@ type AdminServiceClient interface {
 	//   - FAILED_PRECONDITION, reason LEASE_LOST: the node ID has no lease of
 	//     this epoch any more.
 	Revoke(context.Context, *v1.RevokeRequest) (*v1.RevokeResponse, error)
+	// Free ends a lease whose holder is dead, on the caller's word: its record is
+	// ended as the holder's own Release would end it, and no quarantine follows.
+	// If the holder is alive after all, two live holders can share the node ID.
+	// Without last_timestamp_ms the window that was promised is waited out, so
+	// that no ID is minted twice even then; with it, that rests on the caller's
+	// word, too. Repeating it is harmless.
+	//
+	// Errors, beside those of every call:
+	//   - FAILED_PRECONDITION, reason LEASE_LOST: the node ID has no lease of
+	//     this epoch any more.
+	Free(context.Context, *v1.FreeRequest) (*v1.FreeResponse, error)
 }
 
 // NewAdminServiceClient constructs a client for the cirrus.v1.AdminService service. By default, it
@@ -149,6 +162,12 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("Revoke")),
 			connect.WithClientOptions(opts...),
 		),
+		free: connect.NewClient[v1.FreeRequest, v1.FreeResponse](
+			httpClient,
+			baseURL+AdminServiceFreeProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("Free")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -161,6 +180,7 @@ type adminServiceClient struct {
 	listLeases *connect.Client[v1.ListLeasesRequest, v1.ListLeasesResponse]
 	watch      *connect.Client[v1.WatchRequest, v1.WatchResponse]
 	revoke     *connect.Client[v1.RevokeRequest, v1.RevokeResponse]
+	free       *connect.Client[v1.FreeRequest, v1.FreeResponse]
 }
 
 // CreatePool calls cirrus.v1.AdminService.CreatePool.
@@ -222,6 +242,15 @@ func (c *adminServiceClient) Revoke(ctx context.Context, req *v1.RevokeRequest) 
 	return nil, err
 }
 
+// Free calls cirrus.v1.AdminService.Free.
+func (c *adminServiceClient) Free(ctx context.Context, req *v1.FreeRequest) (*v1.FreeResponse, error) {
+	response, err := c.free.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // AdminServiceHandler is an implementation of the cirrus.v1.AdminService service.
 type AdminServiceHandler interface {
 	// CreatePool creates a pool. Doing so again with the same settings succeeds
@@ -264,6 +293,17 @@ type AdminServiceHandler interface {
 	//   - FAILED_PRECONDITION, reason LEASE_LOST: the node ID has no lease of
 	//     this epoch any more.
 	Revoke(context.Context, *v1.RevokeRequest) (*v1.RevokeResponse, error)
+	// Free ends a lease whose holder is dead, on the caller's word: its record is
+	// ended as the holder's own Release would end it, and no quarantine follows.
+	// If the holder is alive after all, two live holders can share the node ID.
+	// Without last_timestamp_ms the window that was promised is waited out, so
+	// that no ID is minted twice even then; with it, that rests on the caller's
+	// word, too. Repeating it is harmless.
+	//
+	// Errors, beside those of every call:
+	//   - FAILED_PRECONDITION, reason LEASE_LOST: the node ID has no lease of
+	//     this epoch any more.
+	Free(context.Context, *v1.FreeRequest) (*v1.FreeResponse, error)
 }
 
 // NewAdminServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -315,6 +355,12 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("Revoke")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceFreeHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceFreeProcedure,
+		svc.Free,
+		connect.WithSchema(adminServiceMethods.ByName("Free")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/cirrus.v1.AdminService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AdminServiceCreatePoolProcedure:
@@ -331,6 +377,8 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceWatchHandler.ServeHTTP(w, r)
 		case AdminServiceRevokeProcedure:
 			adminServiceRevokeHandler.ServeHTTP(w, r)
+		case AdminServiceFreeProcedure:
+			adminServiceFreeHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -366,4 +414,8 @@ func (UnimplementedAdminServiceHandler) Watch(context.Context, *v1.WatchRequest,
 
 func (UnimplementedAdminServiceHandler) Revoke(context.Context, *v1.RevokeRequest) (*v1.RevokeResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("cirrus.v1.AdminService.Revoke is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) Free(context.Context, *v1.FreeRequest) (*v1.FreeResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("cirrus.v1.AdminService.Free is not implemented"))
 }
