@@ -135,6 +135,9 @@ type term struct {
 	disturbed time.Duration
 	// servesFrom is when a replica's term was first seen to serve.
 	servesFrom time.Duration
+	// confirming is how many Confirms are under way that began before the end of
+	// all faults.
+	confirming int
 	// view is what it knows of the records since its volume was taken away and
 	// nobody told it; nil: it has the volume.
 	view map[nodeKey]fencing.Record

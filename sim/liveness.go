@@ -98,15 +98,49 @@ func (c *checker) free(t *term, pool *poolState) []time.Duration {
 }
 
 // undisturbed is the steady time since which a server has had no fault: those
-// stopped when the world healed, by clocks that go right since, but a write
-// that was slow then may be so still, and another replica may take over.
+// stopped when the world healed, by clocks that go right since, but a write or
+// a Confirm that was slow then may be so still, another replica may take over,
+// and timers are late on a machine that slept.
 func (c *checker) undisturbed(t *term) time.Duration {
 	for _, f := range c.flying {
 		if f.term == t && f.begun < c.w.stats.Heal {
 			t.disturbed = t.server.machine.steady()
 		}
 	}
-	return max(t.disturbed, t.loadedAt, t.servesFrom, t.healed())
+	if t.confirming > 0 {
+		t.disturbed = t.server.machine.steady()
+	}
+	return max(t.disturbed, t.loadedAt, t.servesFrom, t.healed(), t.awake())
+}
+
+// awake is the steady time by which a server whose machine slept has noticed
+// what the time asleep has brought. A timer doesn't count that time, so each
+// that was set before comes late by as much. The keeper's is due half a stride
+// after it was set: then a mark is written, which opens what is to be opened and
+// wakes the lines, and all timers are set anew.
+func (t *term) awake() time.Duration {
+	m := t.server.machine
+	woke := m.steady() - (t.server.w.now() - m.woke)
+	if m.woke == 0 || t.loadedAt > woke {
+		return 0
+	}
+	return woke + t.longest/2
+}
+
+// confirms tells that a Confirm of the term begins, and returns what tells that
+// it is over. One that faults held up disturbs its term until then.
+func (c *checker) confirms(t *term) (over func()) {
+	begun := c.w.now()
+	if c.w.healed {
+		return func() {}
+	}
+	t.confirming++
+	return func() {
+		t.confirming--
+		if begun < c.w.stats.Heal {
+			t.disturbed = t.server.machine.steady()
+		}
+	}
 }
 
 // healed is the steady time at which faults stopped.
@@ -162,8 +196,8 @@ func (c *checker) waiting() {
 		rank := ranks[name]
 		ranks[name]++
 		free := c.free(t, pool)
-		if rank >= len(free) || op.steady < t.servesFrom {
-			continue // one that came before it led may wait elsewhere; see late
+		if rank >= len(free) || op.steady < t.servesFrom || now >= op.steady+op.call.request.wait {
+			continue // one that came before it led may wait elsewhere, see late; one that waits no more is being refused, see full
 		}
 		since := max(free[rank], calm, now-(w.now()-op.begun), pool.openedAt)
 		if now > since+t.settling() {

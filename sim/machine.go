@@ -37,6 +37,9 @@ type machine struct {
 	// frozen until this true time: nothing runs; asleep until then: timers stand
 	// still, too.
 	frozen, asleep time.Duration
+	// woke is when it last woke from sleep, or will. Timers that were set before
+	// come late by as long as it slept, though its steady clock counts that.
+	woke time.Duration
 }
 
 // process starts one.
@@ -89,7 +92,7 @@ func (m *machine) freeze(d time.Duration) {
 func (m *machine) thaw() {
 	m.frozen = min(m.frozen, m.loop.now)
 	if early := m.asleep - m.loop.now; early > 0 {
-		m.asleep = 0
+		m.asleep, m.woke = 0, m.loop.now
 		m.shift(-early)
 	}
 	m.goOn()
@@ -105,6 +108,7 @@ func (m *machine) suspend(d time.Duration, counts bool) {
 	}
 	m.freeze(d)
 	m.asleep = m.loop.now + d
+	m.woke = m.asleep
 	m.shift(d)
 }
 

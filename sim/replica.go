@@ -247,7 +247,9 @@ func (t *watchedTerm) write(b fencing.Batch, do func() error) error {
 
 // Confirm implements store.Store.
 func (t *watchedTerm) Confirm(ctx context.Context) error {
+	over := t.of.s.w.check.confirms(t.t)
 	err := t.Term.Confirm(ctx)
+	over()
 	if errors.Is(err, store.ErrDeposed) {
 		t.of.s.w.check.notConfirmed(t.t)
 	}
