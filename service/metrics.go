@@ -70,6 +70,11 @@ func (m *metrics) register(s *Service) *prometheus.Registry {
 	if s.cfg.Cluster != nil {
 		r.MustRegister(m.takeovers, m.took, m.passed, m.gathered)
 	}
+	if dropped := s.cfg.DroppedLogLines; dropped != nil {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "cirrus_log_lines_dropped_total", Help: "Lines of the log that were lost, since nobody read them in time (S14).",
+		}, func() float64 { return float64(dropped()) }))
+	}
 	if s.cfg.RoundTrips != nil {
 		r.MustRegister(s.cfg.RoundTrips.seconds)
 	}

@@ -54,6 +54,9 @@ type Config struct {
 	Stride time.Duration
 	// Logger takes what an operator should know. Default: slog.Default().
 	Logger *slog.Logger
+	// DroppedLogLines says how many lines of the log were lost, to be shown
+	// among the metrics. Default: they have no such number.
+	DroppedLogLines func() uint64
 	// Random is where instance IDs come from that the server makes for those
 	// who send none. Default: crypto/rand.
 	Random io.Reader

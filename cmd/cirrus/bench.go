@@ -59,7 +59,7 @@ func runBench(cmd *cobra.Command, format outputFlag) error {
 		return fmt.Errorf("the servers to measure are this program, which can't be found: %w", err)
 	}
 	f := cmd.Flags()
-	cfg := bench.Config{Server: []string{self, benchServer}, Log: cmd.ErrOrStderr()}
+	cfg := bench.Config{Server: []string{self, benchServer}, Log: plain(cmd.ErrOrStderr())}
 	cfg.For, _ = f.GetDuration("for")
 	cfg.Only, _ = f.GetStringSlice("only")
 	cfg.Dir, _ = f.GetString("dir")
@@ -94,7 +94,7 @@ func newBenchServer() *cobra.Command {
 			cfg.Etcd, _ = f.GetStringSlice("etcd-endpoints")
 			cfg.Prefix, _ = f.GetString("etcd-prefix")
 			cfg.Profile, _ = f.GetString("profile")
-			return bench.Serve(cmd.Context(), cfg, cmd.InOrStdin(), cmd.OutOrStdout())
+			return bench.Serve(cmd.Context(), cfg, cmd.InOrStdin(), plain(cmd.OutOrStdout()))
 		},
 	}
 	cmd.Flags().String("kind", "", "real, replica or nothing")

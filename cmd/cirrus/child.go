@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -31,12 +32,8 @@ type child struct {
 // would take the child along.
 func startChild(cmd *cobra.Command, args []string, l client.Lease) (*child, error) {
 	c := exec.Command(args[0], args[1:]...)
-	c.Stdin, c.Stdout, c.Stderr = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
-	c.Env = append(os.Environ(),
-		"CIRRUS_POOL="+string(l.Pool),
-		"CIRRUS_NODE_ID="+strconv.FormatUint(uint64(l.Node), 10),
-		"CIRRUS_EPOCH="+strconv.FormatUint(uint64(l.Epoch), 10),
-		"CIRRUS_FLOOR_MS="+strconv.FormatInt(int64(l.Floor), 10))
+	c.Stdin, c.Stdout, c.Stderr = cmd.InOrStdin(), plain(cmd.OutOrStdout()), plain(cmd.ErrOrStderr())
+	c.Env = append(os.Environ(), leaseVariables(l)...)
 	c.SysProcAttr = childAttributes()
 	runtime.LockOSThread()
 	if err := c.Start(); err != nil {
@@ -49,6 +46,18 @@ func startChild(cmd *cobra.Command, args []string, l client.Lease) (*child, erro
 		close(started.ended)
 	}()
 	return started, nil
+}
+
+// leaseVariables are how a child learns of its lease, and the list of them, by
+// which a cirrus that the child starts knows that they are not meant for it.
+func leaseVariables(l client.Lease) []string {
+	vars := []string{
+		"CIRRUS_POOL=" + string(l.Pool),
+		"CIRRUS_NODE_ID=" + strconv.FormatUint(uint64(l.Node), 10),
+		"CIRRUS_EPOCH=" + strconv.FormatUint(uint64(l.Epoch), 10),
+		"CIRRUS_FLOOR_MS=" + strconv.FormatInt(int64(l.Floor), 10),
+	}
+	return append(vars, setByRun+"="+strings.Join(vars, " "))
 }
 
 // carryOut does what the guard orders, to the whole group.

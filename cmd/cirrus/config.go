@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/knadh/koanf/parsers/yaml"
@@ -33,18 +34,35 @@ func configure(cmd *cobra.Command) error {
 		if f.Changed || notSettings[f.Name] {
 			return
 		}
-		source, value := envName(f.Name), os.Getenv(envName(f.Name))
+		from, named, value := fromEnvironment, envName(f.Name), fromEnv(f)
 		if value == "" {
-			source, value = "config file: "+f.Name, settings[f.Name]
+			from, named, value = fromFile, "config file: "+f.Name, settings[f.Name]
 		}
 		if value == "" {
 			return
 		}
 		if err := cmd.Flags().Set(f.Name, value); err != nil {
-			problems = append(problems, usagef("%s=%q: %v", source, value, errors.Unwrap(err)))
+			problems = append(problems, usagef("%s=%q: %v", named, value, errors.Unwrap(err)))
 		}
+		setSource(f, from, value)
 	})
 	return errors.Join(problems...)
+}
+
+// setByRun is the variable in which `cirrus run` lists those that it sets for its
+// child.
+const setByRun = "CIRRUS_SET_BY_RUN"
+
+// fromEnv is what the environment says of a flag. What `cirrus run` tells its
+// child of the lease says nothing to a cirrus that the child starts: it may be
+// asked for something else altogether.
+func fromEnv(f *pflag.Flag) string {
+	name := envName(f.Name)
+	value := os.Getenv(name)
+	if slices.Contains(strings.Fields(os.Getenv(setByRun)), name+"="+value) {
+		return ""
+	}
+	return value
 }
 
 func envName(flag string) string {

@@ -26,7 +26,8 @@ func newIDs() *cobra.Command {
 		Long: `Ids holds a lease, prints IDs, one a line, and gives the lease back. Nothing but
 IDs goes to stdout. It mints only while its lease is certain: with -n 0 it goes
 on for ever, and waits, minting nothing, whenever the service is away for longer
-than the lease lasts.`,
+than the lease lasts. At SIGINT, SIGTERM and SIGHUP, and when nobody reads its
+output any more, it gives the lease back and ends.`,
 		Example: `  cirrus ids -n 5
   cirrus ids -n 0 --rate 1000 --format json --app importer`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return mintIDs(cmd) },
@@ -101,7 +102,7 @@ func mintIDs(cmd *cobra.Command) error {
 	out := bufio.NewWriter(cmd.OutOrStdout())
 	err = mint(cmd.Context(), holder, in, out)
 	if e := out.Flush(); err == nil {
-		err = e
+		err = ended(in, e)
 	}
 	release, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), callTimeout)
 	defer cancel()
@@ -123,7 +124,7 @@ func mint(ctx context.Context, holder *client.Holder, in idsFlags, out *bufio.Wr
 			return ended(in, err)
 		}
 		if err := in.format(out, id); err != nil {
-			return err
+			return ended(in, err)
 		}
 	}
 	return nil

@@ -1,10 +1,16 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"io"
 	"log/slog"
 	"runtime/debug"
+	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/cirrus-id/cirrus/internal/logwriter"
 )
 
 // quiet is for commands whose output is their own.
@@ -12,30 +18,75 @@ var quiet = slog.New(slog.DiscardHandler)
 
 func addLog(cmd *cobra.Command) {
 	cmd.Flags().String("log-format", "text", "text or json, on stderr")
-	cmd.Flags().String("log-level", "info", "debug, info, warn or error")
+	cmd.Flags().String("log-level", "info", "debug, info, warn or error; read again at SIGHUP")
 }
 
-func newLogger(cmd *cobra.Command) (*slog.Logger, error) {
+// newLogger returns the log that the flags describe, and its level, which can be
+// set.
+func newLogger(cmd *cobra.Command) (*slog.Logger, *slog.LevelVar, error) {
 	format, err := cmd.Flags().GetString("log-format")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	text, err := cmd.Flags().GetString("log-level")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(text)); err != nil {
-		return nil, usagef("--log-level %q: give debug, info, warn or error", text)
+	level := &slog.LevelVar{}
+	if err := setLevel(level, text); err != nil {
+		return nil, nil, err
 	}
-	opts := &slog.HandlerOptions{Level: level}
-	switch format {
-	case "text":
-		return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), opts)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), opts)), nil
+	handler := handlers[format]
+	if handler == nil {
+		return nil, nil, usagef("--log-format %q: give text or json", format)
 	}
-	return nil, usagef("--log-format %q: give text or json", format)
+	out := cmd.ErrOrStderr()
+	tellGaps(out, handler)
+	return slog.New(handler(out, &slog.HandlerOptions{Level: level})), level, nil
+}
+
+var handlers = map[string]func(io.Writer, *slog.HandlerOptions) slog.Handler{
+	"text": func(w io.Writer, o *slog.HandlerOptions) slog.Handler { return slog.NewTextHandler(w, o) },
+	"json": func(w io.Writer, o *slog.HandlerOptions) slog.Handler { return slog.NewJSONHandler(w, o) },
+}
+
+func setLevel(level *slog.LevelVar, text string) error {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(text)); err != nil {
+		return usagef("--log-level %q: give debug, info, warn or error", text)
+	}
+	level.Set(l)
+	return nil
+}
+
+// dropped counts the lines that a command lost on stderr and stdout; nil where
+// none is ever lost.
+func dropped(cmd *cobra.Command) func() uint64 {
+	log, ok := cmd.ErrOrStderr().(*logwriter.Writer)
+	if !ok {
+		return nil
+	}
+	out, ok := cmd.OutOrStdout().(*logwriter.Writer)
+	if !ok {
+		return log.Dropped
+	}
+	return func() uint64 { return log.Dropped() + out.Dropped() }
+}
+
+// tellGaps has the log's writer say in the log's own format how many lines it
+// dropped.
+func tellGaps(out io.Writer, handler func(io.Writer, *slog.HandlerOptions) slog.Handler) {
+	w, ok := out.(*logwriter.Writer)
+	if !ok {
+		return
+	}
+	w.SetNotice(func(n uint64) []byte {
+		var line bytes.Buffer
+		r := slog.NewRecord(time.Now(), slog.LevelWarn, "log lines were dropped here: nobody read them in time", 0)
+		r.Add("lines", n)
+		_ = handler(&line, nil).Handle(context.Background(), r) // a buffer takes all
+		return line.Bytes()
+	})
 }
 
 // version is the module's, or the revision that was built.

@@ -17,6 +17,7 @@ import (
 func storeOptions(cmd *cobra.Command, log *slog.Logger) pebble.Options {
 	return pebble.Options{Logger: log, Fatal: func(err error) {
 		cmd.PrintErrf("cirrus: %v\n", err)
+		flushLog(cmd)
 		os.Exit(exitFailed)
 	}}
 }

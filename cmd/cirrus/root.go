@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/cirrus-id/cirrus/internal/logwriter"
 )
 
 // Exit codes. A child's own is passed on by `cirrus run`.
@@ -37,6 +39,7 @@ func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
 // run is main with its surroundings as arguments.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	outlivePipes()
 	// `cirrus run` passes signals on to its child and takes them itself.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -44,18 +47,25 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
-	root.SetErr(stderr)
-	return exitCode(root.ExecuteContext(ctx), stderr)
+	// All that is said on stderr goes through here, so nobody who logs waits for
+	// whoever reads it (S14).
+	log := logwriter.New(stderr, logwriter.DefaultLimit)
+	defer log.Flush(lastWords)
+	root.SetErr(log)
+	return exitCode(root.ExecuteContext(ctx), log)
 }
 
 func exitCode(err error, stderr io.Writer) int {
 	var usage usageError
 	var code exitError
+	var gone readerGone
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &code):
 		return int(code)
+	case errors.As(err, &gone): // who has read enough needs no message
+		return exitReaderGone
 	case errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command"):
 		fmt.Fprintf(stderr, "cirrus: %v\n", err) //nolint:errcheck // there is nowhere left to complain
 		return exitUsage
@@ -79,10 +89,14 @@ environment, and the environment beats the file.`,
 		Example: `  cirrus init --data ./cirrus-data
   cirrus serve --data ./cirrus-data
   cirrus ids -n 5`,
-		SilenceUsage:      true,
-		SilenceErrors:     true,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return configure(cmd) },
-		Args:              cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			endAtHangup(cmd)
+			cmd.SetOut(&patientOutput{ctx: cmd.Context(), out: cmd.OutOrStdout()})
+			return configure(cmd)
+		},
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cmd.Help()
 		},

@@ -63,7 +63,8 @@ reaches those that leave the group. So let the process that uses the node ID be
 the child itself: in a shell script, start it with exec.`,
 		Example: `  cirrus run --app billing -- ./billing-server --port 8080
   cirrus run --app worker --ttl 1m --grace 15s --wait 5m -- sh -c 'exec ./worker --node "$CIRRUS_NODE_ID"'`,
-		Args: cobra.MinimumNArgs(1),
+		Args:        cobra.MinimumNArgs(1),
+		Annotations: map[string]string{takesHangup: "yes"},
 	}
 	f := cmd.Flags()
 	f.SetInterspersed(false) // what follows CMD is CMD's

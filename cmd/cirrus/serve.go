@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cirrus-id/cirrus/internal/logwriter"
 	"github.com/cirrus-id/cirrus/internal/steady"
 	"github.com/cirrus-id/cirrus/service"
 	"github.com/cirrus-id/cirrus/store"
@@ -34,12 +35,17 @@ If there was no earlier store, say so with cirrus init instead.
 
 The flags that describe a pool are the default pool's. At its creation, what
 isn't given has its default; later, what is given and differs from what is
-stored changes the pool where that is allowed, and is refused where it isn't.`,
+stored changes the pool where that is allowed, and is refused where it isn't.
+
+At SIGINT and SIGTERM it ends: requests under way may finish, for 3 s. At SIGHUP
+it reads the config file again, sets the log level by it, and names what else has
+changed there, which waits for a restart.`,
 		Example: `  cirrus serve --data ./cirrus-data
   cirrus serve --data /var/lib/cirrus --listen 0.0.0.0:50051 --ttl 20s --log-format json
   cirrus serve --data :memory:
   cirrus serve --store etcd --etcd-endpoints https://e1:2379,https://e2:2379,https://e3:2379 --listen 0.0.0.0:50051 --advertise http://cirrus-1:50051`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd) },
+		Annotations: map[string]string{takesHangup: "yes"},
+		RunE:        func(cmd *cobra.Command, _ []string) error { return serve(cmd) },
 	}
 	f := cmd.Flags()
 	addStore(cmd, "`directory` of the store, or :memory: for one that keeps nothing")
@@ -53,11 +59,13 @@ stored changes the pool where that is allowed, and is refused where it isn't.`,
 }
 
 func serve(cmd *cobra.Command) error {
-	log, err := newLogger(cmd)
+	log, level, err := newLogger(cmd)
 	if err != nil {
 		return err
 	}
-	cfg := service.Config{Steady: steady.New(), Logger: log, Version: version()}
+	defer reloadAtHangup(cmd, log, level)()
+	defer tellBeside(cmd)()
+	cfg := service.Config{Steady: steady.New(), Logger: log, DroppedLogLines: dropped(cmd), Version: version()}
 	if cfg.Stride, err = cmd.Flags().GetDuration("stride"); err != nil {
 		return err
 	}
@@ -70,6 +78,14 @@ func serve(cmd *cobra.Command) error {
 	}
 	err = serveOpened(cmd, cfg)
 	return errors.Join(err, st.Close())
+}
+
+// tellBeside has what is said on stdout written beside whoever says it, so that
+// nobody waits for a reader (S14), until the function that it returns is called.
+func tellBeside(cmd *cobra.Command) (end func()) {
+	out := logwriter.New(plain(cmd.OutOrStdout()), logwriter.DefaultLimit)
+	cmd.SetOut(out)
+	return func() { out.Flush(lastWords) }
 }
 
 // opened is a store to be served.

@@ -22,7 +22,7 @@ func runCampaign(cmd *cobra.Command, config sim.Config) error {
 	if err != nil {
 		return err
 	}
-	bar := newProgressBar(cmd.ErrOrStderr(), o.For)
+	bar := newProgressBar(plain(cmd.ErrOrStderr()), o.For)
 	o.Progress = bar.show
 	report, err := sim.Campaign(cmd.Context(), o)
 	bar.end()

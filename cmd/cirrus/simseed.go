@@ -43,7 +43,7 @@ func runSeed(cmd *cobra.Command, config sim.Config) error {
 	told := cmd.OutOrStdout() // unless a record goes there
 	for _, r := range wanted {
 		if r.file == "-" {
-			told = cmd.ErrOrStderr()
+			told = plain(cmd.ErrOrStderr())
 		}
 	}
 	config.Trace = len(wanted) > 0

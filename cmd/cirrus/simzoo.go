@@ -53,7 +53,7 @@ func runZoo(cmd *cobra.Command, _ []string) error {
 		return usagef("--sample, --starts and --jobs count something: give no number below 0")
 	}
 	o.Progress = func(found zoo.Finding) {
-		_, _ = fmt.Fprintln(cmd.ErrOrStderr(), strings.Join(found.Row(), "  ")) // the table says it all again
+		_, _ = fmt.Fprintln(plain(cmd.ErrOrStderr()), strings.Join(found.Row(), "  ")) // the table says it all again
 	}
 	report, err := zoo.Run(cmd.Context(), o)
 	interrupted := cmd.Context().Err() != nil
