@@ -116,8 +116,8 @@ func (p *pool) choose(app AppID, at reading) (snowflake.NodeID, bool) {
 	if node, ok := p.byApp[app]; ok && p.grantable(p.leases[node], at) {
 		return node, true
 	}
-	for ; p.fresh <= p.Last; p.fresh++ {
-		if p.leases[p.fresh] == nil && p.granting[p.fresh] == nil {
+	for p.fresh = p.nodes.nextOut(p.fresh); p.fresh <= p.Last; p.fresh = p.nodes.nextOut(p.fresh + 1) {
+		if p.granting[p.fresh] == nil {
 			return p.fresh, true
 		}
 	}

@@ -1,7 +1,6 @@
 package fencing
 
 import (
-	"slices"
 	"time"
 
 	"github.com/cirrus-id/cirrus/snowflake"
@@ -119,8 +118,8 @@ func (s *Server) poolWritten(settings Pool, at reading) {
 		return
 	}
 	p.settle(s, at)
-	if settings.First < p.First || settings.Last > p.Last {
-		p.fresh = settings.First
+	if settings.First < p.First {
+		p.fresh = settings.First // what is above has been looked through
 	}
 	rested := p.Quarantine
 	p.Pool = settings
@@ -139,8 +138,7 @@ func (s *Server) poolWritten(settings Pool, at reading) {
 // add takes in the lease of an ID that was never granted before.
 func (p *pool) add(l *lease) {
 	p.leases[l.node] = l
-	i, _ := slices.BinarySearch(p.nodes, l.node)
-	p.nodes = slices.Insert(p.nodes, i, l.node)
+	p.nodes.add(l.node)
 }
 
 // forgetApp drops the way from an app to an ID that another grant replaces.

@@ -44,8 +44,15 @@ func (p *pool) checkLeases() error {
 			return fmt.Errorf("two node IDs both have epoch %d", epochs[i])
 		}
 	}
-	if !slices.IsSorted(p.nodes) || len(p.nodes) != len(p.leases) {
-		return fmt.Errorf("%d listed node IDs for %d leases, or out of order", len(p.nodes), len(p.leases))
+	listed := 0
+	for node := range p.nodes.all() {
+		if p.leases[node] == nil {
+			return fmt.Errorf("node ID %d is listed without a lease", node)
+		}
+		listed++
+	}
+	if listed != len(p.leases) || p.nodes.len != listed {
+		return fmt.Errorf("%d of %d listed node IDs for %d leases", listed, p.nodes.len, len(p.leases))
 	}
 	return nil
 }

@@ -39,7 +39,7 @@ func (p *pool) clone() *pool {
 	for l := p.free.first; l != nil; l = l.next {
 		c.free.push(c.leases[l.node])
 	}
-	c.nodes, c.unnoted, c.queue = slices.Clone(p.nodes), slices.Clone(p.unnoted), slices.Clone(p.queue)
+	c.nodes, c.unnoted, c.queue = p.nodes.clone(), slices.Clone(p.unnoted), slices.Clone(p.queue)
 	c.byInstance, c.byApp, c.alarmed = maps.Clone(p.byInstance), maps.Clone(p.byApp), maps.Clone(p.alarmed)
 	return &c
 }
@@ -110,8 +110,8 @@ func (p *pool) appendFingerprint(b []byte, steady time.Duration) []byte {
 	if !p.Opened {
 		b = num(b, p.since)
 	}
-	b = nodes(b, p.nodes)
-	for _, node := range p.nodes {
+	b = num(b, p.nodes.len)
+	for node := range p.nodes.all() {
 		l := p.leases[node]
 		b = l.appendFingerprint(b)
 		if l.status != Ended && steady < l.deadline+p.Quarantine {

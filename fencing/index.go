@@ -21,8 +21,8 @@ type pool struct {
 	highest Epoch
 
 	leases map[snowflake.NodeID]*lease
-	// nodes are the IDs ever granted, in order, for listings.
-	nodes []snowflake.NodeID
+	// nodes are the IDs ever granted, in order.
+	nodes nodeSet
 	// granting are the grants under way of IDs that have no lease yet.
 	granting map[snowflake.NodeID]*change
 	// fresh: no ID from here to Last has ever been granted, but those that
@@ -62,7 +62,6 @@ func newPool(settings Pool, firstEpoch Epoch, since time.Duration) *pool {
 // grow makes room for so many records at once.
 func (p *pool) grow(records int) {
 	p.leases = make(map[snowflake.NodeID]*lease, records)
-	p.nodes = make([]snowflake.NodeID, 0, records)
 	p.byInstance = make(map[InstanceHash]snowflake.NodeID, records)
 	p.byApp = make(map[AppID]snowflake.NodeID, records)
 }
@@ -76,7 +75,7 @@ func (p *pool) opensAt(stride time.Duration) time.Duration {
 // load takes in a lease at a start.
 func (p *pool) load(l *lease) {
 	p.leases[l.node] = l
-	p.nodes = append(p.nodes, l.node)
+	p.nodes.add(l.node)
 	p.highest = max(p.highest, l.epoch)
 	if other := p.leases[p.byApp[l.app]]; other == nil || other.app != l.app || other.epoch < l.epoch {
 		p.byApp[l.app] = l.node
@@ -94,10 +93,9 @@ func (p *pool) load(l *lease) {
 // placeAll puts every lease on its shelf, the free ones in the order in which
 // they came free.
 func (p *pool) placeAll(at reading) {
-	slices.Sort(p.nodes)
 	p.expiring, p.resting, p.cooling, p.free, p.unnoted = nil, nil, nil, leaseList{}, nil
-	all := make([]*lease, 0, len(p.nodes))
-	for _, node := range p.nodes {
+	all := make([]*lease, 0, p.nodes.len)
+	for node := range p.nodes.all() {
 		all = append(all, p.leases[node])
 	}
 	slices.SortStableFunc(all, func(a, b *lease) int { return cmp.Compare(a.ceiling, b.ceiling) })

@@ -122,14 +122,11 @@ func (s *Server) List(now Now, name PoolName, from snowflake.NodeID, limit int) 
 		return nil, 0, false, r
 	}
 	p.settle(s, at)
-	i, _ := slices.BinarySearch(p.nodes, from)
-	for ; i < len(p.nodes) && len(leases) < limit; i++ {
-		leases = append(leases, p.status(p.leases[p.nodes[i]], at))
+	next, more = p.nodes.next(from)
+	for ; more && len(leases) < limit; next, more = p.nodes.next(next + 1) {
+		leases = append(leases, p.status(p.leases[next], at))
 	}
-	if i < len(p.nodes) {
-		return leases, p.nodes[i], true, nil
-	}
-	return leases, 0, false, nil
+	return leases, next, more, nil
 }
 
 // Lease returns one lease as listings show it.
