@@ -69,9 +69,16 @@ func (s *Server) acquire(p *pool, req AcquireRequest, at reading) (Decision, *Re
 	if !p.isTurn(req.Ticket) {
 		return s.enqueue(p, req, at)
 	}
-	node, ok := p.choose(req.App, at)
-	if !ok {
-		return s.enqueue(p, req, at)
+	node, ok, sure := p.find(s, req.App, at)
+	switch {
+	case !ok && !sure && !req.Queue:
+		return Decision{Wait: WaitSettled}, nil
+	case !ok:
+		d, r := s.enqueue(p, req, at)
+		if r == nil && !sure {
+			d.Wait = WaitSettled // with a place in line: nobody overtakes
+		}
+		return d, r
 	}
 	if last := p.Layout.LastTimestamp(); at.server.Add(ttl) > last {
 		return Decision{}, refuse(ReasonLayoutExhausted, "the layout of pool %q ends at %d, within the lease's ttl: move to a pool with a later origin", string(p.Name), last)
@@ -112,7 +119,7 @@ func (s *Server) acquireAgain(p *pool, instance InstanceHash, at reading) (Decis
 
 // choose picks a free ID: the one that this app ID held last, else the one
 // that has been free longest. IDs never granted have been free from the start.
-func (p *pool) choose(app AppID, at reading) (snowflake.NodeID, bool) {
+func (p *pool) choose(s *Server, app AppID, at reading) (snowflake.NodeID, bool) {
 	if node, ok := p.byApp[app]; ok && p.grantable(p.leases[node], at) {
 		return node, true
 	}
@@ -121,9 +128,16 @@ func (p *pool) choose(app AppID, at reading) (snowflake.NodeID, bool) {
 			return p.fresh, true
 		}
 	}
-	for l := p.free.first; l != nil; l = l.next {
+	for l := p.free.first; l != nil; {
+		looked := l
 		if p.grantable(l, at) {
 			return l.node, true
+		}
+		if l = l.next; p.sweeping && s.spare > 0 {
+			s.spare--
+			p.restAnew(looked, at) // so that nobody looks at it again
+		} else if p.sweeping {
+			break
 		}
 	}
 	return 0, false

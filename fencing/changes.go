@@ -126,13 +126,8 @@ func (s *Server) poolWritten(settings Pool, at reading) {
 	if p.Quarantine == rested {
 		return
 	}
-	resting := p.resting
-	p.placeAll(at)
-	for _, l := range resting {
-		if l.shelf == Free {
-			s.emit(p, EventFreed, l, at)
-		}
-	}
+	p.sweeping, p.sweep = true, 0
+	p.settle(s, at)
 }
 
 // add takes in the lease of an ID that was never granted before.

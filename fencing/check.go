@@ -70,6 +70,8 @@ func (p *pool) checkShelves() error {
 			return fmt.Errorf("node ID %d stands on no shelf", l.node)
 		case l.shelf == 0:
 			moving++
+		case l.shelf == Quarantined && !l.cooling && !p.sweeping && l.due > l.deadline+p.Quarantine:
+			return fmt.Errorf("node ID %d would rest for too long", l.node)
 		case l.shelf == Held && (p.expiring[l.slot] != l || l.due > l.deadline):
 			return fmt.Errorf("node ID %d would expire unnoticed", l.node)
 		case l.shelf == Quarantined && !l.cooling && p.resting[l.slot] != l, l.shelf == Quarantined && l.cooling && p.cooling[l.slot] != l:

@@ -106,7 +106,7 @@ func (m *markLease) appendFingerprint(b []byte, steady time.Duration) []byte {
 func (p *pool) appendFingerprint(b []byte, steady time.Duration) []byte {
 	b = p.Pool.appendFingerprint(b)
 	b = num(num(b, p.highest), p.fresh)
-	b = flags(b, p.watched)
+	b = num(num(flags(b, p.watched, p.lags, p.sweeping), p.sweep), p.room)
 	if !p.Opened {
 		b = num(b, p.since)
 	}

@@ -44,14 +44,23 @@ type pool struct {
 	// ended yet (S5). Some may have been revived or granted since.
 	unnoted []snowflake.NodeID
 
+	// lags says that the last look left leases on shelves whose time was over:
+	// it had done its portion. sweep is the first node ID that has not been
+	// looked at since the quarantine changed, and sweeping that there may be one.
+	lags, sweeping bool
+	sweep          snowflake.NodeID
+
 	queue   []Ticket
 	watched bool
+	// room is how many events that time brings may come about before it is set
+	// again; below 0: any number.
+	room    int
 	alarmed map[snowflake.NodeID]bool
 }
 
 func newPool(settings Pool, firstEpoch Epoch, since time.Duration) *pool {
 	p := &pool{
-		Pool: settings, since: since, highest: firstEpoch - 1, fresh: settings.First,
+		Pool: settings, since: since, highest: firstEpoch - 1, fresh: settings.First, room: -1,
 		granting: map[snowflake.NodeID]*change{},
 		alarmed:  map[snowflake.NodeID]bool{},
 	}
@@ -151,57 +160,45 @@ func (p *pool) unplace(l *lease) {
 	l.shelf = 0
 }
 
-// settle moves every lease whose time has come to the next shelf and tells
-// the watchers. Nothing depends on when it runs (S5), not even the order of
-// the free ones: all go through every shelf.
-func (p *pool) settle(s *Server, at reading) {
-	for l := p.expiring.due(at.steady); l != nil; l = p.expiring.due(at.steady) {
-		p.unplace(l)
-		if p.state(l, at) == Held {
-			p.place(l, at) // a heartbeat has moved its deadline
-			continue
+// nextExpiry is the steady time at which the next lease can expire; ok says
+// that there is one. It looks past what heartbeats have moved since, but not
+// far: where the answer isn't exact, it is too early.
+func (p *pool) nextExpiry() (next time.Duration, exact, ok bool) {
+	if len(p.expiring) == 0 {
+		return 0, false, false
+	}
+	for range maxRepairs {
+		if l := p.expiring[0]; l.due == l.deadline {
+			return l.due, true, true
 		}
-		p.rest(l, at)
-		s.emit(p, EventExpired, l, at)
+		p.expiring.later(p.expiring[0].deadline)
 	}
-	for l := p.resting.due(at.steady); l != nil; l = p.resting.due(at.steady) {
-		p.unplace(l)
-		p.rest(l, at)
-	}
-	before := (at.server - 1).Sub(0) // free: server time > the last ceiling
-	for l := p.cooling.due(before); l != nil; l = p.cooling.due(before) {
-		p.unplace(l)
-		p.place(l, at)
-		s.emit(p, EventFreed, l, at)
-	}
+	return p.expiring[0].due, false, true
 }
 
-// nextExpiry and nextFree look past what heartbeats have moved since.
-func (p *pool) nextExpiry() (time.Duration, bool) {
-	for len(p.expiring) > 0 {
-		l := p.expiring[0]
-		if l.due == l.deadline {
-			return l.due, true
-		}
-		p.expiring.remove(l)
-		l.due = l.deadline
-		p.expiring.push(l)
-	}
-	return 0, false
-}
-
-// nextFree is the steady time at which the next ID can become free by time.
+// nextFree is the steady time at which the next ID can become free by time, or
+// an earlier one.
 func (p *pool) nextFree(at reading) (next time.Duration, ok bool) {
+	next, ok = p.nextRested(at)
+	if expiry, exact, any := p.nextExpiry(); any {
+		free := max(expiry+p.Quarantine, at.steady)
+		if exact {
+			free = p.freeAt(p.expiring[0], at)
+		}
+		if !ok || free < next {
+			next, ok = free, true
+		}
+	}
+	return next, ok
+}
+
+// nextRested is nextFree of those that are quarantined.
+func (p *pool) nextRested(at reading) (next time.Duration, ok bool) {
 	for _, h := range []leaseHeap{p.resting, p.cooling} {
 		if len(h) == 0 {
 			continue
 		}
 		if free := p.freeAt(h[0], at); !ok || free < next {
-			next, ok = free, true
-		}
-	}
-	if _, any := p.nextExpiry(); any {
-		if free := p.freeAt(p.expiring[0], at); !ok || free < next {
 			next, ok = free, true
 		}
 	}
@@ -240,6 +237,12 @@ func (h *leaseHeap) push(l *lease) {
 	l.slot = int32(len(*h))
 	*h = append(*h, l)
 	h.up(len(*h) - 1)
+}
+
+// later makes the root due later.
+func (h leaseHeap) later(due time.Duration) {
+	h[0].due = due
+	h.down(0)
 }
 
 func (h *leaseHeap) remove(l *lease) {

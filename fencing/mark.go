@@ -51,8 +51,8 @@ func (m *markLease) shorten(steady time.Duration) {
 }
 
 // Tick does what time alone brings: it keeps the mark ahead of server time,
-// notes IDs that came free by time as ended (S5), and opens pools whose
-// suspicion is over (S7). The write that it returns, if any, goes out like
+// notes IDs that came free by time as ended (S5), opens pools whose suspicion
+// is over (S7), and works off what lags. The write that it returns, if any, goes out like
 // any other; next is the steady time at which to call again at the latest.
 // Call it again, too, after its write is acknowledged, and when a decision
 // says WaitMark.
@@ -66,7 +66,11 @@ func (s *Server) Tick(now Now) (w *Write, next time.Duration) {
 	case s.mark.writing:
 		return nil, at.steady + MaxDuration
 	case !s.markDue(at) && !s.openDue(at):
-		return nil, s.nextTick(at)
+		next = s.nextTick(at)
+		if s.settleLag(at) {
+			next = min(next, at.steady+settlePause)
+		}
+		return nil, next
 	}
 	meta := s.meta
 	meta.Mark = max(meta.Mark, at.server.Add(s.mark.stride)) // S1: the mark is only ever raised
@@ -128,7 +132,7 @@ func (s *Server) open(p *pool) Pool {
 // ceiling that this server knows (S5).
 func (s *Server) noteEnded(p *pool, w *Write, at reading) {
 	p.settle(s, at)
-	for len(p.unnoted) > 0 && len(w.Batch.Records) < maxEndedNotes {
+	for skip := maxSkipped; skip > 0 && len(p.unnoted) > 0 && len(w.Batch.Records) < maxEndedNotes; skip-- {
 		l := p.leases[p.unnoted[0]]
 		p.unnoted = p.unnoted[1:]
 		if l.status == Ended || l.pending != nil || !p.isFree(l, at) {

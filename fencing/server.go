@@ -28,7 +28,11 @@ type Server struct {
 	// shortestTTL is the least that a pool's TTL may be here (S11).
 	shortestTTL time.Duration
 
-	failed     *Refusal
+	failed *Refusal
+	// portion is how many leases a call moves from shelf to shelf at most, and
+	// spare what is left of it.
+	portion, spare int
+
 	lastTicket Ticket
 	events     []Event
 }
@@ -53,6 +57,7 @@ func NewServer(snap Snapshot, stride time.Duration, now Now) (*Server, error) {
 		mark:     markLease{stride: longer, longest: longer, configured: stride, since: now.Steady},
 		pools:    make(map[PoolName]*pool, len(snap.Pools)),
 		changing: map[PoolName]bool{},
+		portion:  portion,
 	}
 	for _, settings := range snap.Pools {
 		if r := settings.Validate(stride); r != nil {
@@ -156,6 +161,9 @@ const (
 	WaitKey
 	// WaitFree: until a node ID is free, and it is this ticket's turn.
 	WaitFree
+	// WaitSettled: for nothing; so much has come about at once that this call
+	// couldn't find out whether an ID is free. Others may have their turn first.
+	WaitSettled
 )
 
 // Decision is what a request leads to. With a Write: make it durable, call
@@ -180,6 +188,7 @@ type reading struct {
 }
 
 func (s *Server) advance(now Now) reading {
+	s.spare = s.portion
 	return reading{steady: now.Steady, server: s.time.advance(now)}
 }
 

@@ -54,10 +54,28 @@ func (s *Server) emit(p *pool, kind EventKind, l *lease, at reading) {
 	}
 }
 
+// emitByTime is emit for what time alone brings.
+func (s *Server) emitByTime(p *pool, kind EventKind, l *lease, at reading) {
+	s.emit(p, kind, l, at)
+	if p.room > 0 {
+		p.room--
+	}
+}
+
 // SetWatched says whether events of a pool are wanted.
 func (s *Server) SetWatched(name PoolName, watched bool) {
 	if p := s.pools[name]; p != nil {
-		p.watched = watched
+		p.watched, p.room = watched, -1
+	}
+}
+
+// SetRoom says how many events that time alone brings may come about in a pool
+// that is watched until it is called again: a million leases may expire at one
+// instant, and no watcher could take that in. Below 0: any number. All else
+// brings its events whatever the room.
+func (s *Server) SetRoom(name PoolName, events int) {
+	if p := s.pools[name]; p != nil && p.watched {
+		p.room = events
 	}
 }
 
@@ -69,7 +87,8 @@ func (s *Server) TakeEvents() []Event {
 }
 
 // Settle lets time pass in a pool, so that its events come, and says at which
-// steady time the next one can.
+// steady time to call it again at the latest: when the next one can, or at once
+// where it has not got through.
 func (s *Server) Settle(now Now, name PoolName) (next time.Duration, ok bool) {
 	at := s.advance(now)
 	p := s.pools[name]
@@ -77,14 +96,15 @@ func (s *Server) Settle(now Now, name PoolName) (next time.Duration, ok bool) {
 		return 0, false
 	}
 	p.settle(s, at)
-	next, ok = p.nextExpiry()
-	for _, h := range []leaseHeap{p.resting, p.cooling} {
-		if len(h) == 0 {
-			continue
-		}
-		if free := p.freeAt(h[0], at); !ok || free < next {
-			next, ok = free, true
-		}
+	if p.lags {
+		return at.steady, true
+	}
+	next, exact, ok := p.nextExpiry()
+	if ok && !exact {
+		next = max(next, at.steady+vaguePause)
+	}
+	if rested, any := p.nextRested(at); any && (!ok || rested < next) {
+		next, ok = rested, true
 	}
 	return next, ok
 }

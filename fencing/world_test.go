@@ -237,6 +237,7 @@ func (w *world) start() {
 			w.fatal(err)
 		}
 	}
+	s.portion = rapid.SampledFrom([]int{1, 2, portion}).Draw(w.t, "portion")
 	p.Server, p.opened, w.leader = s, w.disk.pools[DefaultPool].Opened, p
 	w.twin.started(p.id, now.Steady, longer)
 	w.logf("server %d starts at %v, stride %v, mark %d", p.id, now.Steady, longer, s.Mark()-startOfWorld)
@@ -442,6 +443,10 @@ func (w *world) serve(p *process, wt *waiter) {
 			w.twin.queues(wt.id)
 		}
 		wt.ticket = d.Ticket
+		if d.Wait == WaitSettled {
+			w.serve(p, wt)
+			return
+		}
 		p.waiting = append(p.waiting, wt)
 	case wt.kind == callAcquire || wt.kind == callHeartbeat:
 		w.promise(p, wt, d.Lease, now)

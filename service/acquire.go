@@ -70,7 +70,10 @@ func (a *acquiring) ask() (fencing.Decision, <-chan struct{}, *fencing.Refusal) 
 // wait waits for what the decision names. When the time for waiting in the
 // queue is over, the request asks once more, as one that won't wait.
 func (a *acquiring) wait(ctx context.Context, d fencing.Decision, changed <-chan struct{}) error {
-	if d.Wait != fencing.WaitFree {
+	switch d.Wait {
+	case fencing.WaitSettled: // the core was given back: others had their turn
+		return ctx.Err()
+	case fencing.WaitMark, fencing.WaitKey:
 		return a.writes.wait(ctx, changed)
 	}
 	if a.t.s.cfg.Steady.Now() >= a.until {

@@ -165,7 +165,7 @@ var grantBugs = []Bug{
 				New:  "\t\tfree += left.Sub(0)\n",
 			},
 			{
-				File: "fencing/index.go",
+				File: "fencing/settle.go",
 				Old:  "\tbefore := (at.server - 1).Sub(0) ",
 				New:  "\tbefore := at.server.Sub(0) ",
 			},
@@ -308,9 +308,9 @@ var quarantineBugs = []Bug{
 		Rule: "S5",
 		Edits: []Edit{
 			{
-				File: "fencing/index.go",
-				Old:  "\t\tp.rest(l, at)\n\t\ts.emit(p, EventExpired, l, at)\n",
-				New:  "\t\tp.rest(l, at)\n\t\tp.unnoted = append(p.unnoted, l.node)\n\t\ts.emit(p, EventExpired, l, at)\n",
+				File: "fencing/settle.go",
+				Old:  "\t\tp.rest(l, at)\n\t\ts.emitByTime(p, EventExpired, l, at)\n",
+				New:  "\t\tp.rest(l, at)\n\t\tp.unnoted = append(p.unnoted, l.node)\n\t\ts.emitByTime(p, EventExpired, l, at)\n",
 			},
 			{
 				File: "fencing/mark.go",

@@ -18,7 +18,7 @@ var controls = []Bug{
 				New:  "\tif left := l.ceiling - at.server; left >= -1 {\n",
 			},
 			{
-				File: "fencing/index.go",
+				File: "fencing/settle.go",
 				Old:  "\tbefore := (at.server - 1).Sub(0) ",
 				New:  "\tbefore := (at.server - 2).Sub(0) ",
 			},
