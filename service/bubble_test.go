@@ -44,6 +44,7 @@ type bubbleOptions struct {
 	pool       func(*fencing.Pool)
 	suspicious bool
 	random     *strings.Reader
+	log        slog.Handler // where the log goes, if not to the bubble's
 }
 
 // inBubble runs a test in a bubble. When the test is over it checks the core's
@@ -76,6 +77,9 @@ func newBatch(t testing.TB, wall time.Time, vouched bool, edit func(*fencing.Poo
 
 func (b *bubble) begin(opts bubbleOptions) {
 	cfg := Config{Store: b.store, Clock: b.wall, Steady: steadyClock{time.Now()}, Logger: slog.New(slog.NewTextHandler(b.log, nil))}
+	if opts.log != nil {
+		cfg.Logger = slog.New(opts.log)
+	}
 	if opts.random != nil {
 		cfg.Random = opts.random
 	}

@@ -110,6 +110,16 @@ func (s *Service) refusal(r *fencing.Refusal) error {
 	return r
 }
 
+// counted counts a refusal as it leaves that is not counted where it is made:
+// there, it may only send the request elsewhere.
+func (s *Service) counted(err error) error {
+	var r *fencing.Refusal
+	if errors.As(err, &r) && (r.Reason == reasonStopping || r.Reason == reasonNotLeader) {
+		s.metrics.refusals.WithLabelValues(string(r.Reason)).Inc()
+	}
+	return err
+}
+
 func (s *Service) forgotten(r *fencing.Refusal) {
 	s.metrics.forgotten.Inc()
 	s.log.Error("a holder knows of a later grant than the store does, so the store has lost a write: stop, look at the disk, and run `cirrus recover` (S12)", "refusal", r.Message)

@@ -231,8 +231,8 @@ func TestPanicIsContained(t *testing.T) {
 	must(h.protocols()[0].leases.Acquire(context.Background(), acquireRequest("", "goes-on", 0)))
 }
 
-// Not even a panic in the middle of the rules keeps the lock.
-func TestPanicInRulesGivesCoreBack(t *testing.T) {
+// A panic in the middle of the rules keeps no lock, and ends the term (S9).
+func TestPanicInRulesEndsTheTerm(t *testing.T) {
 	h := newHost(t, nil)
 	func() {
 		defer func() { _ = recover() }()
@@ -242,6 +242,18 @@ func TestPanicInRulesGivesCoreBack(t *testing.T) {
 		t.Fatal("the core is locked for ever")
 	}
 	h.s.role.Load().term.mu.Unlock()
+	select {
+	case <-h.s.Failed():
+	default:
+		t.Error("the service goes on with half a decision in its memory")
+	}
+	for _, p := range h.protocols() {
+		_, err := p.leases.Acquire(context.Background(), acquireRequest("", "after", 0))
+		storeDown.check(t, p.name, err)
+	}
+	if err := h.s.Err(); err == nil || !strings.Contains(err.Error(), "a rule") {
+		t.Errorf("the service failed because of %v, want the panic", err)
+	}
 }
 
 // No instance ID leaves the service but to its holder: not in a listing, an

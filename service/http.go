@@ -92,7 +92,7 @@ func (s *Service) refuseWhenStopping(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.stopping() {
 			w.Header().Set("Connection", "close")
-			_ = errs.Write(w, r, toWire(errStopping)) // the connection is going anyway
+			_ = errs.Write(w, r, toWire(s.counted(errStopping))) // the connection is going anyway
 			return
 		}
 		next.ServeHTTP(w, r)

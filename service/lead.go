@@ -26,6 +26,9 @@ const (
 	// service stops, and resignTime how long resigning may.
 	stopGrace  = 100 * time.Millisecond
 	resignTime = 2 * time.Second
+	// officePatience is how long a replica that was chosen to lead may get no
+	// further before it resigns: longer than any single step takes.
+	officePatience = 30 * time.Second
 )
 
 // Why a term ends that no write ended.
@@ -74,11 +77,10 @@ func (s *Service) serve(o store.Office) (pause time.Duration) {
 	s.whileHeld(ctx, o, cancel)
 	won := s.cfg.Steady.Now()
 	for tries := 0; held(o) && !s.stopping(); {
+		s.steps.Add(1)
 		t, err := s.takeOver(ctx, o)
 		if err == nil {
 			s.metrics.took.Observe((s.cfg.Steady.Now() - won).Seconds())
-			s.log.Info("this replica leads")
-			t.tellSuspicion()
 			begun := s.cfg.Steady.Now()
 			err = s.reign(t, o)
 			won = s.cfg.Steady.Now()
@@ -106,12 +108,53 @@ func (s *Service) serve(o store.Office) (pause time.Duration) {
 	return 0
 }
 
-// whileHeld ends a context when the office is lost.
+// whileHeld ends a context when the office is lost, or was resigned because
+// nothing came of it.
 func (s *Service) whileHeld(ctx context.Context, o store.Office, cancel context.CancelFunc) {
 	s.spawn(func() {
-		s.cfg.Runner.Wait(nil, o.Lost(), ctx.Done(), nil)
+		idle := s.untilIdle(ctx, o)
 		cancel()
+		if idle {
+			s.resign(o)
+			s.log.Error("this replica was chosen to lead and did nothing about it, so it lets others: look at what holds it up, and restart it",
+				"for", officePatience)
+		}
 	})
+}
+
+// untilIdle waits for the end of an office, or of a context. It says whether the
+// office ought to end, since for officePatience this replica neither led nor got
+// any further with a takeover: what holds it up would keep all others from
+// leading, too, for as long as its session is kept alive.
+func (s *Service) untilIdle(ctx context.Context, o store.Office) bool {
+	since, seen := s.cfg.Steady.Now(), s.progress()
+	for held(o) && ctx.Err() == nil {
+		r := s.role.Load()
+		if r.term != nil {
+			s.cfg.Runner.Wait(nil, o.Lost(), ctx.Done(), r.news)
+			since = s.cfg.Steady.Now()
+			continue
+		}
+		timer := s.cfg.Clock.NewTimer(officePatience)
+		s.cfg.Runner.Wait(timer.Chan(), o.Lost(), ctx.Done(), r.news)
+		timer.Stop()
+		switch now, p := s.cfg.Steady.Now(), s.progress(); {
+		case p != seen:
+			since, seen = now, p
+		case now-since >= officePatience && held(o) && ctx.Err() == nil && s.role.Load().term == nil:
+			return true
+		}
+	}
+	return false
+}
+
+// progress rises with each step of a takeover.
+func (s *Service) progress() uint64 {
+	steps := s.steps.Load()
+	if s.cfg.RoundTrips != nil {
+		steps += s.cfg.RoundTrips.good.Load()
+	}
+	return steps
 }
 
 func held(o store.Office) bool {
@@ -129,6 +172,7 @@ func (s *Service) takeOver(ctx context.Context, o store.Office) (*term, error) {
 	if err != nil {
 		return nil, fmt.Errorf("taking over: %w", err)
 	}
+	s.steps.Add(1)
 	t := newTerm(s, st)
 	err = t.begin(ctx)
 	if errors.Is(err, store.ErrNoStore) {
@@ -180,6 +224,8 @@ func (s *Service) create(ctx context.Context, st store.Term) error {
 // stops, and says which.
 func (s *Service) reign(t *term, o store.Office) error {
 	s.become(func(r *role) { r.term = t })
+	s.log.Info("this replica leads") // S14: which it does, whoever hears it
+	t.tellSuspicion()
 	s.cfg.Runner.Wait(nil, t.over, o.Lost(), s.closing)
 	if s.stopping() {
 		// What is under way may end: no more comes. After that the term

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -110,21 +111,31 @@ func (m *metrics) passedOn(procedure string, err error) {
 
 // RoundTrips measures what a Cluster asks of its servers: hand Observe to the
 // store, and RoundTrips to Config.
-type RoundTrips struct{ seconds *prometheus.HistogramVec }
+type RoundTrips struct {
+	seconds *prometheus.HistogramVec
+	// good counts those of all operations but the election's that were answered.
+	good atomic.Uint64
+}
 
 // NewRoundTrips returns RoundTrips that have seen none.
 func NewRoundTrips() *RoundTrips {
-	return &RoundTrips{prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	return &RoundTrips{seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "cirrus_etcd_round_trip_seconds", Help: "How long etcd took to answer, by operation and outcome (ok or error).",
 		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
 	}, []string{"operation", "outcome"})}
 }
+
+// electionTrips are the operation of those that go on by themselves, whatever
+// becomes of a takeover.
+const electionTrips = "election"
 
 // Observe notes a round trip. The operations are few: a name such as "commit".
 func (r *RoundTrips) Observe(operation string, took time.Duration, err error) {
 	outcome := "ok"
 	if err != nil {
 		outcome = "error"
+	} else if operation != electionTrips {
+		r.good.Add(1)
 	}
 	r.seconds.WithLabelValues(operation, outcome).Observe(took.Seconds())
 }

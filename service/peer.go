@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"connectrpc.com/connect"
 
@@ -27,7 +28,7 @@ type peer struct {
 	mu    sync.Mutex
 	gone  bool
 	calls map[*passing]bool
-	wrong sync.Once // of another store: told once
+	wrong atomic.Bool // of another store, which was told
 	under underway
 }
 
@@ -142,10 +143,10 @@ func (p *peer) outcome(ctx context.Context, procedure string, err error, gone bo
 
 func (p *peer) tellWrongStore(e *connect.Error) {
 	if reasonOf(e) == reasonWrongStore {
-		p.wrong.Do(func() {
+		if p.wrong.CompareAndSwap(false, true) {
 			p.s.log.Error("the leader's address leads to a replica of another store: look at what the replicas are told to advertise",
 				"leader", p.member.Address, "our_store", p.s.cfg.Cluster.ID())
-		})
+		}
 	}
 }
 

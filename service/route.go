@@ -58,7 +58,7 @@ func (c *rpc[Req, Res]) do(ctx context.Context, s *Service, req *Req) (*Res, err
 		res, err = c.route(ctx, s, req)
 	}
 	if err != nil {
-		return nil, toWire(err)
+		return nil, toWire(s.counted(err))
 	}
 	return res, nil
 }

@@ -52,7 +52,9 @@ type Config struct {
 	// 10 s. A longer one that the store was served with before counts on
 	// until it has passed once.
 	Stride time.Duration
-	// Logger takes what an operator should know. Default: slog.Default().
+	// Logger takes what an operator should know. Its handler must not block: what
+	// it holds up is no promise, but may be a takeover or the end of the process
+	// (S14). Default: slog.Default().
 	Logger *slog.Logger
 	// DroppedLogLines says how many lines of the log were lost, to be shown
 	// among the metrics. Default: they have no such number.
@@ -102,6 +104,8 @@ type Service struct {
 
 	// role is what this replica is now.
 	role atomic.Pointer[role]
+	// steps counts those of takeovers.
+	steps atomic.Uint64
 	// mu guards the change of role, and closed.
 	mu sync.Mutex
 	// tasks are what Close waits for; once closed, none begins.

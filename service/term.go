@@ -36,6 +36,9 @@ type term struct {
 	// failure is why the term is over; over is closed then.
 	failure error
 	over    chan struct{}
+	// untold is what is to be logged once the core is given back: nobody waits
+	// for a log while others wait for the core (S14).
+	untold []func()
 
 	// kick makes the keeper look at the mark at once.
 	kick chan struct{}
@@ -69,6 +72,7 @@ func (t *term) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	t.s.steps.Add(1)
 	// S6: the clock is read after loading.
 	if t.core, err = fencing.NewServer(snap, cfg.Stride, t.s.now()); err != nil {
 		return &refusedStart{err}
@@ -115,16 +119,36 @@ func (r *refusedStart) Unwrap() error { return r.error }
 
 // enter takes the core, and leave gives it back after telling the watchers.
 // Between them the clocks are read, so no reading is older than the one before.
+// leave must be deferred wherever the core could panic: that ends the term.
 func (t *term) enter() fencing.Now {
 	t.mu.Lock()
 	return t.s.now()
 }
 
 func (t *term) leave() {
-	if len(t.watchers) > 0 {
+	if p := recover(); p != nil {
+		t.panicked(p)
+		defer panic(p)
+	} else if len(t.watchers) > 0 {
 		t.tellWatchers()
 	}
+	untold := t.untold
+	t.untold = nil
 	t.mu.Unlock()
+	for _, tell := range untold {
+		tell()
+	}
+}
+
+// panicked ends the term if the core was left in the middle of a decision: what
+// it knows may be half of it, which is no more to be relied on than a memory
+// that is ahead of the store (S9).
+func (t *term) panicked(p any) {
+	if p == http.ErrAbortHandler { // somebody ends this very handler
+		return
+	}
+	t.fail(fmt.Errorf("a decision was broken off by a panic: %v", p))
+	t.tellChange()
 }
 
 // commit makes a write durable and then shows it (S1). It runs to its end
@@ -216,16 +240,19 @@ func (t *term) tellChange() {
 }
 
 // fail ends all promises: memory may be ahead of the store (S9), or another
-// term has begun (S10). Whoever waits in a queue is told.
+// term has begun (S10). Whoever waits in a queue is told, and the log after all
+// others (S14).
 func (t *term) fail(cause error) {
 	t.core.Fail(cause)
 	if t.failure == nil {
 		t.failure = cause
-		if t.s.cfg.Cluster == nil {
-			t.s.log.Error("a write failed; nothing more is promised", "error", cause)
-		}
 		close(t.over)
 		t.stop()
+		if t.s.cfg.Cluster == nil {
+			t.untold = append(t.untold, func() {
+				t.s.log.Error("the store or its use failed; nothing more is promised", "error", cause)
+			})
+		}
 	}
 	for _, w := range t.waiting {
 		w.signal()
@@ -263,13 +290,13 @@ func (t *term) keep(next time.Duration) {
 		now := t.enter()
 		w, next = t.core.Tick(now)
 		// Any request's reading of the clocks may have been the first to see it.
-		alarm := t.core.ClockAlarm()
-		if alarm && !alarmed {
-			t.s.log.Error("the wall clock is far ahead of server time, which follows it at 1 % only: check the clock", "offset", t.core.ClockOffset())
-		}
-		alarmed = alarm
+		alarm, offset := t.core.ClockAlarm(), t.core.ClockOffset()
 		over := t.failure != nil
 		t.leave()
+		if alarm && !alarmed {
+			t.s.log.Error("the wall clock is far ahead of server time, which follows it at 1 % only: check the clock", "offset", offset)
+		}
+		alarmed = alarm
 		switch {
 		case over:
 			return
