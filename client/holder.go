@@ -23,6 +23,7 @@ type Holder struct {
 
 	mail mailbox
 	loop loop
+	log  *logger
 
 	// first opens when the first lease is held or the holder is over, stopped
 	// when minting has ended for a Release, over when nothing will change any
@@ -108,6 +109,7 @@ func newHolder(ctx context.Context, cfg *config) *Holder {
 		generator: snowflake.NewGenerator(cfg.steady, snowflake.Options{MaxLead: cfg.maxLead}),
 		mail:      mailbox{wake: make(chan struct{}, 1)},
 		loop:      newLoop(context.WithoutCancel(ctx), cfg.rules),
+		log:       newLogger(context.WithoutCancel(ctx), cfg),
 		first:     make(latch), stopped: make(latch), over: make(latch),
 	}
 	h.now.Store(&view{lost: opened()})
@@ -178,6 +180,7 @@ func (h *Holder) Release(ctx context.Context) error {
 		h.mail.post(func() { h.abandon(ctx.Err()) })
 		h.cfg.runner.Wait(nil, h.over, nil)
 	}
+	h.log.flush(ctx, h.cfg) // the app may end now
 	if h.releaseErr != nil {
 		return fmt.Errorf("release of %s: %w", describe(h.now.Load().lease), h.releaseErr)
 	}

@@ -150,7 +150,7 @@ func (h *Holder) answered(from *reach.Address, a fencing.Answer, err error, gave
 
 func (h *Holder) noteCall(a fencing.Answer, err error) {
 	if err != nil && h.loop.lastErr == nil { // one line for a row of failures
-		h.cfg.log.Warn("call failed", "call", a.Call.Kind.String(), "verdict", a.Verdict.String(), "error", err)
+		h.log.say(slog.LevelWarn, "call failed", "call", a.Call.Kind.String(), "verdict", a.Verdict.String(), "error", err)
 	}
 	if a.Call.Kind == fencing.CallRelease && a.Verdict == fencing.AnswerLost {
 		err = nil // there was nothing left to give back
@@ -259,7 +259,7 @@ func (h *Holder) mint(a fencing.Action) error {
 func (h *Holder) extend(a fencing.Action) {
 	err := h.loop.lease.Extend(snowflake.Extension{Ceiling: a.Lease.Ceiling, Deadline: a.Deadline, Time: h.sample(a)})
 	if err != nil {
-		h.cfg.log.Error("generator refused a heartbeat's answer", "lease", describe(a.Lease), "error", err)
+		h.log.say(slog.LevelError, "generator refused a heartbeat's answer", "lease", describe(a.Lease), "error", err)
 	}
 	h.show(a)
 }
@@ -329,14 +329,14 @@ func (h *Holder) tell(a fencing.Action) {
 		e.Err = h.loop.lastErr
 		h.holdErr = e.Err
 	}
-	h.cfg.log.Log(h.loop.base, level, "lease "+a.Change.String(), "lease", describe(a.Lease), "error", e.Err)
+	h.log.say(level, "lease "+a.Change.String(), "lease", describe(a.Lease), "error", e.Err)
 	if h.cfg.onChange == nil {
 		return
 	}
 	h.loop.events = append(h.loop.events, e)
 	if n := len(h.loop.events); n > maxEvents {
 		h.loop.events = h.loop.events[n-maxEvents:]
-		h.cfg.log.Warn("OnChange is too slow: the oldest event was dropped", "waiting", maxEvents)
+		h.log.say(slog.LevelWarn, "OnChange is too slow: the oldest event was dropped", "waiting", maxEvents)
 	}
 }
 

@@ -109,7 +109,11 @@ func WithHeader(key, value string) Option {
 	return func(c *config) { c.header.Add(key, value) }
 }
 
-// WithLogger logs every change, and calls that fail. Default: no log.
+// WithLogger logs every change, and calls that fail, in a goroutine beside the
+// holder's: a handler that is slow, or blocks, costs no heartbeat. Meanwhile up
+// to 1024 lines wait, those that come after them are dropped, and a line says how
+// many were. Release waits up to 1 s for the handler, and no longer than its
+// context lasts. Default: no log.
 func WithLogger(l *slog.Logger) Option { return func(c *config) { c.log = l } }
 
 // WithClock sets the clock that timers run on. They only decide when to look at

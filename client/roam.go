@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/cirrus-id/cirrus/fencing"
@@ -80,6 +81,6 @@ func (h *Holder) noteAddress(from *reach.Address, a fencing.Answer, err error) {
 func (h *Holder) leave(a *reach.Address, err error) {
 	h.loop.lookup.failed = true
 	if h.service.addrs.Leave(a, err) {
-		h.cfg.log.Warn("an address of the service fails: going on to the next", "address", a.String(), "error", err)
+		h.log.say(slog.LevelWarn, "an address of the service fails: going on to the next", "address", a.String(), "error", err)
 	}
 }
