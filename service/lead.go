@@ -170,7 +170,7 @@ func held(o store.Office) bool {
 func (s *Service) takeOver(ctx context.Context, o store.Office) (*term, error) {
 	st, err := o.TakeOver(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("taking over: %w", err)
+		return nil, unlessServable(fmt.Errorf("taking over: %w", err))
 	}
 	s.steps.Add(1)
 	t := newTerm(s, st)
@@ -191,7 +191,7 @@ func (s *Service) takeOver(ctx context.Context, o store.Office) (*term, error) {
 // unlessServable tells a store that is not to be served from one that can't be
 // just now.
 func unlessServable(err error) error {
-	for _, not := range []error{store.ErrDamaged, store.ErrNewerFormat, store.ErrUnfinished} {
+	for _, not := range []error{store.ErrDamaged, store.ErrNewerFormat, store.ErrUnfinished, store.ErrNotEmpty} {
 		if errors.Is(err, not) {
 			return &refusedStart{err}
 		}

@@ -32,7 +32,7 @@ const (
 	PromiseOneLease   Promise = "S2 one lease"         // an instance has one lease of a pool
 	PromiseRecover    Promise = "S7 recover"           // what recover leaves lies above all that was ever promised
 	PromiseInstance   Promise = "C1 instance"          // each lease has an instance of its own
-	PromiseTerm       Promise = "S10 term"             // only the last term writes, and each write is sent once
+	PromiseTerm       Promise = "S10 term"             // only the last term writes, each write is sent once, and no takeover that lands late ends a term
 	PromiseConfirm    Promise = "S10 confirm"          // what only a Confirm can tell was true after the request had arrived
 	PromiseForward    Promise = "S10 forward"          // a replica that doesn't lead answers with the leader's words
 	PromiseHistory    Promise = "linearizable history" // the calls about a node ID could have happened one after the other
@@ -112,9 +112,10 @@ type term struct {
 	proc   *process
 	number int    // of a replica's term; 0: it is a process's only one
 	value  string // of its term record
-	// since is when it began, and deposedAt when another has.
-	since, deposedAt time.Duration
-	deposed          bool
+	// left is when its takeover was sent, since when it began, and deposedAt
+	// when another has.
+	left, since, deposedAt time.Duration
+	deposed                bool
 	// queued are its writes that have not left yet, in their order.
 	queued []*flight
 	// meta is as it loaded it, or as it was acknowledged to it since.

@@ -139,8 +139,11 @@ func (e *etcdCluster) send(q *question) {
 		d += w.dice("etcd delay", i).tail(k.limit/4, 2*k.limit)
 	}
 	late := uint64(40)
-	if q.why == etcd.ForCreate {
+	switch {
+	case q.why == etcd.ForCreate:
 		late = 500 // there is one of them in a world
+	case q.why == etcd.ForTakeOver && q.writes:
+		late = 100 // there are few
 	}
 	if w.on(EtcdLate) && w.fault(EtcdLate, i, late) {
 		d += k.limit + w.dice("etcd late", i).tail(k.limit, 3*w.plan.ttl)
@@ -236,7 +239,7 @@ func (k *etcdWay) Txn(ctx context.Context, t etcd.Txn) (done bool, err error) {
 	case n == 0:
 	case t.For == etcd.ForTakeOver:
 		term = k.terms[n-1]
-		term.value = string(t.Ops[0].Value)
+		term.value, term.left = string(t.Ops[0].Value), k.w.now()
 	default:
 		term, flights = c.leaves(k.terms, t)
 	}

@@ -152,7 +152,7 @@ func TestEtcdConforms(t *testing.T) {
 					return errors.Join(err, c.Close())
 				})
 			},
-			MaxKeys: etcd.MaxOps,
+			Shared: true, MaxKeys: etcd.MaxOps,
 			Rewrite: func(b fencing.Batch) error {
 				return d.reach(func(_ *process, c *etcd.Cluster) error {
 					o, err := c.Offline(ctx, etcd.Recovery)

@@ -53,6 +53,7 @@ var Situations = []string{
 	"a lease outlived a takeover",
 	"two replicas thought that they led",
 	"a takeover found that its election was lost",
+	"a takeover was refused, since another had been faster",
 	"a leader was deposed and could write nothing",
 	"a deposed leader promised within its stride",
 	"a deposed leader whose mark ran out refused to promise",

@@ -62,6 +62,9 @@ func (c *checker) failedTerm(t *term) {
 func (c *checker) tookOver(t *term) {
 	w := c.w
 	old := c.reigning
+	if old != nil && old.since > t.left {
+		w.violate(PromiseTerm, "%s begins term %d by a takeover that it sent %v before %s began term %d: one that lands late must not depose the next leader", t.server.name(), t.number, old.since-t.left, old.server.name(), old.number)
+	}
 	c.reigning, t.since = t, w.now()
 	w.count("takeovers", 1)
 	w.note(Record{Kind: RecordTerm, Machine: t.server.name(), Process: t.proc.number, Node: -1, Text: fmt.Sprintf("leads, by term %d", t.number)})
@@ -132,6 +135,8 @@ func (c *checker) txn(t *term, x etcd.Txn, flights []*flight, done, late bool) {
 	switch {
 	case x.For == etcd.ForTakeOver && done:
 		c.tookOver(t)
+	case x.For == etcd.ForTakeOver && c.reigning != nil && c.reigning.since > t.left:
+		w.saw("a takeover was refused, since another had been faster")
 	case x.For == etcd.ForTakeOver:
 		w.saw("a takeover found that its election was lost")
 	case !done && late:

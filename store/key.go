@@ -44,6 +44,12 @@ func RecordsFrom() []byte { return []byte(recordPrefix) }
 // RecordsTo is where the records' keys end.
 func RecordsTo() []byte { return []byte("record0") } // '0' follows '/'
 
+// IsKey reports whether the key is one of a store's, whether or not it is well
+// formed. Others' keys may stand among them where a store shares its place.
+func IsKey(key string) bool {
+	return key == metaKey || strings.HasPrefix(key, poolPrefix) || strings.HasPrefix(key, recordPrefix)
+}
+
 func appendRecordKey(b []byte, pool fencing.PoolName, node snowflake.NodeID) []byte {
 	b = append(append(b, recordPrefix...), pool...)
 	b = append(b, 0)

@@ -40,6 +40,8 @@ var (
 	ErrNoStore = fmt.Errorf("no Cirrus store (%w)", fs.ErrNotExist)
 	// ErrExists: there is one already; fs.ErrExist, too.
 	ErrExists = fmt.Errorf("a Cirrus store already (%w)", fs.ErrExist)
+	// ErrNotEmpty: where the store is or was to be, there are somebody else's keys.
+	ErrNotEmpty = errors.New("keys that are no Cirrus store")
 	// ErrDeposed: another term has begun since, so this one may neither write
 	// nor answer (S10).
 	ErrDeposed = errors.New("another term has begun")

@@ -41,7 +41,7 @@ var replicaBugs = []Bug{
 		Name: "genesis-without-its-guard",
 		Rule: "S10",
 		Edits: []Edit{inTerm(
-			"\t\ttxn.If = append(txn.If, Compare{Key: t.keys.meta}, Compare{Key: t.keys.note})\n",
+			"\t\ttxn.If = append(txn.If, t.keys.nothing()...)\n",
 			"\t\ttxn.If = nil\n",
 		)},
 		Found: breaks(sim.PromiseTerm),
@@ -53,6 +53,16 @@ var replicaBugs = []Bug{
 			File: "store/etcd/cluster.go",
 			Old:  "\treturn []byte(hex.EncodeToString(random[:]) + \" \" + c.opts.Self.ID), nil\n",
 			New:  "\treturn []byte(hex.EncodeToString(make([]byte, 16)) + \" \" + c.opts.Self.ID), nil\n",
+		}},
+		Found: breaks(sim.PromiseTerm),
+	},
+	{
+		Name: "takeover-that-compares-nothing",
+		Rule: "S10",
+		Edits: []Edit{{
+			File: "store/etcd/cluster.go",
+			Old:  "\tguards = append(found, guards...)\n",
+			New:  "\t_ = found\n",
 		}},
 		Found: breaks(sim.PromiseTerm),
 	},
@@ -103,8 +113,8 @@ var replicaBugs = []Bug{
 			},
 			{
 				File: "store/etcd/cluster.go",
-				Old:  "so that Lost is closed\n\t\treturn nil, errors.New(\"no term was begun, since the election has been lost meanwhile: campaign again\")\n\t}\n",
-				New:  "so that Lost is closed\n\t\treturn nil, errors.New(\"no term was begun, since the election has been lost meanwhile: campaign again\")\n\t}\n\tt.early = &early\n",
+				Old:  "\tcase done:\n\t\treturn t, nil\n",
+				New:  "\tcase done:\n\t\tt.early = &early\n\t\treturn t, nil\n",
 			},
 			{
 				File: "store/etcd/load.go",

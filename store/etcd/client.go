@@ -195,9 +195,12 @@ func (c *client) call(ctx context.Context, why Purpose, do func(context.Context,
 func compares(cs []Compare) []clientv3.Cmp {
 	out := make([]clientv3.Cmp, len(cs))
 	for i, c := range cs {
-		if c.Value != nil {
+		switch {
+		case c.Value != nil:
 			out[i] = clientv3.Compare(clientv3.Value(c.Key), "=", string(c.Value))
-		} else {
+		case c.To != "": // it holds of each key that is there, so of none
+			out[i] = clientv3.Compare(clientv3.CreateRevision(c.Key), "=", 0).WithRange(c.To)
+		default:
 			out[i] = clientv3.Compare(clientv3.CreateRevision(c.Key), "=", c.CreateRevision)
 		}
 	}

@@ -92,24 +92,41 @@ type office struct {
 // still at most one of them could write.
 func (o *office) TakeOver(ctx context.Context) (store.Term, error) {
 	t, done, err := o.cluster.takeOver(ctx, ForTakeOver, Compare{Key: o.Key(), CreateRevision: o.Revision()})
+	switch {
+	case err != nil:
+		return nil, err
+	case done:
+		return t, nil
+	}
+	key, err := o.cluster.read(ctx, ForTakeOver, o.Key())
 	if err != nil {
 		return nil, err
 	}
-	if !done {
+	if key == nil || key.CreateRevision != o.Revision() {
 		_ = o.Resign(ctx) // so that Lost is closed
 		return nil, errors.New("no term was begun, since the election has been lost meanwhile: campaign again")
 	}
-	return t, nil
+	return nil, errOvertaken
 }
 
-// takeOver writes a term record that nobody wrote before. After a time-out it
-// is unknown whether, and when, it will be there: so nobody may use that term,
-// and the next try writes another.
+// errOvertaken is why a takeover was refused. It may have been another try of
+// this replica's that landed late.
+var errOvertaken = errors.New("no term was begun, since another one has begun meanwhile: try again")
+
+// takeOver writes a term record that nobody wrote before, if what it has found
+// under the prefix is still so. After a time-out it is unknown whether, and
+// when, it will be there: so nobody may use that term, and the next try writes
+// another. Once that has landed, the first can't land any more.
 func (c *Cluster) takeOver(ctx context.Context, why Purpose, guards ...Compare) (*Term, bool, error) {
 	if err := c.gate.enter(); err != nil {
 		return nil, false, err
 	}
 	defer c.gate.leave()
+	found, err := c.ground(ctx, why)
+	if err != nil {
+		return nil, false, err
+	}
+	guards = append(found, guards...)
 	value, err := c.newTerm()
 	if err != nil {
 		return nil, false, err

@@ -11,7 +11,7 @@ import (
 // what is wrong and what to do.
 var (
 	// ErrNotEmpty: there are keys under the prefix that are no store.
-	ErrNotEmpty = errors.New("keys that are no Cirrus store")
+	ErrNotEmpty = store.ErrNotEmpty
 	// ErrLed: a replica leads, or waits to.
 	ErrLed = errors.New("in use by a replica")
 )

@@ -39,13 +39,17 @@ type Txn struct {
 	Ops []Op
 }
 
-// Compare holds or does not. Exactly one of the two is compared.
+// Compare holds or does not. Exactly one of Value, CreateRevision and To is
+// compared.
 type Compare struct {
 	Key string
 	// Value, unless nil: the key is there and has this value.
 	Value []byte
 	// CreateRevision: the key was created at this revision; 0: it isn't there.
 	CreateRevision int64
+	// To, if not "": none of the keys from Key on up to, but without, To is
+	// there. Value and CreateRevision are zero.
+	To string
 }
 
 // Op is a write.

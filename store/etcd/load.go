@@ -81,11 +81,12 @@ type surveyed struct {
 	note store.Note
 }
 
-// survey reads one state of all that is under the prefix. It errs with
-// store.ErrDeposed, and ends the term, if another has begun before that state.
+// survey reads one state of what the store keeps. Others' keys under the prefix
+// are none of its business. It errs with store.ErrDeposed, and ends the term, if
+// another has begun before that state.
 func (t *Term) survey(ctx context.Context, to taker) (surveyed, error) {
 	var s surveyed
-	r := Range{For: ForLoad, From: t.keys.prefix, To: t.keys.end, Limit: t.cluster.opts.PageSize}
+	r := Range{For: ForLoad, From: t.keys.meta, To: after(t.keys.note), Limit: t.cluster.opts.PageSize}
 	for {
 		page, err := t.cluster.kv.Range(ctx, r)
 		if err != nil {
@@ -117,10 +118,8 @@ func (t *Term) sort(kv *KeyValue, s *surveyed, to taker) {
 	case kv.Key == t.keys.term:
 		s.ours = string(kv.Value) == string(t.guard.Value)
 	case kv.Key == t.keys.note:
-		if s.note = store.Note(kv.Value); s.note == "" {
-			s.note = "?" // it is there all the same
-		}
-	case !t.keys.own(kv.Key):
+		s.note = noteOf(kv.Value)
+	case store.IsKey(kv.Key[len(t.keys.prefix):]):
 		to.take(kv)
 	}
 }

@@ -20,7 +20,7 @@ func (o *Offline) Receive(ctx context.Context, m store.Move, b fencing.Batch) er
 	if err != nil {
 		return err
 	}
-	left, err := o.vacant(ctx, m.From)
+	left, err := o.room(ctx, m.From)
 	if err != nil {
 		return err
 	}

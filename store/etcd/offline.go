@@ -3,6 +3,7 @@ package etcd
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -20,14 +21,24 @@ type Offline struct {
 
 // Offline begins a term for the work; "" stands for one that is a single
 // transaction or none. It refuses with ErrLed, and names who it is, while a
-// replica leads or waits to.
+// replica leads or waits to; with store.ErrNoStore if there is nothing to
+// recover; and with ErrNotEmpty where somebody else's keys are.
 func (c *Cluster) Offline(ctx context.Context, work Work) (*Offline, error) {
-	if err := c.nobodyLeads(ctx); err != nil {
-		return nil, err
-	}
-	t, _, err := c.takeOver(ctx, ForOffline)
+	err := c.inside(func() error {
+		if err := c.nobodyLeads(ctx); err != nil || work != Recovery {
+			return err
+		}
+		return c.someStore(ctx)
+	})
 	if err != nil {
 		return nil, err
+	}
+	t, done, err := c.takeOver(ctx, ForOffline)
+	switch {
+	case err != nil:
+		return nil, err
+	case !done:
+		return nil, errOvertaken
 	}
 	t.recovers = work == Recovery
 	return &Offline{Term: t, work: work}, nil
@@ -38,14 +49,15 @@ func (c *Cluster) Offline(ctx context.Context, work Work) (*Offline, error) {
 // where other keys are in the way. An error that says neither leaves open
 // whether the store is there: Init can be called again to find out.
 func (c *Cluster) Init(ctx context.Context, b fencing.Batch) error {
-	if err := c.noStore(ctx); err != nil {
-		return err // and whoever serves it is left in peace
-	}
-	o, err := c.Offline(ctx, "")
-	if err != nil {
+	// Whoever serves a store, and whoever else has keys here, is left in peace.
+	if err := c.inside(func() error { return c.vacant(ctx, ForOffline) }); err != nil {
 		return err
 	}
-	if _, err := o.vacant(ctx, ""); err != nil {
+	o, err := c.Offline(ctx, "")
+	if errors.Is(err, errOvertaken) { // by whoever made the store
+		err = cmp.Or(c.inside(func() error { return c.vacant(ctx, ForOffline) }), err)
+	}
+	if err != nil {
 		return err
 	}
 	return o.Create(ctx, b)
@@ -102,25 +114,21 @@ func (o *Offline) send(ctx context.Context, ops []Op) error {
 	return o.queue.send(context.WithoutCancel(ctx), &commit{ops: ops})
 }
 
-// vacant errs unless the prefix is empty, but for what an unfinished migration
-// from the same place left behind, if from is not "": left is what.
-func (o *Offline) vacant(ctx context.Context, from string) (left []string, err error) {
+// room errs unless a store may be made under the prefix, or an unfinished
+// migration from the same place goes on there: left is what it left behind.
+func (o *Offline) room(ctx context.Context, from string) (left []string, err error) {
 	var all census
 	s, err := o.survey(ctx, &all)
 	m, arriving := s.note.Arriving()
 	switch {
 	case err != nil:
 		return nil, err
-	case arriving && from != "" && m.From == from:
+	case arriving && m.From == from:
 		return all, nil
 	case s.note != "":
 		return nil, refusal(s.note, o.keys)
-	case slices.Contains(all, o.keys.meta):
-		return nil, errExists(o.keys)
-	case len(all) > 0:
-		return nil, fmt.Errorf("under %s in etcd there are %w, such as %q: name a prefix of the store's own", o.keys.prefix, ErrNotEmpty, all[0])
 	}
-	return nil, nil
+	return nil, o.cluster.vacant(ctx, ForOffline)
 }
 
 func errExists(k keys) error {
@@ -135,16 +143,29 @@ func (c *census) take(kv *KeyValue) { *c = append(*c, kv.Key) }
 
 // noStore errs if there is a store already.
 func (c *Cluster) noStore(ctx context.Context) error {
-	page, err := c.look(ctx, Range{For: ForOffline, From: c.keys.meta})
-	if err == nil && len(page.Keys) > 0 {
-		err = errExists(c.keys)
+	meta, err := c.read(ctx, ForOffline, c.keys.meta)
+	switch {
+	case err != nil || meta == nil:
+		return err
+	case !ofMeta(meta.Value):
+		return errForeign(c.keys, meta.Key)
 	}
-	return err
+	return errExists(c.keys)
+}
+
+// someStore errs with store.ErrNoStore unless there is a store, or a part of one.
+func (c *Cluster) someStore(ctx context.Context) error {
+	for _, key := range []string{c.keys.meta, c.keys.note} {
+		if kv, err := c.read(ctx, ForOffline, key); kv != nil || err != nil {
+			return err
+		}
+	}
+	return errNoStore(c.keys)
 }
 
 // nobodyLeads errs if a replica leads or waits to: the oldest key leads.
 func (c *Cluster) nobodyLeads(ctx context.Context) error {
-	page, err := c.look(ctx, Range{For: ForOffline, From: c.keys.leaderFrom, To: c.keys.leaderTo})
+	page, err := c.kv.Range(ctx, Range{For: ForOffline, From: c.keys.leaderFrom, To: c.keys.leaderTo})
 	if err != nil || len(page.Keys) == 0 {
 		return err
 	}
@@ -158,10 +179,11 @@ func (c *Cluster) nobodyLeads(ctx context.Context) error {
 		c.keys.prefix, ErrLed, m.ID, m.Address, all, c.opts.SessionTTL)
 }
 
-func (c *Cluster) look(ctx context.Context, r Range) (Page, error) {
+// inside does what needs the cluster open.
+func (c *Cluster) inside(do func() error) error {
 	if err := c.gate.enter(); err != nil {
-		return Page{}, err
+		return err
 	}
 	defer c.gate.leave()
-	return c.kv.Range(ctx, r)
+	return do()
 }

@@ -87,6 +87,7 @@ func TestStore(t *testing.T) {
 			Put:  func(key, value []byte) error { return put(t, cfg, cfg.Prefix+string(key), value) },
 
 			MaxKeys: MaxOps,
+			Shared:  true,
 			Rewrite: func(b fencing.Batch) error {
 				c, err := Open(cfg)
 				if err != nil {

@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -38,6 +39,15 @@ func (t *Term) Commit(ctx context.Context, b fencing.Batch) error {
 
 // Create implements store.Term.
 func (t *Term) Create(ctx context.Context, b fencing.Batch) error {
+	if err := t.enter(ctx); err != nil {
+		return fmt.Errorf("nothing was written: %w", err)
+	}
+	// While our term record stands, nobody makes a store around it.
+	_, err := t.cluster.alone(ctx, ForCreate)
+	t.cluster.gate.leave()
+	if err != nil {
+		return fmt.Errorf("nothing was written: %w", err)
+	}
 	return t.write(ctx, b, true)
 }
 
@@ -96,7 +106,7 @@ func (t *Term) transact(ctx context.Context, ops []Op, create bool) error {
 	txn := Txn{For: ForCommit, If: []Compare{t.guard}, Ops: ops}
 	if create {
 		txn.For = ForCreate
-		txn.If = append(txn.If, Compare{Key: t.keys.meta}, Compare{Key: t.keys.note})
+		txn.If = append(txn.If, t.keys.nothing()...)
 	}
 	done, err := t.cluster.kv.Txn(ctx, txn)
 	answered = true
@@ -117,7 +127,10 @@ func (t *Term) notCreated(ctx context.Context) error {
 	if err := t.confirm(ctx); err != nil {
 		return err
 	}
-	return fmt.Errorf("nothing was written: %w", errExists(t.keys))
+	if err := t.cluster.vacant(ctx, ForCreate); err != nil {
+		return fmt.Errorf("nothing was written: %w", err)
+	}
+	return errors.New("nothing was written, since there were keys in the way, which have gone: try again")
 }
 
 // Confirm implements store.Store: it reads the term record as it is at some

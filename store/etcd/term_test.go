@@ -41,6 +41,7 @@ func TestStoreInMemory(t *testing.T) {
 				return err
 			},
 			MaxKeys: etcd.MaxOps,
+			Shared:  true,
 			Rewrite: func(b fencing.Batch) error {
 				o, err := w.replica().Offline(ctx, etcd.Recovery)
 				if err != nil {
@@ -295,11 +296,59 @@ func TestUnknownTakeOver(t *testing.T) {
 	if err := term.Commit(ctx, grants(1, 1, 1)); err != nil {
 		t.Fatal(err)
 	}
-	if done, err := w.etcd.Txn(late); !done || err != nil {
-		t.Fatal(done, err)
+	if done, err := w.etcd.Txn(late); done || err != nil {
+		t.Fatalf("a takeover that landed late: done is %v (%v), want it refused", done, err)
 	}
-	if err := term.Commit(ctx, grants(2, 1, 2)); !errors.Is(err, store.ErrDeposed) {
-		t.Errorf("two terms that one replica began have the same value: %v", err)
+	if err := term.Commit(ctx, grants(2, 1, 2)); err != nil {
+		t.Errorf("a takeover that landed late deposed the term after it: %v", err)
+	}
+}
+
+// TestLateTakeOverUnderAnother: nor does it depose another replica's term.
+func TestLateTakeOverUnderAnother(t *testing.T) {
+	for _, there := range []string{"a store", "nothing"} {
+		w := newWorld(t)
+		if there == "a store" {
+			w = filled(t)
+		}
+		r := w.replica()
+		o := r.campaign(t)
+		var late etcd.Txn
+		r.onTxn = func(txn etcd.Txn) (bool, error) { late = txn; return false, errCut }
+		if _, err := o.TakeOver(ctx); !errors.Is(err, errCut) {
+			t.Fatal(err)
+		}
+		next := w.replica().term(t)
+		if done, err := w.etcd.Txn(late); done || err != nil {
+			t.Errorf("where there is %s: done is %v (%v), want it refused", there, done, err)
+		}
+		if err := next.Confirm(ctx); err != nil {
+			t.Errorf("where there is %s, the next leader was deposed: %v", there, err)
+		}
+	}
+}
+
+// TestOvertaken: a takeover that another one was faster than keeps the office,
+// and can be tried again.
+func TestOvertaken(t *testing.T) {
+	w := filled(t)
+	a, b := w.replica(), w.replica()
+	o := a.campaign(t)
+	a.onTxn = func(txn etcd.Txn) (bool, error) {
+		a.onTxn = nil
+		b.term(t)
+		return w.etcd.Txn(txn)
+	}
+	if term, err := o.TakeOver(ctx); term != nil || err == nil || !strings.Contains(err.Error(), "try again") {
+		t.Fatal(term, err)
+	}
+	select {
+	case <-o.Lost():
+		t.Error("it has lost its office")
+	default:
+	}
+	if _, err := o.TakeOver(ctx); err != nil {
+		t.Error(err)
 	}
 }
 

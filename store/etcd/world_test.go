@@ -68,6 +68,11 @@ func (w *world) replica(change ...func(*etcd.Options)) *replica {
 	return r
 }
 
+// replicaAt is one of a store under another prefix.
+func (w *world) replicaAt(prefix string) *replica {
+	return w.replica(func(o *etcd.Options) { o.Prefix = prefix })
+}
+
 // kv and election keep the names of the wire's methods apart from a cluster's.
 type (
 	kv       struct{ *wire }

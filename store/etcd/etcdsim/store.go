@@ -65,6 +65,9 @@ func (s *Store) begin() {
 }
 
 func (s *Store) holds(c etcd.Compare) bool {
+	if c.To != "" {
+		return !slices.ContainsFunc(s.between(c.Key, c.To), func(key string) bool { return s.at(key, s.revision).created != 0 })
+	}
 	v := s.at(c.Key, s.revision)
 	if c.Value != nil {
 		return v.created != 0 && string(v.value) == string(c.Value)

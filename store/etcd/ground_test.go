@@ -1,0 +1,242 @@
+package etcd_test
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cirrus-id/cirrus/store"
+	"github.com/cirrus-id/cirrus/store/etcd"
+	"github.com/cirrus-id/cirrus/store/storetest"
+)
+
+// uses are all that writes under a prefix where there may be nothing yet.
+var uses = map[string]func(*replica) error{
+	"init": func(r *replica) error { return r.Init(ctx, first()) },
+	"migrate": func(r *replica) error {
+		o, err := r.Offline(ctx, etcd.Migration)
+		if err == nil {
+			err = o.Receive(ctx, theMove, whole(5, 5))
+		}
+		return err
+	},
+	"recover": func(r *replica) error {
+		o, err := r.Offline(ctx, etcd.Recovery)
+		if err != nil {
+			return err
+		}
+		if _, err = o.Load(ctx); err == nil {
+			err = o.Write(ctx, whole(5, 5))
+		}
+		return err
+	},
+	"serve": func(r *replica) error {
+		o, err := r.Campaign(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = o.Resign(ctx) }()
+		term, err := o.TakeOver(ctx)
+		if err != nil {
+			return err
+		}
+		if _, err = term.Load(ctx); errors.Is(err, store.ErrNoStore) {
+			err = term.Create(ctx, first())
+		}
+		return err
+	},
+}
+
+// TestForeignKeys: what somebody else keeps under a prefix stays as it is,
+// whatever it is called, and whoever comes there refuses.
+func TestForeignKeys(t *testing.T) {
+	aTerm := strings.Repeat("0a", 16) + " r0" // as a refused command of an earlier version left it
+	for _, there := range []map[string]string{
+		{"term": "spring", "x": "1"},
+		{"term": "spring"},
+		{"term": ""},
+		{"term": strings.Repeat("0A", 16) + " r0"},
+		{"meta": "m", "x": "1"},
+		{"meta": "m"},
+		{"pool/default": "p"},
+		{"pool/p": "p", "term": aTerm},
+		{"record/p": "r"},
+		{"unfinished": "business"},
+		{"x": "1"},
+		{"x": "1", "term": aTerm},
+		{"a": "1", "leader/1": "l"},
+		{"zzz": "1", "term": aTerm},
+	} {
+		for name, use := range uses {
+			w := newWorld(t)
+			for key, value := range there {
+				w.put(key, value)
+			}
+			before := w.under(prefix)
+			err := use(w.replica())
+			if err == nil {
+				t.Errorf("%s beside %q was not refused", name, there)
+			}
+			_, led := there["leader/1"] // which is taken for a replica's
+			_, note := there["unfinished"]
+			if none := name == "recover" && errors.Is(err, store.ErrNoStore); !errors.Is(err, store.ErrNotEmpty) && !none && !led && !note &&
+				!errors.Is(err, store.ErrDamaged) {
+				t.Errorf("%s beside %q: %v", name, there, err)
+			}
+			after := w.under(prefix)
+			if before["term"] == aTerm {
+				delete(before, prefix+"term")
+				delete(after, prefix+"term")
+			}
+			for key, value := range before {
+				if got, ok := after[key]; (!ok || got != value) && !(value == aTerm) {
+					t.Errorf("%s beside %q: %s is %q", name, there, key, got)
+				}
+			}
+			for key := range after {
+				if _, ok := before[key]; !ok && !(there["term"] == aTerm && key == prefix+"term") {
+					t.Errorf("%s beside %q: it wrote %s", name, there, key)
+				}
+			}
+		}
+	}
+}
+
+// TestForeignKeysMeanwhile are written just before the store's first.
+func TestForeignKeysMeanwhile(t *testing.T) {
+	for _, key := range []string{"term", "meta", "pool/p", "x"} {
+		for _, name := range []string{"init", "serve"} {
+			for n := 1; ; n++ {
+				w := newWorld(t)
+				r := w.replica()
+				sent := 0
+				r.onTxn = func(txn etcd.Txn) (bool, error) {
+					if sent++; sent == n {
+						w.put(key, "somebody else's")
+					}
+					return w.etcd.Txn(txn)
+				}
+				err := uses[name](r)
+				if sent < n {
+					break
+				}
+				if got := w.under(prefix)[prefix+key]; got != "somebody else's" || err == nil {
+					t.Errorf("%s, with %s written before transaction %d: %v, and it is %q", name, key, n, err, got)
+				}
+			}
+		}
+	}
+}
+
+// TestPrefixInside another store's is refused, and a prefix around one.
+func TestPrefixInside(t *testing.T) {
+	for _, test := range []struct{ there, here string }{
+		{"/cirrus/", "/cirrus/eu/"},
+		{"/cirrus/", "/cirrus/a/b/c/"},
+		{"/cirrus/", "/cirrus/pool/"},
+		{"/cirrus/eu/", "/cirrus/"},
+		{"/a/b/c/", "/a/"},
+		{"/cirrus/pool/", "/cirrus/"},
+	} {
+		for name, use := range uses {
+			w := newWorld(t)
+			if err := w.replicaAt(test.there).Init(ctx, first()); err != nil {
+				t.Fatal(err)
+			}
+			before := w.under("/")
+			err := use(w.replicaAt(test.here))
+			if none := name == "recover" && errors.Is(err, store.ErrNoStore); !errors.Is(err, store.ErrNotEmpty) && !none {
+				t.Errorf("%s of %s, with a store at %s: %v", name, test.here, test.there, err)
+			} else if !none && !strings.Contains(err.Error(), "around") {
+				t.Errorf("%s of %s, with a store at %s doesn't say why: %v", name, test.here, test.there, err)
+			}
+			if got := w.under("/"); !maps.Equal(got, before) {
+				t.Errorf("%s of %s, with a store at %s: it wrote %q", name, test.here, test.there, slices.Collect(maps.Keys(got)))
+			}
+		}
+	}
+}
+
+// TestPrefixBeside another store's is nobody's concern, nor is a key of another's
+// that only is called like one of a store's.
+func TestPrefixBeside(t *testing.T) {
+	for name, use := range uses {
+		if name == "recover" {
+			continue
+		}
+		w := newWorld(t)
+		if err := w.replicaAt("/cirrus/eu/").Init(ctx, first()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.etcd.Txn(etcd.Txn{Ops: []etcd.Op{{Key: "/cirrus/meta", Value: []byte("m")}, {Key: "/cirrus/term", Value: []byte("spring")}}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := use(w.replicaAt("/cirrus/us/")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestPrefixInsideMeanwhile: two that begin at the same moment don't end up one
+// inside the other.
+func TestPrefixInsideMeanwhile(t *testing.T) {
+	for _, test := range []struct{ first, second string }{{"/a/", "/a/b/"}, {"/a/b/", "/a/"}} {
+		for _, one := range []string{"init", "serve"} {
+			for n := 1; ; n++ {
+				w := newWorld(t)
+				r := w.replicaAt(test.first)
+				sent := 0
+				var second error
+				r.onTxn = func(txn etcd.Txn) (bool, error) {
+					if sent++; sent == n {
+						second = uses["init"](w.replicaAt(test.second))
+					}
+					return w.etcd.Txn(txn)
+				}
+				err := uses[one](r)
+				if sent < n {
+					break
+				}
+				if err == nil == (second == nil) {
+					t.Errorf("%s of %s, with an init of %s before transaction %d: %v, and %v", one, test.first, test.second, n, err, second)
+				}
+			}
+		}
+	}
+}
+
+// TestStoreAroundAnother, as earlier versions let it be made, is loaded without
+// what is the other's.
+func TestStoreAroundAnother(t *testing.T) {
+	w := filled(t)
+	for _, inner := range []string{"eu/", "n/", "q/", "zz/"} {
+		for _, key := range []string{"meta", "pool/p", "term", "leader/1"} {
+			w.put(inner+key, "x")
+		}
+	}
+	snap, err := w.replica().term(t).Load(ctx)
+	if err != nil || len(snap.Pools) != 1 || snap.Meta != storetest.Meta() {
+		t.Errorf("%v: %+v", err, snap)
+	}
+}
+
+// TestTermRecordDeleted by somebody: the store is there all the same.
+func TestTermRecordDeleted(t *testing.T) {
+	w := filled(t)
+	if _, err := w.etcd.Txn(etcd.Txn{Ops: []etcd.Op{{Key: prefix + "term", Delete: true}}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.replica().term(t).Load(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPrefixes(t *testing.T) {
+	for _, bad := range []string{"/", "x", "//", "/a//", "//a/", "/a//b/", "/a", "/a b/", "/ä/"} {
+		if _, err := etcd.New(nil, nil, etcd.Options{Prefix: bad, Self: store.Member{ID: "r"}}); err == nil {
+			t.Errorf("%q was not refused", bad)
+		}
+	}
+}
