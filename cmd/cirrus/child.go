@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -25,7 +26,17 @@ type child struct {
 	// ended is closed once the child has ended. On Linux it has not been reaped
 	// by then, so its number is still nobody else's.
 	ended chan struct{}
+
+	// killTold and tellAgain are what was said of killing it: that it is done, and
+	// the steady time from which it may be said again that it can't be.
+	killTold  bool
+	tellAgain time.Duration
+	// survived: something of the group lives on, and may not be killed.
+	survived bool
 }
+
+// tellEvery is how often it is said that a child can't be killed.
+const tellEvery = 10 * time.Second
 
 // startChild starts the child with the lease in its environment. The calling
 // goroutine is tied to its thread from here to child.end: a thread that ended
@@ -60,16 +71,38 @@ func leaseVariables(l client.Lease) []string {
 	return append(vars, setByRun+"="+strings.Join(vars, " "))
 }
 
-// carryOut does what the guard orders, to the whole group.
-func (c *child) carryOut(o order, log *slog.Logger, holder *client.Holder) {
+// carryOut does what the guard orders, to the whole group, and then tells it: a
+// signal never waits for a log (S14).
+func (c *child) carryOut(o order, at time.Duration, log *slog.Logger, holder *client.Holder) {
 	switch o {
 	case orderAsk:
+		err := c.signalGroup(syscall.SIGTERM)
 		log.Warn("the lease won't last: sending SIGTERM to the child", "left", holder.Remaining().Round(time.Millisecond))
-		c.signalGroup(syscall.SIGTERM)
+		if err != nil {
+			log.Error("the child can't be asked to end", "error", err)
+		}
 	case orderKill:
-		log.Warn("the lease is over: sending SIGKILL to the child")
-		c.signalGroup(syscall.SIGKILL)
+		err := c.kill()
+		if !c.killTold {
+			log.Warn("the lease is over: sending SIGKILL to the child")
+			c.killTold = true
+		}
+		if err != nil && at >= c.tellAgain {
+			log.Error("the child can't be killed, and goes on with a node ID that others may get: end it; this is tried again until it has ended", "error", err)
+			c.tellAgain = at + tellEvery
+		}
 	}
+}
+
+// kill kills the group. To reach one of it is enough for the system, so the
+// child, which may run as another user than what it has started, is killed for
+// itself, too.
+func (c *child) kill() error {
+	group := c.signalGroup(syscall.SIGKILL)
+	if err := c.cmd.Process.Signal(syscall.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return group
 }
 
 // passedOn are the signals that reach the child by way of cirrus.
@@ -101,17 +134,28 @@ func (c *child) passOn(s os.Signal) {
 	}
 }
 
-// signalGroup signals all that is left of the group, which may be nobody.
-func (c *child) signalGroup(s syscall.Signal) { _ = syscall.Kill(-c.cmd.Process.Pid, s) }
+// signalGroup signals all that is left of the group, which may be nobody. It
+// errs if nobody could be reached though somebody is left.
+func (c *child) signalGroup(s syscall.Signal) error {
+	err := syscall.Kill(-c.cmd.Process.Pid, s)
+	if errors.Is(err, syscall.ESRCH) {
+		return nil
+	}
+	return err
+}
 
 // end kills what is left of the group: it would go on using the node ID. It
 // returns the child's exit code.
 func (c *child) end() (code int, err error) {
 	defer runtime.UnlockOSThread()
-	c.signalGroup(syscall.SIGKILL)
+	_ = c.signalGroup(syscall.SIGKILL) // what it could not reach is looked for below
 	if c.cmd.ProcessState == nil {
 		_ = c.cmd.Wait() // its error says what the state says
 	}
+	// To reach one of the group is enough for the system, be it the child that has
+	// ended. So it is asked, once that is reaped, whether those are left whom
+	// cirrus may not signal.
+	c.survived = c.signalGroup(0) != nil
 	if c.cmd.ProcessState == nil {
 		return 0, fmt.Errorf("it is not known how the command ended: look at its own output")
 	}

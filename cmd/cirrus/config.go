@@ -20,6 +20,19 @@ const envPrefix = "CIRRUS_"
 // notSettings are flags that make no sense in the environment or in a file.
 var notSettings = map[string]bool{"config": true, "help": true, "yes": true}
 
+// explicitFlag marks flags that the command line alone can give: those that keep
+// somebody from doing what he doesn't mean.
+const explicitFlag = "explicit"
+
+// mustBeExplicit marks a flag so.
+func mustBeExplicit(cmd *cobra.Command, flag string) {
+	f := cmd.Flags().Lookup(flag)
+	if f.Annotations == nil {
+		f.Annotations = map[string][]string{}
+	}
+	f.Annotations[explicitFlag] = []string{"yes"}
+}
+
 // configure fills in the flags that the command line does not give: from the
 // environment, else from the file. Only the names of flags are looked up, so
 // whatever else an environment holds (Kubernetes injects CIRRUS_PORT for a
@@ -31,7 +44,7 @@ func configure(cmd *cobra.Command) error {
 	}
 	var problems []error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if f.Changed || notSettings[f.Name] {
+		if f.Changed || notSettings[f.Name] || len(f.Annotations[explicitFlag]) > 0 {
 			return
 		}
 		from, named, value := fromEnvironment, envName(f.Name), fromEnv(f)

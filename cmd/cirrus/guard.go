@@ -16,7 +16,9 @@ type guard struct {
 	// deadline ≤ the lease's, as of the last look that found it valid.
 	deadline time.Duration
 	// killAt is when the child that was asked to end will be killed.
-	killAt        time.Duration
+	killAt time.Duration
+	// asked: SIGTERM was ordered; killed: SIGKILL was, and is until the child has
+	// ended.
 	asked, killed bool
 }
 
@@ -38,6 +40,9 @@ const (
 //
 // Nor is the child kept that ran past the deadline while nobody looked, though
 // the lease may have been revived since.
+//
+// A kill is ordered at each look from the first on: one may not be permitted, or
+// reach a part of the group only.
 func (g *guard) look(at, remaining time.Duration) order {
 	ranPast := g.deadline > 0 && at >= g.deadline
 	if remaining > 0 {
@@ -45,7 +50,7 @@ func (g *guard) look(at, remaining time.Duration) order {
 	}
 	switch {
 	case g.killed:
-		return orderNone
+		return orderKill
 	case ranPast || at >= g.deadline || g.asked && at >= g.killAt: // C4
 		g.asked, g.killed = true, true
 		return orderKill
@@ -57,7 +62,7 @@ func (g *guard) look(at, remaining time.Duration) order {
 	return orderNone
 }
 
-// wait is how long, from steady time at, look has nothing to say unless news
+// wait is how long, from steady time at, look has nothing new to say unless news
 // comes first; at most maxLook.
 func (g *guard) wait(at time.Duration) time.Duration {
 	switch {

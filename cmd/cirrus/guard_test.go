@@ -20,14 +20,14 @@ func TestGuard(t *testing.T) {
 		looks []look // with a grace of 2 s
 	}{
 		{"heartbeats are answered", []look{{0, 9, orderNone}, {3, 9, orderNone}, {6, 9, orderNone}, {14.9, 9, orderNone}}},
-		{"no heartbeat is answered", []look{{0, 9, orderNone}, {6.9, 2.1, orderNone}, {7, 2, orderAsk}, {8, 1, orderNone}, {9, 0, orderKill}, {10, 0, orderNone}}},
-		{"one is answered after the child was asked", []look{{0, 9, orderNone}, {7, 2, orderAsk}, {8, 9, orderNone}, {9, 8, orderKill}, {9.1, 7.9, orderNone}}},
+		{"no heartbeat is answered", []look{{0, 9, orderNone}, {6.9, 2.1, orderNone}, {7, 2, orderAsk}, {8, 1, orderNone}, {9, 0, orderKill}, {9.1, 0, orderKill}, {10, 0, orderKill}}},
+		{"one is answered after the child was asked", []look{{0, 9, orderNone}, {7, 2, orderAsk}, {8, 9, orderNone}, {9, 8, orderKill}, {9.1, 7.9, orderKill}}},
 		{"lost early", []look{{0, 9, orderNone}, {3, 0, orderAsk}, {4.9, 0, orderNone}, {5, 0, orderKill}}},
 		{"lost shortly before the deadline", []look{{0, 9, orderNone}, {6.9, 2.1, orderNone}, {6.95, 0, orderAsk}, {8.9, 0, orderNone}, {8.95, 0, orderKill}}},
 		{"lost after the child was asked", []look{{0, 9, orderNone}, {7.5, 1.5, orderAsk}, {8, 0, orderNone}, {9, 0, orderKill}}},
 		{"stalled into the grace", []look{{0, 9, orderNone}, {8.5, 0.5, orderAsk}, {9, 0, orderKill}}},
 		{"stalled past the deadline", []look{{0, 9, orderNone}, {3600, 0, orderKill}}},
-		{"stalled past the deadline, and revived before the next look", []look{{0, 9, orderNone}, {3600, 9, orderKill}, {3601, 8, orderNone}}},
+		{"stalled past the deadline, and revived before the next look", []look{{0, 9, orderNone}, {3600, 9, orderKill}, {3601, 8, orderKill}}},
 		{"gone before the first look", []look{{1, 0, orderKill}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

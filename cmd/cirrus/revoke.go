@@ -22,7 +22,8 @@ keeps you from revoking the lease that came after the one you meant.`,
   cirrus revoke 7 --epoch 1835000000000001 --pool billing`,
 		Args: cobra.ExactArgs(1),
 	}
-	cmd.Flags().Uint64Var(&epoch, "epoch", 0, "the lease's epoch")
+	cmd.Flags().Uint64Var(&epoch, "epoch", 0, "the lease's epoch; on the command line only")
+	mustBeExplicit(cmd, "epoch")
 	addAddr(cmd)
 	addPool(cmd)
 	output := addOutput(cmd)

@@ -57,10 +57,22 @@ SIGTERM, SIGUSR1, SIGUSR2 and SIGWINCH to the child alone. SIGTSTP (Ctrl-Z) stop
 all, as who doesn't heartbeat must not run. What the lease's end brings is for the
 whole group; and what is left of the group when the child ends is killed.
 
+So a SIGHUP has the child read its settings again, if it does that, and a terminal
+that closes ends it: cirrus itself ends when the child does. Nothing that cirrus
+waits for to write keeps it from ending the child: lines that nobody reads in time
+are dropped.
+
+A child that runs as another user, as under sudo, may not be killed by cirrus: that
+is said, and tried again until the child has ended. If such a process outlives the
+child, the lease is not given back, but runs out.
+
 On Linux the child is killed if cirrus is, however that happens, unless it changed
 its user; its own children are not, and neither a kill nor the end of the lease
 reaches those that leave the group. So let the process that uses the node ID be
-the child itself: in a shell script, start it with exec.`,
+the child itself: in a shell script, start it with exec.
+
+What a cirrus that the child starts should do, its own flags say: for it the
+variables above are not those of its flags, unless the child changes them.`,
 		Example: `  cirrus run --app billing -- ./billing-server --port 8080
   cirrus run --app worker --ttl 1m --grace 15s --wait 5m -- sh -c 'exec ./worker --node "$CIRRUS_NODE_ID"'`,
 		Args:        cobra.MinimumNArgs(1),
@@ -99,8 +111,12 @@ func (in runFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	code, err := in.keep(cmd, args, holder, signals, log)
-	giveBack(cmd, holder, log)
+	code, left, err := in.keep(cmd, args, holder, signals, log)
+	if left {
+		log.Error("a process that the command has started lives on and may not be killed: the lease is not given back, so the node ID rests for its TTL and quarantine; end that process before")
+	} else {
+		giveBack(cmd, holder, log)
+	}
 	if err == nil && code != 0 {
 		return exitError(code)
 	}
@@ -151,20 +167,21 @@ func (in runFlags) hold(cmd *cobra.Command, log *slog.Logger) (*client.Holder, e
 	return nil, holdError(err, in.wait)
 }
 
-// keep starts the child and ends it before the lease does; see newRun.
-func (in runFlags) keep(cmd *cobra.Command, args []string, holder *client.Holder, signals <-chan os.Signal, log *slog.Logger) (code int, err error) {
+// keep starts the child and ends it before the lease does; see newRun. It says
+// whether something of it is left that could not be ended.
+func (in runFlags) keep(cmd *cobra.Command, args []string, holder *client.Holder, signals <-chan os.Signal, log *slog.Logger) (code int, left bool, err error) {
 	g, err := in.guard(cmd, holder.Lease())
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	child, err := startChild(cmd, args, holder.Lease())
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	clock, lost := steady.New(), holder.Lost()
 	for timer := time.NewTimer(0); ; {
 		at := clock.Now() // before Remaining, as guard wants it
-		child.carryOut(g.look(at, holder.Remaining()), log, holder)
+		child.carryOut(g.look(at, holder.Remaining()), at, log, holder)
 		timer.Reset(g.wait(at))
 		select {
 		case <-timer.C:
@@ -173,7 +190,8 @@ func (in runFlags) keep(cmd *cobra.Command, args []string, holder *client.Holder
 		case s := <-signals:
 			child.passOn(s)
 		case <-child.ended:
-			return child.end()
+			code, err := child.end()
+			return code, child.survived, err
 		}
 	}
 }
