@@ -45,5 +45,5 @@ func ExampleHold() {
 	// Output:
 	// node ID 100, epoch 1, valid: true
 	// minted under node ID 100
-	// lease not valid: it was stopped; wait for a new one
+	// lease not valid: it was stopped, and no other is held
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -195,8 +196,12 @@ func slow(d time.Duration) func(context.Context, any) error {
 	}
 }
 
+// refusal is the service's no: its ErrorInfo is there unless the details have one.
 func refusal(code connect.Code, details ...proto.Message) *connect.Error {
 	err := connect.NewError(code, errors.New("no"))
+	if !slices.ContainsFunc(details, func(d proto.Message) bool { _, ok := d.(*errdetails.ErrorInfo); return ok }) {
+		details = append(details, &errdetails.ErrorInfo{Reason: "TESTED", Domain: "cirrus"})
+	}
 	for _, d := range details {
 		detail, detailErr := connect.NewErrorDetail(d)
 		if detailErr != nil {

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,8 @@ type Holder struct {
 
 	// now is what the app sees; the loop stores a new one with each change.
 	now atomic.Pointer[view]
+	// why is why the last call failed; nil if it did not.
+	why atomic.Pointer[error]
 
 	mail mailbox
 	loop loop
@@ -31,6 +34,13 @@ type Holder struct {
 	first, stopped, over latch
 	holdErr, releaseErr  error
 }
+
+// ErrOver: the holder was released, or ended for good. Hold again to get another
+// lease.
+var ErrOver = errors.New("the holder is over: hold again to get another lease")
+
+// errAsking is all there is to say while the service has not answered yet.
+var errAsking = errors.New("no lease is held just now: the service has been asked")
 
 // view is one snapshot of the lease. It is never changed.
 type view struct {
@@ -138,6 +148,23 @@ func (h *Holder) Remaining() time.Duration { return h.remaining(h.now.Load()) }
 // Valid says whether the node ID may be used now. It looks at the steady clock
 // itself (C4).
 func (h *Holder) Valid() bool { return h.Remaining() > 0 }
+
+// Err says why the node ID must not be used now; nil: it may be. It is the
+// error of the last call, if that failed, or that of the service which ended the
+// holder, or ErrOver after Release.
+func (h *Holder) Err() error {
+	v := h.now.Load()
+	switch {
+	case h.remaining(v) > 0:
+		return nil
+	case h.over.isOpen():
+		return errors.Join(ErrOver, h.holdErr)
+	}
+	if why := h.why.Load(); why != nil {
+		return *why
+	}
+	return errAsking
+}
 
 // remaining is given a view that was loaded before the clock is read, so the
 // reading is never older than the view.

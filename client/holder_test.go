@@ -481,7 +481,6 @@ func TestOptionsRefused(t *testing.T) {
 	}
 }
 
-// TestForeignLeaseLost: what a proxy answers is not our service's word.
 // C7: an answer to another instance's request is no answer.
 func TestOthersAnswers(t *testing.T) {
 	inWorld(t, func(w *world) {
@@ -499,6 +498,7 @@ func TestOthersAnswers(t *testing.T) {
 	})
 }
 
+// TestForeignLeaseLost: what a proxy answers is not our service's word (C5).
 func TestForeignLeaseLost(t *testing.T) {
 	inWorld(t, func(w *world) {
 		h := w.mustHold()

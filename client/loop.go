@@ -161,6 +161,10 @@ func (h *Holder) noteCall(a fencing.Answer, err error) {
 // note keeps why a call failed.
 func (h *Holder) note(err error) {
 	h.loop.lastErr = err
+	h.why.Store(nil)
+	if err != nil {
+		h.why.Store(&err)
+	}
 	if h.loop.rules.Phase() == fencing.HolderReleasing {
 		h.releaseErr = err
 	}

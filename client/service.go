@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -18,7 +17,7 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// errorDomain is that of the service's ErrorInfo: no proxy answers with it.
+// errorDomain is that of the service's ErrorInfo: no proxy answers with it (C5).
 const errorDomain = "cirrus"
 
 // errOthersAnswer is about an answer that echoes another instance ID than the
@@ -92,8 +91,7 @@ func (s caller) do(ctx context.Context, c fencing.Call) (fencing.Answer, error) 
 		err = errOthersAnswer
 	}
 	if err != nil {
-		verdict, after := judge(err)
-		return fencing.Answer{Call: c, Verdict: verdict, RetryAfter: after, Elsewhere: reach.Elsewhere(err)}, err
+		return judge(c, err), err
 	}
 	return fencing.Answer{Call: c, Verdict: fencing.AnswerGood, Lease: leaseOf(lease)}, nil
 }
@@ -166,28 +164,43 @@ func layoutOf(l *cirrusv1.Layout) snowflake.Layout {
 	}
 }
 
-// judge is the one table from wire codes to what the rules go by. What an
-// Acquire takes as definite, a Heartbeat doesn't; that is for the rules.
-func judge(err error) (v fencing.Verdict, retryAfter time.Duration) {
+// judge turns an error into the answer that the rules go by. An error without
+// our ErrorInfo is not known to be the service's (C5): a proxy may have made it,
+// and another address, or this one a little later, may still answer.
+func judge(c fencing.Call, err error) fencing.Answer {
 	reason, retry := details(err)
-	switch connect.CodeOf(err) {
-	case connect.CodeFailedPrecondition:
-		if reason == string(fencing.ReasonLeaseLost) {
-			return fencing.AnswerLost, 0
-		}
-		return fencing.AnswerRefused, 0
-	case connect.CodeInvalidArgument, connect.CodeNotFound, connect.CodeUnauthenticated, connect.CodePermissionDenied:
-		return fencing.AnswerRefused, 0
-	case connect.CodeResourceExhausted:
-		if retry == nil {
-			return fencing.AnswerRefused, 0
-		}
+	a := fencing.Answer{Call: c, Verdict: fencing.AnswerFailed, Elsewhere: reason == "" || reach.Elsewhere(err)}
+	if reason != "" {
+		a.Verdict = verdict(connect.CodeOf(err), reason, retry != nil)
 	}
-	return fencing.AnswerFailed, max(retry.AsDuration(), 0)
+	if a.Verdict == fencing.AnswerFailed {
+		a.RetryAfter = max(retry.AsDuration(), 0)
+	}
+	return a
 }
 
-// details returns what our service attached to its error; retry is nil if that
-// was not there.
+// verdict is the one table from the service's codes to what the rules go by.
+// What an Acquire takes as definite, a Heartbeat doesn't; that is for the rules.
+func verdict(code connect.Code, reason string, retry bool) fencing.Verdict {
+	switch code {
+	case connect.CodeFailedPrecondition:
+		if reason == string(fencing.ReasonLeaseLost) {
+			return fencing.AnswerLost
+		}
+		return fencing.AnswerRefused
+	case connect.CodeInvalidArgument, connect.CodeNotFound, connect.CodeUnauthenticated, connect.CodePermissionDenied:
+		return fencing.AnswerRefused
+	case connect.CodeResourceExhausted:
+		if !retry {
+			return fencing.AnswerRefused
+		}
+	}
+	return fencing.AnswerFailed
+}
+
+// details returns what the service attached to its error: the reason of our
+// ErrorInfo, "" where there is none, and the RetryInfo's delay, nil where there
+// is none.
 func details(err error) (reason string, retry *durationpb.Duration) {
 	var ce *connect.Error
 	if !errors.As(err, &ce) {

@@ -25,7 +25,7 @@ var (
 var (
 	errNoLease  = fmt.Errorf("%w: none was granted yet; wait until the holder has one", ErrLeaseNotValid)
 	errDeadline = fmt.Errorf("%w: its deadline has passed; wait for the next good heartbeat", ErrLeaseNotValid)
-	errStopped  = fmt.Errorf("%w: it was stopped; wait for a new one", ErrLeaseNotValid)
+	errStopped  = fmt.Errorf("%w: it was stopped, and no other is held", ErrLeaseNotValid)
 )
 
 // Why Begin refuses a grant that is well-formed. Compare with errors.Is.

@@ -1,0 +1,159 @@
+package client_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/cirrus-id/cirrus/client"
+)
+
+// foreign are answers of something between the holder and the service: none of
+// them carries the service's ErrorInfo.
+var foreign = map[string]func(http.ResponseWriter){
+	"401":             page(http.StatusUnauthorized),
+	"403":             page(http.StatusForbidden),
+	"404":             page(http.StatusNotFound),
+	"429":             page(http.StatusTooManyRequests),
+	"502":             page(http.StatusBadGateway),
+	"a redirect":      func(w http.ResponseWriter) { w.Header().Set("Location", "http://b.test/"); w.WriteHeader(307) },
+	"a login page":    page(http.StatusOK),
+	"an empty answer": func(w http.ResponseWriter) { w.Header().Set("Content-Type", "application/proto") },
+	"PERMISSION_DENIED in Connect's form": func(w http.ResponseWriter) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = w.Write([]byte(`{"code":"permission_denied","message":"no"}`))
+	},
+	"NOT_FOUND in Connect's form": func(w http.ResponseWriter) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = w.Write([]byte(`{"code":"not_found","message":"no"}`))
+	},
+}
+
+func page(status int) func(http.ResponseWriter) {
+	return func(w http.ResponseWriter) {
+		w.Header().Set("Content-Type", "text/html")
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte("<html>who are you?</html>"))
+	}
+}
+
+// denying answers calls of one RPC in the service's place, as often as it is
+// told.
+type denying struct {
+	http.Handler
+	rpc    string
+	answer func(http.ResponseWriter)
+	times  atomic.Int32
+}
+
+func (d *denying) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if strings.HasSuffix(r.URL.Path, d.rpc) && d.times.Add(-1) >= 0 {
+		d.answer(w)
+		return
+	}
+	d.Handler.ServeHTTP(w, r)
+}
+
+// TestForeignAnswerEndsNoHolder: a lease was lost, and the first answers to the
+// next Acquire are not the service's (C5).
+func TestForeignAnswerEndsNoHolder(t *testing.T) {
+	for name, answer := range foreign {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				d := &denying{Handler: w.service.handler(), rpc: "/Acquire", answer: answer}
+				h := w.mustHold(client.WithHTTPClient(inProcess{d}))
+				d.times.Store(3)
+				w.service.loseAll()
+				w.pass(ttl)
+				w.mints(h, true)
+				w.told(client.Held, client.Lost, client.Reacquired)
+			})
+		})
+	}
+}
+
+// TestForeignAnswerEndsNoLease: they are failed heartbeats (C3).
+func TestForeignAnswerEndsNoLease(t *testing.T) {
+	for name, answer := range foreign {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				d := &denying{Handler: w.service.handler(), rpc: "/Heartbeat", answer: answer}
+				h := w.mustHold(client.WithHTTPClient(inProcess{d}))
+				d.times.Store(3)
+				w.pass(ttl)
+				w.mints(h, true)
+				w.told(client.Held)
+			})
+		})
+	}
+}
+
+// TestForeignAnswerAtOneAddress: the other address is asked, whatever the first
+// one's proxy says.
+func TestForeignAnswerAtOneAddress(t *testing.T) {
+	for name, answer := range foreign {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				bad := &denying{rpc: "", answer: answer}
+				bad.times.Store(1 << 30)
+				hosts := byHost{hostA: bad, hostB: w.service.handler()}
+				for range 8 { // half of them begin at the bad one
+					ctx, cancel := context.WithTimeout(w.Context(), 5*time.Second)
+					h, err := client.Hold(ctx, "http://a.test,http://b.test", "app",
+						client.WithHTTPClient(hosts), client.WithSteadyClock(w.steady))
+					if err != nil {
+						w.Fatal(err)
+					}
+					if err := h.Release(ctx); err != nil {
+						w.Error(err)
+					}
+					cancel()
+				}
+			})
+		})
+	}
+}
+
+// byHost is an HTTP client without a network: each host has its handler.
+type byHost map[string]http.Handler
+
+func (b byHost) Do(req *http.Request) (*http.Response, error) {
+	return inProcess{b[req.URL.Host]}.Do(req)
+}
+
+// TestErrSaysWhy: an app that mints nothing can learn why.
+func TestErrSaysWhy(t *testing.T) {
+	inWorld(t, func(w *world) {
+		h := w.mustHold()
+		if err := h.Err(); err != nil {
+			w.Errorf("a valid lease, and an error: %v", err)
+		}
+		w.service.set(func(context.Context, any) error { return refusal(connect.CodeNotFound) }, nil)
+		w.pass(ttl - time.Millisecond)
+		if err := h.Err(); err != nil {
+			w.Errorf("the lease is still valid, and an error: %v", err)
+		}
+		w.pass(2 * time.Millisecond)
+		if err := h.Err(); connect.CodeOf(err) != connect.CodeNotFound {
+			w.Errorf("the pool is gone, and Err says %v", err)
+		}
+		w.service.set(nil, nil)
+		w.pass(ttl)
+		if err := h.Err(); err != nil {
+			w.Errorf("the pool is back, and an error: %v", err)
+		}
+		if err := h.Release(w.Context()); err != nil {
+			w.Error(err)
+		}
+		if err := h.Err(); err == nil {
+			w.Error("the lease was given back, and no error")
+		}
+	})
+}
