@@ -23,33 +23,45 @@ type lookup struct {
 	failed   bool          // an address has failed since
 }
 
-// begin acquires the first lease, once it is known where.
+// begin acquires the first lease, once it is known where: at an address that
+// needs no lookup, or at the first that is found.
 func (h *Holder) begin() {
 	h.loop.rules.Addresses(h.service.addrs.Len())
+	known := h.service.addrs.StartKnown()
 	if h.service.addrs.Named() {
-		h.look(h.acquire)
-		return
+		h.look(!known)
 	}
-	h.acquire()
+	if known {
+		h.acquire()
+	}
 }
 
-// look looks names up beside the loop, and then goes on.
-func (h *Holder) look(then func()) {
+// look looks names up beside the loop. acquire says that the first lease waits
+// for it.
+func (h *Holder) look(acquire bool) {
 	l := &h.loop
 	ctx, cancel := context.WithCancel(l.base)
 	l.lookup = lookup{cancel: cancel, underWay: true, at: h.steady()}
 	l.calls++
+	begin := func() {
+		if acquire {
+			acquire = false
+			h.acquire()
+		}
+	}
 	h.cfg.runner.Go(func() {
-		found := h.service.addrs.Find(ctx)
-		cancel()
-		h.mail.post(func() {
-			l.calls--
-			l.lookup.underWay = false
-			h.service.addrs.Take(found)
-			l.rules.Addresses(h.service.addrs.Len())
-			then()
+		h.service.addrs.Find(ctx, func(found reach.Found) {
+			h.mail.post(func() { h.take(found); begin() })
 		})
+		cancel()
+		h.mail.post(func() { l.calls--; l.lookup.underWay = false; begin() })
 	})
+}
+
+// take takes over the addresses that were found.
+func (h *Holder) take(found reach.Found) {
+	h.service.addrs.Take(found)
+	h.loop.rules.Addresses(h.service.addrs.Len())
 }
 
 // lookAgain looks names up again if it is time. No call waits for it.
@@ -63,7 +75,7 @@ func (h *Holder) lookAgain() {
 		every = lookupAfterFailure
 	}
 	if h.steady()-l.at >= every {
-		h.look(func() {})
+		h.look(false)
 	}
 }
 

@@ -385,6 +385,37 @@ func TestEachIPIsAnAddress(t *testing.T) {
 	}
 }
 
+// TestSilentNames: a name server that is silent about some names of the service
+// keeps no app waiting that has another address, and Release doesn't wait either.
+func TestSilentNames(t *testing.T) {
+	t.Parallel()
+	service := newFakeService()
+	live := httptest.NewServer(service.handler())
+	t.Cleanup(live.Close)
+	_, port, _ := net.SplitHostPort(live.Listener.Addr().String())
+	lookup := func(ctx context.Context, host string) ([]netip.Addr, error) {
+		if strings.HasPrefix(host, "quiet") {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
+	}
+	for _, known := range []string{"http://127.0.0.1:", "http://example.com:"} {
+		start := time.Now()
+		h, err := client.Hold(t.Context(), "http://quiet-a.test,http://quiet-b.test,http://quiet-c.test,"+known+port, "app", client.WithLookup(lookup))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Release(t.Context()); err != nil {
+			t.Error(err)
+		}
+		// One silent name alone is waited for that long; three in a row were for 6 s.
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("%s: held and released after %v: silent names were waited for", known, took)
+		}
+	}
+}
+
 // TestLooksUpAgain: when the only IP of a name fails, the one that has taken its
 // place is found, though the holder is not told; and a lookup that fails forgets
 // nothing.

@@ -91,7 +91,7 @@ func dial(cmd *cobra.Command, c reach.Config) (*reach.Addresses, error) {
 	}
 	c.Random = rand.Uint64
 	addrs := reach.New(urls, c)
-	addrs.Take(addrs.Find(cmd.Context()))
+	addrs.Start(cmd.Context())
 	return addrs, nil
 }
 

@@ -199,6 +199,9 @@ func (as *Addresses) Take(found Found) {
 	if as.current == nil || !as.current.works && !slices.Contains(list, as.current) {
 		as.current = list[0]
 	}
+	if untried := !as.current.works && as.current.err == nil; untried && as.unknown(as.current) {
+		as.StartKnown()
+	}
 }
 
 // with adds an address, the known one if there is one, unless the list has it.

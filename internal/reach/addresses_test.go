@@ -193,12 +193,68 @@ func TestFind(t *testing.T) {
 		}
 		return []netip.Addr{netip.MustParseAddr("::ffff:10.0.0.1"), netip.MustParseAddr("fd00::1")}, nil
 	}
-	as.Take(as.Find(t.Context()))
+	as.Find(t.Context(), as.Take)
 	got := as.texts()
 	slices.Sort(got)
 	want := []string{"http://127.0.0.1:2", "http://a.test:1", "http://b.test:3 (10.0.0.1)", "http://b.test:3 (fd00::1)"}
 	if !slices.Equal(got, want) {
 		t.Errorf("found %v, want %v", got, want)
+	}
+}
+
+// quietNames is a lookup that never answers for a host that begins with "quiet",
+// and tells how many such lookups are under way.
+type quietNames struct{ asked chan string }
+
+func (q quietNames) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
+	if strings.HasPrefix(host, "quiet") {
+		q.asked <- host
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return []netip.Addr{netip.MustParseAddr("10.0.0.1")}, nil
+}
+
+// TestFindSideBySide: a name server that is silent about some names holds up no
+// other name.
+func TestFindSideBySide(t *testing.T) {
+	as := newAddresses(t, "http://quiet-a.test:1,http://b.test:2,http://quiet-c.test:3", 7)
+	names := quietNames{make(chan string)}
+	as.cfg.Lookup = names.lookup
+	ctx, cancel := context.WithCancel(t.Context())
+	known, over := make(chan Found), make(chan struct{})
+	go func() {
+		defer close(over)
+		as.Find(ctx, func(f Found) { known <- f })
+	}()
+	f := <-known
+	<-names.asked
+	<-names.asked // both are under way, and neither has answered
+	as.Take(f)
+	if got, want := as.Use().String(), "http://b.test:2 (10.0.0.1)"; got != want {
+		t.Errorf("in use: %s, want the one that was found, %s", got, want)
+	}
+	if as.Len() != 3 {
+		t.Errorf("%d addresses, want all 3: the others may be found when they are dialed", as.Len())
+	}
+	cancel()
+	<-over
+}
+
+// TestStart: who makes one call waits for the first address, not for all.
+func TestStart(t *testing.T) {
+	for target, want := range map[string]string{
+		"http://quiet-a.test:1,http://127.0.0.1:2":                    "http://127.0.0.1:2",
+		"http://quiet-a.test:1,http://b.test:2,http://quiet-c.test:3": "http://b.test:2 (10.0.0.1)",
+	} {
+		for seed := range uint64(8) {
+			as := newAddresses(t, target, seed)
+			as.cfg.Lookup = quietNames{make(chan string, 2)}.lookup
+			as.Start(t.Context())
+			if got := as.Use().String(); got != want {
+				t.Errorf("%s, seed %d: begins with %s, want %s", target, seed, got, want)
+			}
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"time"
 )
 
@@ -43,19 +44,66 @@ func (as *Addresses) named(u *url.URL) bool {
 	return proxy == nil && err == nil
 }
 
-// Find looks all names up, for Take. It blocks, and is safe for use beside all
-// other methods. The dialer of Go knows how to go on to a name's next IP when
-// dialing fails, but not when a connection that was made falls silent: so each
-// IP is an address of its own.
-func (as *Addresses) Find(ctx context.Context) Found {
-	found := make(Found, len(as.urls))
+// Find looks all names up, side by side: a name server that is silent about one
+// holds up no other. Each time that a name's IPs are found, it hands take all
+// that was found so far, for Take; it calls take from one goroutine, and returns
+// when nothing more comes. It is safe for use beside all other methods.
+//
+// The dialer of Go knows how to go on to a name's next IP when dialing fails, but
+// not when a connection that was made falls silent: so each IP is an address of
+// its own.
+func (as *Addresses) Find(ctx context.Context, take func(Found)) {
+	type result struct {
+		url int
+		ips []netip.Addr
+	}
+	results := make(chan result)
+	names := 0
 	for i, u := range as.urls {
 		if as.named(u) {
-			found[i] = as.lookup(ctx, u.Hostname())
+			names++
+			go func() { results <- result{i, as.lookup(ctx, u.Hostname())} }()
 		}
 	}
-	return found
+	found := make(Found, len(as.urls))
+	for range names {
+		if r := <-results; len(r.ips) > 0 {
+			found[r.url] = r.ips
+			take(slices.Clone(found))
+		}
+	}
 }
+
+// Start returns once there is an address that needs no lookup: an IP, or the
+// first name whose IPs are found; or when no name's are. Names that it did not
+// wait for stay addresses that dialing looks up. It is for who makes a call or
+// two, and must not be used beside Find.
+func (as *Addresses) Start(ctx context.Context) {
+	if as.StartKnown() || !as.Named() {
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	first := make(chan Found, len(as.urls))
+	go func() {
+		as.Find(ctx, func(f Found) { first <- f })
+		close(first)
+	}()
+	as.Take(<-first)
+}
+
+// StartKnown begins with an address that needs no lookup, and reports whether
+// there is one.
+func (as *Addresses) StartKnown() bool {
+	i := slices.IndexFunc(as.list, func(a *Address) bool { return !as.unknown(a) })
+	if i >= 0 {
+		as.current = as.list[i]
+	}
+	return i >= 0
+}
+
+// unknown reports whether dialing has to look the address's name up.
+func (as *Addresses) unknown(a *Address) bool { return !a.ip.IsValid() && as.named(a.url) }
 
 func (as *Addresses) lookup(ctx context.Context, host string) []netip.Addr {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
