@@ -124,7 +124,7 @@ func WithClock(timers clockwork.Clock) Option {
 
 // WithSteadyClock sets the clock that all durations are measured on, the
 // generator's included. It must count time spent suspended, and be safe for use
-// by many goroutines. Default: one that does, on Linux.
+// by many goroutines. Default: one that does, on Linux and macOS.
 func WithSteadyClock(s snowflake.Clock) Option {
 	return func(c *config) { c.steady = s }
 }

@@ -103,13 +103,14 @@ func (d decodeFlags) layout(cmd *cobra.Command) (l snowflake.Layout, err error) 
 		if err != nil {
 			return l, err
 		}
-		l = poolLayout(p)
+		l = layoutOf(p)
 	}
 	return l, l.Validate()
 }
 
-func poolLayout(p *cirrusv1.Pool) snowflake.Layout {
-	l := p.GetLayout()
+// layoutOf is the layout of a pool or a lease.
+func layoutOf(of interface{ GetLayout() *cirrusv1.Layout }) snowflake.Layout {
+	l := of.GetLayout()
 	return snowflake.Layout{
 		Origin:        snowflake.Millis(l.GetOriginMs()),
 		TimestampBits: uint8(l.GetTimestampBits()),

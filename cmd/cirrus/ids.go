@@ -100,7 +100,9 @@ func mintIDs(cmd *cobra.Command) error {
 		return holdError(err, in.wait)
 	}
 	out := bufio.NewWriter(cmd.OutOrStdout())
-	err = mint(cmd.Context(), holder, in, out)
+	err = mint(cmd.Context(), holder, in, out, func(why error) {
+		cmd.PrintErrf("cirrus: nothing is minted until the lease is certain again: %v\n", explain(why))
+	})
 	if e := out.Flush(); err == nil {
 		err = ended(in, e)
 	}
@@ -112,14 +114,15 @@ func mintIDs(cmd *cobra.Command) error {
 	return err
 }
 
-// mint prints IDs until there are enough or the context ends.
-func mint(ctx context.Context, holder *client.Holder, in idsFlags, out *bufio.Writer) error {
+// mint prints IDs until there are enough or the context ends. It calls say with
+// the reason where it has to wait for a lease.
+func mint(ctx context.Context, holder *client.Holder, in idsFlags, out *bufio.Writer, say func(error)) error {
 	started := time.Now()
 	for minted := 0; in.endless || minted < in.n; minted++ {
 		if err := pace(ctx, out, started, minted, in.rate); err != nil {
 			return ended(in, err)
 		}
-		id, err := nextID(ctx, holder, out)
+		id, err := nextID(ctx, holder, out, say)
 		if err != nil {
 			return ended(in, err)
 		}
@@ -130,16 +133,23 @@ func mint(ctx context.Context, holder *client.Holder, in idsFlags, out *bufio.Wr
 	return nil
 }
 
-// nextID mints an ID, and waits for as long as there is no certain lease. It
-// looks at the context, too: at full speed nothing else does.
-func nextID(ctx context.Context, holder *client.Holder, out *bufio.Writer) (snowflake.ID, error) {
-	for {
+// nextID mints an ID, and waits for as long as there is no certain lease but may
+// be one. It looks at the context, too: at full speed nothing else does.
+func nextID(ctx context.Context, holder *client.Holder, out *bufio.Writer, say func(error)) (snowflake.ID, error) {
+	for said := false; ; {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
 		id, err := holder.Generator().Next()
 		if err == nil || errors.Is(err, snowflake.ErrLayoutExhausted) {
 			return id, err
+		}
+		switch why := holder.Err(); {
+		case errors.Is(why, client.ErrOver):
+			return 0, explain(why)
+		case why != nil && !said:
+			said = true
+			say(why)
 		}
 		if err := errors.Join(out.Flush(), sleep(ctx, retryMinting)); err != nil {
 			return 0, err

@@ -16,6 +16,7 @@ import (
 	"github.com/cirrus-id/cirrus/internal/reach"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
+	"github.com/cirrus-id/cirrus/snowflake"
 )
 
 func newAcquire() *cobra.Command {
@@ -73,10 +74,34 @@ func acquire(cmd *cobra.Command, req *cirrusv1.AcquireRequest, o outputFlag) err
 	ctx, cancel := callContext(cmd, req.GetWait().AsDuration())
 	defer cancel()
 	resp, err := acquireAt(ctx, leases, req)
+	if err == nil {
+		err = checkLease(resp.GetLease(), req.GetInstanceId(), leases)
+	}
 	if err != nil {
 		return explain(err)
 	}
 	return printLease(cmd, o, resp.GetLease())
+}
+
+// checkLease refuses an answer that no Cirrus gives to this request: a proxy or
+// another program answered in its place (C5, C7). An empty answer would else be
+// taken for node ID 0.
+func checkLease(l *cirrusv1.Lease, instance string, from *leaseService) error {
+	const notOurs = "the answer from %s is not Cirrus's: %s; is --addr right, and what lies between?"
+	layout := layoutOf(l)
+	switch {
+	case l == nil:
+		return fmt.Errorf(notOurs, from.addrs.Use(), "it carries no lease")
+	case l.GetInstanceId() != instance:
+		return fmt.Errorf(notOurs, from.addrs.Use(), "it is to another instance's request")
+	case l.GetEpoch() == 0:
+		return fmt.Errorf(notOurs, from.addrs.Use(), "its lease has no epoch")
+	case layout.Validate() != nil:
+		return fmt.Errorf(notOurs, from.addrs.Use(), "its "+layout.Validate().Error())
+	case snowflake.NodeID(l.GetNodeId()) > layout.MaxNode():
+		return fmt.Errorf(notOurs, from.addrs.Use(), fmt.Sprintf("its node ID %d does not fit its layout", l.GetNodeId()))
+	}
+	return nil
 }
 
 // newInstance makes an instance ID here, so that the same request can be made at
@@ -166,6 +191,9 @@ func heartbeat(cmd *cobra.Command, n leaseName, o outputFlag) error {
 	resp, err := ask(cmd, leases, cirrusv1connect.LeaseServiceClient.Heartbeat, &cirrusv1.HeartbeatRequest{
 		Pool: n.pool, NodeId: n.node, Epoch: n.epoch, InstanceId: n.instance,
 	})
+	if err == nil {
+		err = checkLease(resp.GetLease(), n.instance, leases)
+	}
 	if err != nil {
 		return err
 	}

@@ -5,8 +5,9 @@
 //
 // A steady clock has to count the time that a machine spends suspended, or a
 // holder that wakes up would take its lease for a fresh one. Go's monotonic
-// reading stops in suspend, so on Linux the Clock adds to it what
-// CLOCK_BOOTTIME says was slept. Elsewhere it cannot: see CountsSuspend.
+// reading stops in suspend, so on Linux and macOS the Clock adds to it what a
+// clock that counts suspend says was slept. Elsewhere it cannot: see
+// CountsSuspend.
 package steady
 
 import (
@@ -46,9 +47,9 @@ func New() *Clock {
 }
 
 // CountsSuspend says whether the clock counts time spent suspended. Where it
-// doesn't (any system but Linux), a machine that was suspended while it held a
-// lease takes the lease for younger than it is by as long as it slept: P1 is
-// lost for that time. P2 and P3 stand, as they rest on no clock.
+// doesn't (any system but Linux and macOS), a machine that was suspended while
+// it held a lease takes the lease for younger than it is by as long as it slept:
+// P1 is lost for that time. P2 and P3 stand, as they rest on no clock.
 func (c *Clock) CountsSuspend() bool { return c.works }
 
 // Now returns the time since the clock's start, at least 0. A reading that
