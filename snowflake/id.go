@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math"
 	"strconv"
 )
 
@@ -77,16 +78,24 @@ func (id *ID) UnmarshalText(text []byte) error {
 // the ID is negative.
 func (id ID) MarshalJSON() ([]byte, error) { return []byte(`"` + id.String() + `"`), id.check() }
 
-// UnmarshalJSON implements json.Unmarshaler. It takes a decimal string. A
-// number is refused, since whoever wrote or passed it on may have rounded it;
-// null leaves the ID as it is, as everywhere in JSON.
+// maxExactNumber is the highest integer that every JSON reader keeps: 2^53 − 1.
+const maxExactNumber = 1<<53 - 1
+
+// UnmarshalJSON implements json.Unmarshaler. It takes a decimal string, or a
+// number up to 2^53−1, which layouts of 53 bits stay below. A higher number is
+// refused, since whoever wrote or passed it on may have rounded it; null leaves
+// the ID as it is, as everywhere in JSON.
 func (id *ID) UnmarshalJSON(data []byte) error {
 	if string(data) == "null" {
 		return nil
 	}
+	if number, err := Parse(string(data)); err == nil && number <= maxExactNumber {
+		*id = number
+		return nil
+	}
 	var s string
 	if err := json.Unmarshal(data, &s); err != nil {
-		return fmt.Errorf("ID %s is not a JSON string: send it as \"123\", as JSON numbers lose digits above 2^53", quote(string(data)))
+		return fmt.Errorf("ID %s is neither a JSON string nor a whole number up to 2^53−1: send it as \"123\", as JSON numbers lose digits above that", quote(string(data)))
 	}
 	return id.UnmarshalText([]byte(s))
 }
@@ -95,13 +104,19 @@ func (id *ID) UnmarshalJSON(data []byte) error {
 // negative.
 func (id ID) Value() (driver.Value, error) { return int64(id), id.check() }
 
-// Scan implements sql.Scanner. It takes an int64 from 0 up, or a decimal string
-// or []byte; for NULL use sql.Null[ID].
+// Scan implements sql.Scanner. It takes an int64 or uint64 from 0 to 2^63−1, or
+// a decimal string or []byte; for NULL use sql.Null[ID].
 func (id *ID) Scan(src any) error {
 	switch src := src.(type) {
 	case int64:
 		if err := ID(src).check(); err != nil {
 			return err
+		}
+		*id = ID(src)
+		return nil
+	case uint64: // a column without a sign, as ClickHouse has them
+		if src > math.MaxInt64 {
+			return fmt.Errorf("ID %d is above 2^63−1: no ID is that large", src)
 		}
 		*id = ID(src)
 		return nil

@@ -87,8 +87,14 @@ func TestJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(`"\u0031"`), &id); err != nil || id != 1 {
 		t.Errorf("an escaped digit made it %d, %v", id, err)
 	}
+	for text, want := range map[string]snowflake.ID{`7`: 7, `0`: 0, `9007199254740991`: 1<<53 - 1} {
+		var id snowflake.ID
+		if err := json.Unmarshal([]byte(text), &id); err != nil || id != want {
+			t.Errorf("the number %s made it %d, %v", text, id, err)
+		}
+	}
 	for text, quoted := range map[string]string{
-		`7`: `"7"`, `1.5`: `"1.5"`, `true`: `"true"`, `{}`: `"{}"`, `"-1"`: `"-1"`, `""`: `""`, `"x"`: `"x"`,
+		`9007199254740992`: `"9007199254740992"`, `-1`: `"-1"`, `1e3`: `"1e3"`, `1.5`: `"1.5"`, `true`: `"true"`, `{}`: `"{}"`, `"-1"`: `"-1"`, `""`: `""`, `"x"`: `"x"`,
 	} {
 		wantError(t, json.Unmarshal([]byte(text), &id), quoted)
 	}
@@ -101,7 +107,7 @@ func TestJSON(t *testing.T) {
 }
 
 func TestSQL(t *testing.T) {
-	for _, src := range []any{int64(42), "42", []byte("42")} {
+	for _, src := range []any{int64(42), uint64(42), "42", []byte("42")} {
 		var id snowflake.ID
 		if err := id.Scan(src); err != nil || id != 42 {
 			t.Errorf("Scan(%T %v) = %d, %v", src, src, id, err)
@@ -112,7 +118,7 @@ func TestSQL(t *testing.T) {
 		src  any
 		want string
 	}{
-		{int64(-1), "-1"}, {"-1", `"-1"`}, {[]byte("x"), `"x"`}, {nil, "<nil>"}, {1.5, "1.5"}, {true, "true"},
+		{int64(-1), "-1"}, {uint64(1) << 63, "9223372036854775808"}, {"-1", `"-1"`}, {[]byte("x"), `"x"`}, {nil, "<nil>"}, {1.5, "1.5"}, {true, "true"},
 	} {
 		wantError(t, id.Scan(tc.src), tc.want)
 	}

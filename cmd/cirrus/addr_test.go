@@ -268,3 +268,25 @@ func eventually(t *testing.T, holds func() bool) {
 		}
 	}
 }
+
+// TestWithScheme: what is left out of an address is http:// and, without it, the
+// port.
+func TestWithScheme(t *testing.T) {
+	for addr, want := range map[string]string{
+		"a":                "http://a:50051",
+		"a:1":              "http://a:1",
+		"a/base":           "http://a:50051/base",
+		"a:1/base/x":       "http://a:1/base/x",
+		"127.0.0.2":        "http://127.0.0.2:50051",
+		"::1":              "http://[::1]:50051",
+		"[::1]":            "http://[::1]:50051",
+		"[::1]:7":          "http://[::1]:7",
+		"http://a":         "http://a", // port 80, as any URL
+		"https://a":        "https://a",
+		"https://a:1/base": "https://a:1/base",
+	} {
+		if got := withScheme(addr); got != want {
+			t.Errorf("withScheme(%q) = %q, want %q", addr, got, want)
+		}
+	}
+}

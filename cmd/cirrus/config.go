@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	yamlv3 "go.yaml.in/yaml/v3"
 )
 
 // envPrefix begins the names of all environment variables that are read.
@@ -82,6 +85,22 @@ func envName(flag string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
+// oneDocument reads YAML and refuses a second document, of which the parser below
+// would drop all.
+type oneDocument struct{ yaml.YAML }
+
+// Unmarshal implements koanf.Parser.
+func (p *oneDocument) Unmarshal(text []byte) (map[string]any, error) {
+	documents := yamlv3.NewDecoder(bytes.NewReader(text))
+	var first, second yamlv3.Node
+	if err := documents.Decode(&first); err == nil {
+		if err := documents.Decode(&second); !errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("line %d begins a second YAML document (---): put all settings into one", second.Line)
+		}
+	}
+	return p.YAML.Unmarshal(text)
+}
+
 // readFile reads the file that --config or CIRRUS_CONFIG names. Its keys are
 // the names of flags, of this command or of another one.
 func readFile(cmd *cobra.Command) (map[string]string, error) {
@@ -96,7 +115,7 @@ func readFile(cmd *cobra.Command) (map[string]string, error) {
 		return nil, nil
 	}
 	k := koanf.New(".")
-	if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
+	if err := k.Load(file.Provider(path), &oneDocument{}); err != nil {
 		return nil, fmt.Errorf("the config file %q can't be read: %w", path, err)
 	}
 	known := map[string]bool{}

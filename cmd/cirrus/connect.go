@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -21,7 +25,7 @@ const callTimeout = 10 * time.Second
 
 // addAddr adds the flag that says where the service is.
 func addAddr(cmd *cobra.Command) {
-	cmd.Flags().String("addr", "http://127.0.0.1:50051", "`URLs` of the service, comma-separated: what one doesn't answer, the next is asked; http:// may be left out")
+	cmd.Flags().String("addr", "http://127.0.0.1:50051", "`URLs` of the service, comma-separated: what one doesn't answer, the next is asked; http:// may be left out, and :50051 with it")
 }
 
 // addPool adds the flag that names the pool.
@@ -37,16 +41,35 @@ func address(cmd *cobra.Command) (string, error) {
 	}
 	urls := strings.Split(addr, ",")
 	for i, u := range urls {
-		urls[i] = strings.TrimSpace(u)
-		if !strings.Contains(u, "://") {
-			urls[i] = "http://" + urls[i]
-		}
+		urls[i] = withScheme(strings.TrimSpace(u))
 	}
 	addr = strings.Join(urls, ",")
 	if _, err := reach.Parse(addr); err != nil {
 		return "", usagef("--addr: %v", err)
 	}
 	return addr, nil
+}
+
+// defaultPort is where a service listens that is told nothing else.
+const defaultPort = "50051"
+
+// withScheme completes an address that is no URL: with http:// and, where it has
+// none, the port. A URL is left as it is.
+func withScheme(addr string) string {
+	if addr == "" || strings.Contains(addr, "://") {
+		return addr
+	}
+	if ip, err := netip.ParseAddr(strings.Trim(addr, "[]")); err == nil {
+		return "http://" + net.JoinHostPort(ip.String(), defaultPort)
+	}
+	host, path, _ := strings.Cut(addr, "/")
+	if !strings.Contains(host, ":") {
+		host = net.JoinHostPort(host, defaultPort)
+	}
+	if path != "" {
+		host += "/" + path
+	}
+	return "http://" + host
 }
 
 // dialed is the service, at the addresses that --addr names, with a client of
@@ -161,7 +184,7 @@ func explain(err error) error {
 		for i, f := range all {
 			texts[i] = fmt.Sprintf("%s: %s", f.Address, message(f.Err))
 		}
-		return fmt.Errorf("no address of the service can be used: %s; is `cirrus serve` running, and is --addr right?", strings.Join(texts, "; "))
+		return fmt.Errorf("no address of the service can be used: %s; is `cirrus serve` running, and is --addr right?%s", strings.Join(texts, "; "), proxyHint())
 	}
 	var e *connect.Error
 	if !errors.As(err, &e) {
@@ -173,7 +196,18 @@ func explain(err error) error {
 	case errors.Is(err, context.Canceled):
 		return errors.New("interrupted before there was an answer: what was asked for may have been done or not")
 	}
-	return fmt.Errorf("the service can't be reached: %s; is `cirrus serve` running, and is --addr right?", message(err))
+	return fmt.Errorf("the service can't be reached: %s; is `cirrus serve` running, and is --addr right?%s", message(err), proxyHint())
+}
+
+// proxyHint names the proxy that the environment asks for, if it does: it, and
+// not the service, may be what fails.
+func proxyHint() string {
+	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"} {
+		if proxy, err := url.Parse(os.Getenv(name)); err == nil && os.Getenv(name) != "" {
+			return fmt.Sprintf(" Hosts other than this one are reached by the proxy that %s names, %s, unless NO_PROXY has them.", name, proxy.Redacted())
+		}
+	}
+	return ""
 }
 
 // message is the sentence in an error, with its code if it is the service's.

@@ -1,10 +1,15 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 	"github.com/cirrus-id/cirrus/snowflake"
@@ -13,99 +18,202 @@ import (
 // decoded is what an ID says. 64-bit numbers are strings in JSON, as in the
 // API's.
 type decoded struct {
-	ID          snowflake.ID       `json:"id"`
-	TimestampMs snowflake.Millis   `json:"timestampMs,string"`
-	Time        string             `json:"time"`
-	NodeID      snowflake.NodeID   `json:"nodeId"`
-	Sequence    snowflake.Sequence `json:"sequence"`
+	ID          uint64           `json:"id,string"`
+	TimestampMs snowflake.Millis `json:"timestampMs,string"`
+	Time        string           `json:"time"`
+	NodeID      uint64           `json:"nodeId"`
+	Sequence    uint64           `json:"sequence"`
+	// doubt is what speaks against it; "": nothing does.
+	doubt string
 }
 
-func newDecode() *cobra.Command {
-	d := decodeFlags{bits: *newLayoutFlag()}
-	cmd := &cobra.Command{
-		Use:   "decode ID",
-		Short: "Take a Snowflake ID apart: timestamp, node ID, sequence",
-		Long: `Decode takes an ID apart. It goes by the default layout, or by the one that
---layout and --origin describe, or, with --pool, by that pool's, for which it
-asks the service; nothing else does. What is given on the command line goes
-before what is in the environment or the file.
+// fields are what a person sees of it.
+func (d decoded) fields() []field {
+	return []field{
+		{"id", decimal(d.ID)},
+		{"timestamp_ms", decimal(int64(d.TimestampMs))},
+		{"time", d.Time},
+		{"node_id", decimal(d.NodeID)},
+		{"sequence", decimal(d.Sequence)},
+	}
+}
 
-The ID can be in decimal or in base32. Digits alone are read as decimal; about
-one base32 ID in a million has nothing but digits, and --base32 is for those.`,
+// decodedWidths are the widths of the columns but for the last one.
+var decodedWidths = []int{len("18446744073709551615"), len("253402300799999"), len("2006-01-02T15:04:05.000Z"), len("node_id")}
+
+// farAhead is how far an ID's time may lie ahead before decode warns of it.
+const farAhead = 10 * time.Minute
+
+func newDecode() *cobra.Command {
+	d := decodeFlags{bits: idBits{41, 10, 12}, unit: 1}
+	cmd := &cobra.Command{
+		Use:   "decode [ID]...",
+		Short: "Take Snowflake IDs apart: timestamp, node ID, sequence",
+		Long: `Decode takes IDs apart: those that are given or, where none is, one a line from
+stdin. It goes by the default layout, or by the one that --layout, --origin and
+--unit describe, or, with --pool, by that pool's, for which it asks the service;
+nothing else does. What is given on the command line goes before what is in the
+environment or the file.
+
+An ID can be in decimal or in base32. Digits alone are read as decimal; about one
+base32 ID in a million has nothing but digits, and --base32 is for those. Quotes,
+commas between thousands and JavaScript's n are left out.
+
+A layout can have up to 64 bits here, so IDs of other systems can be read: Discord
+42/10/12 from 1420070400000, Mastodon 48/0/16 from 0, Instagram 41/13/10, Sonyflake
+39/16/8 --sequence-first --unit 10ms, Baidu's uid-generator 28/22/13 --unit s.
+
+It warns on stderr of an ID that doesn't look right: of a time to come, or too
+small to carry a timestamp.`,
 		Example: `  cirrus decode 2121829470597087232
   cirrus decode 1TV6G2K7R8000 --layout 41/10/12 --origin 1288834974657
-  cirrus decode 2121829470597087232 --pool billing -o json`,
+  cirrus decode 175928847299117063 --layout 42/10/12 --origin 1420070400000
+  cut -d, -f1 orders.csv | cirrus decode --pool billing -o json`,
 	}
-	cmd.Args = func(cmd *cobra.Command, args []string) error {
+	cmd.Args = func(cmd *cobra.Command, _ []string) error {
 		// This runs before the environment and the file are looked at.
 		d.poolFirst = given(cmd.Flags(), "pool")
-		d.layoutFirst = given(cmd.Flags(), "layout") || given(cmd.Flags(), "origin")
-		return cobra.ExactArgs(1)(cmd, args)
+		d.layoutFirst = false
+		for _, name := range []string{"layout", "origin", "unit", "sequence-first"} {
+			d.layoutFirst = d.layoutFirst || given(cmd.Flags(), name)
+		}
+		return nil
 	}
+	cmd.SetFlagErrorFunc(negativeID)
 	f := cmd.Flags()
-	f.BoolVar(&d.base32, "base32", false, "read the ID as base32 even if it has digits alone")
+	f.BoolVar(&d.base32, "base32", false, "read IDs as base32 even if they have digits alone")
 	f.StringVar(&d.pool, "pool", "", "`name` of the pool whose layout counts")
-	f.Var(&d.bits, "layout", "`bits` for timestamp/node/sequence")
+	f.Var(&d.bits, "layout", "`bits` for timestamp/node/sequence, 64 at most")
+	f.Var(&d.unit, "unit", "what the timestamp counts: ms, 10ms, s")
+	f.BoolVar(&d.sequenceFirst, "sequence-first", false, "the sequence stands above the node ID")
 	f.Int64Var((*int64)(&d.origin), "origin", int64(snowflake.DefaultLayout.Origin), "the layout's custom epoch in Unix `ms`")
 	addAddr(cmd)
 	output := addOutput(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error { return d.decode(cmd, args[0], *output) }
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return d.run(cmd, args, *output) }
 	return cmd
+}
+
+// negativeID explains a negative number, which is taken for flags.
+func negativeID(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if errors.As(err, &unknown) && onlyDigits(unknown.GetSpecifiedShortnames()) {
+		_, err = parseID("-"+unknown.GetSpecifiedShortnames(), false)
+	}
+	return cmd.Root().FlagErrorFunc()(cmd, err)
 }
 
 type decodeFlags struct {
 	pool                   string
 	base32                 bool
-	bits                   layoutFlag
+	bits                   idBits
+	unit                   idUnit
+	sequenceFirst          bool
 	origin                 snowflake.Millis
 	poolFirst, layoutFirst bool // given on the command line
 }
 
-func (d decodeFlags) decode(cmd *cobra.Command, text string, o outputFlag) error {
-	id, err := d.parse(text)
-	if err != nil {
-		return usageError{err}
-	}
+func (d *decodeFlags) run(cmd *cobra.Command, args []string, o outputFlag) error {
 	layout, err := d.layout(cmd)
 	if err != nil {
 		return err
 	}
-	parts, err := layout.Decompose(id)
-	if err != nil {
-		return err
+	p := decodedPrinter{cmd: cmd, output: o, many: len(args) != 1}
+	if len(args) == 0 {
+		return d.decodeLines(layout, &p)
 	}
-	return printDecoded(cmd, o, decoded{
-		ID:          id,
-		TimestampMs: parts.Timestamp,
-		Time:        parts.Timestamp.Time().Format(millisLayout),
-		NodeID:      parts.Node,
-		Sequence:    parts.Sequence,
-	})
+	all := make([]decoded, len(args))
+	for i, text := range args {
+		if all[i], err = d.decode(text, layout); err != nil {
+			return err // before anything is printed
+		}
+	}
+	for _, one := range all {
+		if err := p.print(one); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func (d decodeFlags) parse(text string) (snowflake.ID, error) {
-	if d.base32 || strings.Trim(text, "0123456789") != "" {
-		return snowflake.ParseBase32(text)
+// decodeLines decodes stdin. A line that is no ID is told of and passed over: a
+// file may have a heading.
+func (d *decodeFlags) decodeLines(layout idLayout, p *decodedPrinter) error {
+	line, ids, bad := 0, 0, 0
+	in := bufio.NewScanner(p.cmd.InOrStdin())
+	for in.Scan() {
+		line++
+		text := strings.TrimSpace(in.Text())
+		if text == "" {
+			continue
+		}
+		ids++
+		one, err := d.decode(text, layout)
+		if err != nil {
+			bad++
+			p.cmd.PrintErrf("cirrus: line %d: %v\n", line, err)
+			continue
+		}
+		if err := p.print(one); err != nil {
+			return err
+		}
 	}
-	return snowflake.Parse(text)
+	switch {
+	case in.Err() != nil:
+		return fmt.Errorf("reading IDs from stdin: %w", in.Err())
+	case ids == 0:
+		return usagef("there is no ID: give some, or one a line on stdin; see `%s --help`", p.cmd.CommandPath())
+	case bad > 0:
+		return fmt.Errorf("%d of %d lines could not be decoded", bad, ids)
+	}
+	return nil
+}
+
+// decode says what one ID says. Its errors are its user's.
+func (d *decodeFlags) decode(text string, layout idLayout) (decoded, error) {
+	id, err := parseID(text, d.base32)
+	if err != nil {
+		return decoded{}, usageError{err}
+	}
+	parts, err := layout.decompose(id)
+	if err != nil {
+		return decoded{}, usageError{err}
+	}
+	return decoded{
+		ID: id, TimestampMs: parts.time, Time: parts.time.Time().Format(millisLayout), NodeID: parts.node, Sequence: parts.sequence,
+		doubt: doubt(parts, layout, time.Now()),
+	}, nil
+}
+
+// doubt is what speaks against an ID having been minted by the layout; "" if
+// nothing does.
+func doubt(p idParts, l idLayout, now time.Time) string {
+	switch {
+	case p.ticks == 0:
+		return fmt.Sprintf("it is below 2^%d, so it is too small to carry a timestamp", l.below())
+	case p.time.Time().After(now.Add(farAhead)):
+		return "its time, " + p.time.Time().Format(millisLayout) + ", is in the future"
+	}
+	return ""
 }
 
 // layout is the one to go by.
-func (d decodeFlags) layout(cmd *cobra.Command) (l snowflake.Layout, err error) {
+func (d *decodeFlags) layout(cmd *cobra.Command) (l idLayout, err error) {
 	switch {
 	case d.poolFirst && d.layoutFirst:
-		return l, usagef("--pool and --layout or --origin were given: a pool has a layout, so leave one of them out")
+		return l, usagef("--pool and --layout, --origin, --unit or --sequence-first were given: a pool has a layout, so leave one of them out")
 	case d.layoutFirst || d.pool == "":
-		l = d.bits.Layout
-		l.Origin = d.origin
-	default:
-		p, err := getPool(cmd, d.pool)
-		if err != nil {
-			return l, err
+		l = idLayout{d.origin, snowflake.Millis(d.unit), d.bits.timestamp, d.bits.node, d.bits.sequence, d.sequenceFirst}
+		if l.origin < 0 || l.origin > lastCalendarMs {
+			return l, usagef("--origin %d: give Unix ms from 0 to %d", l.origin, lastCalendarMs)
 		}
-		l = layoutOf(p)
+		return l, nil
 	}
-	return l, l.Validate()
+	p, err := getPool(cmd, d.pool)
+	if err != nil {
+		return l, err
+	}
+	of := layoutOf(p)
+	return idLayout{of.Origin, 1, of.TimestampBits, of.NodeBits, of.SequenceBits, false}, of.Validate()
 }
 
 // layoutOf is the layout of a pool or a lease.
@@ -113,23 +221,40 @@ func layoutOf(of interface{ GetLayout() *cirrusv1.Layout }) snowflake.Layout {
 	l := of.GetLayout()
 	return snowflake.Layout{
 		Origin:        snowflake.Millis(l.GetOriginMs()),
-		TimestampBits: uint8(l.GetTimestampBits()),
-		NodeBits:      uint8(l.GetNodeBits()),
-		SequenceBits:  uint8(l.GetSequenceBits()),
+		TimestampBits: uint8(min(l.GetTimestampBits(), 255)),
+		NodeBits:      uint8(min(l.GetNodeBits(), 255)),
+		SequenceBits:  uint8(min(l.GetSequenceBits(), 255)),
 	}
 }
 
-func printDecoded(cmd *cobra.Command, o outputFlag, d decoded) error {
-	if o == asJSON {
-		e := json.NewEncoder(cmd.OutOrStdout())
-		e.SetIndent("", "  ")
-		return e.Encode(d)
+// decodedPrinter prints one ID a field a line, many a line each.
+type decodedPrinter struct {
+	cmd    *cobra.Command
+	output outputFlag
+	many   bool
+	table  *stream // of many
+}
+
+func (p *decodedPrinter) print(d decoded) error {
+	if d.doubt != "" {
+		p.cmd.PrintErrf("cirrus: warning: ID %d doesn't look right: %s; was it minted with another layout or origin?\n", d.ID, d.doubt)
 	}
-	return printFields(cmd.OutOrStdout(), []field{
-		{"id", d.ID.String()},
-		{"timestamp_ms", decimal(int64(d.TimestampMs))},
-		{"time", d.Time},
-		{"node_id", decimal(uint32(d.NodeID))},
-		{"sequence", decimal(uint32(d.Sequence))},
-	})
+	w := p.cmd.OutOrStdout()
+	switch {
+	case p.output == asJSON:
+		e := json.NewEncoder(w)
+		if !p.many {
+			e.SetIndent("", "  ")
+		}
+		return e.Encode(d)
+	case !p.many:
+		return printFields(w, d.fields())
+	case p.table == nil:
+		table, err := newStream(w, p.output, d.fields(), decodedWidths)
+		if err != nil {
+			return err
+		}
+		p.table = table
+	}
+	return p.table.line(values(d.fields()))
 }

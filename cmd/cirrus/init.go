@@ -1,6 +1,12 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cirrus-id/cirrus/fencing"
+)
 
 // newInit makes a store that its operator vouches for (S7).
 func newInit() *cobra.Command {
@@ -36,6 +42,16 @@ func initStore(cmd *cobra.Command) error {
 	if err := at.create(cmd.Context(), batch); err != nil {
 		return err
 	}
-	cmd.Printf("created a store in %s; serve it with: cirrus serve %s\n", at, at.serveWith())
+	cmd.Printf("created a store in %s; serve it with: cirrus serve %s%s\n", at, at.serveWith(), strideFlag(cmd))
 	return nil
+}
+
+// strideFlag repeats a stride that is not the default: a pool's quarantine may be
+// too short for that.
+func strideFlag(cmd *cobra.Command) string {
+	stride, err := cmd.Flags().GetDuration("stride")
+	if err != nil || stride == fencing.DefaultStride {
+		return ""
+	}
+	return fmt.Sprintf(" --stride %v", stride)
 }

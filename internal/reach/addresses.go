@@ -39,6 +39,8 @@ func Parse(target string) ([]*url.URL, error) {
 func parse(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	switch {
+	case err != nil && strings.Count(text, ":") > 2 && !strings.Contains(text, "["):
+		return nil, fmt.Errorf("the service's URL %q: an IPv6 address stands in brackets, as in http://[::1]:50051", text)
 	case err != nil:
 		return nil, fmt.Errorf("the service's URL: %w", err)
 	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
