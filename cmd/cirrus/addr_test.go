@@ -226,7 +226,10 @@ func (f *forgetfulLeases) Acquire(_ context.Context, req *cirrusv1.AcquireReques
 	if f.instances = append(f.instances, req.InstanceId); len(f.instances) == 1 {
 		return nil, connect.NewError(connect.CodeUnavailable, errors.New("granted, perhaps"))
 	}
-	return &cirrusv1.AcquireResponse{Lease: &cirrusv1.Lease{InstanceId: req.InstanceId}}, nil
+	return &cirrusv1.AcquireResponse{Lease: &cirrusv1.Lease{
+		InstanceId: req.InstanceId, Epoch: 1,
+		Layout: &cirrusv1.Layout{TimestampBits: 41, NodeBits: 10, SequenceBits: 12},
+	}}, nil
 }
 
 // TestAcquireTwiceIsOneLease: the second request, at another address, is the
