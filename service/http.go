@@ -26,15 +26,9 @@ const (
 	// compressFrom is the size from which replies are compressed for those who
 	// ask for it: below, it costs more than it saves.
 	compressFrom = 16 << 10
-	// requestTime is how long a call that isn't a stream may take to arrive
-	// and be answered: the longest wait and then some.
-	requestTime = MaxWait + 30*time.Second
 	// headerTime and idleTime bound a connection without a request.
 	headerTime = 10 * time.Second
 	idleTime   = 3 * time.Minute
-	// streamWriteTime is how long a stream waits for its reader to take a
-	// message.
-	streamWriteTime = 30 * time.Second
 )
 
 // HandlerOptions are what every RPC of the service is served with. They are
@@ -60,7 +54,9 @@ func recovered(log *slog.Logger) func(context.Context, connect.Spec, http.Header
 
 // Handler serves all services, health and reflection, for Connect, gRPC,
 // gRPC-Web and plain HTTP with JSON.
-func (s *Service) Handler() http.Handler {
+func (s *Service) Handler() http.Handler { return s.handler(defaultTimes) }
+
+func (s *Service) handler(times httpTimes) http.Handler {
 	mux := http.NewServeMux()
 	opts := HandlerOptions(s.log)
 	mux.Handle(cirrusv1connect.NewLeaseServiceHandler(leases{s}, opts...))
@@ -74,7 +70,7 @@ func (s *Service) Handler() http.Handler {
 		cirrusv1connect.LeaseServiceName, cirrusv1connect.AdminServiceName, healthName)
 	onDemand(mux, grpcreflect.ReflectV1ServiceName, func() (string, http.Handler) { return grpcreflect.NewHandlerV1(reflector, opts...) })
 	onDemand(mux, grpcreflect.ReflectV1AlphaServiceName, func() (string, http.Handler) { return grpcreflect.NewHandlerV1Alpha(reflector, opts...) })
-	return s.refuseWhenStopping(s.refuseStrangers(Middleware(mux)))
+	return times.middleware(s.refuseWhenStopping(s.refuseStrangers(mux)))
 }
 
 // onDemand mounts a service's handler, which is made at the first request.
@@ -99,64 +95,9 @@ func (s *Service) refuseWhenStopping(next http.Handler) http.Handler {
 	})
 }
 
-// conversations are the procedures whose requests may go on arriving. A Watch
-// is none: it asks once.
-var conversations = map[string]bool{
-	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo":      true,
-	"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": true,
-}
-
-// streams are the procedures whose answers go on.
-var streams = map[string]bool{
-	cirrusv1connect.AdminServiceWatchProcedure: true,
-	healthWatchProcedure:                       true,
-}
-
-// Middleware is what all requests pass through before they reach an RPC. It
-// lifts from conversations the server's limit on how long a request may take to
-// arrive, and bounds how long a stream waits for a reader. Whoever adds
-// authentication adds it here.
-func Middleware(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// Where setting a deadline fails, the connection knows none.
-		switch rc := http.NewResponseController(w); {
-		case conversations[r.URL.Path]:
-			_ = rc.SetReadDeadline(time.Time{})
-		case streams[r.URL.Path]:
-			w = &impatientWriter{w, rc}
-			defer func() { _ = rc.SetWriteDeadline(time.Time{}) }() // the connection may serve others
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// impatientWriter gives up on a reader who takes nothing for streamWriteTime.
-type impatientWriter struct {
-	http.ResponseWriter
-	rc *http.ResponseController
-}
-
-func (w *impatientWriter) hurry() {
-	_ = w.rc.SetWriteDeadline(time.Now().Add(streamWriteTime)) //nolint:forbidigo // deadlines of connections are by the machine's clock
-}
-
-// Write implements http.ResponseWriter.
-func (w *impatientWriter) Write(b []byte) (int, error) {
-	w.hurry()
-	return w.ResponseWriter.Write(b)
-}
-
-// Flush implements http.Flusher.
-func (w *impatientWriter) Flush() {
-	w.hurry()
-	_ = w.rc.Flush() // the next Write tells
-}
-
-// Unwrap is for http.ResponseController.
-func (w *impatientWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// NewHTTPServer returns a server for a handler: HTTP/1.1 and HTTP/2, without
-// TLS, with the service's limits.
+// NewHTTPServer returns a server for Service.Handler, or another one within
+// Middleware, which bounds what comes after a request's header: HTTP/1.1 and
+// HTTP/2, without TLS, with the service's limits.
 func NewHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
@@ -166,9 +107,12 @@ func NewHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
 		Protocols:         &protocols,
 		MaxHeaderBytes:    MaxHeaderBytes,
 		ReadHeaderTimeout: headerTime,
-		ReadTimeout:       requestTime, // so a body that never ends holds no connection for ever
 		IdleTimeout:       idleTime,
-		HTTP2:             &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout:  30 * time.Second,
+			PingTimeout:      15 * time.Second,
+			WriteByteTimeout: defaultTimes.take,
+		},
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }
