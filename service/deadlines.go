@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -47,7 +48,7 @@ func Middleware(next http.Handler) http.Handler { return defaultTimes.middleware
 
 func (t httpTimes) middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		x := &exchange{ResponseWriter: w, rc: http.NewResponseController(w), times: t, one: r.ProtoMajor == 1}
+		x := &exchange{ResponseWriter: w, r: r, rc: http.NewResponseController(w), times: t, one: r.ProtoMajor == 1}
 		talks := conversations[r.URL.Path]
 		x.rests = talks || streams[r.URL.Path]
 		if x.rests {
@@ -78,6 +79,7 @@ func (t httpTimes) middleware(next http.Handler) http.Handler {
 // connection, and matters only to who reads or writes.
 type exchange struct {
 	http.ResponseWriter
+	r     *http.Request
 	rc    *http.ResponseController
 	times httpTimes
 	body  io.ReadCloser
@@ -122,20 +124,47 @@ func (x *exchange) Flush() {
 	}
 }
 
+// WriteHeader implements http.ResponseWriter. Connect turns away with a bare
+// status what is no call at all: it gets a sentence, since curl -s shows nothing
+// else.
+func (x *exchange) WriteHeader(status int) {
+	text := ""
+	if x.Header().Get("Content-Type") == "" {
+		text = x.notACall(status)
+	}
+	if text == "" {
+		x.ResponseWriter.WriteHeader(status)
+		return
+	}
+	body, err := json.Marshal(map[string]string{"code": connect.CodeInvalidArgument.String(), "message": text})
+	if err != nil {
+		body = nil // strings can be encoded
+	}
+	x.Header().Set("Content-Type", "application/json")
+	x.ResponseWriter.WriteHeader(status)
+	_, _ = x.Write(body) // it may be gone
+}
+
+// notACall says why a status was given to a request that is no call, or "".
+func (x *exchange) notACall(status int) string {
+	switch status {
+	case http.StatusMethodNotAllowed:
+		return fmt.Sprintf("%s is not how a procedure is called: send a %s, with the header Content-Type: application/json and the request as JSON, {} if there is nothing to say",
+			quoted(x.r.Method), x.Header().Get("Allow"))
+	case http.StatusUnsupportedMediaType:
+		return fmt.Sprintf("the Content-Type %s is none that this procedure takes: send the request with one of %s",
+			quoted(x.r.Header.Get("Content-Type")), x.Header().Get("Accept-Post"))
+	}
+	return ""
+}
+
 // Unwrap is for http.ResponseController.
 func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 
-// expect begins the time that the body has to arrive.
+// expect begins the time that the body has to arrive. When it has, net/http
+// lifts the deadline on HTTP/1.1, where it goes on reading to notice when the
+// client hangs up; on HTTP/2 it then matters to nobody.
 func (x *exchange) expect() { _ = x.rc.SetReadDeadline(in(x.times.arrive)) }
-
-// arrived ends it. On HTTP/1.1 the server goes on reading, to notice when the
-// client hangs up, and would take a deadline that passes for that. On HTTP/2 it
-// matters to nobody any more.
-func (x *exchange) arrived() {
-	if x.one {
-		_ = x.rc.SetReadDeadline(time.Time{})
-	}
-}
 
 // arrival is an exchange's body, as its handler reads it.
 type arrival exchange
@@ -149,7 +178,6 @@ func (a *arrival) Read(b []byte) (int, error) {
 	case err == nil:
 		return n, nil
 	case err == io.EOF: //nolint:errorlint // as io.Reader has it
-		(*exchange)(a).arrived()
 		return n, err
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return n, connect.NewError(connect.CodeDeadlineExceeded,

@@ -22,6 +22,8 @@ const (
 	reasonStopping  fencing.Reason = "SHUTTING_DOWN"
 	reasonTooBehind fencing.Reason = "WATCH_TOO_FAR_BEHIND"
 	reasonTooMany   fencing.Reason = "TOO_MANY_WATCHES"
+	reasonBadOrigin fencing.Reason = "ORIGIN_NOT_ALLOWED"
+	reasonBadHost   fencing.Reason = "HOST_NOT_ALLOWED"
 	// Of several replicas.
 	reasonNoLeader     fencing.Reason = "NO_LEADER"
 	reasonNotLeader    fencing.Reason = "NOT_LEADER"
@@ -46,6 +48,8 @@ var codes = map[fencing.Reason]connect.Code{
 	reasonStopping:                connect.CodeUnavailable,
 	reasonTooBehind:               connect.CodeResourceExhausted,
 	reasonTooMany:                 connect.CodeResourceExhausted,
+	reasonBadOrigin:               connect.CodePermissionDenied,
+	reasonBadHost:                 connect.CodePermissionDenied,
 	reasonNoLeader:                connect.CodeUnavailable,
 	reasonNotLeader:               connect.CodeUnavailable,
 	reasonWrongStore:              connect.CodeUnavailable,

@@ -6,13 +6,12 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
 	"connectrpc.com/connect"
 	"connectrpc.com/grpcreflect"
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 )
@@ -70,7 +69,7 @@ func (s *Service) handler(times httpTimes) http.Handler {
 		cirrusv1connect.LeaseServiceName, cirrusv1connect.AdminServiceName, healthName)
 	onDemand(mux, grpcreflect.ReflectV1ServiceName, func() (string, http.Handler) { return grpcreflect.NewHandlerV1(reflector, opts...) })
 	onDemand(mux, grpcreflect.ReflectV1AlphaServiceName, func() (string, http.Handler) { return grpcreflect.NewHandlerV1Alpha(reflector, opts...) })
-	return times.middleware(s.refuseWhenStopping(s.refuseStrangers(mux)))
+	return times.middleware(s.refuseBrowsers(s.refuseWhenStopping(s.refuseStrangers(mux))))
 }
 
 // onDemand mounts a service's handler, which is made at the first request.
@@ -104,6 +103,7 @@ func NewHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
 		Handler:           h,
+		BaseContext:       noteLoopback,
 		Protocols:         &protocols,
 		MaxHeaderBytes:    MaxHeaderBytes,
 		ReadHeaderTimeout: headerTime,
@@ -113,31 +113,51 @@ func NewHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
 			PingTimeout:      15 * time.Second,
 			WriteByteTimeout: defaultTimes.take,
 		},
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ErrorLog: slog.NewLogLogger(newServerLog(log), slog.LevelDebug),
 	}
 }
 
-// jsonCodec is Connect's JSON, but it shows fields that are 0: node ID 0 is a
-// node ID.
-type jsonCodec struct{ name string }
-
-func (c jsonCodec) Name() string { return c.name }
-
-func (c jsonCodec) Marshal(msg any) ([]byte, error) {
-	m, ok := msg.(proto.Message)
-	if !ok {
-		return nil, fmt.Errorf("%T is no protobuf message", msg)
+// NewMetricsServer returns a server for Service.MetricsHandler: HTTP/1.1, for
+// short answers to questions without a body.
+func NewMetricsServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:        h,
+		BaseContext:    noteLoopback,
+		MaxHeaderBytes: MaxHeaderBytes,
+		ReadTimeout:    headerTime,
+		WriteTimeout:   scrapeTime + defaultTimes.take,
+		// Whoever asks comes back within seconds, or never: connections that
+		// were left open must not keep a probe out.
+		IdleTimeout: headerTime,
+		ErrorLog:    slog.NewLogLogger(newServerLog(log), slog.LevelDebug),
 	}
-	return protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(m)
 }
 
-func (c jsonCodec) Unmarshal(data []byte, msg any) error {
-	m, ok := msg.(proto.Message)
-	if !ok {
-		return fmt.Errorf("%T is no protobuf message", msg)
+// serverLog takes what net/http has to say, at level DEBUG: most of it is what
+// strangers did wrong. A connection that could not be accepted, because there
+// was no descriptor left, say, is the operator's business.
+type serverLog struct {
+	slog.Handler
+	told *seldom
+}
+
+func newServerLog(log *slog.Logger) serverLog { return serverLog{log.Handler(), &seldom{}} }
+
+// Enabled implements slog.Handler.
+func (l serverLog) Enabled(ctx context.Context, _ slog.Level) bool {
+	return l.Handler.Enabled(ctx, slog.LevelWarn)
+}
+
+// Handle implements slog.Handler.
+func (l serverLog) Handle(ctx context.Context, r slog.Record) error {
+	if strings.HasPrefix(r.Message, "http: Accept error") {
+		if since, ok := l.told.may(time.Duration(r.Time.UnixNano())); ok {
+			r.Level = slog.LevelWarn
+			r.AddAttrs(slog.Int("since_last_told", since))
+		}
 	}
-	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(data, m); err != nil {
-		return fmt.Errorf("this is no JSON of a %s: %w; send its fields as the API describes them", m.ProtoReflect().Descriptor().FullName(), err)
+	if !l.Handler.Enabled(ctx, r.Level) {
+		return nil
 	}
-	return nil
+	return l.Handler.Handle(ctx, r)
 }

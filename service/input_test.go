@@ -68,6 +68,7 @@ func TestBadInput(t *testing.T) {
 
 func jsonCases(l *cirrusv1.Lease) []rawCase {
 	const acquire, beat = cirrusv1connect.LeaseServiceAcquireProcedure, cirrusv1connect.LeaseServiceHeartbeatProcedure
+	const create, update = cirrusv1connect.AdminServiceCreatePoolProcedure, cirrusv1connect.AdminServiceUpdatePoolProcedure
 	ref := fmt.Sprintf(`"instanceId":%q,"epoch":"%d"`, l.InstanceId, l.Epoch)
 	bad := func(name, path, body, words string) rawCase {
 		return rawCase{name: name, path: path, ctype: asJSON, body: []byte(body), status: 400, code: "invalid_argument", words: words}
@@ -83,12 +84,29 @@ func jsonCases(l *cirrusv1.Lease) []rawCase {
 		bad("an app ID that is not UTF-8", acquire, "{\"appId\":\"\xff\xfe\"}", "UTF-8"),
 		bad("half a surrogate pair", acquire, `{"appId":"\ud800"}`, ""),
 		bad("a field twice", acquire, `{"appId":"a","app_id":"b"}`, "duplicate"),
-		bad("a TTL that is a number", acquire, `{"appId":"a","ttl":30}`, ""),
-		bad("a TTL that is a word", acquire, `{"appId":"a","ttl":"soon"}`, "Duration"),
-		bad("a TTL without a unit", acquire, `{"appId":"a","ttl":"30"}`, "Duration"),
-		bad("a TTL in minutes", acquire, `{"appId":"a","ttl":"1m"}`, "Duration"),
+		bad("a TTL that is a number", acquire, `{"appId":"a","ttl":30}`, `ttl: 30 is no duration in JSON: write \"30s\"`),
+		bad("a TTL that is a fraction", acquire, `{"appId":"a","ttl":1.5}`, `write \"1.5s\"`),
+		bad("a TTL that is a word", acquire, `{"appId":"a","ttl":"soon"}`, "write seconds with an s"),
+		bad("a TTL that is nothing", acquire, `{"appId":"a","ttl":""}`, "write seconds with an s"),
+		bad("a TTL that is true", acquire, `{"appId":"a","ttl":true}`, "write seconds with an s"),
+		bad("a TTL without a unit", acquire, `{"appId":"a","ttl":"30"}`, `write \"30s\"`),
+		bad("a TTL in minutes", acquire, `{"appId":"a","ttl":"1m"}`, `write \"60s\"`),
+		bad("a TTL of several units", acquire, `{"appId":"a","ttl":"1h2m3.5s"}`, `write \"3723.5s\"`),
+		bad("a TTL in milliseconds", acquire, `{"appId":"a","ttl":"1500ms"}`, `write \"1.5s\"`),
+		bad("a TTL as its fields", acquire, `{"appId":"a","ttl":{"seconds":30}}`, `write \"30s\"`),
+		bad("a TTL as more of its fields", acquire, `{"appId":"a","ttl":{"seconds":30,"nanos":1}}`, "write seconds with an s"),
+		bad("a TTL as a field that is none", acquire, `{"appId":"a","ttl":{"minutes":30}}`, "write seconds with an s"),
+		bad("a wait in minutes", acquire, `{"appId":"a","wait":"1m"}`, `wait: \"1m\" is no duration`),
+		bad("a quarantine in hours, within a pool", create, `{"pool":{"name":"p","quarantine":"1h"}}`, `pool.quarantine: \"1h\" is no duration in JSON: write \"3600s\"`),
+		bad("a misspelt field", acquire, `{"appId":"a","instanceID":"c0ffee00c0ffee00c0ffee00c0ffee00"}`, `\"instanceID\": there is no such field in cirrus.v1.AcquireRequest, which has pool, appId, instanceId, ttl, wait`),
+		bad("a field of another name", acquire, `{"appId":"a","ttlSeconds":5}`, `\"ttlSeconds\": there is no such field`),
+		bad("a misspelt field within a pool", update, `{"pool":{"name":"default","quarentine":"60s"}}`, `\"pool.quarentine\": there is no such field in cirrus.v1.Pool`),
+		bad("an origin beside its layout", create, `{"pool":{"name":"p","originMs":"1577836800000","layout":{"timestampBits":41,"nodeBits":10,"sequenceBits":12}}}`, `layout {originMs, timestampBits`),
+		bad("a misspelt field in a batch", cirrusv1connect.LeaseServiceHeartbeatBatchProcedure, `{"heartbeats":[{},{"nodeID":1}]}`, `\"heartbeats[1].nodeID\"`),
+		bad("a field that is no text", acquire, "{\"appId\":\"a\",\"\x01\":1}", "JSON"),
+		bad("a long field", acquire, `{"appId":"a","`+letters(100_000)+`":1}`, "there is no such field"),
 		bad("a TTL of an age", acquire, `{"appId":"a","ttl":"315576000000s"}`, "ttl"),
-		bad("a TTL of more than an age", acquire, `{"appId":"a","ttl":"999999999999999999s"}`, "Duration"),
+		bad("a TTL of more than an age", acquire, `{"appId":"a","ttl":"999999999999999999s"}`, "ttl: "),
 		bad("a wait of an age", acquire, `{"appId":"a","wait":"-315576000000s"}`, "wait"),
 		bad("a node ID that is negative", beat, `{`+ref+`,"nodeId":-1}`, "nodeId"),
 		bad("a node ID that is too large for its type", beat, `{`+ref+`,"nodeId":4294967296}`, "nodeId"),
@@ -155,8 +173,8 @@ func httpCases() []rawCase {
 		rawCase{name: "a gzip bomb in an envelope", path: acquire, ctype: asWeb, body: envelope(1, len(bomb()), bomb()), header: http.Header{"Grpc-Encoding": {"gzip"}}, status: 200, code: "8"},
 		rawCase{name: "gzip that is none", path: acquire, ctype: asJSON, body: []byte(`{"appId":"a"}`), header: packed, status: 400, code: "invalid_argument"},
 		rawCase{name: "an unknown compression", path: acquire, ctype: asJSON, body: []byte(`{"appId":"a"}`), header: http.Header{"Content-Encoding": {"zip"}}, status: 501, code: "unimplemented"},
-		rawCase{name: "an unknown type", path: acquire, ctype: "text/plain", body: []byte(`{"appId":"a"}`), status: 415},
-		rawCase{name: "no type", path: acquire, body: []byte(`{"appId":"a"}`), status: 415},
+		rawCase{name: "an unknown type", path: acquire, ctype: "text/plain", body: []byte(`{"appId":"a"}`), status: 415, code: "invalid_argument", words: "application/json"},
+		rawCase{name: "no type", path: acquire, body: []byte(`{"appId":"a"}`), status: 415, code: "invalid_argument", words: `Content-Type \"\"`},
 		rawCase{name: "an unknown charset", path: acquire, ctype: asJSON + "; charset=latin1", body: []byte(`{"appId":"a"}`), status: 415},
 		rawCase{name: "an unknown path", path: "/nothing", ctype: asJSON, body: []byte(`{}`), status: 404},
 		rawCase{name: "an unknown procedure", path: "/cirrus.v1.LeaseService/Steal", ctype: asJSON, body: []byte(`{}`), status: 404},
@@ -332,6 +350,24 @@ func TestEndlessBody(t *testing.T) {
 	})
 }
 
+// What is no POST is told what to send.
+func TestOtherMethods(t *testing.T) {
+	h := newHost(t, nil)
+	for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodDelete, http.MethodOptions, "BREW"} {
+		resp, err := h.h1.Do(must(http.NewRequest(method, h.url+cirrusv1connect.LeaseServiceAcquireProcedure, strings.NewReader(`{"appId":"a"}`))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var e struct{ Code, Message string }
+		err = json.NewDecoder(resp.Body).Decode(&e)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusMethodNotAllowed || e.Code != "invalid_argument" || !strings.Contains(e.Message, "send a POST") {
+			t.Errorf("%s: %s %+v, %v", method, resp.Status, e, err)
+		}
+		checkSentence(t, method, e.Message)
+	}
+}
+
 // JSON shows a node ID of 0: it is a node ID.
 func TestJSONShowsZero(t *testing.T) {
 	h := newHost(t, nil)
@@ -343,14 +379,14 @@ func TestJSONShowsZero(t *testing.T) {
 		defer resp.Body.Close()
 		return strings.ReplaceAll(string(must(io.ReadAll(resp.Body))), " ", "")
 	}
-	for path, want := range map[string]string{
-		cirrusv1connect.LeaseServiceAcquireProcedure:    `"nodeId":0`,
-		cirrusv1connect.AdminServiceListLeasesProcedure: `"nextPageToken":""`,
-		cirrusv1connect.AdminServiceGetPoolProcedure:    `"opensAtMs":"0"`,
-		healthCheckProcedure:                            `"status":"SERVING"`,
+	for _, c := range []struct{ path, body, want string }{
+		{cirrusv1connect.LeaseServiceAcquireProcedure, `{"appId":"a"}`, `"nodeId":0`},
+		{cirrusv1connect.AdminServiceListLeasesProcedure, `{}`, `"nextPageToken":""`},
+		{cirrusv1connect.AdminServiceGetPoolProcedure, `{}`, `"opensAtMs":"0"`},
+		{healthCheckProcedure, `{}`, `"status":"SERVING"`},
 	} {
-		if got := send(path, `{"appId":"a"}`); !strings.Contains(got, want) {
-			t.Errorf("%s answers %s, without %s", path, got, want)
+		if got := send(c.path, c.body); !strings.Contains(got, c.want) {
+			t.Errorf("%s answers %s, without %s", c.path, got, c.want)
 		}
 	}
 	if got := send(cirrusv1connect.AdminServiceListLeasesProcedure, `{}`); !strings.Contains(got, `"nodeId":0`) || !strings.Contains(got, `"revoked":false`) {

@@ -29,6 +29,8 @@ type metrics struct {
 	took       prometheus.Histogram
 	passed     *prometheus.CounterVec
 	gathered   prometheus.Histogram
+	// connections are made when somebody listens, or reads.
+	connections func() *connectionMetrics
 
 	// byPool spares each heartbeat the look-up by label.
 	byPool sync.Map // fencing.PoolName → prometheus.Counter
@@ -36,6 +38,7 @@ type metrics struct {
 
 func newMetrics(s *Service) *metrics {
 	m := &metrics{
+		connections: sync.OnceValue(newConnectionMetrics),
 		grants: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "cirrus_grants_total", Help: "Grants that became durable.",
 		}, []string{"pool"}),
@@ -68,6 +71,8 @@ func (m *metrics) register(s *Service) *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(build, m.grants, m.heartbeats, m.refusals, m.forgotten, m.storeWrite, &coreCollector{s},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	c := m.connections()
+	r.MustRegister(c.accepted, c.refused, c.open)
 	if s.cfg.Cluster != nil {
 		r.MustRegister(m.takeovers, m.took, m.passed, m.gathered)
 	}
@@ -210,17 +215,28 @@ func number(b bool) float64 {
 	return 0
 }
 
+// Limits of the metrics' side.
+const (
+	// maxScrapes is how many scrapes may be collected at once: each asks for
+	// the lock that heartbeats need.
+	maxScrapes = 4
+	// scrapeTime is how long a scrape may take to be collected.
+	scrapeTime = 10 * time.Second
+)
+
 // MetricsHandler serves /livez, /readyz and /metrics.
 func (s *Service) MetricsHandler() http.Handler {
 	mux := http.NewServeMux()
 	registry := s.metrics.registry()
-	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
+	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{
+		Registry: registry, MaxRequestsInFlight: maxScrapes, Timeout: scrapeTime,
+	}))
 	mux.HandleFunc("/livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, "ok", true) })
 	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
 		text, ready := s.state()
 		answer(w, text, ready)
 	})
-	return mux
+	return s.refuseBrowsers(mux)
 }
 
 func answer(w http.ResponseWriter, text string, ok bool) {

@@ -52,6 +52,8 @@ type Config struct {
 	// 10 s. A longer one that the store was served with before counts on
 	// until it has passed once.
 	Stride time.Duration
+	// Browsers says which web pages may ask. Default: none.
+	Browsers *Browsers
 	// Logger takes what an operator should know. Its handler must not block: what
 	// it holds up is no promise, but may be a takeover or the end of the process
 	// (S14). Default: slog.Default().
@@ -78,6 +80,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Stride == 0 {
 		c.Stride = fencing.DefaultStride
+	}
+	if c.Browsers == nil {
+		c.Browsers = &Browsers{}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

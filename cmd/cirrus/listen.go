@@ -19,18 +19,26 @@ import (
 const drainTime = 3 * time.Second
 
 // listenAndTell listens at the addresses that the flags give, and says where.
-func listenAndTell(cmd *cobra.Command, svc *service.Service, log *slog.Logger) ([]*running, error) {
+func listenAndTell(cmd *cobra.Command, svc *service.Service, limits bounds, log *slog.Logger) ([]*running, error) {
 	main, err := listen(cmd, "listen")
 	if err != nil {
 		return nil, err
 	}
-	servers := []*running{start(main, svc.Handler(), log)}
+	api, err := start(svc, main, limits.api, service.NewHTTPServer(svc.Handler(), log))
+	if err != nil {
+		return nil, errors.Join(err, main.Close())
+	}
+	servers := []*running{api}
 	side, err := listen(cmd, "metrics-listen")
 	if err != nil {
 		return nil, errors.Join(err, stop(servers))
 	}
 	if side != nil {
-		servers = append(servers, start(side, svc.MetricsHandler(), log))
+		metrics, err := start(svc, side, limits.side, service.NewMetricsServer(svc.MetricsHandler(), log))
+		if err != nil {
+			return nil, errors.Join(err, side.Close(), stop(servers))
+		}
+		servers = append(servers, metrics)
 	}
 	greet(cmd, main, side, log)
 	return servers, nil
@@ -61,10 +69,15 @@ type running struct {
 	done chan error
 }
 
-func start(l net.Listener, h http.Handler, log *slog.Logger) *running {
-	r := &running{service.NewHTTPServer(h, log), make(chan error, 1)}
-	go func() { r.done <- r.Serve(l) }()
-	return r
+// start serves on a listener, within a limit of connections.
+func start(svc *service.Service, l net.Listener, limit service.ConnectionLimit, server *http.Server) (*running, error) {
+	limited, err := svc.Limit(l, limit)
+	if err != nil {
+		return nil, err
+	}
+	r := &running{server, make(chan error, 1)}
+	go func() { r.done <- r.Serve(limited) }()
+	return r, nil
 }
 
 // stop ends the servers: requests under way may finish for drainTime.

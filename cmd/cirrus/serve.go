@@ -52,6 +52,7 @@ changed there, which waits for a restart.`,
 	f.String("advertise", "", "`URL` at which the other replicas reach this one; required with --store etcd")
 	f.String("listen", "127.0.0.1:50051", "`address` for all services")
 	f.String("metrics-listen", "127.0.0.1:50052", "`address` for /metrics, /livez and /readyz; empty: none")
+	addConnections(cmd)
 	addStride(cmd)
 	addPoolSettings(cmd)
 	addLog(cmd)
@@ -72,11 +73,18 @@ func serve(cmd *cobra.Command) error {
 	if cfg.DefaultPool, err = poolChange(cmd.Flags()); err != nil {
 		return err
 	}
+	if cfg.Browsers, err = browsers(cmd); err != nil {
+		return err
+	}
+	limits, err := connectionBounds(cmd, log)
+	if err != nil {
+		return err
+	}
 	st, err := openStore(cmd, &cfg)
 	if err != nil {
 		return err
 	}
-	err = serveOpened(cmd, cfg)
+	err = serveOpened(cmd, cfg, limits)
 	return errors.Join(err, st.Close())
 }
 
@@ -140,14 +148,14 @@ func openPebble(cmd *cobra.Command, log *slog.Logger) (*pebble.Store, error) {
 
 // serveOpened serves until the context ends or the store fails. When it returns
 // the store can be closed.
-func serveOpened(cmd *cobra.Command, cfg service.Config) error {
+func serveOpened(cmd *cobra.Command, cfg service.Config, limits bounds) error {
 	svc, err := service.New(cmd.Context(), cfg)
 	if err != nil {
 		return unlessStopped(cmd, err)
 	}
 	defer svc.Close()
 	tellSuspicion(svc, cfg.Logger)
-	servers, err := listenAndTell(cmd, svc, cfg.Logger)
+	servers, err := listenAndTell(cmd, svc, limits, cfg.Logger)
 	if err != nil {
 		return err
 	}

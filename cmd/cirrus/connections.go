@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net/url"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cirrus-id/cirrus/service"
+)
+
+const (
+	// maxConnections is how many connections the port for all services has at
+	// most, unless --max-connections says otherwise.
+	maxConnections = 16384
+	// sideConnections is how many the port for metrics and health has at most.
+	sideConnections = 64
+	// storeFiles is how many descriptors connections leave for the store and
+	// everything else; peerFiles how many more where there are other replicas
+	// and etcd to be reached.
+	storeFiles, peerFiles = 256, 256
+)
+
+// addConnections adds the flags that say who may connect, and how often.
+func addConnections(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.Int("max-connections", maxConnections, "how many connections there may be at --listen; fewer where the process may not open as many files")
+	f.Int("max-connections-per-address", 0, "how many of them one remote address may have, loopback excepted; 0: a quarter")
+	f.StringSlice("allowed-origins", nil, "`origins` of web pages whose requests are answered, comma-separated, such as https://console.example; those of all others are refused")
+	f.StringSlice("allowed-hosts", nil, "`names` by which clients may ask for a service that listens on loopback, comma-separated, beside localhost, loopback addresses and the one in --advertise")
+}
+
+// bounds are the limits of both ports.
+type bounds struct{ api, side service.ConnectionLimit }
+
+// connectionBounds are what the flags ask for, if there are files enough.
+func connectionBounds(cmd *cobra.Command, log *slog.Logger) (bounds, error) {
+	f := cmd.Flags()
+	kind, err := f.GetString("store")
+	if err != nil {
+		return bounds{}, err
+	}
+	most, err := f.GetInt("max-connections")
+	if err != nil {
+		return bounds{}, err
+	}
+	share, err := f.GetInt("max-connections-per-address")
+	if err != nil {
+		return bounds{}, err
+	}
+	if most < 1 {
+		return bounds{}, usagef("--max-connections %d: give 1 or more", most)
+	}
+	if share < 0 {
+		return bounds{}, usagef("--max-connections-per-address %d: give 1 or more, or 0 for a quarter of --max-connections", share)
+	}
+	files := openFiles()
+	api, side := connectionsFor(files, most, kind == onEtcd)
+	if api < most && given(f, "max-connections") {
+		log.Warn("the process may not open enough files for --max-connections, so there will be fewer: raise its limit (ulimit -n, LimitNOFILE)",
+			"asked", most, "connections", api, "files", files)
+	}
+	return bounds{
+		api:  service.ConnectionLimit{Listener: "api", Most: api, PerAddress: min(share, api)},
+		side: service.ConnectionLimit{Listener: "metrics", Most: side, PerAddress: side},
+	}, nil
+}
+
+// connectionsFor shares the files that a process may open among its ports and
+// the rest of it, which gets at least half where there are few. 0 files: there
+// is no limit.
+func connectionsFor(files uint64, most int, replica bool) (api, side int) {
+	if files == 0 {
+		return most, sideConnections
+	}
+	rest := uint64(storeFiles)
+	if replica {
+		rest += peerFiles
+	}
+	rest = min(rest, files/2)
+	ours := min(uint64(sideConnections), max(files/8, 2))
+	return int(min(uint64(most), max(files-min(files, rest+ours), 1))), int(ours)
+}
+
+// browsers are the web pages and names that the flags allow.
+func browsers(cmd *cobra.Command) (*service.Browsers, error) {
+	f := cmd.Flags()
+	origins, err := f.GetStringSlice("allowed-origins")
+	if err != nil {
+		return nil, err
+	}
+	hosts, err := f.GetStringSlice("allowed-hosts")
+	if err != nil {
+		return nil, err
+	}
+	advertise, err := f.GetString("advertise")
+	if err != nil {
+		return nil, err
+	}
+	if u, err := url.Parse(advertise); err == nil && u.Hostname() != "" {
+		hosts = append(hosts, u.Hostname())
+	}
+	b, err := service.NewBrowsers(origins, hosts)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--allowed-origins, --allowed-hosts: %w", err)}
+	}
+	return b, nil
+}

@@ -1,0 +1,208 @@
+//go:build unix
+
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Connections leave at least half of the files to the rest where there are few,
+// and a fixed number where there are many.
+func TestConnectionsFor(t *testing.T) {
+	for _, c := range []struct {
+		files     uint64
+		most      int
+		replica   bool
+		api, side int
+	}{
+		{0, 16384, false, 16384, 64},
+		{16, 16384, false, 6, 2},
+		{64, 16384, false, 24, 8},
+		{256, 16384, false, 96, 32},
+		{1024, 16384, false, 704, 64},
+		{1024, 16384, true, 448, 64},
+		{1024, 100, false, 100, 64},
+		{20_000, 16384, false, 16384, 64},
+		{1 << 63, 16384, true, 16384, 64},
+		{2, 16384, false, 1, 2},
+		{1, 16384, false, 1, 2},
+	} {
+		if api, side := connectionsFor(c.files, c.most, c.replica); api != c.api || side != c.side {
+			t.Errorf("%d files, %d asked for, replica %v: %d and %d connections, want %d and %d", c.files, c.most, c.replica, api, side, c.api, c.side)
+		}
+	}
+}
+
+// few is a server that may open few files.
+type few struct {
+	t         *testing.T
+	api, side string // addresses
+	log       string // file
+	cmd       *exec.Cmd
+}
+
+// serveFew serves from a new store, with so many files.
+func serveFew(t *testing.T, files int) *few {
+	t.Helper()
+	dir := t.TempDir()
+	s := &few{t: t, log: dir + "/log"}
+	log, err := os.Create(s.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	if out, err := exec.Command("cirrus", "init", "--data", dir+"/d").CombinedOutput(); err != nil { // testscript.Main put it into PATH
+		t.Fatalf("%v: %s", err, out)
+	}
+	s.cmd = exec.Command("/bin/sh", "-c", fmt.Sprintf("ulimit -n %d; exec cirrus serve --data %s/d --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0", files, dir))
+	s.cmd.Stderr = log
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		s.cmd.Process.Kill()
+		s.cmd.Wait()
+	})
+	lines := bufio.NewReader(out)
+	for _, part := range []struct {
+		line string
+		to   *string
+	}{{`^cirrus serves http://(\S+)`, &s.api}, {`^metrics and health on http://([^/]+)/`, &s.side}} {
+		line, err := lines.ReadString('\n')
+		m := regexp.MustCompile(part.line).FindStringSubmatch(line)
+		if err != nil || m == nil {
+			t.Fatalf("serve says %q (%v):\n%s", line, err, s.said())
+		}
+		*part.to = m[1]
+	}
+	return s
+}
+
+func (s *few) said() string {
+	text, err := os.ReadFile(s.log)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// dial connects to the API. The kernel takes the connection, whether the server
+// does or not.
+func (s *few) dial() net.Conn {
+	s.t.Helper()
+	c, err := net.DialTimeout("tcp", s.api, time.Minute)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(time.Minute))
+	return c
+}
+
+// call makes a call over a connection, and leaves it open.
+func call(c net.Conn, procedure, body string) (string, error) {
+	fmt.Fprintf(c, "POST /cirrus.v1.LeaseService/%s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", procedure, len(body), body)
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", resp.Status, text)
+	}
+	return string(text), err
+}
+
+// leak opens connections until the server closes some of them at once.
+func (s *few) leak(n int, ask bool) (refused int) {
+	for range n {
+		c := s.dial()
+		if ask {
+			if _, err := call(c, "Heartbeat", `{"nodeId":9,"epoch":"1","instanceId":"0123456789abcdef"}`); err != nil && !strings.Contains(err.Error(), "LEASE_LOST") {
+				refused++
+			}
+		}
+	}
+	return refused
+}
+
+func (s *few) probe(path string) (string, error) {
+	client := http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get("http://" + s.side + path)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return string(text), err
+}
+
+// Clients that leak connections take no descriptor that the store, the probes,
+// or a client that was there before need.
+func TestLeakedConnections(t *testing.T) {
+	for files, leaked := range map[int]int{64: 120, 1024: 1100} {
+		t.Run(fmt.Sprint(files), func(t *testing.T) {
+			if testing.Short() && files > 64 {
+				t.Skip("it opens a thousand connections")
+			}
+			s := serveFew(t, files)
+			good := s.dial()
+			if _, err := call(good, "Acquire", `{"appId":"good"}`); err != nil {
+				t.Fatal(err)
+			}
+			if s.leak(leaked, true) == 0 {
+				t.Errorf("all of %d connections were taken with %d files", leaked, files)
+			}
+			s.leak(leaked/10, false) // and say nothing
+			for path, want := range map[string]string{"/livez": "ok", "/readyz": "ok", "/metrics": `cirrus_connections_refused_total{listener="api",reason="full"}`} {
+				if got, err := s.probe(path); err != nil || !strings.Contains(got, want) {
+					t.Errorf("%s: %.100s, %v", path, got, err)
+				}
+			}
+			for i := range 3000 { // enough to fill a log of the store's several times
+				text, err := call(good, "Acquire", fmt.Sprintf(`{"appId":"app-%d%s"}`, i%50, strings.Repeat("x", 200)))
+				var got struct {
+					Lease struct {
+						NodeID                     int `json:"nodeId"`
+						Epoch, InstanceID, FloorMs string
+					}
+				}
+				if err == nil {
+					err = json.Unmarshal([]byte(text), &got)
+				}
+				if err == nil {
+					_, err = call(good, "Release", fmt.Sprintf(`{"nodeId":%d,"epoch":%q,"instanceId":%q}`, got.Lease.NodeID, got.Lease.Epoch, got.Lease.InstanceID))
+				}
+				if err != nil && !strings.Contains(err.Error(), "NO_FREE_NODE_ID") {
+					t.Fatalf("grant %d: %v\n%s", i, err, s.said())
+				}
+			}
+			if n := strings.Count(s.said(), "level=WARN msg=\"too many open connections"); n < 1 || n > 20 {
+				t.Errorf("the log tells of it %d times:\n%s", n, s.said())
+			}
+			if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.cmd.Wait(); err != nil {
+				t.Errorf("serve ended with %v:\n%s", err, s.said())
+			}
+		})
+	}
+}
