@@ -111,8 +111,10 @@ type Service struct {
 	role atomic.Pointer[role]
 	// steps counts those of takeovers.
 	steps atomic.Uint64
-	// mu guards the change of role, and closed.
+	// mu guards the change of role, closed, and watches.
 	mu sync.Mutex
+	// watches are what remote addresses have of Watch's streams.
+	watches shares
 	// tasks are what Close waits for; once closed, none begins.
 	tasks  sync.WaitGroup
 	closed bool
@@ -159,7 +161,7 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, log: cfg.Logger, closing: make(chan struct{}), failed: make(chan struct{}), hangUp: func() {}}
+	s := &Service{cfg: cfg, log: cfg.Logger, watches: shares{most: maxWatchesPerAddress}, closing: make(chan struct{}), failed: make(chan struct{}), hangUp: func() {}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.role.Store(&role{news: make(chan struct{})})
 	s.metrics = newMetrics(s)

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -18,6 +19,9 @@ const (
 	MaxWatchBehind = 1024
 	// MaxWatches is how many streams of Watch there may be.
 	MaxWatches = 256
+	// maxWatchesPerAddress is how many one remote address may have, at each
+	// replica.
+	maxWatchesPerAddress = MaxWatches / 4
 )
 
 // watcher is one stream of Watch. Its channel is closed when it is cut off.
@@ -36,6 +40,11 @@ var wireEvents = map[fencing.EventKind]cirrusv1.Event{
 
 // Watch streams what is present in a pool, and then what happens.
 func (h admin) Watch(ctx context.Context, req *cirrusv1.WatchRequest, stream *connect.ServerStream[cirrusv1.WatchResponse]) error {
+	leave, r := h.s.shareOfWatches(ctx)
+	if r != nil {
+		return toWire(h.s.refusal(r))
+	}
+	defer leave()
 	begun := false
 	c := rpc[cirrusv1.WatchRequest, struct{}]{
 		here: func(t *term, ctx context.Context, req *cirrusv1.WatchRequest) (*struct{}, error) {
@@ -48,6 +57,33 @@ func (h admin) Watch(ctx context.Context, req *cirrusv1.WatchRequest, stream *co
 	}
 	_, err := c.do(ctx, h.s, req)
 	return err
+}
+
+// shareOfWatches counts a stream to the remote address that asks for it, so that
+// no single one takes them all. A replica that passes one on has done so before.
+func (s *Service) shareOfWatches(ctx context.Context) (leave func(), refused *fencing.Refusal) {
+	info, ok := connect.CallInfoForHandlerContext(ctx)
+	if !ok || passedOn(ctx) {
+		return func() {}, nil
+	}
+	at, err := netip.ParseAddrPort(info.Peer().Addr)
+	if err != nil {
+		return func() {}, nil // it came over no network
+	}
+	remote := shareOf(at.Addr())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.watches.take(remote) {
+		return nil, &fencing.Refusal{
+			Reason:  reasonTooMany,
+			Message: fmt.Sprintf("%d streams of Watch of your address are open, which is the most for one: close one, or share one", maxWatchesPerAddress),
+		}
+	}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.watches.give(remote)
+	}, nil
 }
 
 // watch answers a Watch until it ends.

@@ -1,8 +1,11 @@
 package service
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -162,3 +165,75 @@ func hasLabels(m *dto.Metric, values []string) bool {
 }
 
 var tooBehind = wanted{code: connect.CodeResourceExhausted, reason: reasonTooBehind}
+
+// One remote address has a share of the streams of Watch, and gets it back as
+// they end; what a replica passes on has been counted there.
+func TestWatchesOfOneAddress(t *testing.T) {
+	h := newHost(t, nil)
+	handler := h.s.Handler()
+	type watching struct {
+		leave func()
+		done  chan string
+	}
+	watch := func(from string, header http.Header) *watching {
+		ctx, cancel := context.WithCancel(context.Background())
+		r := httptest.NewRequest(http.MethodPost, watchPath, bytes.NewReader(envelope(0, 2, []byte("{}")))).WithContext(ctx)
+		r.Header = header
+		r.Header.Set("Content-Type", "application/connect+json")
+		r.RemoteAddr = from
+		synced := &syncedWriter{ResponseRecorder: httptest.NewRecorder(), synced: make(chan struct{})}
+		w := &watching{cancel, make(chan string, 1)}
+		go func() {
+			handler.ServeHTTP(synced, r)
+			w.done <- synced.Body.String()
+		}()
+		t.Cleanup(cancel)
+		select {
+		case <-synced.synced:
+			return w
+		case text := <-w.done:
+			if !strings.Contains(text, string(reasonTooMany)) {
+				t.Errorf("a Watch ended with %s", text)
+			}
+			return nil
+		}
+	}
+	var open []*watching
+	for i := range maxWatchesPerAddress {
+		w := watch(fmt.Sprintf("192.0.2.1:%d", 1000+i), http.Header{})
+		if w == nil {
+			t.Fatalf("stream %d was refused", i)
+		}
+		open = append(open, w)
+	}
+	if watch("192.0.2.1:1", http.Header{}) != nil {
+		t.Error("an address got more than its share")
+	}
+	for _, other := range []string{"192.0.2.2:1", "127.0.0.1:1"} {
+		if watch(other, http.Header{}) == nil {
+			t.Errorf("%s was refused", other)
+		}
+	}
+	if watch("192.0.2.1:1", http.Header{memberHeader: {"b"}}) == nil {
+		t.Error("a stream that a replica passes on was refused")
+	}
+	open[0].leave()
+	<-open[0].done
+	if watch("192.0.2.1:1", http.Header{}) == nil {
+		t.Error("no stream was let in after another one's end")
+	}
+}
+
+// syncedWriter says when a stream has told all that is present.
+type syncedWriter struct {
+	*httptest.ResponseRecorder
+	once   sync.Once
+	synced chan struct{}
+}
+
+func (w *syncedWriter) Write(b []byte) (int, error) {
+	if bytes.Contains(b, []byte("EVENT_SYNCED")) {
+		w.once.Do(func() { close(w.synced) })
+	}
+	return w.ResponseRecorder.Write(b)
+}
