@@ -234,7 +234,7 @@ func (t *term) list(pool fencing.PoolName, from snowflake.NodeID, size int) (*ci
 	if r != nil {
 		return nil, r
 	}
-	resp := &cirrusv1.ListLeasesResponse{Leases: make([]*cirrusv1.LeaseStatus, len(rows))}
+	resp := &cirrusv1.ListLeasesResponse{Leases: make([]*cirrusv1.LeaseStatus, len(rows)), ServerTimeMs: int64(t.core.ServerTime())}
 	for i, row := range rows {
 		resp.Leases[i] = wireStatus(row)
 	}

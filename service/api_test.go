@@ -141,6 +141,9 @@ func lists(t *testing.T, p protocol, l *cirrusv1.Lease) {
 		row.TimeLeft.AsDuration() != 30*time.Second || row.FloorMs != l.FloorMs || row.CeilingMs != l.CeilingMs+1000 || row.Ttl.AsDuration() != 30*time.Second || row.Revoked {
 		t.Errorf("ListLeases shows %v of %v", row, l)
 	}
+	if want := row.CeilingMs - row.TimeLeft.AsDuration().Milliseconds(); page.ServerTimeMs != want {
+		t.Errorf("ListLeases shows server time %d, want %d", page.ServerTimeMs, want)
+	}
 	stream, err := p.admin.Watch(ctx, &cirrusv1.WatchRequest{Pool: l.Pool})
 	if err != nil {
 		t.Fatal(err)
