@@ -59,8 +59,8 @@ func (s *Server) acquire(p *pool, req AcquireRequest, at reading) (Decision, *Re
 	}
 	if !p.Opened {
 		r := refuse(ReasonNotOpened, "pool %q opens in %v: its store is new and an earlier one may have been lost with leases out; wait, or vouch that there was none with `cirrus init`",
-			string(p.Name), (p.opensAt(s.mark.longest) - at.steady).Round(time.Second))
-		r.RetryAfter = max(p.opensAt(s.mark.longest)-at.steady, time.Millisecond)
+			string(p.Name), (s.opensAt(p) - at.steady).Round(time.Second))
+		r.RetryAfter = max(s.opensAt(p)-at.steady, time.Millisecond)
 		return Decision{}, r
 	}
 	if !s.promising(at) {

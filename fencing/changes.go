@@ -34,6 +34,7 @@ func (c PoolChange) apply(p Pool) Pool {
 	set(&p.MaxTTL, c.MaxTTL)
 	set(&p.Quarantine, c.Quarantine)
 	set(&p.Unsafe, c.Unsafe)
+	p.remember(0)
 	return p
 }
 
@@ -68,7 +69,7 @@ func (s *Server) CreatePool(now Now, p Pool) (Decision, *Refusal) {
 	if r := p.validNew(at.server); r != nil {
 		return Decision{}, r
 	}
-	p.CreatedAt = at.server
+	p.CreatedAt, p.LongestTTL = at.server, p.MaxTTL
 	p.Opened = s.meta.Vouched // S7: else an earlier store may have had this pool
 	return s.writePool(p), nil
 }
@@ -121,9 +122,9 @@ func (s *Server) poolWritten(settings Pool, at reading) {
 	if settings.First < p.First {
 		p.fresh = settings.First // what is above has been looked through
 	}
-	rested := p.Quarantine
-	p.Pool = settings
-	if p.Quarantine == rested {
+	rested := p.Pool
+	p.Pool, p.unsaved = settings, false
+	if p.Quarantine == rested.Quarantine && p.Unsafe == rested.Unsafe {
 		return
 	}
 	p.sweeping, p.sweep = true, 0

@@ -15,7 +15,13 @@ func (s *Server) Check() error {
 				return fmt.Errorf("pool %q: %w", name, err)
 			}
 		}
+		if p.LongestTTL < p.MaxTTL {
+			return fmt.Errorf("pool %q: its longest TTL is %v, below its max_ttl, %v", name, p.LongestTTL, p.MaxTTL)
+		}
 		for _, l := range p.leases {
+			if l.ttl > p.LongestTTL {
+				return fmt.Errorf("pool %q: node ID %d has a TTL of %v, above the longest, %v", name, l.node, l.ttl, p.LongestTTL)
+			}
 			if most := s.meta.Mark.Add(l.ttl); l.status == Live && l.ceiling > most {
 				return fmt.Errorf("pool %q: node ID %d was promised up to %d, above mark + TTL = %d", name, l.node, l.ceiling, most)
 			}
@@ -70,8 +76,10 @@ func (p *pool) checkShelves() error {
 			return fmt.Errorf("node ID %d stands on no shelf", l.node)
 		case l.shelf == 0:
 			moving++
-		case l.shelf == Quarantined && !l.cooling && !p.sweeping && l.due > l.deadline+p.Quarantine:
+		case l.shelf == Quarantined && !l.cooling && !p.sweeping && l.due > l.deadline+p.QuarantineOf(l.ttl):
 			return fmt.Errorf("node ID %d would rest for too long", l.node)
+		case l.status == Ended && l.shelf == Quarantined && !l.cooling:
+			return fmt.Errorf("node ID %d rests, though its lease is ended", l.node)
 		case l.shelf == Held && (p.expiring[l.slot] != l || l.due > l.deadline):
 			return fmt.Errorf("node ID %d would expire unnoticed", l.node)
 		case l.shelf == Quarantined && !l.cooling && p.resting[l.slot] != l, l.shelf == Quarantined && l.cooling && p.cooling[l.slot] != l:

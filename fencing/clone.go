@@ -106,7 +106,7 @@ func (m *markLease) appendFingerprint(b []byte, steady time.Duration) []byte {
 func (p *pool) appendFingerprint(b []byte, steady time.Duration) []byte {
 	b = p.Pool.appendFingerprint(b)
 	b = num(num(b, p.highest), p.fresh)
-	b = num(num(flags(b, p.watched, p.lags, p.sweeping), p.sweep), p.room)
+	b = num(num(flags(b, p.watched, p.lags, p.sweeping, p.unsaved), p.sweep), p.room)
 	if !p.Opened {
 		b = num(b, p.since)
 	}
@@ -114,7 +114,7 @@ func (p *pool) appendFingerprint(b []byte, steady time.Duration) []byte {
 	for node := range p.nodes.all() {
 		l := p.leases[node]
 		b = l.appendFingerprint(b)
-		if l.status != Ended && steady < l.deadline+p.Quarantine {
+		if l.status != Ended && steady < l.deadline+p.QuarantineOf(l.ttl) {
 			b = num(b, l.deadline)
 		}
 	}

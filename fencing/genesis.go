@@ -31,6 +31,7 @@ func NewStore(wall snowflake.Millis, stride time.Duration, vouched bool, p Pool)
 		return Batch{}, r
 	}
 	p.Opened, p.CreatedAt = vouched, wall
+	p.LongestTTL = p.MaxTTL
 	return Batch{
 		Meta:  &Meta{Mark: wall, Stride: stride, CreatedAt: wall, FirstEpoch: firstEpoch(wall), Vouched: vouched},
 		Pools: []Pool{p},
@@ -42,9 +43,12 @@ func firstEpoch(wall snowflake.Millis) Epoch { return Epoch(max(wall/1000, 1)) *
 // Recover makes a store that was restored from a copy suspicious again (S7):
 // what was promised and granted after the copy was taken is unknown, but it
 // was at server times up to now + stride, with epochs up to now × 2^20, and
-// for max_ttl at the longest.
-func Recover(snap Snapshot, wall snowflake.Millis, stride time.Duration) (Batch, error) {
+// for the longest TTL at most. A copy can't know of a max_ttl that was raised
+// after it was taken: longest, if above 0, is the longest that any pool had.
+func Recover(snap Snapshot, wall snowflake.Millis, stride, longest time.Duration) (Batch, error) {
 	switch {
+	case longest < 0 || longest > MaxDuration:
+		return Batch{}, fmt.Errorf("a longest TTL of %v is out of range: give 0 to %v", longest, MaxDuration)
 	case stride < MinStride || stride > MaxDuration:
 		return Batch{}, fmt.Errorf("stride %v is out of range: give %v to %v", stride, MinStride, MaxDuration)
 	case wall < 0 || wall > lastServerTime || wall < snap.Meta.Mark.Add(-maxRecoverBehind):
@@ -57,20 +61,25 @@ func Recover(snap Snapshot, wall snowflake.Millis, stride time.Duration) (Batch,
 	meta.Vouched = false
 	meta.FirstEpoch = max(firstEpoch(wall), meta.FirstEpoch)
 
-	var longest time.Duration
 	pools := make([]Pool, len(snap.Pools))
+	at := make(map[PoolName]*Pool, len(pools))
 	for i, p := range snap.Pools {
-		longest = max(longest, p.MaxTTL)
 		p.Opened = false
+		p.remember(longest)
 		pools[i] = p
+		at[p.Name] = &pools[i]
 	}
-	for _, rec := range snap.Records {
-		longest = max(longest, rec.TTL) // granted under an older, longer max_ttl
+	for i := range snap.Records {
+		rec := &snap.Records[i]
+		if at[rec.Pool] == nil {
+			return Batch{}, noSuchPool(rec)
+		}
+		at[rec.Pool].remember(rec.TTL) // granted under an older, longer max_ttl
 	}
 	records := make([]Record, len(snap.Records))
 	for i, rec := range snap.Records {
 		rec.Status = Ended
-		rec.Ceiling = max(rec.Ceiling, meta.Mark.Add(longest))
+		rec.Ceiling = max(rec.Ceiling, meta.Mark.Add(at[rec.Pool].LongestTTL))
 		records[i] = rec
 	}
 	return Batch{Meta: &meta, Pools: pools, Records: records}, nil

@@ -17,6 +17,8 @@ type pool struct {
 	Pool
 	// since is the steady time from which this process has run the pool.
 	since time.Duration
+	// unsaved says that the records know of a longer TTL than the stored pool.
+	unsaved bool
 	// highest is the highest epoch in the pool, of grants under way, too.
 	highest Epoch
 
@@ -75,12 +77,6 @@ func (p *pool) grow(records int) {
 	p.byApp = make(map[AppID]snowflake.NodeID, records)
 }
 
-// opensAt is when the pool's suspicion is over (S7): whoever holds one of its
-// IDs from a store that was lost has lost it by then.
-func (p *pool) opensAt(stride time.Duration) time.Duration {
-	return p.since + p.MaxTTL + p.Quarantine + stride
-}
-
 // load takes in a lease at a start.
 func (p *pool) load(l *lease) {
 	p.leases[l.node] = l
@@ -134,12 +130,12 @@ func (p *pool) place(l *lease, at reading) {
 // rest puts a lease that stands on no shelf among the quarantined ones.
 func (p *pool) rest(l *lease, at reading) {
 	l.shelf = Quarantined
-	if l.cooling = l.status == Ended || at.steady >= l.deadline+p.Quarantine; l.cooling {
+	if l.cooling = l.status == Ended || at.steady >= l.deadline+p.QuarantineOf(l.ttl); l.cooling {
 		l.due = l.ceiling.Sub(0)
 		p.cooling.push(l)
 		return
 	}
-	l.due = l.deadline + p.Quarantine
+	l.due = l.deadline + p.QuarantineOf(l.ttl)
 	p.resting.push(l)
 }
 

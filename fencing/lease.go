@@ -122,7 +122,7 @@ func (p *pool) state(l *lease, at reading) State {
 // isFree says whether the ID can be granted, but for a write under way:
 // everything that could ever be promised under the lease lies in the past.
 func (p *pool) isFree(l *lease, at reading) bool {
-	return at.server > l.ceiling && (l.status == Ended || at.steady >= l.deadline+p.Quarantine)
+	return at.server > l.ceiling && (l.status == Ended || at.steady >= l.deadline+p.QuarantineOf(l.ttl))
 }
 
 // freeAt is the steady time at which the ID can be free at the earliest, as
@@ -133,7 +133,7 @@ func (p *pool) freeAt(l *lease, at reading) time.Duration {
 		free += left.Sub(-1)
 	}
 	if l.status != Ended {
-		free = max(free, l.deadline+p.Quarantine)
+		free = max(free, l.deadline+p.QuarantineOf(l.ttl))
 	}
 	return free
 }

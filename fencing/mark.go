@@ -65,7 +65,7 @@ func (s *Server) Tick(now Now) (w *Write, next time.Duration) {
 	switch {
 	case s.mark.writing:
 		return nil, at.steady + MaxDuration
-	case !s.markDue(at) && !s.openDue(at):
+	case !s.markDue(at) && !s.poolsDue(at):
 		next = s.nextTick(at)
 		if s.settleLag(at) {
 			next = min(next, at.steady+settlePause)
@@ -79,8 +79,8 @@ func (s *Server) Tick(now Now) (w *Write, next time.Duration) {
 	w = &Write{Batch: Batch{Meta: &meta}, sent: at.steady}
 	for _, name := range s.PoolNames() { // in order, so that a run can be repeated
 		p := s.pools[name]
-		if s.opens(p, at) && len(w.Batch.Pools) < maxOpened {
-			w.Batch.Pools = append(w.Batch.Pools, s.open(p))
+		if s.poolDue(p, at) && len(w.Batch.Pools) < maxOpened {
+			w.Batch.Pools = append(w.Batch.Pools, s.save(p, at))
 		}
 		s.noteEnded(p, w, at)
 	}
@@ -94,19 +94,24 @@ func (s *Server) markDue(at reading) bool {
 	return !s.mark.written || at.steady >= s.mark.sent+half || at.server > s.meta.Mark.Add(-half)
 }
 
-func (s *Server) openDue(at reading) bool {
+func (s *Server) poolsDue(at reading) bool {
 	for _, p := range s.pools {
-		if s.opens(p, at) {
+		if s.poolDue(p, at) {
 			return true
 		}
 	}
 	return false
 }
 
-// opens says whether the pool can be opened now: its suspicion is over, and
-// no other write of it is under way.
+// poolDue says whether the pool is to be written now: it can be opened, or the
+// store has to learn its longest TTL. No other write of it may be under way.
+func (s *Server) poolDue(p *pool, at reading) bool {
+	return !s.changing[p.Name] && (p.unsaved || s.opens(p, at))
+}
+
+// opens says whether the pool can be opened now: its suspicion is over.
 func (s *Server) opens(p *pool, at reading) bool {
-	return !p.Opened && !s.changing[p.Name] && at.steady >= p.opensAt(s.mark.longest)
+	return !p.Opened && at.steady >= s.opensAt(p)
 }
 
 func (s *Server) nextTick(at reading) time.Duration {
@@ -114,17 +119,17 @@ func (s *Server) nextTick(at reading) time.Duration {
 	next := min(s.mark.sent+half, at.steady+s.meta.Mark.Add(-half).Sub(at.server)+time.Millisecond)
 	for _, p := range s.pools {
 		if !p.Opened && !s.changing[p.Name] {
-			next = min(next, p.opensAt(s.mark.longest))
+			next = min(next, s.opensAt(p))
 		}
 	}
 	return max(next, at.steady)
 }
 
-// open decides to open a pool.
-func (s *Server) open(p *pool) Pool {
-	s.changing[p.Name] = true
+// save decides on the write of a pool that is due.
+func (s *Server) save(p *pool, at reading) Pool {
 	settings := p.Pool
-	settings.Opened = true
+	settings.Opened = p.Opened || s.opens(p, at)
+	s.changing[p.Name] = true
 	return settings
 }
 
@@ -135,8 +140,8 @@ func (s *Server) noteEnded(p *pool, w *Write, at reading) {
 	for skip := maxSkipped; skip > 0 && len(p.unnoted) > 0 && len(w.Batch.Records) < maxEndedNotes; skip-- {
 		l := p.leases[p.unnoted[0]]
 		p.unnoted = p.unnoted[1:]
-		if l.status == Ended || l.pending != nil || !p.isFree(l, at) {
-			continue // revived, granted anew, or noted already
+		if l.shelf != Free || l.status == Ended || l.pending != nil || !p.isFree(l, at) {
+			continue // revived, granted anew, resting anew, or noted already
 		}
 		rec := l.record(p.Name)
 		rec.Status = Ended

@@ -45,7 +45,7 @@ func (p Pool) Validate(stride time.Duration) *Refusal {
 		return invalid("quarantine", "%v is out of range: give 0 to %v", p.Quarantine, MaxDuration)
 	case !p.Unsafe && p.Quarantine < stride:
 		return invalid("quarantine", "%v is shorter than the stride (%v), so clocks that drift could let two holders live: raise it, or say unsafe", p.Quarantine, stride)
-	case !p.Unsafe && p.Quarantine < p.TTL/10:
+	case !p.Unsafe && p.Quarantine < p.TTL/ttlPerQuarantine:
 		return invalid("quarantine", "%v is shorter than a tenth of the ttl (%v), so clocks that drift could let two holders live: raise it, or say unsafe", p.Quarantine, p.TTL)
 	}
 	return nil
@@ -90,7 +90,7 @@ func (p Pool) validChange(old Pool) *Refusal {
 		return refuse(ReasonForbidden, "the node IDs of pool %q are %d-%d and can only grow: give a range that holds them all, not %d-%d",
 			old.Name, old.First, old.Last, p.First, p.Last)
 	}
-	return nil
+	return p.validWhileSuspicious(old)
 }
 
 // sameSettings says whether two pools were asked for alike, whatever has

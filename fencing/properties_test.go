@@ -238,7 +238,7 @@ func (w *world) disaster() {
 		w.disk = newMemStore(b)
 		w.copied = nil
 	} else {
-		b, err = Recover(w.copied.load(), w.wall(), w.strides[0])
+		b, err = Recover(w.copied.load(), w.wall(), w.strides[0], 0)
 		w.fatal(err)
 		w.disk = w.copied.copied()
 		w.disk.commit(b)

@@ -63,6 +63,7 @@ func NewServer(snap Snapshot, stride time.Duration, now Now) (*Server, error) {
 		if r := settings.Validate(stride); r != nil {
 			return nil, fmt.Errorf("pool %q of this store cannot be served with a stride of %v: %w", settings.Name, stride, r)
 		}
+		settings.remember(0)
 		s.pools[settings.Name] = newPool(settings, snap.Meta.FirstEpoch, now.Steady)
 	}
 	if err := s.restore(snap.Records, now); err != nil {
@@ -102,7 +103,11 @@ func (s *Server) restore(records []Record, now Now) error {
 		rec := &records[i]
 		p := s.pools[rec.Pool]
 		if p == nil {
-			return fmt.Errorf("the store holds a lease of node ID %d in pool %q, but no such pool: restore it from a copy and run `cirrus recover`", rec.Node, rec.Pool)
+			return noSuchPool(rec)
+		}
+		if rec.TTL > p.LongestTTL { // an older version kept none
+			p.remember(rec.TTL)
+			p.unsaved = true
 		}
 		l := newLease(rec)
 		if rec.Status != Ended {
@@ -115,6 +120,10 @@ func (s *Server) restore(records []Record, now Now) error {
 		p.placeAll(s.reading(now))
 	}
 	return nil
+}
+
+func noSuchPool(rec *Record) error {
+	return fmt.Errorf("the store holds a lease of node ID %d in pool %q, but no such pool: restore it from a copy and recover it", rec.Node, rec.Pool)
 }
 
 // Written tells that the write's batch is durable: from now on it shows.

@@ -278,7 +278,7 @@ func TestGenesis(t *testing.T) {
 	gone := g.lease("gone")
 	g.released(gone, ptr(gone.Floor))
 	wall := g.now.Wall.Add(time.Hour)
-	b, err = Recover(g.store.load(), wall, 2*time.Second)
+	b, err = Recover(g.store.load(), wall, 2*time.Second, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -323,7 +323,7 @@ func TestRecoverOnlyRaises(t *testing.T) {
 			Records: []Record{{Pool: p.Name, Epoch: 7, TTL: 2 * time.Minute, Status: Ended, Ceiling: millis.Draw(t, "ceiling") + 500_000*rapid.SampledFrom([]snowflake.Millis{0, 1}).Draw(t, "far")}},
 		}
 		wall := millis.Draw(t, "wall")
-		b, err := Recover(snap, wall, 10*time.Second)
+		b, err := Recover(snap, wall, 10*time.Second, 0)
 		if wall < snap.Meta.Mark-60_000 {
 			if err == nil {
 				t.Fatal("a wall clock far behind was taken")

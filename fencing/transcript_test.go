@@ -65,7 +65,7 @@ func (s *transcript) run() string {
 	case "start":
 		return s.start()
 	case "recover":
-		b, err := Recover(s.store.load(), s.now.Wall, s.stride)
+		b, err := Recover(s.store.load(), s.now.Wall, s.stride, s.duration("longest-ttl", 0))
 		if err != nil {
 			return err.Error()
 		}

@@ -137,8 +137,13 @@ type Pool struct {
 	// TTL is what a lease gets that asks for none, MaxTTL the most that it
 	// may ask for: MinTTL ≤ TTL ≤ MaxTTL ≤ MaxDuration.
 	TTL, MaxTTL time.Duration
-	// Quarantine is how long an expired node ID rests before it can be
-	// granted again: at least the stride and a tenth of TTL unless Unsafe.
+	// LongestTTL is the longest that MaxTTL ever was, and the longest TTL that
+	// was ever granted; 0 stands for MaxTTL. What a store may have forgotten is
+	// reckoned by it (S7).
+	LongestTTL time.Duration
+	// Quarantine is how long an expired node ID rests at least before it can be
+	// granted again: at least the stride and a tenth of TTL unless Unsafe. See
+	// QuarantineOf.
 	Quarantine time.Duration
 	// Unsafe accepts a quarantine that is too short for P1.
 	Unsafe bool
@@ -146,10 +151,6 @@ type Pool struct {
 	Opened bool
 	// CreatedAt is server time at the pool's creation.
 	CreatedAt snowflake.Millis
-	// LongestTTL is the longest MaxTTL that the pool ever had and the longest
-	// TTL that it ever granted: MaxTTL ≤ LongestTTL ≤ MaxDuration. 0, as older
-	// stores have it, stands for MaxTTL.
-	LongestTTL time.Duration
 }
 
 // Meta is what the store keeps once.
@@ -167,8 +168,8 @@ type Meta struct {
 	// Vouched says that an operator vouches that nobody holds IDs from an
 	// earlier store: pools are open at once (S7).
 	Vouched bool
-	// SuspectFor is how long pools that are not opened wait at least (S7): 0 to
-	// MaxDuration.
+	// SuspectFor is the least time that a pool which is not opened must be run
+	// before it may grant (S7): 0 to MaxSuspicion.
 	SuspectFor time.Duration
 	// ID names the store wherever it is moved to; zero in older stores.
 	ID StoreID
@@ -216,6 +217,9 @@ const (
 	MinTTL = time.Second
 	// MaxDuration is the longest TTL, quarantine and stride: 30 days.
 	MaxDuration = 30 * 24 * time.Hour
+	// MaxSuspicion is the longest SuspectFor: 90 days, which is more than the
+	// longest TTL, quarantine and stride together.
+	MaxSuspicion = 3 * MaxDuration
 	// DefaultTTL, DefaultQuarantine and DefaultStride are what a store and
 	// its pools get that are told nothing else.
 	DefaultTTL        = 30 * time.Second

@@ -120,7 +120,7 @@ func (s *Server) Pool(now Now, name PoolName) (Pool, time.Duration, *Refusal) {
 	if p.Opened {
 		return p.Pool, 0, nil
 	}
-	return p.Pool, max(p.opensAt(s.mark.longest)-at.steady, 0), nil
+	return p.Pool, max(s.opensAt(p)-at.steady, 0), nil
 }
 
 // PoolNames are the names of all pools, in order.

@@ -154,6 +154,9 @@ func wirePool(p fencing.Pool, opensIn time.Duration, server snowflake.Millis) *c
 		Quarantine: durationpb.New(p.Quarantine),
 		Unsafe:     &p.Unsafe,
 		Opened:     p.Opened,
+
+		LayoutEndsAtMs: int64(p.Layout.LastTimestamp()),
+		LongestTtl:     durationpb.New(p.LongestTTL),
 	}
 	if !p.Opened {
 		w.OpensAtMs = int64(server.Add(opensIn))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"sync"
@@ -54,6 +55,11 @@ type Config struct {
 	Stride time.Duration
 	// Browsers says which web pages may ask. Default: none.
 	Browsers *Browsers
+	// SuspectFor is the least time that pools which are not opened must be served
+	// before they grant (S7): 0 to fencing.MaxSuspicion. The store remembers the
+	// longest that it was ever served with. Default: 0, so a pool's own longest
+	// TTL, quarantine and stride count.
+	SuspectFor time.Duration
 	// Logger takes what an operator should know. Its handler must not block: what
 	// it holds up is no promise, but may be a takeover or the end of the process
 	// (S14). Default: slog.Default().
@@ -74,6 +80,9 @@ type Config struct {
 func (c Config) withDefaults() (Config, error) {
 	if (c.Store == nil) == (c.Cluster == nil) || c.Steady == nil {
 		return c, errors.New("service: Config needs a Steady clock, and a Store or a Cluster")
+	}
+	if c.SuspectFor < 0 || c.SuspectFor > fencing.MaxSuspicion {
+		return c, fmt.Errorf("suspecting a new store for %v is out of range: give 0 to %v", c.SuspectFor, time.Duration(fencing.MaxSuspicion))
 	}
 	if c.Clock == nil {
 		c.Clock = clockwork.NewRealClock()

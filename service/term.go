@@ -82,6 +82,7 @@ func (t *term) begin(ctx context.Context) error {
 			return &refusedStart{err}
 		}
 	}
+	t.core.Suspect(cfg.SuspectFor)
 	first, next := t.core.Tick(t.s.now())
 	if err := t.commit(first); err != nil {
 		return fmt.Errorf("the first mark could not be written: %w", err)

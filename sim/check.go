@@ -568,7 +568,7 @@ func (c *checker) decided(t *term, p *process, r *fencing.Record, s time.Duratio
 	case l.released:
 	case int64(r.Ceiling) < l.ceiling:
 		w.violate(PromiseWindow, "node ID %d, epoch %d is noted as ended with ceiling %d, but %d was promised", r.Node, r.Epoch, r.Ceiling, l.ceiling)
-	case s+t.tolerance() < l.told[t.server.index].deadline+c.quarantine(r.Pool), r.Epoch == n.loaded && s+t.tolerance() < n.restUntil+c.quarantine(r.Pool):
+	case s+t.tolerance() < l.told[t.server.index].deadline+c.quarantine(r.Pool, r.TTL), r.Epoch == n.loaded && s+t.tolerance() < n.restUntil+c.quarantine(r.Pool, r.TTL):
 		w.violate(PromiseQuarantine, "node ID %d, epoch %d is noted as ended before its quarantine is over", r.Node, r.Epoch)
 	}
 	if int64(r.Ceiling) < l.used {
@@ -576,8 +576,10 @@ func (c *checker) decided(t *term, p *process, r *fencing.Record, s time.Duratio
 	}
 }
 
-// quarantine is the pool's, as acknowledged.
-func (c *checker) quarantine(pool fencing.PoolName) time.Duration { return c.pool(pool).Quarantine }
+// quarantine is that of a lease, by the settings of its pool as acknowledged.
+func (c *checker) quarantine(pool fencing.PoolName, ttl time.Duration) time.Duration {
+	return c.pool(pool).QuarantineOf(ttl)
+}
 
 // tolerance is what two readings of the server's clock may be off.
 func (t *term) tolerance() time.Duration { return t.server.tolerance() }
@@ -590,7 +592,7 @@ func (c *checker) granted(t *term, p *process, n *nodeState, r *fencing.Record, 
 	pool := c.pool(r.Pool)
 	w.note(Record{Kind: RecordGrant, Machine: t.server.name(), Process: p.number, Pool: string(r.Pool), Node: int(r.Node), Epoch: uint64(r.Epoch),
 		Floor: int64(r.Floor), Ceiling: int64(r.Ceiling), TTL: r.TTL,
-		Until: t.server.machine.when(s + r.TTL), RestUntil: t.server.machine.when(s + r.TTL + pool.Quarantine), Text: string(r.App)})
+		Until: t.server.machine.when(s + r.TTL), RestUntil: t.server.machine.when(s + r.TTL + pool.QuarantineOf(r.TTL)), Text: string(r.App)})
 	w.count("grants", 1)
 	c.decidedAt, n.grantedAt = w.now(), s
 	if uint64(r.Epoch) <= pool.highest {
@@ -606,7 +608,7 @@ func (c *checker) granted(t *term, p *process, n *nodeState, r *fencing.Record, 
 		w.violate(PromiseWindow, "node ID %d is granted from %d, but it was used up to %d", r.Node, r.Floor, n.used)
 	}
 	if n.durable.Epoch != 0 && n.durable.Epoch == n.loaded && n.durable.Status != fencing.Ended {
-		if until := n.restUntil + c.quarantine(r.Pool); s+t.tolerance() < until {
+		if until := n.restUntil + c.quarantine(r.Pool, n.durable.TTL); s+t.tolerance() < until {
 			w.violate(PromiseQuarantine, "node ID %d is granted %v before what a start must wait for it", r.Node, until-s)
 		}
 		if int64(r.Floor) <= n.loadedCeiling {
@@ -663,7 +665,7 @@ func (c *checker) follows(t *term, n *nodeState, l *leaseState, r *fencing.Recor
 		w.saw("a released node ID was granted without quarantine")
 		return
 	}
-	q := c.quarantine(r.Pool)
+	q := c.quarantine(r.Pool, l.ttl)
 	if l.ended || l.passed {
 		q = 0 // its note, or the grant before this one, was looked at; the quarantine may have been longer since
 	}

@@ -61,7 +61,7 @@ func (c *checker) freeBy(t *term, n *nodeState) (time.Duration, bool) {
 			deadline = max(deadline, l.told[t.server.index].asked+d.TTL) // an Acquire asked again, and not yet answered
 			ceiling = max(ceiling, l.ceiling)
 		}
-		free = max(free, deadline+c.quarantine(d.Pool))
+		free = max(free, deadline+c.quarantine(d.Pool, d.TTL))
 	}
 	if left := ceiling + 1 - t.clock; left > 0 {
 		// Server time may run 1 % slow, to let a wall clock that was set back
@@ -219,7 +219,7 @@ func (c *checker) opened() {
 	now, calm := t.server.machine.steady(), c.undisturbed(t)
 	for _, name := range poolNames {
 		p := c.pool(name)
-		if due := max(p.since+p.MaxTTL+p.Quarantine+t.longest, calm); p.known && !p.Opened && now > due+t.settling() {
+		if due := max(p.since+p.Suspicion(t.longest, t.meta.SuspectFor), calm); p.known && !p.Opened && now > due+t.settling() {
 			w.violate(PromiseLiveness, "pool %q is not opened, %v after it had to be", name, now-due)
 		}
 	}

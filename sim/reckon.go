@@ -44,7 +44,7 @@ func (c *checker) reckon(s *server) {
 		if n := c.nodes[k]; n.writtenAt > 0 {
 			if deadline, ok := n.deadline(t); ok {
 				c.w.note(Record{Kind: RecordDeadline, Machine: s.name(), Process: s.proc.number, Pool: k.pool, Node: k.node, Epoch: uint64(n.durable.Epoch),
-					Until: s.machine.when(deadline), RestUntil: s.machine.when(deadline + c.quarantine(n.durable.Pool))})
+					Until: s.machine.when(deadline), RestUntil: s.machine.when(deadline + c.quarantine(n.durable.Pool, n.durable.TTL))})
 			}
 		}
 	}
@@ -107,5 +107,5 @@ func (c *checker) promisedUntil(pool string, p *process, a *reply) (deadline, re
 	}
 	by := l.told[t.server.index].deadline
 	m := t.server.machine
-	return m.when(by), m.when(by + c.quarantine(fencing.PoolName(pool)))
+	return m.when(by), m.when(by + c.quarantine(fencing.PoolName(pool), a.ttl))
 }

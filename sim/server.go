@@ -285,7 +285,7 @@ func (s *server) recover() error {
 	if err != nil {
 		return err
 	}
-	batch, err := fencing.Recover(snap, s.machine.wallMillis(), s.w.stride)
+	batch, err := fencing.Recover(snap, s.machine.wallMillis(), s.w.stride, 0)
 	if err != nil {
 		return err
 	}

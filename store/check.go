@@ -28,7 +28,7 @@ func checkMeta(m *fencing.Meta) error {
 		return fmt.Errorf("its creation time is %d", m.CreatedAt)
 	case m.FirstEpoch == 0:
 		return errors.New("its first epoch is 0")
-	case m.SuspectFor < 0 || m.SuspectFor > fencing.MaxDuration:
+	case m.SuspectFor < 0 || m.SuspectFor > fencing.MaxSuspicion:
 		return fmt.Errorf("it is suspicious for %v", m.SuspectFor)
 	}
 	return nil

@@ -20,17 +20,21 @@ func newRecover() *cobra.Command {
 		Long: `Recover is for a store that was restored from a copy, or that has lost a write:
 it no longer knows what was granted and promised since. Recover raises its mark
 and its epochs above all that can have been, ends every lease, and closes every
-pool until whoever still holds a node ID has lost it (max_ttl + quarantine +
-stride of running without a restart). Nothing may serve the store meanwhile.
+pool until whoever still holds a node ID has lost it (the longest TTL that the
+pool ever had + quarantine + stride of running without a restart). Nothing may
+serve the store meanwhile.
 
-It reckons by the wall clock: see that it is right.`,
+It reckons by the wall clock: see that it is right. And it reckons with the
+longest TTL that each pool ever had, as far as the copy knows: if max_ttl was
+raised after the copy was taken, give what it was raised to with --longest-ttl.`,
 		Example: `  cirrus recover --data ./cirrus-data
-  cirrus recover --data ./cirrus-data --yes
+  cirrus recover --data ./cirrus-data --longest-ttl 24h --yes
   cirrus recover --store etcd --etcd-endpoints https://e1:2379,https://e2:2379,https://e3:2379`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return recoverStore(cmd) },
 	}
 	addStore(cmd, "`directory` of the store")
 	addStride(cmd)
+	cmd.Flags().Duration("longest-ttl", 0, "the longest max_ttl that any pool had since the copy was taken, if that was raised, up to 720h")
 	cmd.Flags().Bool("yes", false, "don't ask")
 	return cmd
 }
@@ -44,6 +48,10 @@ func recoverStore(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
+	longest, err := cmd.Flags().GetDuration("longest-ttl")
+	if err != nil {
+		return err
+	}
 	st, err := at.toRecover(cmd.Context())
 	if err != nil {
 		return err
@@ -53,9 +61,13 @@ func recoverStore(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	batch, err := fencing.Recover(snap, wallClock(), stride)
+	batch, err := fencing.Recover(snap, wallClock(), stride, longest)
 	if err != nil {
 		return err
+	}
+	for i := range batch.Pools {
+		p := &batch.Pools[i]
+		cmd.Printf("pool %s: reckoned with a longest TTL of %v; it opens once it has been served for %v\n", p.Name, p.LongestTTL, p.Suspicion(batch.Meta.Stride, batch.Meta.SuspectFor))
 	}
 	if err := confirm(cmd, fmt.Sprintf("end all %d leases in %s and close its %d pools for a while", len(snap.Records), at, len(snap.Pools))); err != nil {
 		return err
@@ -63,7 +75,7 @@ func recoverStore(cmd *cobra.Command) (err error) {
 	if err := st.Commit(context.WithoutCancel(cmd.Context()), batch); err != nil {
 		return err
 	}
-	cmd.Printf("recovered %s: its pools open once it has been served for max_ttl + quarantine + stride\n", at)
+	cmd.Printf("recovered %s\n", at)
 	return nil
 }
 

@@ -30,8 +30,10 @@ answered with UNAVAILABLE.
 
 A place without a store gets one, but a suspicious one: it may be the first
 start, or a lost disk with a thousand holders alive. Its pools grant nothing
-until the service has run for max_ttl + quarantine + stride without a restart.
-If there was no earlier store, say so with cirrus init instead.
+until the service has run for the longest TTL + quarantine + stride without a
+restart, or for --suspect-for if that is longer: give it if leases of the store
+that was lost may have had a longer TTL than --max-ttl. If there was no earlier
+store, say so with cirrus init instead.
 
 The flags that describe a pool are the default pool's. At its creation, what
 isn't given has its default; later, what is given and differs from what is
@@ -54,6 +56,7 @@ changed there, which waits for a restart.`,
 	f.String("metrics-listen", "127.0.0.1:50052", "`address` for /metrics, /livez and /readyz; empty: none")
 	addConnections(cmd)
 	addStride(cmd)
+	f.Duration("suspect-for", 0, "how long pools of a new or recovered store wait at least before they grant, up to 2160h; the store remembers the longest")
 	addPoolSettings(cmd)
 	addLog(cmd)
 	return cmd
@@ -68,6 +71,9 @@ func serve(cmd *cobra.Command) error {
 	defer tellBeside(cmd)()
 	cfg := service.Config{Steady: steady.New(), Logger: log, DroppedLogLines: dropped(cmd), Version: version()}
 	if cfg.Stride, err = cmd.Flags().GetDuration("stride"); err != nil {
+		return err
+	}
+	if cfg.SuspectFor, err = cmd.Flags().GetDuration("suspect-for"); err != nil {
 		return err
 	}
 	if cfg.DefaultPool, err = poolChange(cmd.Flags()); err != nil {

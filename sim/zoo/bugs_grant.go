@@ -15,7 +15,7 @@ func nextEpoch(instead string) []Edit {
 func isFree(when string) Edit {
 	return Edit{
 		File: "fencing/lease.go",
-		Old:  "\treturn at.server > l.ceiling && (l.status == Ended || at.steady >= l.deadline+p.Quarantine)\n",
+		Old:  "\treturn at.server > l.ceiling && (l.status == Ended || at.steady >= l.deadline+p.QuarantineOf(l.ttl))\n",
 		New:  "\treturn " + when + "\n",
 	}
 }
@@ -150,7 +150,7 @@ var grantBugs = []Bug{
 		Name: "free-before-the-ceiling",
 		Rule: "S2",
 		Edits: []Edit{
-			isFree("l.status == Ended || at.steady >= l.deadline+p.Quarantine"),
+			isFree("l.status == Ended || at.steady >= l.deadline+p.QuarantineOf(l.ttl)"),
 		},
 		Found: breaks(sim.PromiseWindow),
 	},
@@ -158,7 +158,7 @@ var grantBugs = []Bug{
 		Name: "free-at-the-ceiling",
 		Rule: "S2",
 		Edits: []Edit{
-			isFree("at.server >= l.ceiling && (l.status == Ended || at.steady >= l.deadline+p.Quarantine)"),
+			isFree("at.server >= l.ceiling && (l.status == Ended || at.steady >= l.deadline+p.QuarantineOf(l.ttl))"),
 			{
 				File: "fencing/lease.go",
 				Old:  "\t\tfree += left.Sub(-1)\n",
@@ -186,9 +186,9 @@ var grantBugs = []Bug{
 		Name: "new-store-waits-for-no-lease",
 		Rule: "S7",
 		Edits: []Edit{{
-			File: "fencing/index.go",
-			Old:  "\treturn p.since + p.MaxTTL + p.Quarantine + stride\n",
-			New:  "\treturn p.since + stride\n",
+			File: "fencing/suspicion.go",
+			Old:  "\treturn p.since + p.Suspicion(s.mark.longest, s.meta.SuspectFor)\n",
+			New:  "\treturn p.since + s.mark.longest\n",
 		}},
 		Found: breaks(sim.PromiseWindow, sim.PromiseQuarantine),
 	},
@@ -213,7 +213,7 @@ var quarantineBugs = []Bug{
 			isFree("at.server > l.ceiling && (l.status == Ended || at.steady >= l.deadline)"),
 			{
 				File: "fencing/index.go",
-				Old:  "at.steady >= l.deadline+p.Quarantine; l.cooling {",
+				Old:  "at.steady >= l.deadline+p.QuarantineOf(l.ttl); l.cooling {",
 				New:  "at.steady >= l.deadline; l.cooling {",
 			},
 		},
@@ -225,7 +225,7 @@ var quarantineBugs = []Bug{
 		Edits: []Edit{{
 			File: "fencing/server.go",
 			Old:  "\t\t\tl.deadline = now.Steady + s.mark.stride + rec.TTL\n",
-			New:  "\t\t\tl.deadline = now.Steady + s.mark.stride + rec.TTL - p.Quarantine\n",
+			New:  "\t\t\tl.deadline = now.Steady + s.mark.stride + rec.TTL - p.QuarantineOf(rec.TTL)\n",
 		}},
 		Found: breaks(sim.PromiseQuarantine),
 	},
@@ -233,7 +233,7 @@ var quarantineBugs = []Bug{
 		Name: "quarantine-counted-from-the-grant",
 		Rule: "S2",
 		Edits: []Edit{
-			isFree("at.server > l.ceiling && (l.status == Ended || at.server > l.floor.Add(l.ttl+p.Quarantine))"),
+			isFree("at.server > l.ceiling && (l.status == Ended || at.server > l.floor.Add(l.ttl+p.QuarantineOf(l.ttl)))"),
 		},
 		Found: breaks(sim.PromiseQuarantine),
 	},
@@ -241,7 +241,7 @@ var quarantineBugs = []Bug{
 		Name: "expiry-by-the-wall-clock",
 		Rule: "S5",
 		Edits: append([]Edit{
-			isFree("at.server > l.ceiling && (l.status == Ended || max(at.wall, at.steady) >= l.deadline+p.Quarantine)"),
+			isFree("at.server > l.ceiling && (l.status == Ended || max(at.wall, at.steady) >= l.deadline+p.QuarantineOf(l.ttl))"),
 		}, wallClock...),
 		Found: breaks(sim.PromiseQuarantine),
 	},
@@ -251,13 +251,13 @@ var quarantineBugs = []Bug{
 		Edits: append([]Edit{
 			{
 				File: "fencing/index.go",
-				Old:  "\tl.due = l.deadline + p.Quarantine\n",
-				New:  "\tl.due = l.deadline + p.Quarantine + max(0, at.steady-at.wall)\n",
+				Old:  "\tl.due = l.deadline + p.QuarantineOf(l.ttl)\n",
+				New:  "\tl.due = l.deadline + p.QuarantineOf(l.ttl) + max(0, at.steady-at.wall)\n",
 			},
 			{
 				File: "fencing/lease.go",
-				Old:  "\t\tfree = max(free, l.deadline+p.Quarantine)\n",
-				New:  "\t\tfree = max(free, l.deadline+p.Quarantine+max(0, at.steady-at.wall))\n",
+				Old:  "\t\tfree = max(free, l.deadline+p.QuarantineOf(l.ttl))\n",
+				New:  "\t\tfree = max(free, l.deadline+p.QuarantineOf(l.ttl)+max(0, at.steady-at.wall))\n",
 			},
 		}, wallClock...),
 		Found: breaks(sim.PromiseLiveness),
@@ -266,21 +266,21 @@ var quarantineBugs = []Bug{
 		Name: "quarantine-twice-as-long",
 		Rule: "P4",
 		Edits: []Edit{
-			isFree("at.server > l.ceiling && (l.status == Ended || at.steady >= l.deadline+2*p.Quarantine)"),
+			isFree("at.server > l.ceiling && (l.status == Ended || at.steady >= l.deadline+2*p.QuarantineOf(l.ttl))"),
 			{
 				File: "fencing/lease.go",
-				Old:  "\t\tfree = max(free, l.deadline+p.Quarantine)\n",
-				New:  "\t\tfree = max(free, l.deadline+2*p.Quarantine)\n",
+				Old:  "\t\tfree = max(free, l.deadline+p.QuarantineOf(l.ttl))\n",
+				New:  "\t\tfree = max(free, l.deadline+2*p.QuarantineOf(l.ttl))\n",
 			},
 			{
 				File: "fencing/index.go",
-				Old:  "at.steady >= l.deadline+p.Quarantine; l.cooling {",
-				New:  "at.steady >= l.deadline+2*p.Quarantine; l.cooling {",
+				Old:  "at.steady >= l.deadline+p.QuarantineOf(l.ttl); l.cooling {",
+				New:  "at.steady >= l.deadline+2*p.QuarantineOf(l.ttl); l.cooling {",
 			},
 			{
 				File: "fencing/index.go",
-				Old:  "\tl.due = l.deadline + p.Quarantine\n",
-				New:  "\tl.due = l.deadline + 2*p.Quarantine\n",
+				Old:  "\tl.due = l.deadline + p.QuarantineOf(l.ttl)\n",
+				New:  "\tl.due = l.deadline + 2*p.QuarantineOf(l.ttl)\n",
 			},
 		},
 		Found: breaks(sim.PromiseLiveness),
@@ -299,7 +299,7 @@ var quarantineBugs = []Bug{
 		Name: "revoked-id-free-at-once",
 		Rule: "S4",
 		Edits: []Edit{
-			isFree("at.server > l.ceiling && (l.status != Live || at.steady >= l.deadline+p.Quarantine)"),
+			isFree("at.server > l.ceiling && (l.status != Live || at.steady >= l.deadline+p.QuarantineOf(l.ttl))"),
 		},
 		Found: breaks(sim.PromiseQuarantine),
 	},

@@ -6,7 +6,7 @@ var controls = []Bug{
 		Name: "longer-quarantine",
 		Rule: "S2",
 		Edits: []Edit{
-			isFree("at.server > l.ceiling+1 && (l.status == Ended || at.steady >= l.deadline+p.Quarantine)"),
+			isFree("at.server > l.ceiling+1 && (l.status == Ended || at.steady >= l.deadline+p.QuarantineOf(l.ttl))"),
 			{
 				File: "fencing/lease.go",
 				Old:  "\t\tfree += left.Sub(-1)\n",

@@ -234,7 +234,8 @@ type Pool struct {
 	MaxTtl *durationpb.Duration `protobuf:"bytes,5,opt,name=max_ttl,json=maxTtl,proto3" json:"max_ttl,omitempty"`
 	// How long the node ID of an expired lease rests before it is granted again.
 	// Shorter than the service's stride or than a tenth of ttl is refused unless
-	// unsafe is set. Default: 30 s.
+	// unsafe is set. A lease whose TTL is more than ten times as long rests for a
+	// tenth of its TTL, unless unsafe is set. Default: 30 s.
 	Quarantine *durationpb.Duration `protobuf:"bytes,6,opt,name=quarantine,proto3" json:"quarantine,omitempty"`
 	// Whether to put up with a quarantine that is too short to keep two live
 	// holders apart. Default: false.

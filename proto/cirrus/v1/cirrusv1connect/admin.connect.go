@@ -74,7 +74,8 @@ type AdminServiceClient interface {
 	//   - INVALID_ARGUMENT, field quarantine: it would be shorter than the stride
 	//     or a tenth of ttl, and the pool does not say unsafe.
 	//   - FAILED_PRECONDITION, reason POOL_FORBIDDEN: the layout would change, or
-	//     node_ids would not hold all that they held.
+	//     node_ids would not hold all that they held; or the pool is not opened,
+	//     and max_ttl or quarantine would be lowered.
 	UpdatePool(context.Context, *v1.UpdatePoolRequest) (*v1.UpdatePoolResponse, error)
 	// GetPool shows one pool.
 	GetPool(context.Context, *v1.GetPoolRequest) (*v1.GetPoolResponse, error)
@@ -271,7 +272,8 @@ type AdminServiceHandler interface {
 	//   - INVALID_ARGUMENT, field quarantine: it would be shorter than the stride
 	//     or a tenth of ttl, and the pool does not say unsafe.
 	//   - FAILED_PRECONDITION, reason POOL_FORBIDDEN: the layout would change, or
-	//     node_ids would not hold all that they held.
+	//     node_ids would not hold all that they held; or the pool is not opened,
+	//     and max_ttl or quarantine would be lowered.
 	UpdatePool(context.Context, *v1.UpdatePoolRequest) (*v1.UpdatePoolResponse, error)
 	// GetPool shows one pool.
 	GetPool(context.Context, *v1.GetPoolRequest) (*v1.GetPoolResponse, error)
