@@ -100,7 +100,7 @@ func (s *Server) UpdatePool(now Now, name PoolName, c PoolChange) (Decision, *Re
 
 // validPool says what is wrong with settings that are asked for, if anything.
 func (s *Server) validPool(p Pool) *Refusal {
-	if r := p.Validate(s.mark.stride); r != nil {
+	if r := p.Validate(s.mark.configured); r != nil {
 		return r
 	}
 	return p.ValidTTL(s.shortestTTL)

@@ -11,8 +11,8 @@ import (
 // first epoch lies above all of every store that was created before it (S7).
 const epochsPerSecond = 1 << 20
 
-// maxRecoverBehind is how far the wall clock may lie behind a mark that
-// Recover is to replace.
+// maxRecoverBehind is how far the wall clock may lie behind mark − stride of a
+// store that is to be recovered.
 const maxRecoverBehind = time.Minute
 
 // NewStore is the first batch of a new store with one pool (S7). vouched says
@@ -21,8 +21,8 @@ func NewStore(wall snowflake.Millis, stride time.Duration, vouched bool, p Pool)
 	if wall < 0 || wall > lastServerTime {
 		return Batch{}, fmt.Errorf("the wall clock says %d ms since 1970, which no clock that is right does: set the clock and try again", wall)
 	}
-	if stride < MinStride || stride > MaxDuration {
-		return Batch{}, fmt.Errorf("stride %v is out of range: give %v to %v", stride, MinStride, MaxDuration)
+	if err := validStride(stride); err != nil {
+		return Batch{}, err
 	}
 	if r := p.Validate(stride); r != nil {
 		return Batch{}, r
@@ -38,6 +38,13 @@ func NewStore(wall snowflake.Millis, stride time.Duration, vouched bool, p Pool)
 	}, nil
 }
 
+func validStride(stride time.Duration) error {
+	if stride < MinStride || stride > MaxStride {
+		return fmt.Errorf("stride %v is out of range: give %v to %v", stride, MinStride, MaxStride)
+	}
+	return nil
+}
+
 func firstEpoch(wall snowflake.Millis) Epoch { return Epoch(max(wall/1000, 1)) * epochsPerSecond }
 
 // Recover makes a store that was restored from a copy suspicious again (S7):
@@ -46,13 +53,17 @@ func firstEpoch(wall snowflake.Millis) Epoch { return Epoch(max(wall/1000, 1)) *
 // for the longest TTL at most. A copy can't know of a max_ttl that was raised
 // after it was taken: longest, if above 0, is the longest that any pool had.
 func Recover(snap Snapshot, wall snowflake.Millis, stride, longest time.Duration) (Batch, error) {
+	if err := validStride(stride); err != nil {
+		return Batch{}, err
+	}
+	// S8: the mark was written up to a stride ahead, so it is no sign of a wrong
+	// clock to be that far behind it.
+	been := snap.Meta.Mark.Add(-snap.Meta.Stride)
 	switch {
 	case longest < 0 || longest > MaxDuration:
 		return Batch{}, fmt.Errorf("a longest TTL of %v is out of range: give 0 to %v", longest, MaxDuration)
-	case stride < MinStride || stride > MaxDuration:
-		return Batch{}, fmt.Errorf("stride %v is out of range: give %v to %v", stride, MinStride, MaxDuration)
-	case wall < 0 || wall > lastServerTime || wall < snap.Meta.Mark.Add(-maxRecoverBehind):
-		return Batch{}, fmt.Errorf("the wall clock (%d) is behind the store's mark (%d): what is recovered is reckoned by the wall clock, so set it and try again", wall, snap.Meta.Mark)
+	case wall < 0 || wall > lastServerTime || wall < been.Add(-maxRecoverBehind):
+		return Batch{}, fmt.Errorf("the wall clock (%d) is behind a time at which the store was served (%d): what is recovered is reckoned by the wall clock, so set it and try again", wall, been)
 	}
 	stride = max(stride, snap.Meta.Stride)
 	meta := snap.Meta

@@ -15,8 +15,9 @@ const maxOpened = 27
 
 // markLease is the mark as this term's right to promise (S10).
 type markLease struct {
-	// stride is what the term keeps and writes with each mark; configured is
-	// what it was asked to keep.
+	// configured is how far ahead this term writes marks, and for how long one
+	// carries its promises. stride is stored with each mark: the longer of
+	// configured and what an earlier term may still keep.
 	stride, configured time.Duration
 	// longest is the stride that the term began with: an earlier one may have
 	// kept it.
@@ -33,19 +34,21 @@ type markLease struct {
 
 // holds says whether the last acknowledged write still carries promises.
 func (m *markLease) holds(steady time.Duration) bool {
-	return m.written && steady < m.sent+m.stride
+	return m.written && steady < m.sent+m.configured
 }
 
 func (m *markLease) acknowledged(sent time.Duration) {
 	m.sent, m.written, m.writing = sent, true, false
 }
 
-// shorten lets a stride that was configured shorter than the stored one take
-// effect, once all that an earlier term could still promise under the longer
-// one lies behind this term's start. It binds this term before the store
-// hears of it, so whoever loads the shorter one finds us keeping it (S6, S10).
-func (m *markLease) shorten(steady time.Duration) {
-	if m.configured < m.stride && steady >= m.since+m.stride {
+// shorten stores a stride that was configured shorter than the stored one, once
+// all that an earlier term could still promise under the longer one lies behind
+// this term's start: whoever loads the shorter one waits no longer than that
+// (S6, S10). This term has kept the shorter one from its start. The mark must
+// have come within it, too: the next start takes mark − stride for a time that
+// has been (S8).
+func (m *markLease) shorten(steady, ahead time.Duration) {
+	if m.configured < m.stride && steady >= m.since+m.stride && ahead <= m.configured {
 		m.stride = m.configured
 	}
 }
@@ -61,7 +64,7 @@ func (s *Server) Tick(now Now) (w *Write, next time.Duration) {
 	if s.failed != nil {
 		return nil, at.steady + MaxDuration
 	}
-	s.mark.shorten(at.steady)
+	s.mark.shorten(at.steady, s.meta.Mark.Sub(at.server))
 	switch {
 	case s.mark.writing:
 		return nil, at.steady + MaxDuration
@@ -73,7 +76,7 @@ func (s *Server) Tick(now Now) (w *Write, next time.Duration) {
 		return nil, next
 	}
 	meta := s.meta
-	meta.Mark = max(meta.Mark, at.server.Add(s.mark.stride)) // S1: the mark is only ever raised
+	meta.Mark = max(meta.Mark, at.server.Add(s.mark.configured)) // S1: the mark is only ever raised
 	meta.Stride = s.mark.stride
 	s.mark.writing = true
 	w = &Write{Batch: Batch{Meta: &meta}, sent: at.steady}
@@ -84,13 +87,13 @@ func (s *Server) Tick(now Now) (w *Write, next time.Duration) {
 		}
 		s.noteEnded(p, w, at)
 	}
-	return w, at.steady + s.mark.stride/2
+	return w, at.steady + s.mark.configured/2
 }
 
-// markDue: written anew at half the stride, counted both in server time and
+// markDue: written anew at half the configured stride, counted both in server time and
 // on the steady clock.
 func (s *Server) markDue(at reading) bool {
-	half := s.mark.stride / 2
+	half := s.mark.configured / 2
 	return !s.mark.written || at.steady >= s.mark.sent+half || at.server > s.meta.Mark.Add(-half)
 }
 
@@ -115,7 +118,7 @@ func (s *Server) opens(p *pool, at reading) bool {
 }
 
 func (s *Server) nextTick(at reading) time.Duration {
-	half := s.mark.stride / 2
+	half := s.mark.configured / 2
 	next := min(s.mark.sent+half, at.steady+s.meta.Mark.Add(-half).Sub(at.server)+time.Millisecond)
 	for _, p := range s.pools {
 		if !p.Opened && !s.changing[p.Name] {

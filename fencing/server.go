@@ -43,11 +43,13 @@ type Server struct {
 // An error is a sentence that says why this store cannot be served now, and
 // what to do.
 func NewServer(snap Snapshot, stride time.Duration, now Now) (*Server, error) {
-	if stride < MinStride || stride > MaxDuration {
-		return nil, fmt.Errorf("stride %v is out of range: give %v to %v", stride, MinStride, MaxDuration)
+	if err := validStride(stride); err != nil {
+		return nil, err
 	}
+	// An older version stored longer strides than are taken now. Such a store is
+	// served like any other: its stride counts until it has passed.
 	longer := max(snap.Meta.Stride, stride)
-	clock, err := startServerTime(now, snap.Meta.Mark, longer)
+	clock, err := startServerTime(now, snap.Meta.Mark, snap.Meta.Stride)
 	if err != nil {
 		return nil, err
 	}
@@ -218,7 +220,7 @@ func (s *Server) PromisesFor(now Now) time.Duration {
 	if s.failed != nil || !s.promising(at) {
 		return 0
 	}
-	return min(s.mark.sent+s.mark.stride-at.steady, s.meta.Mark.Sub(at.server))
+	return min(s.mark.sent+s.mark.configured-at.steady, s.meta.Mark.Sub(at.server))
 }
 
 // pool finds a pool for a request, or says why it cannot be had.
@@ -246,5 +248,5 @@ func (s *Server) ServerTime() snowflake.Millis { return s.time.ms }
 // Mark is the acknowledged mark.
 func (s *Server) Mark() snowflake.Millis { return s.meta.Mark }
 
-// Stride is the one that this term keeps now.
+// Stride is the one that is stored with the marks now: S6 and S7 rest on it.
 func (s *Server) Stride() time.Duration { return s.mark.stride }

@@ -15,7 +15,7 @@ const (
 	// slower to meet the wall clock: 1 %.
 	slew = 100
 	// maxWallBehind and maxWallAhead are how far the wall clock may lie from
-	// the mark at a start.
+	// mark − stride at a start.
 	maxWallBehind = 24 * time.Hour
 	maxWallAhead  = 365 * 24 * time.Hour
 	// lastServerTime bounds server time, and with it all arithmetic on
@@ -35,22 +35,25 @@ type serverTime struct {
 	offset time.Duration
 }
 
-// startServerTime begins a start's server time: max(wall clock, mark − stride).
-// It refuses a wall clock that is too far from the mark to be right.
+// startServerTime begins a start's server time: max(wall clock, mark − stride),
+// by the stride that is stored with the mark. It refuses a wall clock that is
+// too far from that to be right: the mark itself lies up to a stride ahead of
+// all clocks.
 func startServerTime(now Now, mark snowflake.Millis, stride time.Duration) (serverTime, error) {
-	switch behind, ahead := mark-now.Wall, now.Wall-mark; {
+	been := mark.Add(-stride)
+	switch behind, ahead := been-now.Wall, now.Wall-been; {
 	case now.Wall < 0 || now.Wall > lastServerTime:
 		return serverTime{}, fmt.Errorf("the wall clock says %d ms since 1970, which no clock that is right does: set the clock and start again", now.Wall)
 	case behind > snowflake.Millis(maxWallBehind.Milliseconds()):
-		return serverTime{}, fmt.Errorf("the wall clock (%d) is %d s behind the store's mark (%d): set the clock and start again; "+
-			"if the clock is right, the mark was raised under a wrong one and IDs may carry timestamps up to it: serve a new store whose --node-ids are disjoint from this one's",
-			now.Wall, behind/1000, mark)
+		return serverTime{}, fmt.Errorf("the wall clock (%d) is %d s behind a time at which the store was served (%d): set the clock and start again; "+
+			"if the clock is right, the store was served under a wrong one and IDs may carry timestamps up to %d: serve a new store whose node IDs are disjoint from this one's",
+			now.Wall, behind/1000, been, mark)
 	case ahead > snowflake.Millis(maxWallAhead.Milliseconds()):
-		return serverTime{}, fmt.Errorf("the wall clock (%d) is %d days ahead of the store's mark (%d): set the clock and start again; "+
-			"if the clock is right and the store has rested for that long, run `cirrus recover` on it first",
-			now.Wall, ahead/(24*3600*1000), mark)
+		return serverTime{}, fmt.Errorf("the wall clock (%d) is %d days ahead of when the store was served last (%d): set the clock and start again; "+
+			"if the clock is right and the store has rested for that long, recover it first",
+			now.Wall, ahead/(24*3600*1000), been)
 	}
-	ms := max(now.Wall, mark.Add(-stride))
+	ms := max(now.Wall, been)
 	return serverTime{ms: ms, steady: now.Steady, offset: now.Wall.Sub(ms)}, nil
 }
 

@@ -158,7 +158,9 @@ type Meta struct {
 	// Mark: no promise has ever been made, by any process, at a server time
 	// above it; so no ceiling above Mark + the lease's TTL was ever promised.
 	Mark snowflake.Millis
-	// Stride is how far ahead the mark is written.
+	// Stride is how far ahead the mark was written at most, and for how long a
+	// server may promise after a write of it: MinStride to MaxStride, or to
+	// MaxDuration in a store of an older version.
 	Stride time.Duration
 	// CreatedAt is the wall clock when the store was created.
 	CreatedAt snowflake.Millis
@@ -215,7 +217,7 @@ func (l Lease) HeartbeatEvery() time.Duration { return l.TTL / 3 }
 const (
 	// MinTTL is the shortest TTL.
 	MinTTL = time.Second
-	// MaxDuration is the longest TTL, quarantine and stride: 30 days.
+	// MaxDuration is the longest TTL and quarantine: 30 days.
 	MaxDuration = 30 * 24 * time.Hour
 	// MaxSuspicion is the longest SuspectFor: 90 days, which is more than the
 	// longest TTL, quarantine and stride together.
@@ -228,6 +230,9 @@ const (
 	// MinStride is the shortest stride: below it the mark would be written
 	// all the time.
 	MinStride = 100 * time.Millisecond
+	// MaxStride is the longest stride: the later a dead app's node ID comes back
+	// after a start, and the longer a deposed server may promise.
+	MaxStride = time.Hour
 	// MaxPools is how many pools a store may have.
 	MaxPools = 1000
 	// MaxPoolName, MaxAppID, MinInstanceID and MaxInstanceID are lengths in

@@ -49,9 +49,9 @@ type Config struct {
 	Clock clockwork.Clock
 	// Steady measures every duration. Required.
 	Steady Steady
-	// Stride is how far ahead the mark is written: 100 ms to 30 days, default
-	// 10 s. A longer one that the store was served with before counts on
-	// until it has passed once.
+	// Stride is how far ahead the mark is written: 100 ms to 1 h, default 10 s.
+	// Where the store was served with a longer one before, what rests on that one
+	// keeps it until it has passed once.
 	Stride time.Duration
 	// Browsers says which web pages may ask. Default: none.
 	Browsers *Browsers

@@ -50,7 +50,7 @@ func addEtcd(cmd *cobra.Command) {
 }
 
 func addStride(cmd *cobra.Command) {
-	cmd.Flags().Duration("stride", fencing.DefaultStride, "how far ahead the mark is written, 100ms to 720h")
+	cmd.Flags().Duration("stride", fencing.DefaultStride, "how far ahead the mark is written, 100ms to 1h")
 }
 
 // chosenStore is what --store says. Flags of the other kind are refused: whoever

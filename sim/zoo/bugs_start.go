@@ -90,8 +90,8 @@ var markBugs = []Bug{
 		Rule: "S1",
 		Edits: []Edit{{
 			File: "fencing/mark.go",
-			Old:  "\tmeta.Mark = max(meta.Mark, at.server.Add(s.mark.stride)) ",
-			New:  "\tmeta.Mark = at.server.Add(s.mark.stride) ",
+			Old:  "\tmeta.Mark = max(meta.Mark, at.server.Add(s.mark.configured)) ",
+			New:  "\tmeta.Mark = at.server.Add(s.mark.configured) ",
 		}},
 		Found: breaks(sim.PromiseMark),
 	},
@@ -127,8 +127,8 @@ var markBugs = []Bug{
 		Edits: []Edit{
 			{
 				File: "fencing/mark.go",
-				Old:  "\treturn m.written && steady < m.sent+m.stride\n",
-				New:  "\treturn !m.written || steady < m.sent+m.stride\n",
+				Old:  "\treturn m.written && steady < m.sent+m.configured\n",
+				New:  "\treturn !m.written || steady < m.sent+m.configured\n",
 			},
 			{
 				File: "service/term.go",
