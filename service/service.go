@@ -20,7 +20,8 @@ import (
 )
 
 // Steady reads the steady clock: it never goes back, and counts the time that
-// the machine was suspended.
+// the machine was suspended. It must not be read from a cache: what a server may
+// promise is counted from it (S10).
 type Steady interface {
 	Now() time.Duration
 }

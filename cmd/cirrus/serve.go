@@ -69,7 +69,7 @@ func serve(cmd *cobra.Command) error {
 	}
 	defer reloadAtHangup(cmd, log, level)()
 	defer tellBeside(cmd)()
-	cfg := service.Config{Steady: steady.New(), Logger: log, DroppedLogLines: dropped(cmd), Version: version()}
+	cfg := service.Config{Steady: steady.New().Exact(), Logger: log, DroppedLogLines: dropped(cmd), Version: version()}
 	if cfg.Stride, err = cmd.Flags().GetDuration("stride"); err != nil {
 		return err
 	}

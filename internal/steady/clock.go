@@ -56,6 +56,18 @@ func (c *Clock) CountsSuspend() bool { return c.works }
 // begins after another one ended is never below it, in whatever goroutine.
 func (c *Clock) Now() time.Duration { return c.at(time.Since(c.base)) }
 
+// Exact returns the same clock for a server: each reading looks at the clock that
+// counts suspend. A server that was deposed while its machine slept would
+// otherwise promise to whoever asks in its first millisecond (S10).
+func (c *Clock) Exact() Exact { return Exact{c} }
+
+// Exact is a Clock whose readings are never older than the call. Get one from
+// Clock.Exact.
+type Exact struct{ clock *Clock }
+
+// Now is Clock.Now without its fast path.
+func (e Exact) Now() time.Duration { return e.clock.look() }
+
 // at is Now for a given reading of the cheap clock.
 func (c *Clock) at(cheap time.Duration) time.Duration {
 	// checkAt is loaded before asleep: look stores them the other way round,

@@ -60,6 +60,20 @@ func TestCountsSuspend(t *testing.T) {
 	wantNow(t, m, c, time.Hour+time.Minute+11*time.Second+time.Millisecond)
 }
 
+// S10: a server's clock counts a suspend from its first reading after it on.
+func TestExactCountsSuspendAtOnce(t *testing.T) {
+	m := &machine{}
+	c := m.clock()
+	wantNow(t, m, c, 0)
+	m.asleep += time.Hour
+	if got := m.now(c); got != 0 {
+		t.Fatalf("the fast path says %s at once, so this test shows nothing", got)
+	}
+	if got := c.Exact().Now(); got != time.Hour {
+		t.Errorf("Exact = %s right after an hour asleep, want 1h0m0s", got)
+	}
+}
+
 func TestLooksOncePerMillisecond(t *testing.T) {
 	m := &machine{}
 	c := m.clock()

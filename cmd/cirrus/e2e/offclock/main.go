@@ -52,7 +52,7 @@ func serve() error {
 		return err
 	}
 	svc, err := service.New(ctx, service.Config{
-		Cluster: cluster, Steady: steady.New(), Clock: offClock{clockwork.NewRealClock(), *off}, Stride: *stride,
+		Cluster: cluster, Steady: steady.New().Exact(), Clock: offClock{clockwork.NewRealClock(), *off}, Stride: *stride,
 	})
 	if err != nil {
 		return errors.Join(err, cluster.Close())

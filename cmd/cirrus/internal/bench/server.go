@@ -155,7 +155,7 @@ func (c ServerConfig) servesDirectory(ctx context.Context) (content, error) {
 	if err != nil {
 		return content{}, err
 	}
-	svc, err := service.New(ctx, service.Config{Store: st, Steady: steady.New(), Logger: c.Logger})
+	svc, err := service.New(ctx, service.Config{Store: st, Steady: steady.New().Exact(), Logger: c.Logger})
 	if err != nil {
 		return content{}, errors.Join(err, st.Close())
 	}
@@ -174,7 +174,7 @@ func (c ServerConfig) servesEtcd(ctx context.Context, advertise string) (content
 	if err != nil {
 		return content{}, err
 	}
-	svc, err := service.New(ctx, service.Config{Cluster: st, RoundTrips: trips, Steady: steady.New(), Logger: c.Logger})
+	svc, err := service.New(ctx, service.Config{Cluster: st, RoundTrips: trips, Steady: steady.New().Exact(), Logger: c.Logger})
 	if err != nil {
 		return content{}, errors.Join(err, st.Close())
 	}
