@@ -56,7 +56,7 @@ func (a *acquiring) ask() (fencing.Decision, <-chan struct{}, *fencing.Refusal) 
 	if d.Ticket != 0 && a.place == nil {
 		a.req.Ticket = d.Ticket
 		a.place = &waiter{pool: a.req.Pool, instance: a.req.Instance, wake: make(chan struct{}, 1)}
-		t.waiting[d.Ticket] = a.place
+		t.waiting.add(d.Ticket, a.place)
 	}
 	if r != nil || d.Wait == fencing.WaitNone {
 		a.dropPlace()
@@ -103,7 +103,7 @@ func (a *acquiring) leaveQueue() {
 // dropPlace forgets a place that the core has forgotten, and wakes the next.
 func (a *acquiring) dropPlace() {
 	if a.place != nil {
-		delete(a.t.waiting, a.req.Ticket)
+		a.t.waiting.drop(a.req.Ticket)
 		a.t.wakeTurn(a.req.Pool)
 		a.place, a.req.Ticket = nil, 0
 	}

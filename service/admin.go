@@ -220,21 +220,26 @@ func (t *term) answerListLeases(ctx context.Context, req *cirrusv1.ListLeasesReq
 	if r != nil {
 		return nil, t.s.refusal(r)
 	}
+	done, err := t.s.turns.take(ctx, t.s.cfg.Clock)
+	if err != nil {
+		return nil, err
+	}
 	resp, r := t.list(pool, from, size)
+	done()
 	if r != nil {
 		return nil, t.refused(ctx, r)
 	}
 	return resp, t.confirm(ctx)
 }
 
+// list is a page of a listing. Its messages are made when the core has been
+// given back (S14).
 func (t *term) list(pool fencing.PoolName, from snowflake.NodeID, size int) (*cirrusv1.ListLeasesResponse, *fencing.Refusal) {
-	now := t.enter()
-	defer t.leave()
-	rows, next, more, r := t.core.List(now, pool, from, size)
+	rows, next, more, server, r := t.rows(pool, from, size)
 	if r != nil {
 		return nil, r
 	}
-	resp := &cirrusv1.ListLeasesResponse{Leases: make([]*cirrusv1.LeaseStatus, len(rows)), ServerTimeMs: int64(t.core.ServerTime())}
+	resp := &cirrusv1.ListLeasesResponse{Leases: make([]*cirrusv1.LeaseStatus, len(rows)), ServerTimeMs: int64(server)}
 	for i, row := range rows {
 		resp.Leases[i] = wireStatus(row)
 	}
@@ -242,6 +247,13 @@ func (t *term) list(pool fencing.PoolName, from snowflake.NodeID, size int) (*ci
 		resp.NextPageToken = strconv.FormatUint(uint64(next), 10)
 	}
 	return resp, nil
+}
+
+func (t *term) rows(pool fencing.PoolName, from snowflake.NodeID, size int) (rows []fencing.LeaseStatus, next snowflake.NodeID, more bool, server snowflake.Millis, r *fencing.Refusal) {
+	now := t.enter()
+	defer t.leave()
+	rows, next, more, r = t.core.List(now, pool, from, size)
+	return rows, next, more, t.core.ServerTime(), r
 }
 
 func leaseToken(token string) (snowflake.NodeID, *fencing.Refusal) {

@@ -45,6 +45,8 @@ type bubbleOptions struct {
 	suspicious bool
 	random     *strings.Reader
 	log        slog.Handler // where the log goes, if not to the bubble's
+	// crowd is how many node IDs have live leases from before.
+	crowd int
 }
 
 // inBubble runs a test in a bubble. When the test is over it checks the core's
@@ -55,6 +57,7 @@ func inBubble(t *testing.T, opts bubbleOptions, test func(b *bubble)) {
 		time.Sleep(time.Until(time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)))
 		b := &bubble{t: t, log: &syncBuffer{}, net: newPipeListener(), wall: &wallClock{Clock: clockwork.NewRealClock()}}
 		b.store = newTestStore(newBatch(t, time.Now(), !opts.suspicious, opts.pool))
+		b.store.crowd(opts.crowd)
 		b.begin(opts)
 		defer b.end()
 		test(b)
@@ -127,8 +130,8 @@ func checkTerm(t testing.TB, of *term) {
 	if err := of.core.Check(); err != nil {
 		t.Error(err)
 	}
-	if len(of.waiting) != 0 || len(of.watchers) != 0 {
-		t.Errorf("%d waiters and %d watchers were left behind", len(of.waiting), len(of.watchers))
+	if of.waiting.len() != 0 || len(of.watchers) != 0 {
+		t.Errorf("%d waiters and %d watchers were left behind", of.waiting.len(), len(of.watchers))
 	}
 	for _, name := range of.core.PoolNames() {
 		if turn := of.core.Turn(name); turn != 0 && of.failure == nil {

@@ -260,7 +260,7 @@ func TestDeadlineAndCancelArePassedOn(t *testing.T) {
 			of := a.s.role.Load().term
 			of.mu.Lock()
 			defer of.mu.Unlock()
-			return len(of.waiting)
+			return of.waiting.len()
 		}
 		queued := b.acquire("patient", time.Minute)
 		late := start(func(ctx context.Context) (*cirrusv1.AcquireResponse, error) {

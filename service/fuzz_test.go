@@ -75,8 +75,8 @@ func (f *fuzzed) send(t *testing.T, procedure, ctype string, body []byte) {
 	if err := of.core.Check(); err != nil {
 		t.Fatalf("%q: %v", body, err)
 	}
-	if len(of.waiting) != 0 || len(f.store.faults) != 0 {
-		t.Fatalf("%q: %d wait, %v", body, len(of.waiting), f.store.faults)
+	if of.waiting.len() != 0 || len(f.store.faults) != 0 {
+		t.Fatalf("%q: %d wait, %v", body, of.waiting.len(), f.store.faults)
 	}
 }
 

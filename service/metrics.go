@@ -3,6 +3,7 @@ package service
 import (
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -188,11 +189,8 @@ func (c *coreCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(leftDesc, 0)
 		return
 	}
-	now := t.enter()
-	defer t.leave()
-	for _, name := range t.core.PoolNames() {
-		st, _ := t.core.Stats(now, name)
-		pool := string(name)
+	for _, ps := range t.stats() {
+		st, pool := ps.PoolStats, string(ps.name)
 		gauge(nodeIDsDesc, float64(st.Held), pool, "held")
 		gauge(nodeIDsDesc, float64(st.Quarantined), pool, "quarantined")
 		gauge(nodeIDsDesc, float64(st.Free), pool, "free")
@@ -202,10 +200,39 @@ func (c *coreCollector) Collect(ch chan<- prometheus.Metric) {
 			gauge(nextFreeDesc, st.NextFree.Seconds(), pool)
 		}
 	}
+	now := t.enter()
+	defer t.leave()
 	gauge(offsetDesc, t.core.ClockOffset().Seconds())
 	gauge(alarmDesc, number(t.core.ClockAlarm()))
 	gauge(leftDesc, t.core.PromisesFor(now).Seconds())
 	gauge(markDesc, t.core.Mark().Sub(t.core.ServerTime()).Seconds())
+}
+
+// statsPage is how many pools' numbers are taken under one hold of the lock.
+const statsPage = 8
+
+// poolStats are a pool's numbers, with its name.
+type poolStats struct {
+	fencing.PoolStats
+	name fencing.PoolName
+}
+
+// stats takes the numbers of all pools, a few at a time (S14).
+func (t *term) stats() (all []poolStats) {
+	for names := range slices.Chunk(t.poolNames(), statsPage) {
+		all = append(all, t.someStats(names)...)
+	}
+	return all
+}
+
+func (t *term) someStats(names []fencing.PoolName) (some []poolStats) {
+	now := t.enter()
+	defer t.leave()
+	for _, name := range names {
+		st, _ := t.core.Stats(now, name)
+		some = append(some, poolStats{st, name})
+	}
+	return some
 }
 
 func number(b bool) float64 {

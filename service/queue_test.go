@@ -80,7 +80,7 @@ func TestNobodyOvertakes(t *testing.T) {
 		line := b.queue(time.Minute, "a")
 		// The head is kept from its turn by a write of its own instance.
 		b.term().mu.Lock()
-		for _, w := range b.term().waiting {
+		for _, w := range b.term().waiting.byTicket {
 			w.wake = nil // deaf
 		}
 		b.term().mu.Unlock()
@@ -151,7 +151,7 @@ func TestCallerGoneIsDropped(t *testing.T) {
 		line[0].cancel()
 		line[2].cancel()
 		b.settle()
-		if n := len(b.term().waiting); n != 2 {
+		if n := b.term().waiting.len(); n != 2 {
 			t.Errorf("%d wait, want 2", n)
 		}
 		before := b.store.commitsSoFar()

@@ -116,6 +116,8 @@ type Service struct {
 	cfg     Config
 	log     *slog.Logger
 	metrics *metrics
+	// turns are for what keeps a processor busy.
+	turns turns
 
 	// role is what this replica is now.
 	role atomic.Pointer[role]
@@ -171,7 +173,7 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, log: cfg.Logger, watches: shares{most: maxWatchesPerAddress}, closing: make(chan struct{}), failed: make(chan struct{}), hangUp: func() {}}
+	s := &Service{cfg: cfg, log: cfg.Logger, turns: newTurns(), watches: shares{most: maxWatchesPerAddress}, closing: make(chan struct{}), failed: make(chan struct{}), hangUp: func() {}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.role.Store(&role{news: make(chan struct{})})
 	s.metrics = newMetrics(s)

@@ -30,7 +30,7 @@ type term struct {
 	// whoever waits for a key or for the mark asks again.
 	changed chan struct{}
 	// waiting are those who stand in a queue for a free node ID.
-	waiting map[fencing.Ticket]*waiter
+	waiting waiters
 	// watchers are the streams of Watch.
 	watchers map[*watcher]bool
 	// failure is why the term is over; over is closed then.
@@ -51,7 +51,7 @@ type term struct {
 func newTerm(s *Service, st store.Store) *term {
 	t := &term{
 		s: s, store: st,
-		waiting:  map[fencing.Ticket]*waiter{},
+		waiting:  newWaiters(),
 		watchers: map[*watcher]bool{},
 		over:     make(chan struct{}),
 		kick:     make(chan struct{}, 1),
@@ -255,9 +255,7 @@ func (t *term) fail(cause error) {
 			})
 		}
 	}
-	for _, w := range t.waiting {
-		w.signal()
-	}
+	t.waiting.signalAll()
 }
 
 // end is fail, for whoever has not entered.

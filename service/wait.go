@@ -7,20 +7,6 @@ import (
 	"github.com/cirrus-id/cirrus/fencing"
 )
 
-// waiter is a request that stands in a queue for a free node ID.
-type waiter struct {
-	pool     fencing.PoolName
-	instance fencing.InstanceHash
-	wake     chan struct{} // holds one: a second wake-up adds nothing
-}
-
-func (w *waiter) signal() {
-	select {
-	case w.wake <- struct{}{}:
-	default:
-	}
-}
-
 // wait is where requests block: until woken, until the steady time at (0: no
 // such time), or until the request or the service ends. A nil error means: ask
 // the core again.
@@ -102,22 +88,21 @@ func (t *term) askOnce(ask func(fencing.Now) (fencing.Decision, *fencing.Refusal
 // wakeAfter wakes those in the queues to whom a write matters: whose turn it
 // is in a pool that it touched, and whoever asks for the same instance.
 func (t *term) wakeAfter(w *fencing.Write) {
-	if len(t.waiting) == 0 {
+	if t.waiting.len() == 0 {
 		return
 	}
-	for _, rec := range w.Batch.Records {
+	for i := range w.Batch.Records {
+		rec := &w.Batch.Records[i]
 		t.wakeTurn(rec.Pool)
-		for _, other := range t.waiting {
-			if other.instance == rec.Instance {
-				other.signal()
-			}
+		for _, same := range t.waiting.byInstance[rec.Instance] {
+			same.signal()
 		}
 	}
 	for _, p := range w.Batch.Pools {
 		t.wakeTurn(p.Name)
 	}
 	if w.Batch.Meta != nil {
-		for name := range t.poolsWaitedFor() {
+		for name := range t.waiting.inPool {
 			t.wakeTurn(name)
 		}
 	}
@@ -125,15 +110,7 @@ func (t *term) wakeAfter(w *fencing.Write) {
 
 // wakeTurn wakes the one whose turn it is in a pool.
 func (t *term) wakeTurn(pool fencing.PoolName) {
-	if w := t.waiting[t.core.Turn(pool)]; w != nil {
+	if w := t.waiting.byTicket[t.core.Turn(pool)]; w != nil {
 		w.signal()
 	}
-}
-
-func (t *term) poolsWaitedFor() map[fencing.PoolName]bool {
-	pools := map[fencing.PoolName]bool{}
-	for _, w := range t.waiting {
-		pools[w.pool] = true
-	}
-	return pools
 }

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
 
 	"github.com/cirrus-id/cirrus/fencing"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
+	"github.com/cirrus-id/cirrus/snowflake"
 )
 
 // Limits of Watch.
@@ -22,12 +24,35 @@ const (
 	// maxWatchesPerAddress is how many one remote address may have, at each
 	// replica.
 	maxWatchesPerAddress = MaxWatches / 4
+
+	// watchPage is how many rows of what is present are taken at once.
+	watchPage = 1024
+	// timedBehind is how far behind what time alone brings may leave a watcher:
+	// the rest of MaxWatchBehind is for what requests bring.
+	timedBehind = MaxWatchBehind / 2
+	// A watcher for whom what time brings has to wait reads minProgress events
+	// in watchPatience, or is cut off.
+	minProgress   = 64
+	watchPatience = time.Second
+	// lagPause is between two looks at a pool in which more has come about at
+	// once than one look can tell.
+	lagPause = 20 * time.Millisecond
 )
 
 // watcher is one stream of Watch. Its channel is closed when it is cut off.
 type watcher struct {
 	pool   fencing.PoolName
 	events chan fencing.Event
+	// What is present is shown in pages. The rows of node IDs below from have
+	// been taken, of all where synced: what happens to the others is in their
+	// rows.
+	from   snowflake.NodeID
+	synced bool
+	// read counts the events that the stream has taken; at steady time since,
+	// which is 0 where it isn't behind, it was seen.
+	read  atomic.Uint64
+	seen  uint64
+	since time.Duration
 }
 
 var wireEvents = map[fencing.EventKind]cirrusv1.Event{
@@ -92,51 +117,107 @@ func (t *term) watch(ctx context.Context, req *cirrusv1.WatchRequest, stream *co
 	if r != nil {
 		return t.s.refusal(r)
 	}
-	w, present, r := t.startWatch(pool)
+	w, r := t.startWatch(pool)
 	if r != nil {
 		return t.refused(ctx, r)
 	}
 	defer t.endWatch(w)
-	if err := t.confirm(ctx); err != nil {
-		return err
-	}
-	*begun = true
-	for _, e := range present {
-		if err := stream.Send(e); err != nil {
+	for !w.synced {
+		if err := t.present(ctx, w, stream, begun); err != nil {
 			return err
 		}
 	}
 	return t.follow(ctx, w, stream)
 }
 
-// startWatch joins a pool's watchers and takes what is present in one step, so
-// that no event is lost between the two.
-func (t *term) startWatch(pool fencing.PoolName) (*watcher, []*cirrusv1.WatchResponse, *fencing.Refusal) {
-	now := t.enter()
+// startWatch joins a pool's watchers.
+func (t *term) startWatch(pool fencing.PoolName) (*watcher, *fencing.Refusal) {
+	t.enter()
 	defer t.leave()
 	if len(t.watchers) >= MaxWatches {
-		return nil, nil, &fencing.Refusal{
+		return nil, &fencing.Refusal{
 			Reason:  reasonTooMany,
 			Message: fmt.Sprintf("%d streams of Watch are open, which is the most: close one, or share one", MaxWatches),
 		}
 	}
-	rows, _, _, r := t.core.List(now, pool, 0, int(^uint(0)>>1))
-	if r != nil {
-		return nil, nil, r
-	}
-	server := int64(t.core.ServerTime())
-	var present []*cirrusv1.WatchResponse
-	for _, row := range rows {
-		if row.State != fencing.Free {
-			present = append(present, &cirrusv1.WatchResponse{Event: cirrusv1.Event_EVENT_PRESENT, Lease: wireStatus(row), ServerTimeMs: server})
-		}
-	}
-	present = append(present, &cirrusv1.WatchResponse{Event: cirrusv1.Event_EVENT_SYNCED, ServerTimeMs: server})
-	t.tellWatchers() // what the listing brought to light is news to the others only
 	w := &watcher{pool: pool, events: make(chan fencing.Event, MaxWatchBehind)}
 	t.watchers[w] = true
 	t.core.SetWatched(pool, true)
-	return w, present, nil
+	return w, nil
+}
+
+// page takes the next rows of what is present, and their server time. In the
+// same step the watcher begins to hear of these node IDs, so that no event is
+// lost between the two.
+func (t *term) page(w *watcher) ([]fencing.LeaseStatus, snowflake.Millis, *fencing.Refusal) {
+	now := t.enter()
+	defer t.leave()
+	rows, next, more, r := t.core.List(now, w.pool, w.from, watchPage)
+	if r != nil {
+		return nil, 0, r
+	}
+	t.tellWatchers() // what the listing brought to light is news only of what was shown before
+	w.from, w.synced = next, !more
+	return rows, t.core.ServerTime(), nil
+}
+
+// present sends a page of what is present, and then what has happened meanwhile
+// to the node IDs that were shown. Each page is a listing of its own, and
+// confirmed as one (S10).
+func (t *term) present(ctx context.Context, w *watcher, stream *connect.ServerStream[cirrusv1.WatchResponse], begun *bool) error {
+	rows, server, r := t.page(w)
+	if r != nil {
+		return t.refused(ctx, r)
+	}
+	if err := t.confirm(ctx); err != nil {
+		return err
+	}
+	*begun = true
+	for len(rows) > 0 {
+		some := rows[:min(len(rows), rowsATurn)]
+		rows = rows[len(some):]
+		if err := t.sendPresent(ctx, some, server, stream); err != nil {
+			return err
+		}
+	}
+	if w.synced {
+		return stream.Send(&cirrusv1.WatchResponse{Event: cirrusv1.Event_EVENT_SYNCED, ServerTimeMs: int64(server)})
+	}
+	for len(w.events) > 0 {
+		events, open := w.take(nil)
+		if !open {
+			return t.tooFarBehind()
+		}
+		if err := t.tell(ctx, events, stream); err != nil {
+			return err
+		}
+	}
+	select {
+	case <-t.s.closing:
+		return errStopping
+	case <-t.over:
+		return t.isOver()
+	default:
+		return nil
+	}
+}
+
+// sendPresent sends some rows in a turn of their own.
+func (t *term) sendPresent(ctx context.Context, rows []fencing.LeaseStatus, server snowflake.Millis, stream *connect.ServerStream[cirrusv1.WatchResponse]) error {
+	done, err := t.s.turns.take(ctx, t.s.cfg.Clock)
+	if err != nil {
+		return err
+	}
+	defer done()
+	for _, row := range rows {
+		if row.State == fencing.Free {
+			continue
+		}
+		if err := stream.Send(&cirrusv1.WatchResponse{Event: cirrusv1.Event_EVENT_PRESENT, Lease: wireStatus(row), ServerTimeMs: int64(server)}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (t *term) endWatch(w *watcher) {
@@ -160,17 +241,45 @@ func (t *term) dropWatcher(w *watcher) {
 func (t *term) tellWatchers() {
 	for _, e := range t.core.TakeEvents() {
 		for w := range t.watchers {
-			if w.pool != e.Lease.Pool {
+			if w.pool != e.Lease.Pool || !w.synced && e.Lease.Node >= w.from {
 				continue
 			}
 			select {
 			case w.events <- e:
 			default:
-				t.dropWatcher(w)
-				close(w.events)
+				t.cutOff(w)
 			}
 		}
 	}
+}
+
+func (t *term) cutOff(w *watcher) {
+	t.dropWatcher(w)
+	close(w.events)
+}
+
+// makeRoom says how many events time may bring to a pool's watchers: a prompt
+// one outlives any number of expiries at one instant. Who holds the others up
+// by reading too slowly is cut off.
+func (t *term) makeRoom(pool fencing.PoolName, steady time.Duration) {
+	room := timedBehind
+	for w := range t.watchers {
+		if w.pool != pool {
+			continue
+		}
+		left := timedBehind - len(w.events)
+		switch read := w.read.Load(); {
+		case left > 0:
+			w.since = 0
+		case w.since == 0 || read >= w.seen+minProgress:
+			w.since, w.seen = steady, read
+		case steady >= w.since+watchPatience:
+			t.cutOff(w)
+			continue
+		}
+		room = min(room, left)
+	}
+	t.core.SetRoom(pool, max(room, 0))
 }
 
 // follow sends events as they come. Those that time alone brings come because
@@ -181,10 +290,14 @@ func (t *term) follow(ctx context.Context, w *watcher, stream *connect.ServerStr
 		select {
 		case e, ok := <-w.events:
 			timer.Stop()
+			events := []fencing.Event{e}
+			if ok {
+				events, ok = w.take(events)
+			}
 			if !ok {
 				return t.tooFarBehind()
 			}
-			if err := t.tell(ctx, append([]fencing.Event{e}, w.more()...), stream); err != nil {
+			if err := t.tell(ctx, events, stream); err != nil {
 				return err
 			}
 		case <-timer.Chan():
@@ -212,14 +325,18 @@ func (t *term) tooFarBehind() error {
 // channel don't count as behind.
 const tellAtOnce = 64
 
-// more are further events that have come about by now.
-func (w *watcher) more() (events []fencing.Event) {
-	for range min(len(w.events), tellAtOnce-1) {
-		if e, ok := <-w.events; ok {
-			events = append(events, e)
+// take adds further events that have come about by now; open says that the
+// watcher wasn't cut off.
+func (w *watcher) take(events []fencing.Event) (_ []fencing.Event, open bool) {
+	for range min(len(w.events), tellAtOnce-len(events)) {
+		e, ok := <-w.events
+		if !ok {
+			return nil, false
 		}
+		events = append(events, e)
 	}
-	return events
+	w.read.Add(uint64(len(events)))
+	return events, true
 }
 
 // tell sends events. What time alone brought may be otherwise by now where
@@ -243,13 +360,19 @@ func byTime(e fencing.Event) bool {
 	return e.Kind == fencing.EventExpired || e.Kind == fencing.EventFreed
 }
 
-// settle lets time pass in a pool, and says in how long to do so again.
+// settle lets time pass in a pool, and says in how long to do so again. Where
+// it doesn't get through, the keeper goes on.
 func (t *term) settle(pool fencing.PoolName) time.Duration {
 	now := t.enter()
 	defer t.leave()
+	t.makeRoom(pool, now.Steady)
 	next, ok := t.core.Settle(now, pool)
-	if !ok {
+	switch {
+	case !ok:
 		return time.Hour
+	case next <= now.Steady:
+		t.keepNow()
+		return lagPause
 	}
 	return max(next-now.Steady, time.Millisecond)
 }

@@ -85,9 +85,13 @@ type AdminServiceClient interface {
 	// a page at a time.
 	ListLeases(context.Context, *v1.ListLeasesRequest) (*v1.ListLeasesResponse, error)
 	// Watch shows the leases of a pool that are there now, each as EVENT_PRESENT,
-	// then EVENT_SYNCED once, then what happens as it happens. It ends when the
-	// caller or the service does. A watcher who is 1024 events behind is cut off,
-	// with an error that says so: watch again, and start from what is present.
+	// then EVENT_SYNCED once, then what happens as it happens. Of a pool of more
+	// than 1024 leases, what happens to those that were shown may come before
+	// EVENT_SYNCED. It ends when the caller or the service does. A watcher who is
+	// 1024 events behind is cut off, with an error that says so: watch again, and
+	// start from what is present. What time alone brings (EVENT_EXPIRED,
+	// EVENT_FREED) comes no faster than the watchers of the pool read it, but for
+	// one who reads fewer than 64 events in a second: that one is cut off.
 	Watch(context.Context, *v1.WatchRequest) (*connect.ServerStreamForClient[v1.WatchResponse], error)
 	// Revoke takes a lease away: it gets no more heartbeats, and the node ID is
 	// free after the deadline that its holder has, plus the quarantine. It can't
@@ -283,9 +287,13 @@ type AdminServiceHandler interface {
 	// a page at a time.
 	ListLeases(context.Context, *v1.ListLeasesRequest) (*v1.ListLeasesResponse, error)
 	// Watch shows the leases of a pool that are there now, each as EVENT_PRESENT,
-	// then EVENT_SYNCED once, then what happens as it happens. It ends when the
-	// caller or the service does. A watcher who is 1024 events behind is cut off,
-	// with an error that says so: watch again, and start from what is present.
+	// then EVENT_SYNCED once, then what happens as it happens. Of a pool of more
+	// than 1024 leases, what happens to those that were shown may come before
+	// EVENT_SYNCED. It ends when the caller or the service does. A watcher who is
+	// 1024 events behind is cut off, with an error that says so: watch again, and
+	// start from what is present. What time alone brings (EVENT_EXPIRED,
+	// EVENT_FREED) comes no faster than the watchers of the pool read it, but for
+	// one who reads fewer than 64 events in a second: that one is cut off.
 	Watch(context.Context, *v1.WatchRequest, *connect.ServerStream[v1.WatchResponse]) error
 	// Revoke takes a lease away: it gets no more heartbeats, and the node ID is
 	// free after the deadline that its holder has, plus the quarantine. It can't

@@ -1,0 +1,305 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"pgregory.net/rapid"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
+	"github.com/cirrus-id/cirrus/snowflake"
+)
+
+// crowd gives the default pool so many live leases.
+func (s *testStore) crowd(n int) {
+	p := s.pools[fencing.DefaultPool]
+	for i := range n {
+		rec := fencing.Record{
+			Pool: p.Name, Node: snowflake.NodeID(i), Epoch: s.meta.FirstEpoch + fencing.Epoch(i), App: fencing.AppID(fmt.Sprint(i)),
+			Instance: crowdInstance(i).Hash(), TTL: p.TTL, Status: fencing.Live, Floor: s.meta.Mark, Ceiling: s.meta.Mark.Add(p.TTL),
+		}
+		s.records[nodeKey{rec.Pool, rec.Node}] = rec
+	}
+}
+
+func crowdInstance(i int) fencing.InstanceID {
+	return fencing.InstanceID(fmt.Sprintf("instance-of-crowd-%d", i))
+}
+
+// crowded are a bubble's options for a pool that is full of live leases.
+func crowded(n int) bubbleOptions {
+	return bubbleOptions{crowd: n, pool: func(p *fencing.Pool) {
+		p.Layout.NodeBits, p.Layout.SequenceBits, p.Last = 20, 2, snowflake.NodeID(n-1)
+	}}
+}
+
+// saw is how many events of a kind a watcher has seen.
+func (w *watching) saw(event string) (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, line := range w.lines {
+		if strings.HasPrefix(line, event+" ") {
+			n++
+		}
+	}
+	return n
+}
+
+// A watcher that reads at once outlives any number of expiries at one instant,
+// as after a restart whose holders are dead.
+func TestPromptWatcherOutlivesAnInstant(t *testing.T) {
+	const n = 10_000
+	inBubble(t, crowded(n), func(b *bubble) {
+		w := b.watch("")
+		if saw := w.saw("PRESENT"); saw != n {
+			t.Fatalf("%d rows are present, want %d", saw, n)
+		}
+		b.pass(fencing.DefaultStride + 30*time.Second + time.Second)
+		if saw := w.saw("EXPIRED"); saw != n {
+			t.Errorf("%d expiries were told, want %d", saw, n)
+		}
+		b.pass(31 * time.Second)
+		if saw := w.saw("FREED"); saw != n {
+			t.Errorf("%d node IDs were told to be free, want %d", saw, n)
+		}
+		if w.over {
+			t.Errorf("the watcher was cut off: %v", w.end)
+		}
+	})
+}
+
+// What time alone brings waits for a watcher that reads now and then, and does
+// not wait for one that doesn't read.
+func TestTimeWaitsForWatchers(t *testing.T) {
+	const n = 5000
+	inBubble(t, crowded(n), func(b *bubble) {
+		slow, stuck := joined(t, b), joined(t, b)
+		b.pass(fencing.DefaultStride + 30*time.Second)
+		read := 0
+		for range 100 {
+			for range 20 {
+				b.term().settle(fencing.DefaultPool)
+			}
+			for len(slow.events) > 0 {
+				events, open := slow.take(nil)
+				if !open {
+					t.Fatalf("cut off after %d events", read)
+				}
+				for _, e := range events {
+					if e.Kind == fencing.EventExpired {
+						read++
+					}
+				}
+			}
+			b.pass(watchPatience / 2)
+		}
+		if read != n {
+			t.Errorf("%d expiries were told, want %d", read, n)
+		}
+		for range timedBehind {
+			if _, open := <-stuck.events; !open {
+				t.Fatal("the one that reads nothing was told less than fits")
+			}
+		}
+		if _, open := <-stuck.events; open || len(b.term().watchers) != 1 {
+			t.Error("the one that reads nothing holds up the other")
+		}
+		b.term().endWatch(slow)
+	})
+}
+
+// joined is a watcher without a stream, who has been shown all that is present.
+func joined(t *testing.T, b *bubble) *watcher {
+	t.Helper()
+	w, r := b.term().startWatch(fencing.DefaultPool)
+	for r == nil && !w.synced {
+		_, _, r = b.term().page(w)
+	}
+	if r != nil {
+		t.Fatal(r)
+	}
+	return w
+}
+
+// What is present is taken a page at a time, and what happens meanwhile is told
+// of the node IDs that were shown, and is in the rows of the others.
+func TestWatchPages(t *testing.T) {
+	const n = 2*watchPage + 10
+	inBubble(t, crowded(n), func(b *bubble) {
+		revoke := func(node uint32) {
+			epoch := b.store.records[nodeKey{fencing.DefaultPool, snowflake.NodeID(node)}].Epoch
+			if _, err := b.admin.Revoke(context.Background(), &cirrusv1.RevokeRequest{NodeId: node, Epoch: uint64(epoch)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w, r := b.term().startWatch(fencing.DefaultPool)
+		if r != nil {
+			t.Fatal(r)
+		}
+		defer b.term().endWatch(w)
+		next := snowflake.NodeID(0)
+		for page := 0; !w.synced; page++ {
+			rows, _, r := b.term().page(w)
+			if r != nil || len(rows) > watchPage {
+				t.Fatalf("%d rows at once, %v", len(rows), r)
+			}
+			for _, row := range rows {
+				if row.Node != next || row.Revoked != (row.Node == watchPage+5) {
+					t.Fatalf("got %+v, want node ID %d", row, next)
+				}
+				next++
+			}
+			if page == 0 {
+				revoke(5)
+				revoke(watchPage + 5)
+			}
+		}
+		if next != n {
+			t.Errorf("%d rows are present, want %d", next, n)
+		}
+		if e := <-w.events; e.Kind != fencing.EventRevoked || e.Lease.Node != 5 || len(w.events) != 0 {
+			t.Errorf("told %+v and %d more, want that node ID 5 was revoked", e, len(w.events))
+		}
+	})
+}
+
+// The first to ask in a full pool that all comes free at one instant is told so
+// at once, whatever else came about then.
+func TestWaiterIsServedWhereItLags(t *testing.T) {
+	inBubble(t, crowded(10_000), func(b *bubble) {
+		b.pass(fencing.DefaultStride + 30*time.Second + time.Second)
+		c := start(func(ctx context.Context) (*cirrusv1.AcquireResponse, error) {
+			return b.leases.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "a", InstanceId: "instance-of-a-who-waits", Wait: durationpb.New(time.Minute)})
+		})
+		b.pass(28 * time.Second)
+		c.waits(t, "an Acquire before any has rested")
+		b.pass(time.Second + 10*time.Millisecond)
+		c.done(t, "Acquire")
+	})
+}
+
+// S14: between the numbers of a few pools and those of the next few, others can
+// have the core.
+func TestScrapesLetOthersIn(t *testing.T) {
+	const pools = 100
+	inBubble(t, bubbleOptions{}, func(b *bubble) {
+		for i := range pools - 1 {
+			b.createPool(fmt.Sprint("p-", i), 1)
+		}
+		clock := &countingClock{Steady: b.s.cfg.Steady}
+		b.s.cfg.Steady = clock // each taking of the core reads it once
+		if got := len(b.term().stats()); got != pools {
+			t.Errorf("the numbers of %d pools, want %d", got, pools)
+		}
+		if clock.reads < pools/statsPage {
+			t.Errorf("the core was taken %d times for %d pools", clock.reads, pools)
+		}
+	})
+}
+
+type countingClock struct {
+	Steady
+	reads int
+}
+
+func (c *countingClock) Now() time.Duration {
+	c.reads++
+	return c.Steady.Now()
+}
+
+// Whoever wakes finds all that it is to wake, and nobody who has gone.
+func TestWaiters(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		ws, there := newWaiters(), map[fencing.Ticket]*waiter{}
+		for ticket := range fencing.Ticket(rapid.IntRange(1, 40).Draw(t, "steps")) {
+			if rapid.Bool().Draw(t, "one comes") {
+				w := &waiter{pool: fencing.PoolName(rapid.SampledFrom([]string{"a", "b"}).Draw(t, "pool")), instance: fencing.InstanceHash{byte(rapid.IntRange(0, 3).Draw(t, "instance"))}}
+				ws.add(ticket, w)
+				there[ticket] = w
+			} else {
+				gone := fencing.Ticket(rapid.IntRange(0, int(ticket)).Draw(t, "one goes"))
+				ws.drop(gone)
+				delete(there, gone)
+			}
+			pools, instances := map[fencing.PoolName]int{}, map[fencing.InstanceHash]int{}
+			for ticket, w := range there {
+				pools[w.pool]++
+				instances[w.instance]++
+				if ws.byTicket[ticket] != w {
+					t.Fatalf("ticket %d leads to %v, want %v", ticket, ws.byTicket[ticket], w)
+				}
+			}
+			if ws.len() != len(there) || len(ws.byInstance) != len(instances) || len(ws.inPool) != len(pools) {
+				t.Fatalf("%d waiters of %d instances in %d pools, want %d, %d, %d", ws.len(), len(ws.byInstance), len(ws.inPool), len(there), len(instances), len(pools))
+			}
+			for instance, n := range instances {
+				if len(ws.byInstance[instance]) != n {
+					t.Fatalf("%d waiters of one instance, want %d", len(ws.byInstance[instance]), n)
+				}
+			}
+		}
+	})
+}
+
+// BenchmarkWake: what the waking after a mark with 100 notes costs must not
+// grow with those who wait.
+func BenchmarkWake(b *testing.B) {
+	for _, n := range []int{100, 10_000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			core, err := fencing.NewServer(fencing.Snapshot{Meta: fencing.Meta{Mark: 1, Stride: fencing.DefaultStride}}, fencing.DefaultStride, fencing.Now{Wall: 1})
+			if err != nil {
+				b.Fatal(err)
+			}
+			t := &term{core: core, waiting: newWaiters()}
+			for i := range n {
+				t.waiting.add(fencing.Ticket(i+1), &waiter{pool: "p", instance: fencing.InstanceHash{byte(i), byte(i >> 8), byte(i >> 16)}, wake: make(chan struct{}, 1)})
+			}
+			w := &fencing.Write{Batch: fencing.Batch{Meta: &fencing.Meta{}, Records: make([]fencing.Record, 100)}}
+			for b.Loop() {
+				t.wakeAfter(w)
+			}
+		})
+	}
+}
+
+// A turn is waited for, but not for longer than it may take: whoever has it may
+// be writing to a slow reader.
+func TestTurns(t *testing.T) {
+	inBubble(t, bubbleOptions{}, func(b *bubble) {
+		ts, clock := make(turns, 1), b.s.cfg.Clock
+		first, err := ts.take(context.Background(), clock)
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		second, err := ts.take(context.Background(), clock)
+		if took := time.Since(began); err != nil || took != turnPatience {
+			t.Errorf("went ahead after %v (%v), want %v", took, err, turnPatience)
+		}
+		second()
+		go func() {
+			time.Sleep(time.Millisecond)
+			first()
+		}()
+		began = time.Now()
+		third, err := ts.take(context.Background(), clock)
+		if took := time.Since(began); err != nil || took != time.Millisecond {
+			t.Errorf("had a turn after %v (%v), want 1ms", took, err)
+		}
+		gone, cancel := context.WithCancel(context.Background())
+		cancel()
+		if _, err := ts.take(gone, clock); connect.CodeOf(err) != connect.CodeUnknown || err == nil {
+			t.Errorf("got %v for one who is gone", err)
+		}
+		third()
+		if len(ts) != 0 {
+			t.Errorf("%d turns were never ended", len(ts))
+		}
+	})
+}
