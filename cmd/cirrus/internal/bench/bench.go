@@ -70,6 +70,7 @@ var experiments = []experiment{
 	{name: "generator", run: generatorAlone},
 	{name: "generator-8", run: generatorShared},
 	{name: "start", run: startLoaded},
+	{name: "crowd", run: crowded},
 	{name: "idle", run: idle},
 	{name: "leader", run: heartbeatLeader, etcd: true},
 	{name: "grants", run: grantsInEtcd, etcd: true},

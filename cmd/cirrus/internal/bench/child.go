@@ -22,7 +22,7 @@ type child struct {
 	ask     io.WriteCloser
 	replies *bufio.Scanner
 	addr    string
-	metrics string // where those of a Replica are
+	metrics string // where its metrics are; "" for Nothing
 }
 
 // start starts a server and waits until it listens. args are further flags of

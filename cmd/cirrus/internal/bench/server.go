@@ -62,7 +62,7 @@ const (
 // Hello is a server's first line: it listens.
 type Hello struct {
 	Addr string `json:"addr"`
-	// Metrics is where /metrics and /readyz are; "" for all but a Replica.
+	// Metrics is where /metrics and /readyz are; "" for Nothing.
 	Metrics string `json:"metrics,omitempty"`
 }
 
@@ -159,7 +159,7 @@ func (c ServerConfig) servesDirectory(ctx context.Context) (content, error) {
 	if err != nil {
 		return content{}, errors.Join(err, st.Close())
 	}
-	return content{handler: svc.Handler(), close: func() error {
+	return content{handler: svc.Handler(), metrics: svc.MetricsHandler(), close: func() error {
 		svc.Close()
 		return st.Close()
 	}}, nil

@@ -125,6 +125,11 @@ func keepOne(ctx context.Context, c *child, made fencing.Batch, n int) error {
 		return err
 	}
 	defer func() { _ = to.Close() }() // nothing is written that could be lost
+	return keepOver(to, made, n)
+}
+
+// keepOver is keepOne over a connection that there is.
+func keepOver(to *conn, made fencing.Batch, n int) error {
 	rec := liveRecord(made, n)
 	return to.call(cirrusv1connect.LeaseServiceHeartbeatProcedure, &cirrusv1.HeartbeatRequest{
 		Pool: string(rec.Pool), NodeId: uint32(rec.Node), Epoch: uint64(rec.Epoch), InstanceId: instanceID(n),
