@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 
 	"github.com/cirrus-id/cirrus/fencing"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
@@ -26,9 +27,9 @@ func (t *term) answerBatch(ctx context.Context, req *cirrusv1.HeartbeatBatchRequ
 	if err := t.alive(); err != nil {
 		return nil, err
 	}
-	b := readBatch(req.Heartbeats)
-	for from := 0; from < len(b.items); from += batchTurn {
-		t.heartbeats(b, from, min(from+batchTurn, len(b.items)))
+	b, err := t.decideBatch(ctx, req.Heartbeats)
+	if err != nil {
+		return nil, err
 	}
 	// One look at the term record serves all that the rules refused.
 	if b.ruled {
@@ -41,6 +42,26 @@ func (t *term) answerBatch(ctx context.Context, req *cirrusv1.HeartbeatBatchRequ
 		}
 	}
 	return &cirrusv1.HeartbeatBatchResponse{Results: b.results}, nil
+}
+
+// decideBatch decides on all heartbeats of a batch. A large one needs a turn: a
+// few senders of such batches must not have all processors (S14).
+func (t *term) decideBatch(ctx context.Context, reqs []*cirrusv1.HeartbeatRequest) (*batch, error) {
+	if len(reqs) > batchTurn {
+		done, err := t.s.turns.take(ctx, t.s.cfg.Clock)
+		if err != nil {
+			return nil, err
+		}
+		defer done()
+	}
+	b := readBatch(reqs)
+	for from := 0; from < len(b.items); from += batchTurn {
+		t.heartbeats(b, from, min(from+batchTurn, len(b.items)))
+		if len(reqs) > batchTurn {
+			runtime.Gosched() // so that a lone heartbeat goes first
+		}
+	}
+	return b, nil
 }
 
 // batchTurn is how many heartbeats of a batch are decided on at once: while the
