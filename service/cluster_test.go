@@ -129,6 +129,13 @@ func (c *testCluster) ops(op string) int {
 	return c.count[op]
 }
 
+// resignations is how often a member has resigned.
+func (c *testCluster) resignations(m *testMember) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return m.resigned
+}
+
 // lead makes a member the leader, as the election has it, and tells everyone.
 // The one before is not told that it has lost the office: see lose.
 func (c *testCluster) lead(m *testMember) {
