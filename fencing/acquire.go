@@ -109,10 +109,14 @@ func (s *Server) acquireAgain(p *pool, instance InstanceHash, at reading) (Decis
 		if c.kind == changeGranted && c.instance == instance {
 			c.deadline = max(c.deadline, at.steady+c.ttl)
 		}
+		s.hearAgain(c, at)
 		return Decision{Wait: WaitKey}, true
 	}
 	if !s.promising(at) {
 		return Decision{Wait: WaitMark}, true
+	}
+	if l.note != nil {
+		return Decision{Write: s.hear(p, l, at)}, true
 	}
 	return Decision{Lease: s.promise(p, l, at)}, true
 }
@@ -165,7 +169,7 @@ func (s *Server) grant(p *pool, node snowflake.NodeID, ttl time.Duration, req Ac
 	} else {
 		p.granting[node] = c
 	}
-	return &Write{Batch: Batch{Records: []Record{rec}}}
+	return &Write{Batch: Batch{Records: []Record{rec}}, Grants: true}
 }
 
 // changeOf is the write under way of a node ID's record, if any.

@@ -10,7 +10,7 @@ import (
 func (s *Server) Check() error {
 	for _, name := range s.PoolNames() {
 		p := s.pools[name]
-		for _, check := range []func() error{p.checkLeases, p.checkShelves, p.checkInstances} {
+		for _, check := range []func() error{p.checkLeases, p.checkShelves, p.checkSilence, p.checkInstances} {
 			if err := check(); err != nil {
 				return fmt.Errorf("pool %q: %w", name, err)
 			}
@@ -72,7 +72,7 @@ func (p *pool) checkShelves() error {
 	}
 	for _, l := range p.leases {
 		switch {
-		case l.shelf == 0 && (l.pending == nil || l.pending.kind == changeNoted):
+		case l.shelf == 0 && (l.pending == nil || !l.pending.kind.moves()):
 			return fmt.Errorf("node ID %d stands on no shelf", l.node)
 		case l.shelf == 0:
 			moving++
@@ -88,6 +88,28 @@ func (p *pool) checkShelves() error {
 	}
 	if sum := len(p.expiring) + len(p.resting) + len(p.cooling) + p.free.len + moving; sum != len(p.leases) || free != p.free.len {
 		return fmt.Errorf("%d leases stand on the shelves (%d of %d free ones), of %d", sum, free, p.free.len, len(p.leases))
+	}
+	return nil
+}
+
+// checkSilence: each record that is not ended becomes silent some time, and
+// only such a one has a note of it.
+func (p *pool) checkSilence() error {
+	inLines := 0
+	for _, l := range p.leases {
+		switch at := int(l.lookSlot) - 1; {
+		case l.status == Ended && l.note != nil:
+			return fmt.Errorf("node ID %d has ended, and has a silence note", l.node)
+		case l.lookSlot == inLine:
+			inLines++
+		case l.lookSlot > 0 && (p.quiet[at] != l || l.lookAt > l.noteAt):
+			return fmt.Errorf("node ID %d would be silent unnoticed", l.node)
+		case l.lookSlot == 0 && l.status != Ended && l.pending == nil:
+			return fmt.Errorf("nobody listens whether node ID %d is silent", l.node)
+		}
+	}
+	if inLines > len(p.silent) {
+		return fmt.Errorf("%d leases wait for a silence note, and %d stand in line", inLines, len(p.silent))
 	}
 	return nil
 }

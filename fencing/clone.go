@@ -34,6 +34,7 @@ func (p *pool) clone() *pool {
 	for node, under := range p.granting {
 		c.granting[node] = under.clone()
 	}
+	c.quiet, c.silent = quietHeap(leaseHeap(p.quiet).in(c.leases)), leaseHeap(p.silent).in(c.leases)
 	c.expiring, c.resting, c.cooling = p.expiring.in(c.leases), p.resting.in(c.leases), p.cooling.in(c.leases)
 	c.free = leaseList{}
 	for l := p.free.first; l != nil; l = l.next {
@@ -75,12 +76,13 @@ func (h leaseHeap) in(leases map[snowflake.NodeID]*lease) leaseHeap {
 // on. Left out is what can make no difference any more (a deadline whose
 // quarantine is over, a mark write that carries no promise), and what is only
 // for show: events not yet taken, the text of a failure, the clock offset as
-// last seen. All other times are exact.
+// last seen; and the order in which leases that are silent at once are noted,
+// since all of them are. All other times are exact.
 func (s *Server) AppendFingerprint(b []byte) []byte {
 	b = num(num(b, s.time.ms), s.time.rest, s.time.steady)
 	b = s.meta.appendFingerprint(b)
 	b = s.mark.appendFingerprint(b, s.time.steady)
-	b = flags(b, s.failed != nil)
+	b = flags(text(b, s.lastNoted), s.failed != nil, s.notesLeft)
 	b = num(num(num(b, s.lastTicket), s.shortestTTL), len(s.changing))
 	for _, name := range sorted(s.changing, cmp.Compare[PoolName]) {
 		b = text(b, name)
@@ -117,6 +119,9 @@ func (p *pool) appendFingerprint(b []byte, steady time.Duration) []byte {
 		if l.status != Ended && steady < l.deadline+p.QuarantineOf(l.ttl) {
 			b = num(b, l.deadline)
 		}
+		if l.status != Ended {
+			b = num(b, max(l.noteAt, steady))
+		}
 	}
 	b = num(b, len(p.granting))
 	for _, node := range sorted(p.granting, cmp.Compare[snowflake.NodeID]) {
@@ -146,14 +151,17 @@ func (p *pool) appendFingerprint(b []byte, steady time.Duration) []byte {
 	return num(b, p.queue...)
 }
 
-// appendFingerprint leaves prev, next and slot to the list and the heaps, and
-// the deadline to the pool.
+// appendFingerprint leaves prev, next and the slots to the list and the heaps,
+// and the deadline and noteAt to the pool.
 func (l *lease) appendFingerprint(b []byte) []byte {
 	b = num(b, l.node)
 	b = append(b, byte(l.status), byte(l.shelf))
 	b = flags(b, l.cooling)
 	b = num(text(num(b, l.epoch), l.app), l.ttl, l.due)
 	b = num(append(b, l.instance[:]...), l.floor, l.ceiling)
+	if b = flags(b, l.note != nil); l.note != nil {
+		b = num(num(b, l.note.Left), l.note.Ceiling)
+	}
 	return l.pending.appendFingerprint(b)
 }
 
@@ -168,7 +176,7 @@ func (c *change) appendFingerprint(b []byte) []byte {
 // AppendFingerprint appends what tells the write from all others.
 func (w *Write) AppendFingerprint(b []byte) []byte {
 	b = num(b, w.sent)
-	b = flags(b, w.Batch.Meta != nil)
+	b = flags(b, w.Grants, w.Batch.Meta != nil)
 	if w.Batch.Meta != nil {
 		b = w.Batch.Meta.appendFingerprint(b)
 	}

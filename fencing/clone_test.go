@@ -64,8 +64,8 @@ func TestFingerprintsAreComplete(t *testing.T) {
 		of     any
 		fields int
 	}{
-		{Server{}, 11}, {serverTime{}, 4}, {markLease{}, 7}, {pool{}, 23}, {lease{}, 16}, {change{}, 5},
-		{Meta{}, 7}, {Pool{}, 11}, {Record{}, 10}, {Silence{}, 3}, {Write{}, 2}, {Batch{}, 3},
+		{Server{}, 13}, {serverTime{}, 4}, {markLease{}, 7}, {pool{}, 25}, {lease{}, 20}, {change{}, 5},
+		{Meta{}, 7}, {Pool{}, 11}, {Record{}, 10}, {Silence{}, 3}, {Write{}, 3}, {Batch{}, 3},
 		{Holder{}, 15}, {HolderConfig{}, 5}, {round{}, 4}, {Call{}, 10}, {Answer{}, 5}, {Lease{}, 9},
 	} {
 		if got := reflect.TypeOf(c.of).NumField(); got != c.fields {

@@ -89,7 +89,7 @@ func Recover(snap Snapshot, wall snowflake.Millis, stride, longest time.Duration
 	}
 	records := make([]Record, len(snap.Records))
 	for i, rec := range snap.Records {
-		rec.Status = Ended
+		rec.Status, rec.Silence = Ended, Silence{}
 		rec.Ceiling = max(rec.Ceiling, meta.Mark.Add(at[rec.Pool].LongestTTL))
 		records[i] = rec
 	}

@@ -35,7 +35,10 @@ func (s *Server) Heartbeat(now Now, ref LeaseRef) (Decision, *Refusal) {
 	if r := ref.validate(p); r != nil {
 		return Decision{}, r
 	}
-	if p.changeOf(ref.Node) != nil {
+	if c := p.changeOf(ref.Node); c != nil {
+		if p.leases[ref.Node].matches(ref) {
+			s.hearAgain(c, at)
+		}
 		return Decision{Wait: WaitKey}, nil
 	}
 	l := p.leases[ref.Node]
@@ -45,6 +48,9 @@ func (s *Server) Heartbeat(now Now, ref LeaseRef) (Decision, *Refusal) {
 	if !s.promising(at) {
 		return Decision{Wait: WaitMark}, nil
 	}
+	if l.note != nil {
+		return Decision{Write: s.hear(p, l, at)}, nil
+	}
 	return Decision{Lease: s.promise(p, l, at)}, nil
 }
 
@@ -53,6 +59,9 @@ func (s *Server) Heartbeat(now Now, ref LeaseRef) (Decision, *Refusal) {
 func (s *Server) promise(p *pool, l *lease, at reading) Lease {
 	l.deadline = max(l.deadline, at.steady+l.ttl)
 	l.ceiling = max(l.ceiling, at.server.Add(l.ttl))
+	if l.noteAt = s.silentAt(at.steady, l.ttl); l.noteAt < l.lookAt {
+		p.listen(l)
+	}
 	if l.shelf != Held {
 		p.unplace(l)
 		p.place(l, at)

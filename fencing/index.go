@@ -45,6 +45,10 @@ type pool struct {
 	// unnoted are IDs that came free by time and that no write has noted as
 	// ended yet (S5). Some may have been revived or granted since.
 	unnoted []snowflake.NodeID
+	// quiet has every record that is not ended, by when it is silent, but those
+	// that are and wait in silent to be noted so, in this order (S5).
+	quiet  quietHeap
+	silent []*lease
 
 	// lags says that the last look left leases on shelves whose time was over:
 	// it had done its portion. sweep is the first node ID that has not been
@@ -82,6 +86,7 @@ func (p *pool) load(l *lease) {
 	p.leases[l.node] = l
 	p.nodes.add(l.node)
 	p.highest = max(p.highest, l.epoch)
+	p.listen(l)
 	if other := p.leases[p.byApp[l.app]]; other == nil || other.app != l.app || other.epoch < l.epoch {
 		p.byApp[l.app] = l.node
 	}
@@ -105,7 +110,7 @@ func (p *pool) placeAll(at reading) {
 	}
 	slices.SortStableFunc(all, func(a, b *lease) int { return cmp.Compare(a.ceiling, b.ceiling) })
 	for _, l := range all {
-		if l.pending == nil || l.pending.kind == changeNoted {
+		if l.pending == nil || !l.pending.kind.moves() {
 			p.place(l, at)
 		}
 	}

@@ -45,7 +45,10 @@ type lease struct {
 	// cooling says which of the two heaps a quarantined one is in.
 	cooling bool
 	// slot is its place in a heap.
-	slot     int32
+	slot int32
+	// lookSlot is its place in the pool's quiet heap, from 1; inLine: it waits
+	// for a silence note; 0: neither, as only a write under way or an end leave it.
+	lookSlot int32
 	epoch    Epoch
 	app      AppID
 	instance InstanceHash
@@ -56,6 +59,11 @@ type lease struct {
 	deadline time.Duration
 	// due is the key in a heap: when to look again.
 	due time.Duration
+	// noteAt is the steady time from which it counts as silent (S5), and
+	// lookAt ≤ noteAt the key in the quiet heap.
+	noteAt, lookAt time.Duration
+	// note is its silence note, as acknowledged; nil: none.
+	note *Silence
 	// pending is the write of this record that is under way (S1).
 	pending *change
 	// prev and next link the free ones, longest free first.
@@ -72,14 +80,30 @@ func newLease(rec *Record) *lease {
 func (l *lease) set(rec *Record) {
 	l.status, l.epoch, l.app, l.instance = rec.Status, rec.Epoch, rec.App, rec.Instance
 	l.ttl, l.floor, l.ceiling = rec.TTL, rec.Floor, rec.Ceiling
+	if l.note = nil; rec.Silence.Noted {
+		note := rec.Silence
+		l.note = &note
+	}
 }
 
 // record is what the store would be told of the lease now.
 func (l *lease) record(pool PoolName) Record {
-	return Record{
+	rec := Record{
 		Pool: pool, Node: l.node, Epoch: l.epoch, App: l.app, Instance: l.instance,
 		TTL: l.ttl, Status: l.status, Floor: l.floor, Ceiling: l.ceiling,
 	}
+	if l.note != nil {
+		rec.Silence = *l.note
+	}
+	return rec
+}
+
+// ended is the record of the lease's end. It has no silence note: there is
+// nothing to wait for but its ceiling.
+func (l *lease) ended(pool PoolName) Record {
+	rec := l.record(pool)
+	rec.Status, rec.Silence = Ended, Silence{}
+	return rec
 }
 
 // matches says whether a request speaks of this very lease.
@@ -90,8 +114,8 @@ func (l *lease) matches(ref LeaseRef) bool {
 // change is a record's write that is under way.
 type change struct {
 	kind changeKind
-	// deadline is a grant's: a repeated Acquire moves it while the write is
-	// still under way (S2).
+	// deadline is a grant's, or that of a holder that was heard: a repeated
+	// Acquire or heartbeat moves it while the write is still under way (S2, S5).
 	deadline time.Duration
 	instance InstanceHash
 	ttl      time.Duration
@@ -106,7 +130,14 @@ const (
 	changeReleased
 	changeRevoked
 	changeNoted
+	// changeSilent writes a silence note, and changeHeard takes it away (S5).
+	changeSilent
+	changeHeard
 )
+
+// moves says whether the lease leaves its shelf for as long as the write is
+// under way.
+func (k changeKind) moves() bool { return k != changeNoted && k != changeSilent }
 
 // state compares; see "The life of a node ID" in the package's documentation.
 func (p *pool) state(l *lease, at reading) State {

@@ -4,10 +4,6 @@ import (
 	"time"
 )
 
-// maxEndedNotes is how many IDs that came free by time are noted as ended
-// with one write of the mark (S5).
-const maxEndedNotes = 100
-
 // maxOpened is how many pools are opened with it (S7). Together with the mark
 // and the notes they stay within the 128 keys that a store takes at once; the
 // rest is due when the write is acknowledged.
@@ -65,11 +61,15 @@ func (s *Server) Tick(now Now) (w *Write, next time.Duration) {
 		return nil, at.steady + MaxDuration
 	}
 	s.mark.shorten(at.steady, s.meta.Mark.Sub(at.server))
-	switch {
-	case s.mark.writing:
+	if s.mark.writing {
 		return nil, at.steady + MaxDuration
-	case !s.markDue(at) && !s.poolsDue(at):
+	}
+	more := s.look(at)
+	if !s.markDue(at) && !s.poolsDue(at) {
 		next = s.nextTick(at)
+		if more {
+			next = min(next, at.steady+lookAgain)
+		}
 		if s.settleLag(at) {
 			next = min(next, at.steady+settlePause)
 		}
@@ -85,8 +85,8 @@ func (s *Server) Tick(now Now) (w *Write, next time.Duration) {
 		if s.poolDue(p, at) && len(w.Batch.Pools) < maxOpened {
 			w.Batch.Pools = append(w.Batch.Pools, s.save(p, at))
 		}
-		s.noteEnded(p, w, at)
 	}
+	s.note(w, at)
 	return w, at.steady + s.mark.configured/2
 }
 
@@ -94,6 +94,9 @@ func (s *Server) Tick(now Now) (w *Write, next time.Duration) {
 // on the steady clock.
 func (s *Server) markDue(at reading) bool {
 	half := s.mark.configured / 2
+	if s.notesLeft && at.steady >= s.nextNotes() {
+		return true
+	}
 	return !s.mark.written || at.steady >= s.mark.sent+half || at.server > s.meta.Mark.Add(-half)
 }
 
@@ -120,6 +123,9 @@ func (s *Server) opens(p *pool, at reading) bool {
 func (s *Server) nextTick(at reading) time.Duration {
 	half := s.mark.configured / 2
 	next := min(s.mark.sent+half, at.steady+s.meta.Mark.Add(-half).Sub(at.server)+time.Millisecond)
+	if s.notesLeft {
+		next = min(next, s.nextNotes())
+	}
 	for _, p := range s.pools {
 		if !p.Opened && !s.changing[p.Name] {
 			next = min(next, s.opensAt(p))
@@ -127,6 +133,10 @@ func (s *Server) nextTick(at reading) time.Duration {
 	}
 	return max(next, at.steady)
 }
+
+// nextNotes is when more leases are noted than one write of the mark could
+// take: soon, but not so soon that the store has nothing else to do.
+func (s *Server) nextNotes() time.Duration { return s.mark.sent + s.mark.configured/20 }
 
 // save decides on the write of a pool that is due.
 func (s *Server) save(p *pool, at reading) Pool {
@@ -136,18 +146,17 @@ func (s *Server) save(p *pool, at reading) Pool {
 	return settings
 }
 
-// noteEnded adds to the mark's write what came free by time, with the exact
-// ceiling that this server knows (S5).
-func (s *Server) noteEnded(p *pool, w *Write, at reading) {
+// noteEnded adds what came free by time, with the exact ceiling that this
+// server knows, until the write has so many records (S5).
+func (s *Server) noteEnded(p *pool, w *Write, at reading, most int) {
 	p.settle(s, at)
-	for skip := maxSkipped; skip > 0 && len(p.unnoted) > 0 && len(w.Batch.Records) < maxEndedNotes; skip-- {
+	for skip := maxSkipped; skip > 0 && len(p.unnoted) > 0 && len(w.Batch.Records) < most; skip-- {
 		l := p.leases[p.unnoted[0]]
 		p.unnoted = p.unnoted[1:]
 		if l.shelf != Free || l.status == Ended || l.pending != nil || !p.isFree(l, at) {
 			continue // revived, granted anew, resting anew, or noted already
 		}
-		rec := l.record(p.Name)
-		rec.Status = Ended
+		rec := l.ended(p.Name)
 		w.Batch.Records = append(w.Batch.Records, p.begin(l, rec, changeNoted))
 	}
 }

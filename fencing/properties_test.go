@@ -17,6 +17,8 @@ func (c *twinCounts) add(o twinCounts) {
 	c.takenOver += o.takenOver
 	c.released += o.released
 	c.noted += o.noted
+	c.silent += o.silent
+	c.heard += o.heard
 	c.lost += o.lost
 	c.refused += o.refused
 	c.minted += o.minted

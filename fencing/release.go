@@ -31,8 +31,7 @@ func (s *Server) Release(now Now, ref LeaseRef, last *snowflake.Millis) (Decisio
 		return Decision{}, nil
 	}
 	p.settle(s, at)
-	rec := l.record(p.Name)
-	rec.Status = Ended
+	rec := l.ended(p.Name)
 	if last != nil {
 		// The holder's own last word, but never above what was promised, and
 		// never so low that the windows of this ID could touch.
@@ -98,9 +97,9 @@ func (s *Server) Free(now Now, name PoolName, node snowflake.NodeID, epoch Epoch
 // other until that is acknowledged (S1).
 func (p *pool) begin(l *lease, rec Record, kind changeKind) Record {
 	l.pending = &change{kind: kind, instance: l.instance, ttl: l.ttl, from: l.shelf}
-	if kind != changeNoted {
+	if kind.moves() {
 		p.leaving[l.shelf]++
-		p.unplace(l) // a noted one keeps its place among the free
+		p.unplace(l)
 	}
 	return rec
 }
@@ -115,7 +114,7 @@ func (s *Server) recordWritten(p *pool, rec *Record, at reading) {
 	}
 	l.pending = nil
 	p.settle(s, at) // what came free before this does, is in line before it
-	if c.kind == changeReleased || c.kind == changeRevoked {
+	if c.kind.moves() && c.kind != changeGranted {
 		p.leaving[c.from]--
 	}
 	switch c.kind {
@@ -123,6 +122,7 @@ func (s *Server) recordWritten(p *pool, rec *Record, at reading) {
 		p.forgetApp(l)
 		p.forget(l)
 		l.deadline = c.deadline
+		l.noteAt = s.silentAt(c.deadline-rec.TTL, rec.TTL)
 		p.byInstance[rec.Instance] = rec.Node
 		p.byApp[rec.App] = rec.Node
 		p.show(s, l, rec, EventGranted, at)
@@ -135,7 +135,15 @@ func (s *Server) recordWritten(p *pool, rec *Record, at reading) {
 	case changeNoted:
 		p.forget(l)
 		l.set(rec)
+	case changeSilent:
+		l.set(rec)
+		if l.shelf == Free { // it came free while it could not be noted as ended
+			p.unnoted = append(p.unnoted, l.node)
+		}
+	case changeHeard:
+		s.heard(p, l, rec, c, at)
 	}
+	p.listen(l)
 }
 
 // show puts a lease on its shelf with its new record, and tells the watchers.

@@ -121,10 +121,14 @@ func (g *rig) refOf(l Lease) LeaseRef {
 	return ref
 }
 
-// beat sends a heartbeat.
+// beat sees a heartbeat through.
 func (g *rig) beat(l Lease) (Lease, *Refusal) {
 	g.t.Helper()
 	d, r := g.s.Heartbeat(g.now, g.refOf(l))
+	if r == nil && d.Write != nil {
+		g.do(d.Write)
+		d, r = g.s.Heartbeat(g.now, g.refOf(l))
+	}
 	if r == nil && d.Wait != WaitNone {
 		g.t.Fatalf("Heartbeat waits: %+v", d)
 	}

@@ -35,6 +35,10 @@ type Server struct {
 
 	lastTicket Ticket
 	events     []Event
+	// lastNoted is the pool of which leases were noted last; notesLeft: they
+	// filled the mark's write (S5).
+	lastNoted PoolName
+	notesLeft bool
 }
 
 // NewServer starts from what a store held. The reading now must have been
@@ -92,7 +96,8 @@ func (s *Server) RequireTTL(shortest time.Duration) error {
 
 // restore starts as if everyone had just sent a heartbeat (S6): whatever an
 // earlier server promised, it promised before this process finished loading,
-// at a server time of at most the mark.
+// at a server time of at most the mark; and where a lease has a silence note,
+// before that.
 func (s *Server) restore(records []Record, now Now) error {
 	perPool := map[PoolName]int{}
 	for i := range records {
@@ -115,6 +120,11 @@ func (s *Server) restore(records []Record, now Now) error {
 		if rec.Status != Ended {
 			l.deadline = now.Steady + s.mark.stride + rec.TTL
 			l.ceiling = max(rec.Ceiling, s.meta.Mark.Add(rec.TTL))
+			if rec.Silence.Noted { // nothing was promised since: time has only passed
+				l.deadline = now.Steady + rec.Silence.Left
+				l.ceiling = min(rec.Silence.Ceiling, s.meta.Mark.Add(rec.TTL))
+			}
+			l.noteAt = s.mark.since + 2*s.mark.longest
 		}
 		p.load(l)
 	}
@@ -155,8 +165,19 @@ func (s *Server) Fail(cause error) {
 // anyone is told.
 type Write struct {
 	Batch Batch
+	// Grants says that it is the grant of a lease.
+	Grants bool
 	// sent is the steady time before the write was sent (S10).
 	sent time.Duration
+}
+
+// Join is one write for several of Heartbeat's, which have a record each.
+func Join(writes []*Write) *Write {
+	w := &Write{}
+	for _, one := range writes {
+		w.Batch.Records = append(w.Batch.Records, one.Batch.Records...)
+	}
+	return w
 }
 
 // Wait says what must happen before asking again can help.
@@ -178,8 +199,8 @@ const (
 )
 
 // Decision is what a request leads to. With a Write: make it durable, call
-// Written, and, for Acquire, ask again: the answer is then given as to a
-// heartbeat. With a Wait: wait, and ask again. Otherwise Lease is the answer.
+// Written, and, for Acquire and Heartbeat, ask again: the answer is then given
+// as to a heartbeat. With a Wait: wait, and ask again. Otherwise Lease is the answer.
 type Decision struct {
 	Lease Lease
 	Write *Write

@@ -93,7 +93,8 @@ func (p *pool) sweepOn(s *Server, at reading) {
 // restAnew puts a lease back among the quarantined ones if the quarantine
 // matters to it.
 func (p *pool) restAnew(l *lease, at reading) {
-	if l.pending == nil && l.status != Ended && (l.shelf == Quarantined || l.shelf == Free && !p.isFree(l, at)) {
+	staying := l.pending == nil || l.pending.kind == changeSilent
+	if staying && l.status != Ended && (l.shelf == Quarantined || l.shelf == Free && !p.isFree(l, at)) {
 		p.unplace(l)
 		p.rest(l, at)
 	}

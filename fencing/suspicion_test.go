@@ -317,7 +317,7 @@ func TestNoteWhileTheQuarantineGrows(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(0))
 	g.lease("a")
 	var note *Write
-	for note == nil || len(note.Batch.Records) == 0 {
+	for note == nil || len(note.Batch.Records) == 0 || note.Batch.Records[0].Status != Ended {
 		g.do(note)
 		g.set(time.Second)
 		note, _ = g.s.Tick(g.now)

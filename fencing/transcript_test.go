@@ -22,7 +22,7 @@ import (
 //	pass 5s [no-ticks]       both clocks go on, with a tick every second
 //	wall 5s                  the wall clock is set forward, or back
 //	acquire APP [ttl=5s] [wait] [slow]
-//	heartbeat APP [epoch=N] [instance=APP]
+//	heartbeat APP [epoch=N] [instance=APP] [slow]
 //	release APP [last=S] [slow]
 //	revoke APP [slow]
 //	tick [slow]
@@ -225,7 +225,11 @@ func (s *transcript) batch(b Batch) string {
 		told = append(told, fmt.Sprintf("pool %s open: %v ids %d-%d quarantine %v", p.Name, p.Opened, p.First, p.Last, p.Quarantine))
 	}
 	for _, r := range b.Records {
-		told = append(told, fmt.Sprintf("node ID %d %s %v %s to %s (%s)", r.Node, s.epoch(r.Epoch), r.Status, s.at(r.Floor), s.at(r.Ceiling), r.App))
+		line := fmt.Sprintf("node ID %d %s %v %s to %s (%s)", r.Node, s.epoch(r.Epoch), r.Status, s.at(r.Floor), s.at(r.Ceiling), r.App)
+		if r.Silence.Noted {
+			line += fmt.Sprintf(", silent with %v left", r.Silence.Left)
+		}
+		told = append(told, line)
 	}
 	return strings.Join(told, "; ") + "\n"
 }
@@ -308,7 +312,12 @@ func (s *transcript) heartbeat(app string) string {
 	if e := 0; s.d.MaybeScanArgs(testingT(s.t), "epoch", &e) {
 		ref.Epoch = s.first + Epoch(e) - 1
 	}
-	return s.decided(s.s.Heartbeat(s.now, ref))
+	d, r := s.s.Heartbeat(s.now, ref)
+	told := s.decided(d, r)
+	if d.Write == nil || s.d.HasArg("slow") {
+		return told
+	}
+	return told + s.decided(s.s.Heartbeat(s.now, ref))
 }
 
 func (s *transcript) release(app string) string {

@@ -34,7 +34,7 @@ type twin struct {
 
 // twinCounts counts what happened, so that a test can tell that it tested.
 type twinCounts struct {
-	grants, reissues, revivals, takenOver, released, noted, lost, refused, minted, queued, disasters int
+	grants, reissues, revivals, takenOver, released, noted, silent, heard, lost, refused, minted, queued, disasters int
 }
 
 type twinID struct {
@@ -47,14 +47,22 @@ type twinRecord struct {
 	instance string
 	live     bool // neither ended nor revoked
 	ended    bool
+	silence  twinSilence
+}
+
+// twinSilence is what a record's silence note says.
+type twinSilence struct {
+	noted bool
+	left  time.Duration
 }
 
 type twinServer struct {
 	stride time.Duration
 	// since is its steady clock when it had loaded.
 	since time.Duration
-	// loaded are the leases that were not ended then.
-	loaded map[*twinLease]bool
+	// loaded are the leases that were not ended then, with the deadlines that
+	// they must get.
+	loaded map[*twinLease]time.Duration
 	// markSent is its steady clock before its last acknowledged mark was sent,
 	// and mark what that mark was; marked says that there is one.
 	markSent time.Duration
@@ -103,10 +111,13 @@ func (w *twin) lease(node int, epoch uint64) *twinLease {
 
 // started tells that a server process has loaded what is durable.
 func (w *twin) started(server int, steady, stride time.Duration) {
-	s := &twinServer{stride: stride, since: steady, loaded: map[*twinLease]bool{}}
+	s := &twinServer{stride: stride, since: steady, loaded: map[*twinLease]time.Duration{}}
 	for node, rec := range w.onDisk {
 		if l := w.lease(node, rec.epoch); l != nil && !rec.ended {
-			s.loaded[l] = true
+			s.loaded[l] = steady + stride + l.ttl
+			if rec.silence.noted {
+				s.loaded[l] = steady + rec.silence.left
+			}
 		}
 	}
 	w.servers[server] = s
@@ -172,9 +183,9 @@ func (w *twin) rested(s *twinServer, server int, l *twinLease, steady time.Durat
 	if d, ok := l.deadlines[server]; ok && steady < d+w.quarantine {
 		return fmt.Errorf("S2: node ID %d taken from epoch %d at %v, within deadline %v + quarantine %v", l.node, l.epoch, steady, d, w.quarantine)
 	}
-	if s.loaded[l] && steady < s.since+s.stride+l.ttl+w.quarantine {
-		return fmt.Errorf("S6: node ID %d taken from epoch %d at %v, within start %v + stride %v + TTL %v + quarantine %v",
-			l.node, l.epoch, steady, s.since, s.stride, l.ttl, w.quarantine)
+	if d, ok := s.loaded[l]; ok && steady < d+w.quarantine {
+		return fmt.Errorf("S6: node ID %d taken from epoch %d at %v, within deadline %v of a start at %v with stride %v, + quarantine %v",
+			l.node, l.epoch, steady, d, s.since, s.stride, w.quarantine)
 	}
 	return nil
 }
@@ -202,6 +213,9 @@ func (w *twin) promised(server int, leads bool, steady time.Duration, sentAt tim
 	}
 	if rec := w.onDisk[p.node]; leads && (rec.epoch != p.epoch || !rec.live) {
 		return fmt.Errorf("S3: node ID %d promised under epoch %d, but the record is %+v", p.node, p.epoch, rec)
+	}
+	if rec := w.onDisk[p.node]; rec.epoch == p.epoch && rec.silence.noted && (leads || w.exclusive) {
+		return fmt.Errorf("S5: node ID %d promised under epoch %d, whose record has a silence note", p.node, p.epoch)
 	}
 	if at > s.mark {
 		return fmt.Errorf("S10: a promise at server time %d, above the mark %d", at, s.mark)
@@ -294,11 +308,43 @@ func (w *twin) noting(server int, steady time.Duration, node int, epoch uint64, 
 	return w.rested(w.servers[server], server, l, steady)
 }
 
+// silencing tells that the leading server has decided to note a record as
+// silent, beside a mark.
+func (w *twin) silencing(server int, steady time.Duration, node int, epoch uint64, left time.Duration, ceiling, mark int64) error {
+	s, l, rec := w.servers[server], w.lease(node, epoch), w.onDisk[node]
+	if l == nil || rec.epoch != epoch || rec.ended {
+		return fmt.Errorf("S5: node ID %d noted as silent under epoch %d, but the record is %+v", node, epoch, rec)
+	}
+	if ceiling < l.top || ceiling > mark+l.ttl.Milliseconds() {
+		return fmt.Errorf("S5: node ID %d noted with ceiling %d under mark %d, but promised to %d", node, ceiling, mark, l.top)
+	}
+	deadline, ok := s.loaded[l]
+	if d, told := l.deadlines[server]; told && (!ok || d > deadline) {
+		deadline = d
+	}
+	if steady+left < deadline {
+		return fmt.Errorf("S5: node ID %d noted at %v with %v left, but its deadline is %v", node, steady, left, deadline)
+	}
+	return nil
+}
+
+// silenced tells that such a note, or its end, has become durable.
+func (w *twin) silenced(node int, noted bool, left time.Duration) {
+	if noted {
+		w.seen.silent++
+	} else {
+		w.seen.heard++
+	}
+	rec := w.onDisk[node]
+	rec.silence = twinSilence{noted, left}
+	w.onDisk[node] = rec
+}
+
 // noted tells that such a note has become durable.
 func (w *twin) noted(node int) {
 	w.seen.noted++
 	rec := w.onDisk[node]
-	rec.live, rec.ended = false, true
+	rec.live, rec.ended, rec.silence = false, true, twinSilence{}
 	w.onDisk[node] = rec
 }
 

@@ -285,10 +285,18 @@ func (w *world) tick(p *process) {
 			}
 		}
 		for _, rec := range write.Batch.Records {
-			w.fatal(w.twin.noting(p.id, now.Steady, int(rec.Node), uint64(rec.Epoch), int64(rec.Ceiling), int64(p.time.ms)))
+			w.fatal(w.noting(p, now, rec, write.Batch.Meta.Mark))
 		}
 	}
 	w.fly(p, &flight{w: write, sent: now.Steady})
+}
+
+// noting tells the twin of a note that was decided on.
+func (w *world) noting(p *process, now Now, rec Record, mark snowflake.Millis) error {
+	if rec.Status == Ended {
+		return w.twin.noting(p.id, now.Steady, int(rec.Node), uint64(rec.Epoch), int64(rec.Ceiling), int64(p.time.ms))
+	}
+	return w.twin.silencing(p.id, now.Steady, int(rec.Node), uint64(rec.Epoch), rec.Silence.Left, int64(rec.Silence.Ceiling), int64(mark))
 }
 
 // fly sends a write out.
@@ -332,8 +340,10 @@ func (w *world) land(f *flight) {
 	}
 	for _, rec := range f.w.Batch.Records {
 		switch {
-		case f.by == nil:
+		case f.by == nil && rec.Status == Ended:
 			w.twin.noted(int(rec.Node))
+		case f.by == nil || !f.w.Grants && rec.Status == Live:
+			w.twin.silenced(int(rec.Node), rec.Silence.Noted, rec.Silence.Left)
 		case f.by.kind == callAcquire:
 			w.twin.granted(w.granted(f.by, rec))
 		case f.by.kind == callRelease:
@@ -375,7 +385,7 @@ func (w *world) acknowledge(p *process, i int) {
 	}
 	switch {
 	case f.by == nil:
-	case f.by.kind == callAcquire:
+	case f.by.kind == callAcquire || f.by.kind == callHeartbeat:
 		w.serve(p, f.by)
 	case f.by.kind == callRelease:
 		w.reply(letter{request: f.by.request, answer: true})
@@ -389,7 +399,7 @@ func (w *world) describe(b Batch) string {
 		s = fmt.Sprintf("mark %d ", b.Meta.Mark-startOfWorld)
 	}
 	for _, rec := range b.Records {
-		s += fmt.Sprintf("[node ID %d epoch %d %v %d-%d] ", rec.Node, rec.Epoch-b0(rec), rec.Status, rec.Floor-startOfWorld, rec.Ceiling-startOfWorld)
+		s += fmt.Sprintf("[node ID %d epoch %d %v %d-%d %v] ", rec.Node, rec.Epoch-b0(rec), rec.Status, rec.Floor-startOfWorld, rec.Ceiling-startOfWorld, rec.Silence)
 	}
 	for _, p := range b.Pools {
 		s += fmt.Sprintf("pool %+v", p)
@@ -456,7 +466,7 @@ func (w *world) serve(p *process, wt *waiter) {
 }
 
 func (w *world) decide(p *process, wt *waiter, write *Write, now Now) {
-	if p == w.leader && wt.kind == callAcquire {
+	if p == w.leader && write.Grants {
 		w.fatal(w.twin.granting(p.id, now.Steady, wt.id, w.granted(wt, write.Batch.Records[0])))
 		w.twin.leaves(wt.id)
 	}

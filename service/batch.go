@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 
 	"github.com/cirrus-id/cirrus/fencing"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
@@ -29,6 +30,9 @@ func (t *term) answerBatch(ctx context.Context, req *cirrusv1.HeartbeatBatchRequ
 	}
 	b, err := t.decideBatch(ctx, req.Heartbeats)
 	if err != nil {
+		return nil, err
+	}
+	if err := t.endSilence(b.heard); err != nil {
 		return nil, err
 	}
 	// One look at the term record serves all that the rules refused.
@@ -68,6 +72,21 @@ func (t *term) decideBatch(ctx context.Context, reqs []*cirrusv1.HeartbeatReques
 // core is taken, nobody else gets an answer.
 const batchTurn = 64
 
+// recordsTogether is how many records one commit takes in every store.
+const recordsTogether = 128
+
+// endSilence takes silence notes away (S5), in as few commits as the store
+// takes them: a fleet that was away comes back at once. Then the heartbeats are
+// decided on again.
+func (t *term) endSilence(heard []*fencing.Write) error {
+	for some := range slices.Chunk(heard, recordsTogether) {
+		if err := t.write(fencing.Decision{Write: fencing.Join(some)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // batch is a HeartbeatBatch on its way. What it is answered with is allocated
 // at once, since there are hundreds of small parts.
 type batch struct {
@@ -81,6 +100,8 @@ type batch struct {
 	// ruled: the rules refused a heartbeat; unsure is why it can't be told.
 	ruled  bool
 	unsure error
+	// heard are the writes that some of its leases need before an answer.
+	heard []*fencing.Write
 	// waits are of all its heartbeats together.
 	waits writeWait
 }
@@ -123,6 +144,9 @@ func (t *term) heartbeats(b *batch, from, to int) {
 		switch {
 		case it.refused != nil:
 			it.ruled, b.ruled = true, true
+		case d.Write != nil:
+			it.wait = fencing.WaitKey
+			b.heard = append(b.heard, d.Write)
 		case it.wait == fencing.WaitNone:
 			b.keep(i, d.Lease)
 		}

@@ -110,11 +110,18 @@ func (t *term) heartbeat(ctx context.Context, req *cirrusv1.HeartbeatRequest, wa
 	if r != nil {
 		return nil, t.s.refusal(r)
 	}
-	d, err := t.decideWithin(ctx, waits, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
-		return t.core.Heartbeat(now, ref)
-	})
-	if err != nil {
-		return nil, err
+	var d fencing.Decision
+	for asked := false; !asked || d.Write != nil; asked = true {
+		// A silence note goes first (S5), and then the rules are asked again.
+		err := t.write(d)
+		if err == nil {
+			d, err = t.decideWithin(ctx, waits, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
+				return t.core.Heartbeat(now, ref)
+			})
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	t.s.metrics.heartbeat(ref.Pool)
 	return wireLease(d.Lease, req.GetInstanceId()), nil

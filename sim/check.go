@@ -26,6 +26,7 @@ const (
 	PromiseDurable    Promise = "S1 durable"           // what is told is durable, and what is durable survives
 	PromiseQuarantine Promise = "S2 quarantine"        // no grant inside deadline + quarantine
 	PromiseHeartbeat  Promise = "S3 heartbeat"         // who holds a lease is not told that it is lost
+	PromiseSilence    Promise = "S5 silence"           // a silence note says what was promised, and nothing is while it stands
 	PromiseFailStop   Promise = "S9 fail-stop"         // nothing is promised after a failed write
 	PromiseMark       Promise = "S10 mark"             // no promise above the mark, or longer than a stride after it was written
 	PromiseState      Promise = "server state"         // the server's own invariants
@@ -174,6 +175,10 @@ type nodeState struct {
 	// loads for (S6): its deadline by the server's steady clock, and its ceiling.
 	loaded    fencing.Epoch // the record's; 0: it had ended
 	restUntil time.Duration
+	// noted: it had a silence note, so that no stride is added (S6); notedAt is
+	// when the last one was decided on, by the server's steady clock.
+	noted   bool
+	notedAt time.Duration
 	// By the server's steady clock: the decision on the last grant, and when
 	// the record was last acknowledged.
 	grantedAt, writtenAt time.Duration
@@ -473,6 +478,12 @@ func (c *checker) rests(t *term, snap fencing.Snapshot) {
 		n.restUntil = t.server.machine.steady() + snap.Meta.Stride + r.TTL
 		n.writtenAt, n.passed = t.loadedAt, 0
 		n.loadedCeiling = int64(snap.Meta.Mark.Add(r.TTL))
+		if n.noted = r.Silence.Noted; n.noted {
+			n.restUntil = t.server.machine.steady() + r.Silence.Left
+			n.loadedCeiling = min(int64(r.Silence.Ceiling), n.loadedCeiling)
+			c.w.saw("a start went on from a silence note")
+		}
+		n.notedAt = t.loadedAt // as far as the next one is concerned
 	}
 	for i := range snap.Pools {
 		c.settings(t, &snap.Pools[i], t.longest)
@@ -532,7 +543,7 @@ func (c *checker) begun(t *term, b fencing.Batch) *flight {
 			}
 		}
 		if !t.astray() { // nothing will come of what it decides
-			c.decided(t, p, r, s)
+			c.decided(t, p, b.Meta, r, s)
 		}
 	}
 	f := &flight{proc: p, term: t, batch: b, begun: w.now(), sentAt: s, settled: t.astray()}
@@ -541,12 +552,16 @@ func (c *checker) begun(t *term, b fencing.Batch) *flight {
 }
 
 // decided looks at a record that the server is about to write.
-func (c *checker) decided(t *term, p *process, r *fencing.Record, s time.Duration) {
+func (c *checker) decided(t *term, p *process, meta *fencing.Meta, r *fencing.Record, s time.Duration) {
 	w := c.w
 	n := c.node(string(r.Pool), int(r.Node))
 	old := n.durable
 	if r.Epoch != old.Epoch {
 		c.granted(t, p, n, r, s)
+		return
+	}
+	if r.Status != fencing.Ended && r.Silence != old.Silence {
+		c.silence(t, n, meta, r, s)
 		return
 	}
 	w.note(Record{Kind: RecordEnd, Machine: t.server.name(), Process: p.number, Pool: string(r.Pool), Node: int(r.Node), Epoch: uint64(r.Epoch),
@@ -594,7 +609,10 @@ func (c *checker) granted(t *term, p *process, n *nodeState, r *fencing.Record, 
 		Floor: int64(r.Floor), Ceiling: int64(r.Ceiling), TTL: r.TTL,
 		Until: t.server.machine.when(s + r.TTL), RestUntil: t.server.machine.when(s + r.TTL + pool.QuarantineOf(r.TTL)), Text: string(r.App)})
 	w.count("grants", 1)
-	c.decidedAt, n.grantedAt = w.now(), s
+	c.decidedAt, n.grantedAt, n.notedAt = w.now(), s, s
+	if r.Silence.Noted {
+		w.violate(PromiseSilence, "node ID %d is granted with the silence note of an earlier lease", r.Node)
+	}
 	if uint64(r.Epoch) <= pool.highest {
 		w.violate(PromiseEpochs, "node ID %d is granted under epoch %d, but epoch %d of pool %q was sent before", r.Node, r.Epoch, pool.highest, r.Pool)
 	}
@@ -924,6 +942,9 @@ func (c *checker) promised(t *term, call *call, p *process, op *operation, n *no
 		w.violate(PromiseFencing, "node ID %d was promised under epoch %d, but epoch %d is durable", a.node, a.epoch, d.Epoch)
 	case d.Status != fencing.Live:
 		w.violate(PromiseDurable, "node ID %d, epoch %d was promised, but its record is %v", a.node, a.epoch, d.Status)
+	}
+	if d := c.record(t, n); uint64(d.Epoch) == a.epoch && d.Silence.Noted {
+		w.violate(PromiseSilence, "node ID %d, epoch %d was promised, but its record has a silence note", a.node, a.epoch)
 	}
 	if call.procedure == callHeartbeat {
 		c.matches(t, call, n)

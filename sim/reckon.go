@@ -25,7 +25,9 @@ func (n *nodeState) deadline(t *term) (time.Duration, bool) {
 	}
 	deadline := n.grantedAt + d.TTL
 	if d.Epoch == n.loaded {
-		deadline = n.restUntil + t.longer
+		if deadline = n.restUntil; !n.noted {
+			deadline += t.longer
+		}
 	}
 	if l := n.lease(uint64(d.Epoch)); l != nil {
 		deadline = max(deadline, l.told[t.server.index].deadline)

@@ -67,4 +67,6 @@ var Situations = []string{
 	"etcd was out of space and refused a write",
 	"a replica found its own address to be the leader's",
 	"a replica refused what a replica of another store passed on",
+	"a start went on from a silence note",
+	"a lease with a silence note was heard again",
 }

@@ -258,6 +258,7 @@ func (w *world) look() {
 			w.check.state(s)
 			w.check.waiting()
 			w.check.opened()
+			w.check.listens()
 		}
 	}
 	for _, a := range w.apps {

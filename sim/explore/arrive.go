@@ -111,7 +111,7 @@ func (w *world) eachArrival(s *state, i int, at uint8, call uint32, f found) {
 			if w.loud {
 				w.say("which sends %s", w.batch(out.batch))
 			}
-			if c.Kind == fencing.CallAcquire {
+			if out.grants {
 				w.granting(&next, &out.batch.Records[0])
 			}
 			f(by, next)

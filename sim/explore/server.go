@@ -45,7 +45,9 @@ type outcome struct {
 	// lease is what was promised; batch was decided on, or acknowledged.
 	lease fencing.Lease
 	batch *fencing.Batch
-	why   fencing.Reason
+	// grants: it is a grant.
+	grants bool
+	why    fencing.Reason
 	// answer is the number of what goes back to a call's sender; 0: nothing.
 	answer uint32
 }
@@ -142,7 +144,7 @@ func (w *world) answer(c fencing.Call, out *outcome) uint32 {
 
 func (v *server) send(write *fencing.Write) outcome {
 	v.writes = append(v.writes[:len(v.writes):len(v.writes)], write)
-	return outcome{kind: decided, batch: &write.Batch}
+	return outcome{kind: decided, batch: &write.Batch, grants: write.Grants}
 }
 
 func (v *server) call(now fencing.Now, c fencing.Call) outcome {

@@ -72,7 +72,11 @@ func (w *world) batch(b *fencing.Batch) string {
 }
 
 func (w *world) record(r *fencing.Record) string {
-	return fmt.Sprintf("node ID %d %v under %s, %s to %s", r.Node, r.Status, w.epoch(r.Epoch), instant(r.Floor), instant(r.Ceiling))
+	line := fmt.Sprintf("node ID %d %v under %s, %s to %s", r.Node, r.Status, w.epoch(r.Epoch), instant(r.Floor), instant(r.Ceiling))
+	if r.Silence.Noted {
+		line += fmt.Sprintf(", silent with %v left and ceiling %s", r.Silence.Left, instant(r.Silence.Ceiling))
+	}
+	return line
 }
 
 func (w *world) contents(n uint32) string {

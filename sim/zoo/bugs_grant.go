@@ -325,8 +325,8 @@ var quarantineBugs = []Bug{
 		Rule: "S5",
 		Edits: []Edit{{
 			File: "fencing/mark.go",
-			Old:  "\t\trec.Status = Ended\n",
-			New:  "\t\trec.Status, rec.Ceiling = Ended, l.floor.Add(l.ttl)\n",
+			Old:  "\t\trec := l.ended(p.Name)\n",
+			New:  "\t\trec := l.ended(p.Name)\n\t\trec.Ceiling = l.floor.Add(l.ttl)\n",
 		}},
 		Found: breaks(sim.PromiseWindow),
 	},

@@ -113,7 +113,7 @@ var heartbeatBugs = []Bug{
 		Rule: "S1",
 		Edits: []Edit{{
 			File: "fencing/heartbeat.go",
-			Old:  "\tif p.changeOf(ref.Node) != nil {\n",
+			Old:  "\tif c := p.changeOf(ref.Node); c != nil {\n",
 			New:  "\tif c := p.changeOf(ref.Node); c != nil && c.kind != changeNoted {\n",
 		}},
 		Found: breaks(sim.PromiseDurable),

@@ -180,7 +180,7 @@ var recoverBugs = []Bug{
 		Rule: "S7",
 		Edits: []Edit{{
 			File: "fencing/genesis.go",
-			Old:  "\t\trec.Status = Ended\n",
+			Old:  "\t\trec.Status, rec.Silence = Ended, Silence{}\n",
 			New:  "",
 		}},
 		Found: breaks(sim.PromiseRecover),
