@@ -43,6 +43,8 @@ type app struct {
 	// stallFor makes the next check of the generator stand still for so long.
 	stallFor time.Duration
 	minting  *task         // set while the generator is asked
+	noes     int           // that the service has told the process since it asked for a holder
+	losses   int           // that it has told it, and no holder has spoken of
 	asking   time.Duration // since when it has asked for a lease; −1: it holds one or doesn't want any
 	ids      []snowflake.ID
 	lives    int
@@ -171,7 +173,12 @@ func (a *app) hold(p *process) (*client.Holder, error) {
 			a.machine.touch()
 		})
 	}
-	return client.Hold(ctx, a.target, a.name, opts...)
+	a.noes, a.losses = 0, 0
+	h, err := client.Hold(ctx, a.target, a.name, opts...)
+	if err != nil && ctx.Err() == nil {
+		a.refused(p, "gives up: "+err.Error())
+	}
+	return h, err
 }
 
 // memory is what a copy of the app's memory, taken now, knows of its lease: the
@@ -221,6 +228,7 @@ func (a *app) release(h *client.Holder) error {
 // changed is the holder's OnChange.
 func (a *app) changed(p *process, e client.Event) {
 	w := a.w
+	a.endedBy(p, e)
 	kind := RecordHold
 	switch e.Change {
 	case client.Held, client.Reacquired:

@@ -93,6 +93,9 @@ func (w *world) startFaults() {
 		{BadBit, 4 * w.plan.ttl, w.turnBit},
 		{Timings, 4 * w.plan.ttl, w.changeTimings},
 		{Stride, 4 * w.plan.ttl, w.changeStride},
+		{Settings, 4 * w.plan.ttl, w.changeSettings},
+		{LongTTL, 3 * w.plan.ttl, w.leaseLong},
+		{Restarts, 8 * w.plan.ttl, w.restartOften},
 		{Revoke, 3 * w.plan.ttl, w.revoke},
 		{NewPool, 5 * w.plan.ttl, w.createPool},
 		{Grow, 5 * w.plan.ttl, w.grow},
@@ -104,6 +107,8 @@ func (w *world) startFaults() {
 		{EtcdSlow, 4 * w.plan.ttl, func(d dice) { w.etcd.slowDown(d) }},
 		{EtcdFull, 5 * w.plan.ttl, func(d dice) { w.etcd.fill(d) }},
 		{EtcdRestart, 3 * w.plan.ttl, func(d dice) { w.etcd.restart(d) }},
+		{EtcdMember, 4 * w.plan.ttl, func(d dice) { w.etcd.silence(d) }},
+		{Double, 2 * w.plan.ttl, w.double},
 		{LeaderCut, 3 * w.plan.ttl, w.cutReplica},
 		{LeaderPause, 2 * w.plan.ttl, w.pauseLeader},
 		{LeaderCrash, 3 * w.plan.ttl, w.crashLeader},
@@ -245,6 +250,7 @@ func (w *world) restore(d dice, recovers bool) {
 	}
 	s.copies = nil
 	w.after(back, "restart", s.boot)
+	w.soonChanged(back)
 }
 
 func (w *world) loseDisk(d dice, vouched bool) {
@@ -266,6 +272,7 @@ func (w *world) loseDisk(d dice, vouched bool) {
 	}
 	w.saw("a disk was lost")
 	w.after(back, "restart", s.boot)
+	w.soonChanged(back)
 }
 
 func (w *world) turnBit(d dice) {

@@ -25,11 +25,16 @@ const (
 	PromiseLiveness   Promise = "P4 liveness"          // what must happen happens in time
 	PromiseDurable    Promise = "S1 durable"           // what is told is durable, and what is durable survives
 	PromiseQuarantine Promise = "S2 quarantine"        // no grant inside deadline + quarantine
+	PromiseLine       Promise = "S2 line"              // nobody overtakes who stands in line
+	PromiseSuspicion  Promise = "S7 suspicion"         // a suspicious pool is not opened too early
+	PromiseStride     Promise = "S8 stride"            // a stride shrinks only once the longer one has passed
 	PromiseHeartbeat  Promise = "S3 heartbeat"         // who holds a lease is not told that it is lost
 	PromiseSilence    Promise = "S5 silence"           // a silence note says what was promised, and nothing is while it stands
 	PromiseFailStop   Promise = "S9 fail-stop"         // nothing is promised after a failed write
 	PromiseMark       Promise = "S10 mark"             // no promise above the mark, or longer than a stride after it was written
 	PromiseState      Promise = "server state"         // the server's own invariants
+	PromiseAnswer     Promise = "C5 answer"            // only the service's own words end a lease or a holder
+	PromiseLog        Promise = "S14 log"              // nothing is logged under the lock that heartbeats need
 	PromiseOneLease   Promise = "S2 one lease"         // an instance has one lease of a pool
 	PromiseRecover    Promise = "S7 recover"           // what recover leaves lies above all that was ever promised
 	PromiseInstance   Promise = "C1 instance"          // each lease has an instance of its own
@@ -127,8 +132,8 @@ type term struct {
 	written bool
 	failed  bool // a write of it has
 	// loadedAt is when it had loaded, longest the stride that it began with,
-	// and longer by how much that is more than the stored one.
-	loadedAt, longest, longer time.Duration
+	// and longer by how much that is more than the stored one, stored.
+	loadedAt, longest, longer, stored time.Duration
 	// clock is what server time was, at the least, at steady time clockAt.
 	clock   int64
 	clockAt time.Duration
@@ -237,6 +242,10 @@ type poolState struct {
 	// since and openedAt are when, by the server's steady clock, its process
 	// began to run the pool, and found it opened.
 	since, openedAt time.Duration
+	// longest is the longest max_ttl that the pool ever had, and suspected the
+	// longest quarantine since its process began to run it, while it is
+	// suspicious.
+	longest, suspected time.Duration
 	// rangeAt is when, by its clock, it began to know the range.
 	rangeAt time.Duration
 }
@@ -384,7 +393,8 @@ func (c *checker) take(snap fencing.Snapshot) {
 	}
 	for _, p := range snap.Pools {
 		st := c.pool(p.Name)
-		st.Pool, st.known = p, true
+		st.Pool, st.known, st.suspected = p, true, 0
+		st.remember(&p)
 	}
 }
 
@@ -462,7 +472,8 @@ func (c *checker) loaded(p *process, snap fencing.Snapshot) {
 // P4's times count.
 func (c *checker) rests(t *term, snap fencing.Snapshot) {
 	t.loadedAt, t.longest = t.server.machine.steady(), max(snap.Meta.Stride, t.server.stride)
-	t.longer = t.longest - snap.Meta.Stride
+	t.stored = snap.Meta.Stride
+	t.longer = t.longest - t.stored
 	t.clock, t.clockAt = int64(snap.Meta.Mark.Add(-t.longest)), t.loadedAt
 	for _, pool := range c.pools {
 		pool.since, pool.openedAt, pool.rangeAt = t.loadedAt, t.loadedAt, t.loadedAt
@@ -530,6 +541,7 @@ func (c *checker) begun(t *term, b fencing.Batch) *flight {
 	if b.Meta != nil && b.Meta.Mark < t.meta.Mark {
 		w.violate(PromiseMark, "the mark is lowered from %d to %d", t.meta.Mark, b.Meta.Mark)
 	}
+	c.shrinks(t, b.Meta, s)
 	for i := range b.Records {
 		r := &b.Records[i]
 		for _, f := range c.flying {
@@ -634,6 +646,7 @@ func (c *checker) granted(t *term, p *process, n *nodeState, r *fencing.Record, 
 		}
 	}
 	c.alone(t, r)
+	c.inLine(t, r, s)
 	for _, l := range n.leases {
 		c.follows(t, n, l, r, s)
 	}
@@ -733,6 +746,7 @@ func (c *checker) known(t *term, f *flight) {
 		st := c.pool(pool.Name)
 		if st.known && pool.Opened && !st.Opened {
 			c.w.saw("a suspicious pool was opened")
+			c.opens(t, st)
 		}
 		now := t.server.machine.steady()
 		if !st.known {
@@ -747,6 +761,7 @@ func (c *checker) known(t *term, f *flight) {
 			st.grown, st.first = true, int(st.Last)+1
 		}
 		st.Pool, st.known = pool, true
+		st.remember(&pool)
 		c.settings(t, &pool, t.meta.Stride)
 		c.reckon(t.server)
 	}
@@ -773,12 +788,14 @@ func (c *checker) unique(r *fencing.Record) {
 	}
 }
 
-// recovered looks at a store that `cirrus recover` has made suspicious.
-func (c *checker) recovered(snap fencing.Snapshot) {
+// recovered looks at a store that `cirrus recover` has made suspicious, and that
+// was so before.
+func (c *checker) recovered(before fencing.Meta, snap fencing.Snapshot) {
 	w := c.w
 	if int64(snap.Meta.Mark) < c.promisedAt {
 		w.violate(PromiseRecover, "recover left the mark at %d, but a promise was made at %d", snap.Meta.Mark, c.promisedAt)
 	}
+	c.recoveredStride(before, snap.Meta)
 	for i := range snap.Records {
 		r := &snap.Records[i]
 		if r.Status != fencing.Ended {
@@ -1023,6 +1040,7 @@ func (c *checker) newLease(call *call, op *operation, n *nodeState, a *reply) *l
 	if c.w.now()-op.begun > c.w.plan.ttl/4 && c.waited(op) {
 		c.w.saw("a request waited in line and got a node ID")
 	}
+	c.older(a)
 	if a.epoch <= n.sent {
 		c.w.violate(PromiseEpochs, "node ID %d was sent with epoch %d after epoch %d", a.node, a.epoch, n.sent)
 	}
@@ -1099,6 +1117,11 @@ func (c *checker) answerLost(call *call, a *reply) {
 func (c *checker) answered(own, to *call, a *reply) {
 	if app := c.w.appOf(to.from); app != nil && a.lease && a.instance == to.request.instance {
 		app.told(nodeKey{own.request.pool, a.node}, a, to.sent+a.ttl)
+	} else if app != nil && !a.good {
+		app.noes++
+		if a.lost {
+			app.losses++
+		}
 	}
 }
 

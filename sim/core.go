@@ -12,12 +12,8 @@ import (
 // nothing but a check of the product reads it, so the product has no door for
 // it. nil: it leads by no term, or the state is not where it was.
 func coreOf(svc *service.Service) *fencing.Server {
-	role := pointee(reflect.ValueOf(svc).Elem().FieldByName("role"))
-	if !role.IsValid() {
-		return nil
-	}
-	term := role.FieldByName("term")
-	if !term.IsValid() || term.Kind() != reflect.Pointer || term.IsNil() {
+	term := termOf(svc)
+	if !term.IsValid() {
 		return nil
 	}
 	f := term.Elem().FieldByName("core")
@@ -25,6 +21,19 @@ func coreOf(svc *service.Service) *fencing.Server {
 		return nil
 	}
 	return *(**fencing.Server)(unsafe.Pointer(f.UnsafeAddr()))
+}
+
+// termOf finds the term that a service leads by, a pointer; the zero Value: none.
+func termOf(svc *service.Service) reflect.Value {
+	role := pointee(reflect.ValueOf(svc).Elem().FieldByName("role"))
+	if !role.IsValid() {
+		return reflect.Value{}
+	}
+	term := role.FieldByName("term")
+	if !term.IsValid() || term.Kind() != reflect.Pointer || term.IsNil() {
+		return reflect.Value{}
+	}
+	return term
 }
 
 // pointee is what an atomic.Pointer points to.

@@ -35,7 +35,10 @@ type etcdCluster struct {
 	// and has no space.
 	down, slow, full time.Duration
 	// waiting are the questions that came while it had no majority.
-	waiting  []*question
+	waiting []*question
+	// silent says until when a member answers nothing.
+	silent   time.Duration
+	member   int
 	asked    []*question // and have no answer yet
 	sessions []*session
 	number   int // of sessions, ever
@@ -62,11 +65,11 @@ type question struct {
 	writes bool
 	// do happens at the instant at which etcd does it, if ever.
 	do func(q *question) error
-	// mute: no answer will come.
-	mute   bool
-	done   bool // it is answered
-	err    error
-	gaveUp bool // nobody waits any more
+	// mute: no answer will come; swallowed: since its member is silent.
+	mute, swallowed bool
+	done            bool // it is answered
+	err             error
+	gaveUp          bool // nobody waits any more
 }
 
 // etcdWay is a process's way to etcd: the KV of its store.
@@ -79,6 +82,8 @@ type etcdWay struct {
 	limit time.Duration
 	// heard: etcd has answered once.
 	heard bool
+	// moved counts how often it turned to another member.
+	moved int
 	// terms are those that were begun over it, the last one last; none: nobody
 	// checks it.
 	terms []*term
@@ -127,6 +132,9 @@ func (k *etcdWay) ask(ctx context.Context, q *question) error {
 		return ctx.Err()
 	}
 	q.gaveUp = true
+	if k.moved++; q.swallowed {
+		k.w.saw("a replica turned away from a silent member of etcd")
+	}
 	return fmt.Errorf("%w (%v)", errEtcdSilent, k.limit)
 }
 
@@ -155,6 +163,10 @@ func (e *etcdCluster) send(q *question) {
 		}
 	}
 	if w.net.cutOff(name, etcdName) {
+		return
+	}
+	if k.isSilent() {
+		e.swallow(q)
 		return
 	}
 	w.after(d, "at etcd", func() { e.arrive(q) })
@@ -395,7 +407,7 @@ func (e *etcdCluster) tell(el *election) {
 		}
 		d += w.dice("watch late", i).tail(w.plan.session/2, 3*w.plan.session)
 	}
-	if w.net.cutOff(etcdName, el.way.s.name()) {
+	if w.net.cutOff(etcdName, el.way.s.name()) || el.way.isSilent() {
 		return
 	}
 	w.after(d, "watch", func() {
@@ -478,7 +490,7 @@ func (e *etcdCluster) fill(d dice) {
 // heal ends what is wrong with etcd.
 func (e *etcdCluster) heal() {
 	now := e.w.now()
-	e.slow, e.full = now, now
+	e.slow, e.full, e.silent = now, now, now
 	if e.down > now {
 		e.down = now
 		e.back()

@@ -36,6 +36,7 @@ func (w *world) heal() {
 		m.thaw()
 		w.clockChanged(m)
 	}
+	w.letGo()
 	clear(w.net.toServer)
 	clear(w.net.fromServer)
 	clear(w.net.links)

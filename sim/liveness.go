@@ -323,7 +323,7 @@ func (w *world) hearing() time.Duration {
 // asks is how long an app may take to ask for a lease and to be heard.
 func (w *world) asks(a *app) time.Duration {
 	start := 5 * w.plan.ttl / 2                                                 // an app that was dead comes back, or one that was refused pauses
-	told := w.plan.maxTTL + 2*w.plan.quarantine + 2*w.plan.maxStride            // when to ask again, as a server said that has lost its memory since
+	told := w.plan.longest + 2*w.plan.quarantine + 2*w.plan.maxStride           // when to ask again, as a server said that has lost its memory since
 	told = min(told, fencing.MaxRetryAfter) * 11 / 10                           // and the jitter
 	given := min(a.wait, fencing.MaxWait) + fencing.MaxTry + fencing.MaxBackoff // a call that got lost before faults stopped is given up, and tried again
 	return start + told + given + w.hearing()

@@ -212,6 +212,10 @@ func (n *network) send(c *call) {
 		n.drop(c, c.from.machine.name, to, "cut off")
 		return
 	}
+	if n.intercept(c) {
+		c.lost = true
+		return
+	}
 	lost := n.dice("loss", c).of(w.plan.loss)
 	doubled := n.dice("duplicate", c).of(w.plan.duplicate)
 	if lost && w.faulty() && w.spend() {

@@ -40,6 +40,7 @@ const (
 	LostAnswer  Kind = "lost-answer"  // an answer is lost after the write
 	LateAnswer  Kind = "late-answer"  // an answer arrives after the call was given up
 	StrayAnswer Kind = "stray-answer" // an answer arrives at the next incarnation's call
+	Foreign     Kind = "foreign"      // somebody else answers in the service's place
 
 	Rate    Kind = "rate"    // clocks run fast or slow
 	Offset  Kind = "offset"  // wall clocks are wrong
@@ -61,10 +62,17 @@ const (
 	DiskError  Kind = "disk-error"  // the file system fails, or is full
 	OldCopy    Kind = "old-copy"    // an old copy is restored, and recovered
 
+	Hang     Kind = "hang"      // a commit does not return for seconds to minutes
+	LogBlock Kind = "log-block" // nobody reads the server's log, and who writes to it waits
+	Double   Kind = "double"    // an instance has two live records in the store
+
 	LostVolume Kind = "lost-volume" // the volume moves to another machine, and the old process lives on
 
 	Timings   Kind = "timings"    // TTL and quarantine change
 	Stride    Kind = "stride"     // the stride changes
+	Settings  Kind = "settings"   // max_ttl, TTL and quarantine change at any time, by calls and by flags
+	LongTTL   Kind = "long-ttl"   // some leases last far longer than others
+	Restarts  Kind = "restarts"   // who serves is restarted a few times in quick succession
 	Revoke    Kind = "revoke"     // leases are revoked
 	NewPool   Kind = "new-pool"   // pools are created
 	Grow      Kind = "grow"       // a pool's range grows
@@ -82,6 +90,7 @@ const (
 	EtcdSlow    Kind = "etcd-slow"    // etcd takes its time for every write
 	EtcdFull    Kind = "etcd-full"    // etcd is out of space
 	EtcdRestart Kind = "etcd-restart" // etcd is restarted, from its disks
+	EtcdMember  Kind = "etcd-member"  // one member of etcd is silent, and some ask it
 	Election    Kind = "election"     // an election chooses two, or is told of late, early, or in a wrong order
 	LeaderCut   Kind = "leader-cut"   // a replica is cut off from clients, or from the others, and not from etcd
 	LeaderPause Kind = "leader-pause" // the leader stands still
@@ -101,19 +110,19 @@ const (
 
 var (
 	envelopeKinds = []Kind{
-		Delay, Loss, Duplicate, Reorder, Cut, LostAnswer, LateAnswer, StrayAnswer,
+		Delay, Loss, Duplicate, Reorder, Cut, LostAnswer, LateAnswer, StrayAnswer, Foreign,
 		Rate, Offset, Step, Suspend, Coarse,
 		Pause, Stall, SlowUse, AppCrash, ServerCrash, CrashLoop, Twins,
-		SlowDisk, WriteCrash, WriteError, DiskError, OldCopy, LostVolume,
-		Timings, Stride, Revoke, NewPool, Grow, LostDisk, WrongWall, Impostor, Fumble,
-		EtcdDelay, EtcdUnknown, EtcdLate, EtcdCut, EtcdOutage, EtcdSlow, EtcdFull, EtcdRestart,
+		SlowDisk, WriteCrash, WriteError, DiskError, OldCopy, LostVolume, Hang, LogBlock, Double,
+		Timings, Stride, Settings, LongTTL, Restarts, Revoke, NewPool, Grow, LostDisk, WrongWall, Impostor, Fumble,
+		EtcdDelay, EtcdUnknown, EtcdLate, EtcdCut, EtcdOutage, EtcdSlow, EtcdFull, EtcdRestart, EtcdMember,
 		Election, LeaderCut, LeaderPause, LeaderCrash, LeaderStop, SameAddress, OtherStore, Nameless,
 	}
 	// diskKinds are for one server with a disk, etcdKinds for replicas on etcd;
 	// the rest is for both.
-	diskKinds = []Kind{SlowDisk, WriteCrash, WriteError, DiskError, OldCopy, LostVolume, LostDisk, BareCopy, FalseInit, BadBit}
+	diskKinds = []Kind{Hang, Double, SlowDisk, WriteCrash, WriteError, DiskError, OldCopy, LostVolume, LostDisk, BareCopy, FalseInit, BadBit}
 	etcdKinds = []Kind{
-		EtcdDelay, EtcdUnknown, EtcdLate, EtcdCut, EtcdOutage, EtcdSlow, EtcdFull, EtcdRestart,
+		EtcdDelay, EtcdUnknown, EtcdLate, EtcdCut, EtcdOutage, EtcdSlow, EtcdFull, EtcdRestart, EtcdMember,
 		Election, LeaderCut, LeaderPause, LeaderCrash, LeaderStop, SameAddress, OtherStore, Nameless,
 	}
 	hostileKinds = []Kind{WildRate, BlindSuspend}
@@ -205,14 +214,17 @@ const (
 
 // plan is what was drawn for a run before it began.
 type plan struct {
-	profile    Profile
-	on         map[Kind]bool
-	apps       int
-	nodes      int
-	ttl        time.Duration
-	maxTTL     time.Duration
-	quarantine time.Duration
-	stride     time.Duration
+	profile Profile
+	on      map[Kind]bool
+	apps    int
+	nodes   int
+	ttl     time.Duration
+	maxTTL  time.Duration
+	// longest is the longest TTL that anybody asks for, and poolMax the pool's
+	// max_ttl at the beginning.
+	longest, poolMax time.Duration
+	quarantine       time.Duration
+	stride           time.Duration
 	// maxStride bounds what the stride can be changed to, so that a pool's
 	// quarantine always covers it.
 	maxStride time.Duration
@@ -338,9 +350,8 @@ func (p *plan) drawKinds(choices Choices, c Config) {
 		}
 		p.behind = true
 	}
-	// Of the steady clocks' drift over TTL + stride, less than the quarantine;
-	// half of it is each side's, less a margin for coarse clocks.
-	p.drift = int64(min(200_000, 300_000*p.quarantine/(p.maxTTL*2+p.maxStride)))
+	p.drawLongTTL(dice{choices.Stream("long ttl", 0)})
+	p.drift = min(p.driftOf(p.maxTTL), p.driftOf(p.longest))
 	if p.on[WildRate] {
 		p.drift = 600_000
 	}

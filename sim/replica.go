@@ -74,7 +74,7 @@ func (s *server) serveReplica(p *process) {
 	var asked fencing.PoolChange
 	if w.plan.bare { // the flags of the default pool make it as it should be
 		last := w.pool.Last
-		asked = fencing.PoolChange{First: &w.pool.First, Last: &last, TTL: &w.plan.ttl, MaxTTL: &w.plan.maxTTL, Quarantine: &w.plan.quarantine}
+		asked = fencing.PoolChange{First: &w.pool.First, Last: &last, TTL: &w.plan.ttl, MaxTTL: &w.plan.poolMax, Quarantine: &w.plan.quarantine}
 	}
 	svc, err := service.New(context.Background(), service.Config{
 		Cluster: &watchedCluster{cluster, s, p, way}, Clock: clk, Steady: steadyClock{clk}, Stride: s.stride, DefaultPool: asked,

@@ -39,6 +39,8 @@ type server struct {
 	// stride is what its process was told at its start; other replicas may have
 	// been told another.
 	stride time.Duration
+	// flags are what its next process is told of the default pool.
+	flags fencing.PoolChange
 	// commits counts the writes of all lives.
 	commits int
 	// failsAfter is when a commit fails whose volume is gone; 0: never.
@@ -114,9 +116,10 @@ func (s *server) serve(p *process) {
 		s.exit(p, w.plan.ttl/2)
 		return
 	}
-	clk := newClock(p)
+	clk, flags := newClock(p), s.flags
+	s.flags = fencing.PoolChange{} // whoever sees that they are refused drops them
 	svc, err := service.New(context.Background(), service.Config{
-		Store: &disk{s, p, s.store}, Clock: clk, Steady: steadyClock{clk}, Stride: s.stride,
+		Store: &disk{s, p, s.store}, Clock: clk, Steady: steadyClock{clk}, Stride: s.stride, DefaultPool: flags,
 		Logger: slog.New(&logHandler{s, p}), Random: reader{w.dice("server random", s.index<<20|p.number)}, Runner: serviceRunner{p},
 		Version: "simulated",
 	})
@@ -292,10 +295,11 @@ func (s *server) recover() error {
 	if err := st.Commit(context.Background(), batch); err != nil {
 		return err
 	}
+	before := snap.Meta
 	if snap, err = st.Load(context.Background()); err != nil {
 		return err
 	}
-	s.w.check.recovered(snap)
+	s.w.check.recovered(before, snap)
 	s.w.check.storeIs(snap)
 	return nil
 }
@@ -339,6 +343,7 @@ func (h *logHandler) Enabled(_ context.Context, l slog.Level) bool { return l >=
 func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
 	h.s.w.note(Record{Kind: RecordLog, Machine: h.s.name(), Process: h.p.number, Node: -1, Text: r.Message})
 	h.s.w.check.logged(r)
+	defer h.blocks(r)
 	if h.s.w.replicated() {
 		h.s.replicaLogged(r)
 	}
@@ -393,6 +398,8 @@ func (d *disk) Commit(ctx context.Context, b fencing.Batch) error {
 			after += slow
 		}
 	}
+	early, late := d.hung()
+	w.hangs(early, "hanging")
 	if w.on(WriteCrash) && w.fault(WriteCrash, 0, 40) {
 		d.die(ctx, f, before)
 	}
@@ -418,6 +425,7 @@ func (d *disk) Commit(ctx context.Context, b fencing.Batch) error {
 		return err
 	}
 	w.loop.sleep(after, "written")
+	w.hangs(late, "hanging")
 	w.check.acknowledged(d.p, f)
 	return nil
 }

@@ -79,8 +79,12 @@ type world struct {
 	moved      bool
 	spent      int
 	fumbles    int
-	counts     map[string]int
-	softened   map[Promise]bool
+	longLeases int
+	doubles    int
+	// held are the ends of what stands still; see hangs.
+	held     []*event
+	counts   map[string]int
+	softened map[Promise]bool
 }
 
 // maxSteps ends a run that would go on for ever.
@@ -172,7 +176,7 @@ func newWorld(c Config, ws *workers) *world {
 
 func (w *world) newPool(name fencing.PoolName) fencing.Pool {
 	p := fencing.NewPool(name)
-	p.TTL, p.MaxTTL, p.Quarantine = w.plan.ttl, w.plan.maxTTL, w.plan.quarantine
+	p.TTL, p.MaxTTL, p.Quarantine = w.plan.ttl, w.plan.poolMax, w.plan.quarantine
 	p.Last = p.First + nodeID(w.plan.nodes) - 1
 	return p
 }

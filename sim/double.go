@@ -1,0 +1,87 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
+	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
+	"github.com/cirrus-id/cirrus/store/pebble"
+)
+
+// double makes an instance have two live records, as no server writes them but
+// a hand may: an older one is put into the store while nobody serves it. A load
+// keeps the one with the higher epoch (S10), so the instance, when it asks once
+// more, gets the lease that it has.
+func (w *world) double(d dice) {
+	w.doubles++
+	instance := fmt.Sprintf("an instance with two records, the %d", w.doubles)
+	s, which, back := w.primary, d.Below(1<<20), d.duration(w.plan.ttl/8, w.plan.ttl)
+	ask := func(after func()) {
+		w.lease("an instance that will have two records", func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
+			_, err := c.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "double", InstanceId: instance})
+			if err == nil {
+				after()
+			}
+			return err
+		})
+	}
+	ask(func() {
+		s.restart(func() {
+			if w.primary != s || s.disk == nil || w.healed || !s.putOlder(fencing.InstanceID(instance).Hash(), which) {
+				return
+			}
+			w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1, Text: "an older record of an instance that has one is put into its store"})
+			w.after(back, "asks again", func() { ask(func() { w.saw("an instance with two live records kept the newer one") }) })
+		})
+	})
+}
+
+// putOlder writes another live record for an instance that has one, under an
+// epoch from before the store, for a node ID without a record.
+func (s *server) putOlder(instance fencing.InstanceHash, which uint64) bool {
+	st, err := pebble.Open(dataDir, s.options())
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = st.Close() }() // nothing is written after the commit
+	snap, err := st.Load(context.Background())
+	if err != nil {
+		panic(err)
+	}
+	var older *fencing.Record
+	taken := map[nodeKey]bool{}
+	for i := range snap.Records {
+		r := &snap.Records[i]
+		taken[nodeKey{string(r.Pool), int(r.Node)}] = true
+		if r.Instance == instance && r.Status == fencing.Live {
+			older = r
+		}
+	}
+	if older == nil {
+		return false
+	}
+	r := *older
+	r.Epoch, r.Silence = fencing.Epoch(1+s.w.doubles), fencing.Silence{}
+	pool := s.w.check.pool(r.Pool)
+	span := uint64(pool.Last-pool.First) + 1
+	for i := range min(span, 64) {
+		r.Node = pool.First + nodeID(int((which+i)%span))
+		if k := (nodeKey{string(r.Pool), int(r.Node)}); !taken[k] {
+			if err := st.Commit(context.Background(), fencing.Batch{Records: []fencing.Record{r}}); err != nil {
+				panic(err)
+			}
+			s.w.check.node(k.pool, k.node).durable = r
+			return true
+		}
+	}
+	return false
+}
+
+// older looks whether an instance that had a lease is given an older one.
+func (c *checker) older(a *reply) {
+	if has := c.byInstance[a.instance]; has != nil && a.epoch < has.epoch {
+		c.w.violate(PromiseOneLease, "an instance that has the lease of epoch %d is given node ID %d under epoch %d", has.epoch, a.node, a.epoch)
+	}
+}

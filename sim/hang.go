@@ -1,0 +1,123 @@
+package sim
+
+import (
+	"log/slog"
+	"reflect"
+	"sync"
+	"time"
+	"unsafe"
+
+	"github.com/cirrus-id/cirrus/service"
+)
+
+// What stands still, for seconds to minutes: a store, a log, a member of etcd.
+
+// hangs makes a task wait for a time, or until all faults end.
+func (w *world) hangs(d time.Duration, what string) {
+	if d == 0 {
+		return
+	}
+	over := false
+	m := w.loop.running.proc.machine
+	wake := func() {
+		over = true
+		m.touch()
+	}
+	e := w.after(d, what, wake)
+	w.held = append(w.held, e)
+	w.park(func() bool { return over || w.healed })
+	w.loop.cancel(e)
+}
+
+// letGo lets all that stands still go on.
+func (w *world) letGo() {
+	for _, e := range w.held {
+		if w.loop.cancel(e) {
+			w.after(0, e.what, e.run)
+		}
+	}
+	w.held = nil
+}
+
+// hung is how long a commit hangs, before or after it has reached the disk.
+func (d *disk) hung() (before, after time.Duration) {
+	s, w := d.s, d.s.w
+	if !w.on(Hang) || !w.fault(Hang, 0, 15) {
+		return 0, 0
+	}
+	dice := w.dice("hang", s.index)
+	long, late := dice.tail(2*w.plan.ttl, 12*w.plan.ttl), dice.Below(2) == 1
+	w.note(Record{Kind: RecordDisk, Machine: s.name(), Process: d.p.number, Node: -1, Until: w.now() + long, Text: "the store hangs"})
+	w.saw("the store hung")
+	if late {
+		return 0, long
+	}
+	return long, 0
+}
+
+// blocks makes a line of the log wait for its reader, on the task that logs. No
+// lock that others need may be held meanwhile (S14).
+func (h *logHandler) blocks(r slog.Record) {
+	w := h.s.w
+	if mu := lockOf(h.s.service); mu != nil {
+		if !mu.TryLock() {
+			w.violate(PromiseLog, "%s logs %q while it holds the lock that heartbeats need", h.s.name(), r.Message)
+			return
+		}
+		mu.Unlock()
+	}
+	if w.loop.running == nil || !w.on(LogBlock) || !w.fault(LogBlock, h.s.index, 300) {
+		return
+	}
+	d := w.dice("blocked log", h.s.index).tail(w.plan.ttl, 6*w.plan.ttl)
+	w.note(Record{Kind: RecordDisk, Machine: h.s.name(), Process: h.p.number, Node: -1, Until: w.now() + d, Text: "nobody reads its log"})
+	w.saw("a line of the log waited for its reader")
+	w.hangs(d, "log")
+}
+
+// lockOf finds the lock of the term that a service leads by; nil: by none, or it
+// is not where it was. Nothing but a check of the product looks at it.
+func lockOf(svc *service.Service) *sync.Mutex {
+	if svc == nil {
+		return nil
+	}
+	term := termOf(svc)
+	if !term.IsValid() {
+		return nil
+	}
+	f := term.Elem().FieldByName("mu")
+	if !f.IsValid() || f.Type() != reflect.TypeFor[sync.Mutex]() {
+		return nil
+	}
+	return (*sync.Mutex)(unsafe.Pointer(f.UnsafeAddr()))
+}
+
+// members is how many etcd has, for what a client sees of them.
+const members = 3
+
+// silence makes a member of etcd silent: it takes connections and answers
+// nothing, while the others have a majority.
+func (e *etcdCluster) silence(d dice) {
+	e.member = int(d.Below(members))
+	e.silent = max(e.silent, e.w.now()+d.tail(e.w.plan.ttl, 6*e.w.plan.ttl))
+	e.note(e.silent, "one member is silent")
+}
+
+// isSilent says whether a replica asks a member that is silent.
+func (k *etcdWay) isSilent() bool {
+	return k.w.now() < k.w.etcd.silent && k.endpoint() == k.w.etcd.member
+}
+
+// endpoint is the member that a replica asks: one at a time, the next one after
+// a call that brought no answer.
+func (k *etcdWay) endpoint() int { return (k.s.index + k.moved) % members }
+
+// swallow is what becomes of a question to a silent member: it may do it when it
+// goes on, long after it was given up.
+func (e *etcdCluster) swallow(q *question) {
+	w, i := e.w, q.way.s.index
+	q.mute, q.swallowed = true, true
+	if d := w.dice("silent member", i); d.Below(2) == 1 {
+		w.after(e.silent-w.now()+d.duration(0, w.plan.session), "at etcd", func() { e.arrive(q) })
+	}
+}

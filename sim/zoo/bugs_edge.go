@@ -1,0 +1,78 @@
+package zoo
+
+import "github.com/cirrus-id/cirrus/sim"
+
+// edgeBugs are about what lies around the rules of a lease's life: the line, the
+// stride, suspicious stores, records that a hand has left, the log.
+var edgeBugs = []Bug{
+	{
+		Name: "whoever-asks-overtakes-the-line",
+		Rule: "S2",
+		Edits: []Edit{{
+			File: "fencing/acquire.go",
+			Old:  "\treturn len(p.queue) == 0 || p.queue[0] == t\n",
+			New:  "\treturn len(p.queue) == 0 || p.queue[0] == t || t == 0\n",
+		}},
+		Found: breaks(sim.PromiseLine),
+	},
+	{
+		Name: "line-served-from-its-end",
+		Rule: "S2",
+		Edits: []Edit{{
+			File: "fencing/acquire.go",
+			Old:  "\t\tp.queue = append(p.queue, req.Ticket)\n",
+			New:  "\t\tp.queue = append([]Ticket{req.Ticket}, p.queue...)\n",
+		}},
+		Found: breaks(sim.PromiseLine),
+	},
+	{
+		Name: "load-keeps-the-older-of-two-records",
+		Rule: "S10",
+		Edits: []Edit{{
+			File: "fencing/index.go",
+			Old:  "if other := p.byLiveInstance(l.instance); other == nil || other.epoch < l.epoch {",
+			New:  "if other := p.byLiveInstance(l.instance); other == nil || other.epoch > l.epoch {",
+		}},
+		Found: breaks(sim.PromiseOneLease),
+	},
+	{
+		Name: "recover-forgets-the-stride",
+		Rule: "S7",
+		Edits: []Edit{{
+			File: "fencing/genesis.go",
+			Old:  "\tmeta.Mark = max(meta.Mark, wall.Add(stride))\n",
+			New:  "\tmeta.Mark = max(meta.Mark, wall)\n",
+		}},
+		Found: breaks(sim.PromiseRecover),
+	},
+	{
+		Name: "recover-shortens-the-stride",
+		Rule: "S7",
+		Edits: []Edit{{
+			File: "fencing/genesis.go",
+			Old:  "\tstride = max(stride, snap.Meta.Stride)\n",
+			New:  "",
+		}},
+		Found: breaks(sim.PromiseRecover),
+	},
+	{
+		Name: "stride-shrinks-too-early",
+		Rule: "S8",
+		Edits: []Edit{{
+			File: "fencing/mark.go",
+			Old:  "\tif m.configured < m.stride && steady >= m.since+m.stride {\n",
+			New:  "\tif m.configured < m.stride {\n",
+		}},
+		Found: breaks(sim.PromiseStride),
+	},
+	{
+		Name: "failure-logged-under-the-lock",
+		Rule: "S14",
+		Edits: []Edit{{
+			File: "service/term.go",
+			Old:  "\t\t\tt.untold = append(t.untold, func() {\n\t\t\t\tt.s.log.Error(\"the store or its use failed; nothing more is promised\", \"error\", cause)\n\t\t\t})\n",
+			New:  "\t\t\tt.s.log.Error(\"the store or its use failed; nothing more is promised\", \"error\", cause)\n",
+		}},
+		Found: breaks(sim.PromiseLog),
+	},
+}
