@@ -1089,7 +1089,7 @@ func (c *checker) renewed(t *term, call *call, p *process, l *leaseState) {
 func (c *checker) toldLost(t *term, p *process, call *call, op *operation, n *nodeState) {
 	r, d := call.request, c.record(t, n)
 	w := c.w
-	if confirmed := w.replicated() && op.begun < w.now(); !confirmed && c.underWay(t, n.key) { // Confirm takes a while
+	if confirmed := w.replicated() && op.begun < w.now(); !confirmed && !op.logged && c.underWay(t, n.key) { // Confirm takes a while
 		w.violate(PromiseDurable, "LEASE_LOST was told of node ID %d while a write of its record was under way", r.node)
 	}
 	matches := uint64(d.Epoch) == r.epoch && d.Instance == fencing.InstanceID(r.instance).Hash()

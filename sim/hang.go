@@ -72,6 +72,12 @@ func (h *logHandler) blocks(r slog.Record) {
 	d := w.dice("blocked log", h.s.index).tail(w.plan.ttl, 6*w.plan.ttl)
 	w.note(Record{Kind: RecordDisk, Machine: h.s.name(), Process: h.p.number, Node: -1, Until: w.now() + d, Text: "nobody reads its log"})
 	w.saw("a line of the log waited for its reader")
+	if op := w.loop.running.serving; op != nil {
+		op.logged = true
+		for _, item := range op.items {
+			item.logged = true
+		}
+	}
 	w.hangs(d, "log")
 }
 

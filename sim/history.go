@@ -26,6 +26,9 @@ type operation struct {
 	// items are those of a batch; of them, batch is set.
 	items []*operation
 	batch bool
+	// logged: its task has waited for whoever reads the log, so that what it
+	// answers was decided on earlier.
+	logged bool
 	// granted is the last node ID that was granted for it, and under which epoch.
 	granted      *nodeKey
 	grantedEpoch fencing.Epoch
