@@ -603,9 +603,14 @@ func (c *checker) decided(t *term, p *process, meta *fencing.Meta, r *fencing.Re
 	}
 }
 
-// quarantine is that of a lease, by the settings of its pool as acknowledged.
+// quarantine is that of a lease, by the settings of its pool as acknowledged: the
+// pool's or a tenth of its TTL, unless the pool is unsafe.
 func (c *checker) quarantine(pool fencing.PoolName, ttl time.Duration) time.Duration {
-	return c.pool(pool).QuarantineOf(ttl)
+	p := c.pool(pool)
+	if p.Unsafe {
+		return p.Quarantine
+	}
+	return max(p.Quarantine, ttl/10)
 }
 
 // tolerance is what two readings of the server's clock may be off.
@@ -1018,8 +1023,8 @@ func (c *checker) withinMark(t *term, a *reply, s time.Duration) {
 	switch {
 	case !t.written:
 		w.violate(PromiseMark, "a promise was made before this start's first mark was written")
-	case s > t.sent+t.meta.Stride+t.tolerance():
-		w.violate(PromiseMark, "a promise was made %v after the mark was sent, later than the stride, %v", s-t.sent, t.meta.Stride)
+	case s > t.sent+t.keeps()+t.tolerance():
+		w.violate(PromiseMark, "a promise was made %v after the mark was sent, later than the stride, %v", s-t.sent, t.keeps())
 	}
 }
 

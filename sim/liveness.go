@@ -219,7 +219,7 @@ func (c *checker) opened() {
 	now, calm := t.server.machine.steady(), c.undisturbed(t)
 	for _, name := range poolNames {
 		p := c.pool(name)
-		if due := max(p.since+p.Suspicion(t.longest, t.meta.SuspectFor), calm); p.known && !p.Opened && now > due+t.settling() {
+		if due := max(p.since+c.suspicion(t, p), calm); p.known && !p.Opened && now > due+t.settling() {
 			w.violate(PromiseLiveness, "pool %q is not opened, %v after it had to be", name, now-due)
 		}
 	}

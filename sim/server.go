@@ -288,7 +288,7 @@ func (s *server) recover() error {
 	if err != nil {
 		return err
 	}
-	batch, err := fencing.Recover(snap, s.machine.wallMillis(), s.w.stride, 0)
+	batch, err := fencing.Recover(snap, s.machine.wallMillis(), s.w.stride, s.w.pool.MaxTTL)
 	if err != nil {
 		return err
 	}

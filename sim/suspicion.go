@@ -21,6 +21,15 @@ func (c *checker) shrinks(t *term, meta *fencing.Meta, s time.Duration) {
 	c.w.saw("a shorter stride took effect")
 }
 
+// keeps is the stride that a term keeps: the one that it was told, where that is
+// shorter than the stored one (S8).
+func (t *term) keeps() time.Duration {
+	if t.server.proc != t.proc {
+		return t.meta.Stride // it has ended
+	}
+	return min(t.meta.Stride, t.server.stride)
+}
+
 // recoveredStride looks at the mark and the stride that `cirrus recover` leaves.
 // A process that has lost the store and doesn't know may promise up to the last
 // mark that it has written, and the world's clocks were never ahead.
@@ -39,11 +48,17 @@ func (c *checker) recoveredStride(before, meta fencing.Meta) {
 // was set to since (S7).
 func (c *checker) opens(t *term, st *poolState) {
 	s := t.server.machine.steady()
-	least := st.longest + st.suspected + t.longest
+	least := st.longest + max(st.suspected, st.longest/10) + t.longest
 	if since := s - st.since; since+t.tolerance() < least {
 		c.w.violate(PromiseSuspicion, "pool %q is opened %v after it became suspicious; its longest TTL, %v, its quarantine, %v, and the stride, %v, make %v",
 			st.Name, since, st.longest, st.suspected, t.longest, least)
 	}
+}
+
+// suspicion is for how long a suspicious pool waits, at the most (S7).
+func (c *checker) suspicion(t *term, p *poolState) time.Duration {
+	longest := max(p.LongestTTL, p.MaxTTL)
+	return max(longest+c.quarantine(p.Name, longest)+t.longest, t.meta.SuspectFor)
 }
 
 // remember notes what of a pool's settings counts for as long as it lives: its

@@ -60,10 +60,40 @@ var edgeBugs = []Bug{
 		Rule: "S8",
 		Edits: []Edit{{
 			File: "fencing/mark.go",
-			Old:  "\tif m.configured < m.stride && steady >= m.since+m.stride {\n",
-			New:  "\tif m.configured < m.stride {\n",
+			Old:  "\tif m.configured < m.stride && steady >= m.since+m.stride && ahead <= m.configured {\n",
+			New:  "\tif m.configured < m.stride && ahead <= m.configured {\n",
 		}},
 		Found: breaks(sim.PromiseStride),
+	},
+	{
+		Name: "suspicion-shortened-by-a-setting",
+		Rule: "S7",
+		Edits: []Edit{{
+			File: "fencing/suspicion.go",
+			Old:  "\tif old.Opened || p.MaxTTL >= old.MaxTTL && p.Quarantine >= old.Quarantine && !shorter {\n",
+			New:  "\tif old.Opened || true || p.MaxTTL >= old.MaxTTL && p.Quarantine >= old.Quarantine && !shorter {\n",
+		}},
+		Found: breaks(sim.PromiseSuspicion),
+	},
+	{
+		Name: "longest-ttl-forgotten",
+		Rule: "S7",
+		Edits: []Edit{{
+			File: "fencing/suspicion.go",
+			Old:  "\tlongest := max(p.LongestTTL, p.MaxTTL)\n",
+			New:  "\tlongest := p.MaxTTL\n",
+		}},
+		Found: breaks(sim.PromiseSuspicion),
+	},
+	{
+		Name: "quarantine-that-does-not-follow-the-ttl",
+		Rule: "S2",
+		Edits: []Edit{{
+			File: "fencing/suspicion.go",
+			Old:  "\treturn max(p.Quarantine, ttl/ttlPerQuarantine)\n",
+			New:  "\treturn p.Quarantine\n",
+		}},
+		Found: breaks(sim.PromiseQuarantine),
 	},
 	{
 		Name: "failure-logged-under-the-lock",
