@@ -41,7 +41,7 @@ func (p *pool) clone() *pool {
 		c.free.push(c.leases[l.node])
 	}
 	c.nodes, c.unnoted, c.queue = p.nodes.clone(), slices.Clone(p.unnoted), slices.Clone(p.queue)
-	c.byInstance, c.byApp, c.alarmed = maps.Clone(p.byInstance), maps.Clone(p.byApp), maps.Clone(p.alarmed)
+	c.byInstance, c.byApp, c.alarms = maps.Clone(p.byInstance), maps.Clone(p.byApp), p.alarms.clone()
 	return &c
 }
 
@@ -145,7 +145,11 @@ func (p *pool) appendFingerprint(b []byte, steady time.Duration) []byte {
 	for l := p.free.first; l != nil; l = l.next {
 		b = num(b, l.node)
 	}
-	b = nodes(nodes(b, p.unnoted), sorted(p.alarmed, cmp.Compare[snowflake.NodeID]))
+	b = num(nodes(b, p.unnoted), len(p.alarms.order), p.alarms.oldest)
+	for _, a := range p.alarms.order {
+		b = num(num(b, a.node), a.epoch)
+	}
+	b = num(b, p.loaded)
 	b = num(b, p.leaving[:]...)
 	b = num(b, len(p.queue))
 	return num(b, p.queue...)

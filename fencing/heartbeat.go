@@ -43,7 +43,7 @@ func (s *Server) Heartbeat(now Now, ref LeaseRef) (Decision, *Refusal) {
 	}
 	l := p.leases[ref.Node]
 	if !l.matches(ref) || l.status != Live {
-		return Decision{}, p.lost(ref, l)
+		return Decision{}, s.lost(p, ref, l, at)
 	}
 	if !s.promising(at) {
 		return Decision{Wait: WaitMark}, nil
@@ -71,15 +71,4 @@ func (s *Server) promise(p *pool, l *lease, at reading) Lease {
 		Pool: p.Name, Node: l.node, Epoch: l.epoch, App: l.app, TTL: l.ttl,
 		ServerTime: at.server, Floor: l.floor, Ceiling: l.ceiling, Layout: p.Layout,
 	}
-}
-
-// lost is the answer to whoever holds the lease no more. It rests on an
-// acknowledged record, or on there being none.
-func (p *pool) lost(ref LeaseRef, l *lease) *Refusal {
-	r := refuse(ReasonLeaseLost, "the lease of node ID %d of pool %q under epoch %d is not yours, or not any more: stop minting and acquire anew", ref.Node, string(p.Name), ref.Epoch)
-	if l == nil || ref.Epoch > l.epoch {
-		r.Forgotten = !p.alarmed[ref.Node] // S12: told once for a node ID
-		p.alarmed[ref.Node] = true
-	}
-	return r
 }

@@ -60,15 +60,16 @@ type pool struct {
 	watched bool
 	// room is how many events that time brings may come about before it is set
 	// again; below 0: any number.
-	room    int
-	alarmed map[snowflake.NodeID]bool
+	room   int
+	alarms alarms
+	// loaded is the highest epoch that the store held at the start (S12).
+	loaded Epoch
 }
 
 func newPool(settings Pool, firstEpoch Epoch, since time.Duration) *pool {
 	p := &pool{
 		Pool: settings, since: since, highest: firstEpoch - 1, fresh: settings.First, room: -1,
 		granting: map[snowflake.NodeID]*change{},
-		alarmed:  map[snowflake.NodeID]bool{},
 	}
 	p.grow(0)
 	return p
@@ -86,6 +87,7 @@ func (p *pool) load(l *lease) {
 	p.leases[l.node] = l
 	p.nodes.add(l.node)
 	p.highest = max(p.highest, l.epoch)
+	p.loaded = max(p.loaded, l.epoch)
 	p.listen(l)
 	if other := p.leases[p.byApp[l.app]]; other == nil || other.app != l.app || other.epoch < l.epoch {
 		p.byApp[l.app] = l.node

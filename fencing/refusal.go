@@ -46,8 +46,11 @@ type Refusal struct {
 	RetryAfter time.Duration
 	// Forgotten says that the request knows of a later grant than the store
 	// does, so the store lost a write (S12): log it as an error. It is set
-	// once for a node ID.
+	// once for a node ID and epoch.
 	Forgotten bool
+	// MadeUp says that the request speaks of a grant that no store can have made
+	// by now (S12): count it, and don't take it for a lost write.
+	MadeUp bool
 }
 
 // Error gives the sentence.

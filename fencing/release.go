@@ -26,7 +26,7 @@ func (s *Server) Release(now Now, ref LeaseRef, last *snowflake.Millis) (Decisio
 	l := p.leases[ref.Node]
 	switch {
 	case !l.matches(ref):
-		return Decision{}, p.lost(ref, l)
+		return Decision{}, s.lost(p, ref, l, at)
 	case l.status == Ended:
 		return Decision{}, nil
 	}

@@ -108,6 +108,9 @@ func badField(field, sentence string) *fencing.Refusal {
 // refusal counts and logs a refusal where it is made, and passes it on.
 func (s *Service) refusal(r *fencing.Refusal) error {
 	s.metrics.refusals.WithLabelValues(string(r.Reason)).Inc()
+	if r.MadeUp {
+		s.metrics.madeUp.Inc()
+	}
 	if r.Forgotten {
 		s.forgotten(r)
 	}

@@ -25,6 +25,7 @@ type metrics struct {
 	heartbeats *prometheus.CounterVec
 	refusals   *prometheus.CounterVec
 	forgotten  prometheus.Counter
+	madeUp     prometheus.Counter
 	storeWrite prometheus.Histogram
 	takeovers  prometheus.Counter
 	took       prometheus.Histogram
@@ -50,7 +51,10 @@ func newMetrics(s *Service) *metrics {
 			Name: "cirrus_refusals_total", Help: "Requests that were refused, by the reason that the ErrorInfo gives.",
 		}, []string{"reason"}),
 		forgotten: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "cirrus_forgotten_writes_total", Help: "Node IDs whose holder knew of a later grant than the store: the store has lost a write (S12).",
+			Name: "cirrus_forgotten_writes_total", Help: "Node IDs and epochs whose holder knew of a later grant than the store: the store has lost a write (S12).",
+		}),
+		madeUp: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "cirrus_made_up_leases_total", Help: "Requests about a lease that no store can have granted by now: no sign of a lost write (S12).",
 		}),
 		storeWrite: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "cirrus_store_write_seconds", Help: "How long the store took to make a commit durable.",
@@ -70,7 +74,7 @@ func (m *metrics) register(s *Service) *prometheus.Registry {
 	})
 	build.Set(1)
 	r := prometheus.NewRegistry()
-	r.MustRegister(build, m.grants, m.heartbeats, m.refusals, m.forgotten, m.storeWrite, &coreCollector{s},
+	r.MustRegister(build, m.grants, m.heartbeats, m.refusals, m.forgotten, m.madeUp, m.storeWrite, &coreCollector{s},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	c := m.connections()
 	r.MustRegister(c.accepted, c.refused, c.open)

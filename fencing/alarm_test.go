@@ -1,0 +1,75 @@
+package fencing
+
+import (
+	"testing"
+	"time"
+
+	"github.com/cirrus-id/cirrus/snowflake"
+)
+
+// S12: what shows that the store has lost a write, and what somebody made up.
+func TestAlarms(t *testing.T) {
+	g := newRig(t, 10*time.Second, smallPool(3))
+	g.lease("a")
+	loaded := g.store.records[recordKey{DefaultPool, 0}].Epoch
+	// A start with a base above what was loaded, as after a lost write.
+	g.store.meta.FirstEpoch += 1000 * epochsPerSecond
+	g.restart(10 * time.Second)
+	g.leap(2 * time.Minute)
+	now := g.lease("b") // node ID 1, or 0 again
+	base := g.store.meta.FirstEpoch
+	if now.Epoch < base {
+		t.Fatalf("epoch %d is below the base, %d", now.Epoch, base)
+	}
+	hour := Epoch(3600 * epochsPerSecond)
+	for _, c := range []struct {
+		what            string
+		node            snowflake.NodeID
+		epoch           Epoch
+		forgotten, made bool
+	}{
+		{"the lease before", now.Node, loaded, false, false},
+		{"one that is known", now.Node, now.Epoch - 1, now.Epoch-1 < base, false},
+		{"above the record's", now.Node, now.Epoch + 1, true, false},
+		{"between what was loaded and the base", now.Node, loaded + 1, true, false},
+		{"the last below the base", now.Node, base - 2, true, false},
+		{"a node ID never granted", 3, now.Epoch, true, false},
+		{"as high as a store can be by now", now.Node, now.Epoch + hour, true, false},
+		{"above all that a store can have granted", now.Node, now.Epoch + hour + 1, false, true},
+		{"the highest", 3, 1<<64 - 1, false, true},
+		{"a node ID beyond the range", 4, now.Epoch, false, true},
+	} {
+		ref := LeaseRef{Pool: DefaultPool, Node: c.node, Epoch: c.epoch, Instance: hashOf("stranger")}
+		_, r := g.s.Heartbeat(g.now, ref)
+		wantReason(t, c.what, r, ReasonLeaseLost)
+		if r.Forgotten != c.forgotten || r.MadeUp != c.made {
+			t.Errorf("%s: forgotten %v, made up %v, want %v and %v", c.what, r.Forgotten, r.MadeUp, c.forgotten, c.made)
+		}
+		if _, r = g.s.Heartbeat(g.now, ref); r.Forgotten {
+			t.Errorf("%s: told twice", c.what)
+		}
+	}
+}
+
+// S12: alarms that were made up, however many, silence none that is real, and
+// what is remembered of them is bounded.
+func TestAlarmsAreBounded(t *testing.T) {
+	g := newRig(t, 10*time.Second, smallPool(3))
+	l := g.lease("a")
+	told := func(e Epoch) bool {
+		_, r := g.s.Heartbeat(g.now, LeaseRef{Pool: DefaultPool, Node: l.Node, Epoch: e, Instance: hashOf("b")})
+		return r.Forgotten
+	}
+	for i := range 3 * maxAlarms {
+		if !told(l.Epoch + 1000 + Epoch(i)) {
+			t.Fatalf("alarm %d was silenced", i)
+		}
+	}
+	if !told(l.Epoch+1) || told(l.Epoch+1) {
+		t.Error("a real alarm after many made-up ones: want it told once")
+	}
+	a := &g.s.pools[DefaultPool].alarms
+	if len(a.told) != maxAlarms || len(a.order) != maxAlarms {
+		t.Errorf("%d and %d alarms are remembered, want %d", len(a.told), len(a.order), maxAlarms)
+	}
+}
