@@ -186,8 +186,13 @@ func TestWatchesOfOneAddress(t *testing.T) {
 		go func() {
 			handler.ServeHTTP(synced, r)
 			w.done <- synced.Body.String()
+			close(w.done)
 		}()
-		t.Cleanup(cancel)
+		t.Cleanup(func() {
+			cancel()
+			for range w.done { // until the handler has ended
+			}
+		})
 		select {
 		case <-synced.synced:
 			return w

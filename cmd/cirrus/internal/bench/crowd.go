@@ -174,6 +174,7 @@ func (c *crowd) keepAll(ctx context.Context, b *bench) ([]Row, error) {
 type disturbance struct {
 	what string
 	// loops run it at once, every so often; every is 0 for without a pause.
+	// run is nil for the crowd's own batches.
 	loops  int
 	every  time.Duration
 	run    func(c *crowd, ctx context.Context, loop int) error
@@ -187,22 +188,14 @@ var disturbances = []disturbance{
 	{what: "a Watch that begins", loops: 1, run: (*crowd).watchAll},
 	{what: "16 loops of ListLeases of 1,000", loops: stormers, run: (*crowd).list},
 	{what: "16 loops of Watch, read a row, hang up", loops: stormers, run: (*crowd).watchOne},
+	{what: "batches of 1,024 at full speed", loops: crowdSenders, target: crowdBatchTarget},
 }
 
 // disturb measures one heartbeat after the other, alone and beside each
 // disturbance.
 func (c *crowd) disturb(ctx context.Context, b *bench) (rows []Row, err error) {
-	send, done, err := c.senders(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	all := append(slices.Clone(disturbances), disturbance{
-		what: "batches of 1,024 at full speed", loops: crowdSenders, target: crowdBatchTarget,
-		run: func(_ *crowd, ctx context.Context, loop int) error { return send(ctx, loop) },
-	})
 	alone := disturbance{loops: 0}
-	for _, d := range all {
+	for _, d := range disturbances {
 		var ours, limit []float64
 		done := 0
 		for range windows {
@@ -244,6 +237,14 @@ func (c *crowd) beside(ctx context.Context, b *bench, d disturbance) (took []flo
 	fleet, err := dial(ctx, c.addr)
 	if err != nil {
 		return nil, 0, err
+	}
+	send, done, err := c.senders(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer done()
+	if d.run == nil {
+		d.run = func(_ *crowd, ctx context.Context, loop int) error { return send(ctx, loop) }
 	}
 	report := func(err error) {
 		if err != nil && ctx.Err() == nil {
@@ -339,22 +340,54 @@ func (c *crowd) update(ctx context.Context, _ int) error {
 	return err
 }
 
+// list asks for a page and doesn't look into it: the heartbeats that are timed
+// share this process with sixteen such loops.
 func (c *crowd) list(ctx context.Context, loop int) error {
-	token := fmt.Sprint(c.leases / stormers * loop)
-	_, err := c.admin.ListLeases(ctx, &cirrusv1.ListLeasesRequest{PageSize: 1000, PageToken: token})
-	return err
+	msg := &cirrusv1.ListLeasesRequest{PageSize: 1000, PageToken: fmt.Sprint(c.leases / stormers * loop)}
+	req, err := request(cirrusv1connect.AdminServiceListLeasesProcedure, msg)
+	if err != nil {
+		return err
+	}
+	return c.over(ctx, func(to *conn) error {
+		_, err := to.send(req)
+		return err
+	})
+}
+
+// over does something over a connection of its own.
+func (c *crowd) over(ctx context.Context, do func(*conn) error) error {
+	to, err := dial(ctx, c.addr)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = to.Close() }() // nothing is written that could be lost
+	return do(to)
+}
+
+// watchOne begins a Watch and hangs up at the first row, without looking at it.
+func (c *crowd) watchOne(ctx context.Context, _ int) error {
+	const empty = "POST " + cirrusv1connect.AdminServiceWatchProcedure + " HTTP/1.1\r\nHost: 127.0.0.1\r\nConnect-Protocol-Version: 1\r\n" +
+		"Content-Type: application/connect+proto\r\nContent-Length: 5\r\n\r\n\x00\x00\x00\x00\x00"
+	return c.over(ctx, func(to *conn) error {
+		if _, err := io.WriteString(to, empty); err != nil {
+			return err
+		}
+		status, err := to.line()
+		if err == nil && !strings.HasPrefix(string(status), "HTTP/1.1 200 ") {
+			err = fmt.Errorf("a Watch was answered %s", status)
+		}
+		for err == nil && len(status) > 0 { // to the end of the headers
+			status, err = to.line()
+		}
+		if err == nil {
+			_, err = to.in.ReadByte()
+		}
+		return err
+	})
 }
 
 // watchAll reads a Watch until it is synced.
 func (c *crowd) watchAll(ctx context.Context, _ int) error {
-	return c.watch(ctx, func(e cirrusv1.Event) bool { return e == cirrusv1.Event_EVENT_SYNCED })
-}
-
-func (c *crowd) watchOne(ctx context.Context, _ int) error {
-	return c.watch(ctx, func(cirrusv1.Event) bool { return true })
-}
-
-func (c *crowd) watch(ctx context.Context, enough func(cirrusv1.Event) bool) error {
 	ctx, hangUp := context.WithCancel(ctx)
 	defer hangUp()
 	stream, err := c.admin.Watch(ctx, &cirrusv1.WatchRequest{})
@@ -362,7 +395,7 @@ func (c *crowd) watch(ctx context.Context, enough func(cirrusv1.Event) bool) err
 		return err
 	}
 	for stream.Receive() {
-		if enough(stream.Msg().Event) {
+		if stream.Msg().Event == cirrusv1.Event_EVENT_SYNCED {
 			hangUp()
 			_ = stream.Close() // it was hung up
 			return nil
