@@ -6,10 +6,12 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
@@ -20,12 +22,81 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/internal/etcdtest"
 )
 
+// cheapPasswords has etcd check passwords in no time.
+var cheapPasswords = []string{"--bcrypt-cost", "4"}
+
+// TestTokens: neither tokens that expire, as etcd's JWTs do every five minutes
+// unless it is told otherwise, nor changes of users cost a term.
+func TestTokens(t *testing.T) {
+	const ttl = time.Second
+	private, public := rsaKeys(t)
+	cluster := etcdtest.Start(t, 1, append(cheapPasswords,
+		"--auth-token", fmt.Sprintf("jwt,sign-method=RS256,priv-key=%s,pub-key=%s,ttl=%v", private, public, ttl))...)
+	ctx := context.Background()
+	root := etcdClient(t, cluster.Endpoints()...)
+	must := func(_ any, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(root.UserAdd(ctx, "root", "secret"))
+	must(root.RoleAdd(ctx, "root"))
+	must(root.UserGrantRole(ctx, "root", "root"))
+	must(root.AuthEnable(ctx))
+	c := open(t, Config{Endpoints: cluster.Endpoints(), User: "root", Password: "secret"})
+	o := campaign(t, c)
+	term := takeOver(t, o)
+	if err := term.Create(ctx, firstBatch()); err != nil {
+		t.Fatal(err)
+	}
+	admin, err := clientv3.New(clientv3.Config{Endpoints: cluster.Endpoints(), Username: "root", Password: "secret"})
+	must(nil, err)
+	defer admin.Close()
+	commits := 0
+	for start := time.Now(); time.Since(start) < 3*ttl; commits++ {
+		if commits%10 == 5 {
+			must(admin.UserAdd(ctx, fmt.Sprint("user", commits), "secret"))
+		}
+		if err := term.Commit(ctx, grant(1, fencing.Epoch(commits+1))); err != nil {
+			t.Fatalf("after %v and %d commits: %v", time.Since(start), commits, err)
+		}
+	}
+	if isClosed(o.Lost()) {
+		t.Error("the office was lost")
+	}
+	t.Logf("%d commits", commits)
+}
+
+// rsaKeys are files with a key's two halves.
+func rsaKeys(t *testing.T) (private, public string) {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	half, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	write := func(name, kind string, bytes []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: bytes}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	return write("private.pem", "RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(key)), write("public.pem", "PUBLIC KEY", half)
+}
+
 // TestUsers: who may not in says so, and what to do.
 func TestUsers(t *testing.T) {
-	cluster := etcdtest.Start(t, 1)
+	cluster := etcdtest.Start(t, 1, cheapPasswords...)
 	root := etcdClient(t, cluster.Endpoints()...)
 	ctx := context.Background()
 	must := func(err error) {

@@ -1,9 +1,11 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"sync"
 	"time"
@@ -13,11 +15,17 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 var _ KV = (*client)(nil)
 
-// client is the KV of real life.
+// client is the KV of real life. It uses one member of etcd at a time, and goes
+// on to the next when a call gets no answer in time, or is told that the member
+// is unavailable. The library would spread calls over all members: one that
+// stands still takes connections all the same, so that of three members each
+// third call would fail until a keepalive is missed, 12 s later.
 type client struct {
 	cfg Config
 	// dialing has room for one: whoever makes the connection.
@@ -27,59 +35,143 @@ type client struct {
 	conn    *clientv3.Client // nil until one could be made
 	closed  bool
 	cluster uint64 // etcd's cluster ID; 0 before the first answer
+	// turn counts how often it went on to another member: by that the one in
+	// use is found. moved is closed and replaced when it does.
+	turn  int
+	moved chan struct{}
+	// unknown are the endpoints that have not said yet which cluster they are of.
+	unknown []string
+	// split, if not nil, is that two clusters answered before anything was done.
+	split error
 }
 
+// newClient begins with any member, so that replicas spread over them.
 func newClient(cfg Config) *client {
-	return &client{cfg: cfg, dialing: make(chan struct{}, 1)}
+	c := &client{cfg: cfg, dialing: make(chan struct{}, 1), turn: rand.N(len(cfg.Endpoints)), moved: make(chan struct{})}
+	if len(cfg.Endpoints) > 1 {
+		c.unknown = cfg.Endpoints
+	}
+	return c
+}
+
+// route is the connection as it is used: by way of one member.
+type route struct {
+	*clientv3.Client
+	turn int
+	// moved is closed when another member is in use. Streams stay with the one
+	// that they began with, so they must begin again then.
+	moved <-chan struct{}
 }
 
 // connect returns the connection, and makes it if there is none yet: with a
 // user, that needs an answer of etcd's, which may not be there yet.
-func (c *client) connect(ctx context.Context) (*clientv3.Client, error) {
-	if conn, err := c.connected(); conn != nil || err != nil {
-		return conn, err
+func (c *client) connect(ctx context.Context) (route, error) {
+	if l, err := c.connected(); l.Client != nil || err != nil {
+		return l, err
 	}
 	select {
 	case c.dialing <- struct{}{}:
 		defer func() { <-c.dialing }()
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return route{}, ctx.Err()
 	}
-	if conn, err := c.connected(); conn != nil || err != nil {
-		return conn, err // another was faster
+	l, err := c.connected()
+	if l.Client != nil || err != nil {
+		return l, err // another was faster
 	}
-	conn, err := c.dial()
+	conn, err := c.dial(c.cfg.Endpoints[l.turn%len(c.cfg.Endpoints)])
 	if err != nil {
-		return nil, err
+		return l, err
+	}
+	if err := c.askClusters(ctx, conn); err != nil {
+		c.mu.Lock()
+		c.split = err
+		c.mu.Unlock()
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
+	if c.closed || c.split != nil {
 		_ = conn.Close() // nobody has used it
-		return nil, errClosed
+		return l, cmp.Or(c.split, errClosed)
 	}
+	conn.SetEndpoints(c.endpoint()) // it may have gone on meanwhile
 	c.conn = conn
-	return conn, nil
+	return c.route(), nil
 }
 
-func (c *client) connected() (*clientv3.Client, error) {
+// connected returns the connection; that of the route is nil where there is none.
+func (c *client) connected() (route, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
-		return nil, errClosed
+	switch {
+	case c.closed:
+		return route{}, errClosed
+	case c.split != nil:
+		return route{}, c.split
 	}
-	return c.conn, nil
+	return c.route(), nil
 }
 
-func (c *client) dial() (*clientv3.Client, error) {
+func (c *client) route() route { return route{c.conn, c.turn, c.moved} }
+
+// endpoint is that of the member in use.
+func (c *client) endpoint() string { return c.cfg.Endpoints[c.turn%len(c.cfg.Endpoints)] }
+
+// moveOn goes on to the next member, unless somebody has since that turn.
+func (c *client) moveOn(turn int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if turn != c.turn || c.closed || len(c.cfg.Endpoints) == 1 {
+		return
+	}
+	c.turn++
+	if c.conn != nil {
+		c.conn.SetEndpoints(c.endpoint())
+	}
+	close(c.moved)
+	c.moved = make(chan struct{})
+}
+
+// askTime is how long a member is waited for that is asked for its cluster.
+const askTime = time.Second
+
+// askClusters asks the members that have not said yet which cluster they are of.
+// Those in use by different replicas would be two stores if that differed. One
+// that doesn't answer is asked another time.
+func (c *client) askClusters(ctx context.Context, conn *clientv3.Client) error {
+	c.mu.Lock()
+	ask := c.unknown
+	c.unknown = nil
+	c.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, min(c.cfg.Timeout, askTime))
+	defer cancel()
+	errs := make([]error, len(ask))
+	var asking sync.WaitGroup
+	for i, endpoint := range ask {
+		asking.Go(func() {
+			status, err := conn.Status(ctx, endpoint)
+			if err != nil {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				c.unknown = append(c.unknown, endpoint)
+				return
+			}
+			errs[i] = c.heard(status.Header.ClusterId)
+		})
+	}
+	asking.Wait()
+	return errors.Join(errs...)
+}
+
+func (c *client) dial(endpoint string) (*clientv3.Client, error) {
 	return clientv3.New(clientv3.Config{
-		Endpoints:   c.cfg.Endpoints,
+		Endpoints:   []string{endpoint},
 		TLS:         c.cfg.TLS,
 		Username:    c.cfg.User,
 		Password:    c.cfg.Password,
 		DialTimeout: c.cfg.Timeout,
-		// A member that stands still is noticed 12 s after its last word, and a
-		// cut that drops packets as soon as what was sent has not been received
+		// A connection whose member stands still is given up 12 s after its last
+		// word (calls go to another one before that), and a cut that drops packets as soon as what was sent has not been received
 		// for 2 s. etcd hangs up on clients that ask more often, or on a
 		// connection on which nothing is under way.
 		DialKeepAliveTime:    10 * time.Second,
@@ -131,15 +223,30 @@ func (c *client) heard(cluster uint64) error {
 		c.cluster = cluster
 	}
 	if c.cluster != cluster {
-		return fmt.Errorf("the endpoints %s lead to two etcd clusters, %x and %x: name those of one", c.cfg.endpoints(), c.cluster, cluster)
+		return fmt.Errorf("the endpoints %s lead to %w, %x and %x: name those of one", c.cfg.endpoints(), errTwoClusters, c.cluster, cluster)
 	}
 	return nil
 }
 
-// Txn implements KV.
+// refusedToken reports whether etcd has refused a request for the token that it
+// came with: one that has expired, that a restarted member has forgotten, or
+// that is older than a change of any user or role. What was asked was surely not
+// done. The library has fetched another token by the time it returns this.
+func refusedToken(err error) bool {
+	return errors.Is(err, rpctypes.ErrInvalidAuthToken) || errors.Is(err, rpctypes.ErrAuthOldRevision)
+}
+
+// Txn implements KV. The transaction is sent again only where it surely was not
+// done: after a token was refused.
 func (c *client) Txn(ctx context.Context, t Txn) (done bool, err error) {
 	err = c.call(ctx, t.For, func(ctx context.Context, conn *clientv3.Client) error {
-		resp, err := conn.Txn(ctx).If(compares(t.If)...).Then(writes(t.Ops)...).Commit()
+		send := func() (*clientv3.TxnResponse, error) {
+			return conn.Txn(ctx).If(compares(t.If)...).Then(writes(t.Ops)...).Commit()
+		}
+		resp, err := send()
+		for c.cfg.User != "" && refusedToken(err) && pause(ctx, tokenPause) {
+			resp, err = send()
+		}
 		if err != nil {
 			return err
 		}
@@ -149,15 +256,29 @@ func (c *client) Txn(ctx context.Context, t Txn) (done bool, err error) {
 	return done && err == nil, err
 }
 
+// tokenPause is how long it waits before it asks with another token.
+const tokenPause = 20 * time.Millisecond
+
 // Range implements KV. A read is tried again, within its time, where etcd says
-// that it is unavailable, as it does while its members choose another leader,
-// or has forgotten the user's token, as it does when it starts again.
+// that it is unavailable, as it does while its members choose another leader, or
+// has refused the token; and after half of its time by way of another member.
 func (c *client) Range(ctx context.Context, r Range) (Page, error) {
 	var page Page
-	err := c.call(ctx, r.For, func(ctx context.Context, conn *clientv3.Client) error {
-		resp, err := conn.Get(ctx, r.From, rangeOptions(r)...)
-		for (unavailable(err) || errors.Is(err, rpctypes.ErrInvalidAuthToken)) && pause(ctx, 20*time.Millisecond) {
-			resp, err = conn.Get(ctx, r.From, rangeOptions(r)...)
+	err := c.call(ctx, r.For, func(ctx context.Context, _ *clientv3.Client) error {
+		get := func(limit time.Duration) (resp *clientv3.GetResponse, err error) {
+			err = c.within(ctx, limit, func(ctx context.Context, conn *clientv3.Client) error {
+				resp, err = conn.Get(ctx, r.From, rangeOptions(r)...)
+				return err
+			})
+			return resp, err
+		}
+		limit := c.cfg.Timeout
+		if len(c.cfg.Endpoints) > 1 {
+			limit /= 2
+		}
+		resp, err := get(limit)
+		for (noAnswer(err) || refusedToken(err)) && pause(ctx, tokenPause) {
+			resp, err = get(c.cfg.Timeout)
 		}
 		if err != nil {
 			return err
@@ -178,19 +299,38 @@ func (c *client) Range(ctx context.Context, r Range) (Page, error) {
 // about an error.
 func (c *client) call(ctx context.Context, why Purpose, do func(context.Context, *clientv3.Client) error) error {
 	start := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
-	defer cancel()
-	conn, err := c.connect(ctx)
-	if err == nil {
-		err = do(ctx, conn)
-	}
-	err = c.cfg.explain(err)
+	err := c.cfg.explain(c.within(ctx, c.cfg.Timeout, do))
 	if why == ForOffline {
 		err = c.cfg.diagnose(err) // a person waits for it
 	}
 	c.cfg.Observe(RoundTrip{For: why, Took: time.Since(start), Err: err})
 	return err
 }
+
+// within does what is to be done by way of the member in use, within a limit of
+// time, and leaves that member if it had no answer.
+func (c *client) within(ctx context.Context, limit time.Duration, do func(context.Context, *clientv3.Client) error) error {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	l, err := c.connect(limited)
+	if err == nil {
+		err = do(limited, l.Client)
+	}
+	if noAnswer(err) && ctx.Err() == nil {
+		c.moveOn(l.turn)
+	}
+	return err
+}
+
+// noAnswer reports whether a member gave no answer, or was not up to giving one:
+// another one may.
+func noAnswer(err error) bool {
+	return err != nil && (unavailable(err) || errors.Is(err, context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded ||
+		errors.Is(err, errTwoClusters))
+}
+
+// errTwoClusters is in the error of an answer that came from another cluster.
+var errTwoClusters = errors.New("two etcd clusters")
 
 func compares(cs []Compare) []clientv3.Cmp {
 	out := make([]clientv3.Cmp, len(cs))

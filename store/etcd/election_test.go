@@ -78,7 +78,7 @@ func TestSessionLost(t *testing.T) {
 	cfg := config(t)
 	a := open(t, cfg)
 	o := campaign(t, a)
-	lease := o.(*office).Leadership.(*leadership).session.Lease()
+	lease := o.(*office).Leadership.(*leadership).lease
 	if _, err := etcdClient(t, cfg.Endpoints...).Revoke(context.Background(), lease); err != nil {
 		t.Fatal(err)
 	}

@@ -155,6 +155,107 @@ func TestStandsStill(t *testing.T) {
 	t.Logf("%d records are there", len(snap.Records)) // either is right
 }
 
+// TestOneStandsStill: one member of three that stands still costs a leader that
+// uses it one call, and one that doesn't nothing; neither loses the election for
+// it, though its session is short.
+func TestOneStandsStill(t *testing.T) {
+	cluster := etcdtest.Start(t, 3)
+	cfg := Config{Endpoints: cluster.Endpoints(), SessionTTL: 3 * time.Second, Timeout: time.Second}
+	c, other := open(t, cfg), open(t, cfg)
+	office := campaign(t, c)
+	term := takeOver(t, office)
+	if err := term.Create(context.Background(), firstBatch()); err != nil {
+		t.Fatal(err)
+	}
+	hears(t, other, c.Self())
+	epoch := fencing.Epoch(0)
+	commit := func() error {
+		epoch++
+		return term.Commit(context.Background(), grant(1, epoch))
+	}
+	uses := func(c *Cluster) string {
+		kv := c.kv.(*client)
+		kv.mu.Lock()
+		defer kv.mu.Unlock()
+		return kv.endpoint()
+	}
+	for i := range 3 {
+		m := cluster.Member(i)
+		used := uses(c) == m.Endpoint
+		leader, err := cluster.Leader()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		// For longer than the session lasts: whoever keeps it alive has to find out.
+		failed := 0
+		start := time.Now()
+		var gap time.Duration
+		for last := start; time.Since(start) < 2*cfg.SessionTTL; {
+			err := commit()
+			for tries := 0; err != nil; tries++ {
+				failed++
+				if isClosed(office.Lost()) || tries > 20 {
+					t.Fatalf("member %d stands still, and the office is lost after %v and %d failed calls, the last one: %v", i, time.Since(start), failed, err)
+				}
+				var next store.Term
+				if next, err = office.TakeOver(context.Background()); err == nil {
+					term = next
+				}
+			}
+			gap = max(gap, time.Since(last))
+			last = time.Now()
+		}
+		if uses(c) == m.Endpoint {
+			t.Errorf("member %d, which stands still, is in use", i)
+		}
+		if !used && i != leader && failed > 0 {
+			t.Errorf("member %d was not in use, and %d calls failed", i, failed)
+		}
+		t.Logf("member %d stood still (in use: %v, etcd's leader: %v): %d calls failed, the longest gap was %v", i, used, i == leader, failed, gap)
+		if err := m.Continue(); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Await(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Who follows hears of changes, whichever member it was connected to.
+	if err := office.Resign(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	hears(t, other, store.Member{})
+}
+
+// TestFollowerMovesOn: who only watches finds out, too, that its member stands
+// still.
+func TestFollowerMovesOn(t *testing.T) {
+	cluster := etcdtest.Start(t, 3)
+	cfg := Config{Endpoints: cluster.Endpoints(), SessionTTL: time.Second, Timeout: time.Second}
+	a, b := open(t, cfg), open(t, cfg)
+	hears(t, b, store.Member{})
+	office := campaign(t, a)
+	hears(t, b, a.Self())
+	kv := b.kv.(*client)
+	kv.mu.Lock()
+	at := kv.endpoint()
+	kv.mu.Unlock()
+	for i := range 3 {
+		if m := cluster.Member(i); m.Endpoint == at {
+			if err := m.Stop(); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = m.Continue() }()
+		}
+	}
+	if err := office.Resign(context.Background()); err != nil {
+		t.Logf("%v", err) // its own member may be the one
+	}
+	hears(t, b, store.Member{})
+}
+
 // TestNoSpace: etcd without space refuses writes, and says so; what is there
 // can be read.
 func TestNoSpace(t *testing.T) {

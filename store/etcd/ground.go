@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
 	"github.com/cirrus-id/cirrus/store"
 )
 
@@ -104,6 +106,9 @@ func (c *Cluster) alone(ctx context.Context, why Purpose) (guards []Compare, err
 	for _, around := range parents(c.keys.prefix) {
 		guard := Compare{Key: keysUnder(around).meta}
 		kv, err := c.read(ctx, why, guard.Key)
+		if errors.Is(err, rpctypes.ErrPermissionDenied) {
+			continue // a user for this prefix alone can't look, nor compare
+		}
 		if err != nil {
 			return nil, err
 		}

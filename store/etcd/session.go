@@ -1,24 +1,29 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.etcd.io/etcd/client/v3/concurrency"
 
 	"github.com/cirrus-id/cirrus/store"
 )
 
 var _ Election = (*election)(nil)
 
-// election is the Election of real life: etcd's own, with a session of its own
-// for each campaign.
+// election is the Election of real life. Each campaign puts a key under leader/
+// that lives as long as an etcd lease, the session; the replica whose key is the
+// oldest leads. etcd's own election library does the same, but keeps to the
+// member that it began with: here every call goes to the member in use.
 type election struct {
 	client *client
 	keys   keys
@@ -33,11 +38,13 @@ type election struct {
 	mu     sync.Mutex
 	closed bool // nothing more may be run
 	leader store.Member
-	news   chan struct{} // closed and replaced when leader changes
-	// adrift are sessions that are over here, and may not be in etcd: while it
+	first  string        // the oldest key, which is the leader's
+	seen   int64         // the revision at which they were read
+	news   chan struct{} // closed and replaced when leader or first changes
+	// stale are sessions that are over here, and may not be in etcd: while it
 	// could not be told, or had no quorum to let them lapse. Their keys would
 	// stand before ours in the next election, for as long as a session lasts.
-	adrift []clientv3.LeaseID
+	stale []clientv3.LeaseID
 }
 
 func newElection(c *client, self store.Member) *election {
@@ -84,7 +91,7 @@ func (e *election) Campaign(ctx context.Context) (Leadership, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		err = e.client.cfg.diagnose(e.client.cfg.explain(err))
+		err = e.client.cfg.diagnose(err)
 		if err.Error() != said { // not once a second
 			said = err.Error()
 			e.log.Warn("waiting for etcd, to take part in the election", "error", err)
@@ -98,148 +105,234 @@ func (e *election) Campaign(ctx context.Context) (Leadership, error) {
 // errSessionLost is why a campaign begins again.
 var errSessionLost = errors.New("the session was lost, since etcd did not answer for the session's TTL")
 
-// campaign makes a session and campaigns with it, until it wins, loses the
-// session, or ctx ends.
+// campaign makes a session, puts its key, and waits until that is the oldest,
+// the session is lost, or ctx ends.
 func (e *election) campaign(ctx context.Context) (_ *leadership, err error) {
 	l, err := e.newSession(ctx)
 	if err != nil {
 		return nil, err
 	}
-	// The session ends the campaign, and so does ctx. Either ends l.life, which
-	// keeps the library from trying to clean up without a limit of time.
-	stop := context.AfterFunc(ctx, l.end)
-	l.election = concurrency.NewElection(l.session, e.keys.leader)
-	err = l.election.Campaign(clientv3.WithRequireLeader(l.session.Ctx()), encodeMember(e.self))
-	if !stop() && err == nil {
-		err = ctx.Err()
-	}
-	if err != nil && ctx.Err() == nil && l.session.Ctx().Err() != nil {
-		err = errSessionLost
-	}
-	if err != nil {
-		gone, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.client.cfg.Timeout)
-		defer cancel()
-		_ = l.drop(gone) // else etcd does it, when the session's TTL is over
+	defer func() {
+		if err != nil {
+			_ = l.Resign(context.WithoutCancel(ctx)) // else etcd does it, when the session's TTL is over
+		}
+	}()
+	if err := l.stand(ctx); err != nil {
 		return nil, err
 	}
-	return l, nil
+	for {
+		e.mu.Lock()
+		first, news := e.first, e.news
+		e.mu.Unlock()
+		if first == l.key {
+			return l, nil
+		}
+		select {
+		case <-news:
+		case <-l.lost:
+			return nil, errSessionLost
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
-// leadership is a session, and the election that it takes part in.
+// leadership is a session, and its key in the election.
 type leadership struct {
 	elect    *election
-	conn     *clientv3.Client
-	lease    clientv3.Lease
-	life     context.Context
-	end      context.CancelFunc
-	session  *concurrency.Session
-	election *concurrency.Election
-	limit    time.Duration
-	observe  func(RoundTrip)
+	lease    clientv3.LeaseID
+	key      string
+	revision int64
+	over     sync.Once
+	lost     chan struct{}
 }
 
-// newSession begins a session with a stream of its own to keep it alive: one
-// that is stuck to a member that stands still is not shared with the next
-// session.
+// newSession begins a session and keeps it alive.
 func (e *election) newSession(ctx context.Context) (*leadership, error) {
-	conn, err := e.client.connect(ctx)
+	e.endStale(ctx)
+	var granted *clientv3.LeaseGrantResponse
+	asked := time.Now()
+	err := e.client.call(ctx, ForElection, func(ctx context.Context, conn *clientv3.Client) (err error) {
+		if granted, err = conn.Grant(ctx, seconds(e.ttl)); err != nil {
+			return err
+		}
+		return e.client.heard(granted.ClusterId)
+	})
 	if err != nil {
-		return nil, err
-	}
-	granting, cancel := context.WithTimeout(ctx, e.client.cfg.Timeout)
-	defer cancel()
-	start := time.Now()
-	granted, err := conn.Grant(granting, seconds(e.ttl))
-	e.client.cfg.Observe(RoundTrip{For: ForElection, Took: time.Since(start), Err: err})
-	if err != nil {
-		return nil, err
-	}
-	if err := e.client.heard(granted.ClusterId); err != nil {
 		return nil, err
 	}
 	if granted.TTL > seconds(e.ttl) {
 		e.log.Warn("etcd doesn't make sessions that short: raise --etcd-session-ttl, or replicas wait longer for a silent leader than they know",
 			"session_ttl", e.ttl, "etcd_seconds", granted.TTL)
 	}
-	e.endAdrift(granting, conn)
-	l := &leadership{elect: e, conn: conn, lease: clientv3.NewLeaseFromLeaseClient(clientv3.RetryLeaseClient(conn), conn, e.ttl), limit: e.client.cfg.Timeout, observe: e.client.cfg.Observe}
-	l.life, l.end = context.WithCancel(e.life)
-	own := clientv3.NewCtxClient(l.life)
-	own.KV, own.Watcher, own.Lease = conn.KV, conn.Watcher, l.lease
-	l.session, err = concurrency.NewSession(own, concurrency.WithLease(granted.ID))
-	if err != nil {
-		l.end()
-		return nil, errors.Join(err, l.lease.Close())
-	}
-	// Nobody may resign a session that was lost.
-	clear := func() {
-		<-l.session.Done()
-		l.end()
-		_ = l.lease.Close() // it has no error to tell
-	}
-	if !e.run(clear) {
-		clear() // l.life has ended with e.life, or is about to
+	l := &leadership{elect: e, lease: granted.ID, key: fmt.Sprintf("%s%x", e.keys.leaderFrom, granted.ID), lost: make(chan struct{})}
+	if !e.run(func() { l.keepAlive(e.life, asked) }) {
+		l.lose()
 		return nil, errClosed
 	}
 	return l, nil
 }
 
-// Key implements Leadership.
-func (l *leadership) Key() string { return l.election.Key() }
-
-// Revision implements Leadership.
-func (l *leadership) Revision() int64 { return l.election.Rev() }
-
-// Lost implements Leadership. The session's end comes late, by up to a second,
-// and counts from when an answer was received: nothing may rest on it.
-func (l *leadership) Lost() <-chan struct{} { return l.session.Done() }
-
-// Resign implements Leadership.
-func (l *leadership) Resign(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, l.limit)
-	defer cancel()
-	start := time.Now()
-	err := l.drop(ctx)
-	l.observe(RoundTrip{For: ForElection, Took: time.Since(start), Err: err})
-	return err
-}
-
-// drop ends the session, here and, if it can, in etcd, where the key in the
-// election goes with it. If it can't, the next session begins with that.
-func (l *leadership) drop(ctx context.Context) error {
-	l.end()
-	l.session.Orphan()
-	err := revoke(ctx, l.conn, l.session.Lease())
-	if err != nil {
-		l.elect.mu.Lock()
-		defer l.elect.mu.Unlock()
-		l.elect.adrift = append(l.elect.adrift, l.session.Lease())
+// stand puts the session's key.
+func (l *leadership) stand(ctx context.Context) error {
+	e := l.elect
+	err := e.client.call(ctx, ForElection, func(ctx context.Context, conn *clientv3.Client) error {
+		put := clientv3.OpPut(l.key, encodeMember(e.self), clientv3.WithLease(l.lease))
+		resp, err := conn.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(l.key), "=", 0)).Then(put).Commit()
+		if err != nil {
+			return err
+		}
+		if !resp.Succeeded {
+			return fmt.Errorf("the key %s is there already: look who writes to the prefix", l.key)
+		}
+		l.revision = resp.Header.Revision
+		return nil
+	})
+	if err == nil {
+		_, err = e.look(ctx)
 	}
 	return err
 }
 
-// endAdrift ends the sessions that could not be ended before, as far as it can.
-func (e *election) endAdrift(ctx context.Context, conn *clientv3.Client) {
+// keepAlive keeps the session alive until it is over. It asks three times in a
+// TTL, and gives each try no more than a third: so a member that stands still is
+// left for another one, which has a third of the TTL to answer.
+func (l *leadership) keepAlive(ctx context.Context, kept time.Time) {
+	e := l.elect
+	var p pulse
+	defer l.lose()
+	defer func() { p.end() }()
+	for wait := e.ttl / 3; ; {
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-l.lost:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		if isClosed(l.lost) || ctx.Err() != nil {
+			return
+		}
+		asked := time.Now()
+		err := e.client.within(ctx, min(e.client.cfg.Timeout, e.ttl/3), func(limited context.Context, conn *clientv3.Client) error {
+			return p.beat(ctx, limited, conn, l.lease)
+		})
+		if err != nil {
+			p.end()
+		}
+		switch {
+		case err == nil:
+			kept, wait = asked, e.ttl/3
+		case errors.Is(err, rpctypes.ErrLeaseNotFound), time.Since(kept) >= e.ttl:
+			return
+		default:
+			wait = min(50*time.Millisecond, e.ttl/20)
+		}
+	}
+}
+
+// pulse is the stream by which a session is kept alive. The library's own stays
+// with a member that stands still, and opening one for each beat would have etcd
+// check the password each time.
+type pulse struct {
+	stream pb.Lease_LeaseKeepAliveClient // nil: there is none
+	cancel context.CancelFunc
+}
+
+// beat asks once, over the stream that is there, or another one that lasts as
+// long as life.
+func (p *pulse) beat(life, ctx context.Context, conn *clientv3.Client, id clientv3.LeaseID) (err error) {
+	if p.stream == nil {
+		life, p.cancel = context.WithCancel(life)
+	}
+	defer context.AfterFunc(ctx, p.cancel)()
+	if p.stream == nil {
+		if p.stream, err = pb.NewLeaseClient(conn.ActiveConnection()).LeaseKeepAlive(clientv3.WithRequireLeader(life)); err != nil {
+			return cmp.Or(ctx.Err(), err)
+		}
+	}
+	if err := p.stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(id)}); err != nil && !errors.Is(err, io.EOF) { // which Recv explains
+		return cmp.Or(ctx.Err(), err)
+	}
+	resp, err := p.stream.Recv()
+	switch {
+	case err != nil:
+		return cmp.Or(ctx.Err(), err)
+	case resp.TTL <= 0:
+		return rpctypes.ErrLeaseNotFound
+	}
+	return nil
+}
+
+// end ends the stream, if there is one.
+func (p *pulse) end() {
+	if p.cancel != nil {
+		p.cancel()
+	}
+	*p = pulse{}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// lose closes lost, once.
+func (l *leadership) lose() { l.over.Do(func() { close(l.lost) }) }
+
+// Key implements Leadership.
+func (l *leadership) Key() string { return l.key }
+
+// Revision implements Leadership.
+func (l *leadership) Revision() int64 { return l.revision }
+
+// Lost implements Leadership. The session's end is noticed late where this
+// process stood still: nothing may rest on it.
+func (l *leadership) Lost() <-chan struct{} { return l.lost }
+
+// Resign implements Leadership: it ends the session, here and, if it can, in
+// etcd, where the key goes with it. If it can't, the next session begins with
+// that.
+func (l *leadership) Resign(ctx context.Context) error {
+	l.lose()
+	e := l.elect
+	err := e.revoke(ctx, l.lease)
+	if err != nil {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.stale = append(e.stale, l.lease)
+	}
+	return err
+}
+
+// endStale ends the sessions that could not be ended before, as far as it can.
+func (e *election) endStale(ctx context.Context) {
 	e.mu.Lock()
-	adrift := e.adrift
-	e.adrift = nil
+	stale := e.stale
+	e.stale = nil
 	e.mu.Unlock()
-	for i, id := range adrift {
-		if revoke(ctx, conn, id) != nil {
+	for i, id := range stale {
+		if e.revoke(ctx, id) != nil {
 			e.mu.Lock()
-			e.adrift = append(e.adrift, adrift[i:]...)
+			e.stale = append(e.stale, stale[i:]...)
 			e.mu.Unlock()
 			return
 		}
 	}
 }
 
-func revoke(ctx context.Context, conn *clientv3.Client, id clientv3.LeaseID) error {
-	_, err := conn.Revoke(ctx, id)
-	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
-		return nil // it is over already
-	}
-	return err
+func (e *election) revoke(ctx context.Context, id clientv3.LeaseID) error {
+	return e.client.call(ctx, ForElection, func(ctx context.Context, conn *clientv3.Client) error {
+		_, err := conn.Revoke(ctx, id)
+		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+			return nil // it is over already
+		}
+		return err
+	})
 }
 
 // seconds rounds up: etcd counts whole ones.
@@ -252,13 +345,17 @@ func (e *election) Leader() (store.Member, <-chan struct{}) {
 	return e.leader, e.news
 }
 
-func (e *election) heard(m store.Member) {
+func (e *election) heard(m store.Member, key string, revision int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if m == e.leader {
+	if revision < e.seen { // two reads, and the earlier one comes later
 		return
 	}
-	e.leader = m
+	e.seen = revision
+	if m == e.leader && key == e.first {
+		return
+	}
+	e.leader, e.first = m, key
 	close(e.news)
 	e.news = make(chan struct{})
 }
@@ -271,16 +368,19 @@ func (e *election) observe(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		e.log.Debug("can't tell who leads", "error", e.client.cfg.explain(err))
-		if !wait.pause(ctx) {
-			return
+		if err != nil {
+			e.log.Debug("can't tell who leads", "error", err)
+			if !wait.pause(ctx) {
+				return
+			}
 		}
 	}
 }
 
-// follow reads who leads and then watches, until something goes wrong: a watch
-// that etcd ends because it was compacted, or because its member has lost the
-// others, is begun again from what is read then.
+// follow reads who leads and then watches, until something goes wrong, or the
+// client goes on to another member, since a watch stays where it began. A member
+// that stands still sends nothing and ends nothing: so it reads again, three
+// times in a session's TTL, which finds that out.
 func (e *election) follow(ctx context.Context, works func()) error {
 	conn, err := e.client.connect(ctx)
 	if err != nil {
@@ -293,37 +393,61 @@ func (e *election) follow(ctx context.Context, works func()) error {
 		return err
 	}
 	works()
+	// Watch returns once the member has begun it, which one that stands still
+	// doesn't.
+	begin := time.AfterFunc(e.client.cfg.Timeout, cancel)
 	changes := conn.Watch(watching, e.keys.leaderFrom, clientv3.WithPrefix(), clientv3.WithRev(revision+1))
-	for change := range changes {
-		if err := change.Err(); err != nil {
-			return err
-		}
-		if len(change.Events) == 0 || change.Header.Revision <= revision {
-			continue
+	if !begin.Stop() {
+		e.client.moveOn(conn.turn)
+		return errors.New("no watch was begun in time")
+	}
+	tick := time.NewTicker(max(e.ttl/3, time.Second/3))
+	defer tick.Stop()
+	for {
+		select {
+		case change, ok := <-changes:
+			switch {
+			case !ok:
+				return errors.New("the watch has ended")
+			case change.Err() != nil:
+				return change.Err()
+			case len(change.Events) == 0 || change.Header.Revision <= revision:
+				continue
+			}
+		case <-tick.C:
+			if err := e.client.askClusters(ctx, conn.Client); err != nil {
+				e.log.Error("a member of etcd that did not answer before is of another cluster", "error", err)
+			}
+		case <-conn.moved:
+			return nil
 		}
 		if revision, err = e.look(ctx); err != nil {
 			return err
 		}
 	}
-	return errors.New("the watch has ended")
 }
 
-// look reads who leads: the oldest key.
+// look reads who leads: the oldest key that a session has. Keys that have none
+// are somebody else's.
 func (e *election) look(ctx context.Context) (revision int64, err error) {
 	var leader store.Member
+	var key string
 	err = e.client.call(ctx, ForElection, func(ctx context.Context, conn *clientv3.Client) error {
-		resp, err := conn.Get(ctx, e.keys.leaderFrom, clientv3.WithFirstCreate()...)
+		resp, err := conn.Get(ctx, e.keys.leaderFrom, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
 		if err != nil {
 			return err
 		}
-		if len(resp.Kvs) > 0 {
-			leader = decodeMember(resp.Kvs[0].Value)
+		for _, kv := range resp.Kvs {
+			if kv.Lease != 0 {
+				leader, key = decodeMember(kv.Value), string(kv.Key)
+				break
+			}
 		}
 		revision = resp.Header.Revision
 		return e.client.heard(resp.Header.ClusterId)
 	})
 	if err == nil {
-		e.heard(leader)
+		e.heard(leader, key, revision)
 	}
 	return revision, err
 }
