@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -356,13 +357,13 @@ func TestWaitsForALeader(t *testing.T) {
 		begun := time.Now()
 		c := b.acquire("app", 0)
 		hurried := start(func(ctx context.Context) (*cirrusv1.ListPoolsResponse, error) {
-			ctx, cancel := context.WithTimeout(ctx, time.Second)
+			ctx, cancel := context.WithTimeout(ctx, leaderPatience/2)
 			defer cancel()
 			return b.admin.ListPools(ctx, &cirrusv1.ListPoolsRequest{})
 		})
-		f.pass(time.Second)
+		f.pass(leaderPatience / 2)
 		hurried.failed(t, "one with a deadline", wanted{code: connect.CodeDeadlineExceeded})
-		f.pass(leaderPatience - time.Second - time.Millisecond)
+		f.pass(leaderPatience/2 - time.Millisecond)
 		c.waits(t, "an Acquire")
 		f.pass(2 * time.Millisecond)
 		c.failed(t, "an Acquire without a leader", noLeader)
@@ -370,9 +371,9 @@ func TestWaitsForALeader(t *testing.T) {
 			t.Errorf("it waited %v", took)
 		}
 		c = b.acquire("app", 0)
-		f.pass(time.Second)
+		f.pass(leaderPatience / 2)
 		f.leads(a)
-		after(f, c, 2*retryPause).done(t, "an Acquire as one leads") // which may not have begun its term yet when asked
+		after(f, c, leaderPatience).done(t, "an Acquire as one leads") // which may not have begun its term yet when asked
 		watched := b.metric("cirrus_refusals_total", string(reasonNoLeader))
 		if watched != 1 {
 			t.Errorf("%v refusals are counted", watched)
@@ -382,7 +383,7 @@ func TestWaitsForALeader(t *testing.T) {
 		f.c.lose(a.member)
 		f.settle()
 		c = b.acquire("more", 0)
-		f.pass(time.Second)
+		f.pass(leaderPatience / 2)
 		f.leads(b)
 		after(f, c, 2*retryPause).done(t, "an Acquire as this one leads")
 	})
@@ -399,6 +400,9 @@ func TestLeaderCantBeReached(t *testing.T) {
 		cut := b.heartbeat(lease)
 		after(f, cut, 3*time.Second).failed(t, "a heartbeat that can't be passed on", noLeader)
 
+		f.befall("b", "a", 0)
+		f.pass(2 * probePauseMax)
+		after(f, b.heartbeat(lease), time.Second).done(t, "a heartbeat once the way is clear")
 		f.befall("b", "a", faultStalled)
 		stalled, listing := b.heartbeat(lease), start(func(ctx context.Context) (*cirrusv1.ListLeasesResponse, error) {
 			return b.admin.ListLeases(ctx, &cirrusv1.ListLeasesRequest{})
@@ -410,6 +414,77 @@ func TestLeaderCantBeReached(t *testing.T) {
 		after(f, listing, time.Second).done(t, "the listing")
 		if got := b.answeredBy(); got != "http://c" {
 			t.Errorf("answered by %q", got)
+		}
+	})
+}
+
+// One probe finds out for all who wait whether a leader leads. After a session's
+// TTL the replica says that it is not ready, and why, and refuses at once.
+func TestLeaderInDoubt(t *testing.T) {
+	inFleet(t, []string{"a", "b"}, func(f *fleet) {
+		a, b := f.all[0], f.all[1]
+		f.leads(a)
+		b.acquired("app")
+		f.c.lose(a.member)
+		f.settle()
+		f.c.sees(b.member, a.member.self) // which leads no more
+		f.settle()
+		before, begun := f.called("b", "a"), time.Now()
+		var all []*acquireCall
+		for i := range 100 {
+			all = append(all, b.acquire(fmt.Sprint("app-", i), 0))
+		}
+		f.pass(leaderPatience + time.Millisecond)
+		for _, c := range all {
+			c.failed(t, "an Acquire without a leader", noLeader)
+		}
+		// Those that came before the first answer, and the probes.
+		if n := f.called("b", "a") - before; n > 110 {
+			t.Errorf("%d calls for 100 requests within %v", n, leaderPatience)
+		}
+		before = f.called("b", "a")
+		for i := range 100 {
+			b.acquire(fmt.Sprint("more-", i), 0)
+		}
+		f.pass(leaderPatience + time.Millisecond)
+		if n := f.called("b", "a") - before; n > 5 {
+			t.Errorf("%d calls for 100 requests at a leader in doubt", n)
+		}
+		f.pass(b.member.SessionTTL() - time.Since(begun) + 2*probePauseMax)
+		if text, ready, _ := b.s.State(); ready || !strings.Contains(text, "following http://a") || !strings.Contains(text, "does not lead") {
+			t.Errorf("ready is %v: %q", ready, text)
+		}
+		asked := time.Now()
+		late := b.acquire("late", 0)
+		f.settle()
+		late.failed(t, "an Acquire at a leader that has long been in doubt", noLeader)
+		if took := late.at.Sub(asked); took != 0 {
+			t.Errorf("it was refused after %v", took)
+		}
+		if n := b.logged("can't be passed on"); n != 1 {
+			t.Errorf("it was told %d times", n)
+		}
+		f.leads(a)
+		f.pass(2 * probePauseMax)
+		if text, ready, _ := b.s.State(); !ready || text != "following http://a" {
+			t.Errorf("ready is %v: %q", ready, text)
+		}
+		b.acquired("again")
+	})
+}
+
+// What nobody asks for, a replica that follows finds out by itself.
+func TestIdleFollower(t *testing.T) {
+	inFleet(t, []string{"a", "b"}, func(f *fleet) {
+		a, b := f.all[0], f.all[1]
+		f.leads(a)
+		f.befall("b", "a", faultCut)
+		f.pass(2*b.member.SessionTTL() + 2*probePauseMax)
+		if text, ready, _ := b.s.State(); ready || !strings.Contains(text, "following http://a, to which nothing can be passed on: ") {
+			t.Errorf("ready is %v: %q", ready, text)
+		}
+		if b.logged("can't be passed on") != 1 {
+			t.Error("why was not told once")
 		}
 	})
 }

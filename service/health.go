@@ -41,7 +41,8 @@ func knownService(name string) bool {
 	return false
 }
 
-// Ready says whether the service answers requests: it leads or knows who does,
+// Ready says whether the service answers requests: it leads, or knows who does
+// and has reached that one within a session's TTL,
 // its only store has not failed, and it is not stopping.
 func (s *Service) Ready() bool {
 	_, ready := s.state()
@@ -62,7 +63,11 @@ func (s *Service) state() (string, bool) {
 	case r.term != nil:
 		return "leading", true
 	case r.leader != nil:
-		return "following " + r.leader.member.Address, true
+		text := "following " + r.leader.member.Address
+		if cause, _ := r.leader.doubted(); cause != nil {
+			return text + ", to which nothing can be passed on: " + cause.Error(), !r.leader.lost()
+		}
+		return text, true
 	}
 	return "no leader known", false
 }

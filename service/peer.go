@@ -28,7 +28,9 @@ type peer struct {
 	mu    sync.Mutex
 	gone  bool
 	calls map[*passing]bool
-	wrong atomic.Bool // of another store, which was told
+	wrong atomic.Bool   // of another store, which was told
+	ended chan struct{} // closed when it is left
+	doubt doubt
 	under underway
 }
 
@@ -36,12 +38,15 @@ type peer struct {
 type passing struct{ cancel context.CancelFunc }
 
 func newPeer(s *Service, m store.Member) *peer {
-	p := &peer{s: s, member: m, calls: map[*passing]bool{}}
+	p := &peer{s: s, member: m, calls: map[*passing]bool{}, ended: make(chan struct{})}
+	p.doubt.begun = make(chan struct{})
+	p.doubt.proved = s.cfg.Steady.Now()
 	http := stamped{s.cfg.Reach(m.Address), s.cfg.Cluster}
 	plain := connect.WithAcceptCompression("gzip", nil, nil) // near by: it would only cost
 	p.leases = cirrusv1connect.NewLeaseServiceClient(http, m.Address, plain)
 	p.admin = cirrusv1connect.NewAdminServiceClient(http, m.Address, plain)
 	p.beats.p = p
+	s.spawn(p.probe)
 	return p
 }
 
@@ -98,6 +103,9 @@ func (p *peer) leave(call *passing) (gone bool) {
 func (p *peer) left() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if !p.gone {
+		close(p.ended)
+	}
 	p.gone = true
 	for call := range p.calls {
 		call.cancel()
@@ -121,10 +129,20 @@ func passQuietly[Req, Res any](ctx context.Context, p *peer, procedure string, r
 	return res, p.outcome(ctx, procedure, err, gone)
 }
 
-// outcome counts a call to the leader, and says what its error is to whoever
-// asked: the leader's own answer, the asker's impatience, or the way.
+// outcome counts a call to the leader, learns from it, and says what its error
+// is to whoever asked: the leader's own answer, the asker's impatience, or the
+// way.
 func (p *peer) outcome(ctx context.Context, procedure string, err error, gone bool) error {
 	p.s.metrics.passedOn(procedure, err)
+	err = p.read(ctx, err, gone)
+	if !gone {
+		p.judge(err)
+	}
+	return err
+}
+
+// read says what an error of a call to the leader is to whoever asked.
+func (p *peer) read(ctx context.Context, err error, gone bool) error {
 	var e *connect.Error
 	switch {
 	case err == nil:

@@ -1,8 +1,10 @@
 package service
 
 import (
+	"errors"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/cirrus-id/cirrus/internal/reach"
@@ -31,15 +33,28 @@ type peerClient struct {
 	// patient carries calls that may wait long for their answer, and streams:
 	// all on one connection, which is pinged.
 	patient *http.Client
+	// plain carries the same to where nothing but HTTP/1.1 is understood, such as
+	// a proxy: a connection for each, and no pings.
+	plain *http.Client
+	// spoken are the hosts that have answered, with whether that was in HTTP/2.
+	spoken sync.Map
 }
 
 func newPeerClient() *peerClient {
-	var one, two http.Protocols
+	var one, two http.Protocols // HTTP/1.1 alone, HTTP/2 alone
 	one.SetHTTP1(true)
 	two.SetHTTP2(true)
 	two.SetUnencryptedHTTP2(true)
 	dialer := net.Dialer{Timeout: peerDialTime, KeepAlive: peerSilence}
 	return &peerClient{
+		plain: reach.NewClient(&http.Transport{
+			DialContext:         dialer.DialContext,
+			TLSHandshakeTimeout: peerDialTime,
+			MaxIdleConnsPerHost: peerIdleConns,
+			IdleConnTimeout:     peerIdleTime,
+			DisableCompression:  true,
+			Protocols:           &one,
+		}),
 		quick: reach.NewClient(&http.Transport{
 			DialContext:           dialer.DialContext,
 			TLSHandshakeTimeout:   peerDialTime,
@@ -68,13 +83,41 @@ func newPeerClient() *peerClient {
 func (c *peerClient) Do(r *http.Request) (*http.Response, error) {
 	switch r.URL.Path {
 	case cirrusv1connect.LeaseServiceAcquireProcedure, cirrusv1connect.AdminServiceWatchProcedure:
-		return c.patient.Do(r)
+		return c.long(r)
 	}
 	return c.quick.Do(r)
+}
+
+// long sends what may wait long for its answer, in HTTP/2 unless the host has
+// answered in HTTP/1.1 alone. What failed before a host ever spoke HTTP/2 is
+// sent once more in HTTP/1.1: whatever is asked this way may be asked again.
+func (c *peerClient) long(r *http.Request) (*http.Response, error) {
+	two, known := c.spoken.Load(r.URL.Host)
+	if known && two == false {
+		return c.plain.Do(r)
+	}
+	resp, err := c.patient.Do(r)
+	if err == nil {
+		c.spoken.Store(r.URL.Host, true)
+		return resp, nil
+	}
+	var op *net.OpError
+	if known || r.Context().Err() != nil || r.GetBody == nil || errors.As(err, &op) && op.Op == "dial" {
+		return nil, err
+	}
+	again := r.Clone(r.Context())
+	if again.Body, err = r.GetBody(); err != nil {
+		return nil, err
+	}
+	if resp, err = c.plain.Do(again); err == nil {
+		c.spoken.Store(r.URL.Host, false)
+	}
+	return resp, err
 }
 
 // CloseIdleConnections hangs up where nobody talks.
 func (c *peerClient) CloseIdleConnections() {
 	c.quick.CloseIdleConnections()
 	c.patient.CloseIdleConnections()
+	c.plain.CloseIdleConnections()
 }

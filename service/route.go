@@ -26,8 +26,10 @@ const (
 const (
 	// leaderPatience is how long a request waits for a leader, or for another
 	// one than the last that it found.
-	leaderPatience = 2 * time.Second
-	// retryPause is how long it waits before it asks the same one again.
+	// It is shorter than any try of a client, which would give up without having
+	// been told why.
+	leaderPatience = time.Second
+	// retryPause is how long it waits before it asks this replica's own term again.
 	retryPause = 50 * time.Millisecond
 	// strangerPause is how often it is told at most that a replica of another
 	// store passes requests on.
@@ -92,6 +94,9 @@ func (c *rpc[Req, Res]) try(ctx context.Context, r *role, req *Req) (*Res, error
 	case passedOn(ctx):
 		return nil, errNotLeading // and no further, or requests could go round
 	case r.leader != nil:
+		if cause, _ := r.leader.doubted(); cause != nil {
+			return nil, errNoLeader
+		}
 		return c.there(r.leader, ctx, req)
 	}
 	return nil, errNoLeader
@@ -135,8 +140,9 @@ type leaderWait struct {
 	until time.Duration // steady; 0: it has not waited yet
 }
 
-// wait waits for another role than the one that was of no use, or, where there
-// is a leader, until it may be asked again.
+// wait waits for another role than the one that was of no use, or until the one
+// that leads is no longer in doubt, which is news, too. It does not wait for a
+// leader that has been in doubt for too long.
 func (w *leaderWait) wait(ctx context.Context, r *role) error {
 	s := w.s
 	now := s.cfg.Steady.Now()
@@ -147,9 +153,14 @@ func (w *leaderWait) wait(ctx context.Context, r *role) error {
 	case now >= w.until:
 		return s.refusal(errNoLeader)
 	}
+	if r.term == nil && r.leader != nil && r.leader == s.role.Load().leader && r.leader.lost() {
+		return s.refusal(errNoLeader)
+	}
 	at := w.until
 	if leader {
 		w.tried = r
+	}
+	if r.term != nil {
 		at = min(at, now+retryPause)
 	}
 	return s.wait(ctx, r.news, at)
