@@ -724,6 +724,70 @@ func TestCreatePool(t *testing.T) {
 	}
 }
 
+// S11: an operator who vouches that a holder is dead ends its lease as its own
+// Release would: without a last timestamp the window is waited out.
+func TestFree(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		last *snowflake.Millis
+		want snowflake.Millis // the ceiling, less the floor
+		bad  bool
+	}{
+		{name: "says nothing", want: 30_000},
+		{name: "the last one used", last: ptr(startOfWorld + 4_000), want: 4_000},
+		{name: "more than was promised", last: ptr(startOfWorld + 36_000), want: 30_000},
+		{name: "less than the floor", last: ptr(snowflake.Millis(1)), want: -1},
+		{name: "zero", last: ptr(snowflake.Millis(0)), bad: true},
+	} {
+		for _, revoked := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, revoked %v", c.name, revoked), func(t *testing.T) {
+				g := newRig(t, 10*time.Second, smallPool(0))
+				l := g.lease("a")
+				if revoked {
+					d, r := g.s.Revoke(g.now, DefaultPool, l.Node, l.Epoch)
+					wantReason(t, "Revoke", r, "")
+					g.do(d.Write)
+				}
+				_, r := g.s.Free(g.now, DefaultPool, l.Node, l.Epoch+1, c.last)
+				wantReason(t, "Free of another epoch", r, ReasonLeaseLost)
+				d, r := g.s.Free(g.now, DefaultPool, l.Node, l.Epoch, c.last)
+				if c.bad {
+					wantReason(t, "Free", r, ReasonInvalid)
+					return
+				}
+				wantReason(t, "Free", r, "")
+				again, r := g.s.Free(g.now, DefaultPool, l.Node, l.Epoch, c.last)
+				if r != nil || again.Wait != WaitKey {
+					t.Errorf("another Free meanwhile gets %+v, %v, want it to wait", again, r)
+				}
+				g.do(d.Write)
+				rec := g.store.records[recordKey{DefaultPool, l.Node}]
+				if rec.Status != Ended || rec.Ceiling != startOfWorld+c.want || rec.Epoch != l.Epoch {
+					t.Errorf("the record is %+v, want it ended at the floor + %d", rec, c.want)
+				}
+				again, r = g.s.Free(g.now, DefaultPool, l.Node, l.Epoch, nil)
+				if r != nil || again.Write != nil || again.Wait != WaitNone {
+					t.Errorf("a repeated Free gets %+v, %v, want it to be harmless", again, r)
+				}
+				_, r = g.beat(l)
+				wantReason(t, "a heartbeat of a freed lease", r, ReasonLeaseLost)
+
+				// P2: the next window begins above what this one may have used, and
+				// no quarantine follows.
+				g.pass(time.Duration(max(c.want, 0)) * time.Millisecond)
+				_, r = g.acquire(ask("b"))
+				if wait := c.want >= 0; (r != nil) != wait {
+					t.Errorf("at the ceiling: %v, want a refusal: %v", r, wait)
+				}
+				g.set(time.Millisecond)
+				if c.want >= 0 && g.lease("b").Floor <= rec.Ceiling {
+					t.Error("the windows touch")
+				}
+			})
+		}
+	}
+}
+
 func TestTooManyPools(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(3))
 	for i := range MaxPools {

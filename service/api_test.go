@@ -23,6 +23,7 @@ func TestEveryRPC(t *testing.T) {
 			beats(t, h, p, lease)
 			lists(t, p, lease)
 			revokes(t, p, pool)
+			frees(t, p, pool)
 			if _, err := p.leases.Release(context.Background(), releaseRequest(lease, nil)); err != nil {
 				t.Fatal(err)
 			}
@@ -175,6 +176,24 @@ func revokes(t *testing.T, p protocol, pool string) {
 	}
 	_, err = p.leases.Heartbeat(ctx, heartbeatRequest(l.Lease))
 	lostLease.check(t, "a heartbeat of a revoked lease", err)
+}
+
+func frees(t *testing.T, p protocol, pool string) {
+	t.Helper()
+	ctx := context.Background()
+	l, err := p.leases.Acquire(ctx, acquireRequest(pool, "dead", 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := l.Lease.FloorMs - 1
+	for _, when := range []string{"a Free", "a repeated Free"} {
+		got, err := p.admin.Free(ctx, &cirrusv1.FreeRequest{Pool: pool, NodeId: l.Lease.NodeId, Epoch: l.Lease.Epoch, LastTimestampMs: &last})
+		if err != nil || got.Lease.State != cirrusv1.LeaseState_LEASE_STATE_FREE || got.Lease.CeilingMs != last {
+			t.Errorf("%s: %v, %v", when, got, err)
+		}
+	}
+	_, err = p.leases.Heartbeat(ctx, heartbeatRequest(l.Lease))
+	lostLease.check(t, "a heartbeat of a freed lease", err)
 }
 
 // longBits is a layout that ends in a bit more than two years.
@@ -395,8 +414,19 @@ func (h *host) listErrors() []errorRow {
 			return err
 		}, want}
 	}
+	free := func(name string, req *cirrusv1.FreeRequest, want wanted) errorRow {
+		return errorRow{"Free: " + name, func(p protocol) error {
+			_, err := p.admin.Free(context.Background(), req)
+			return err
+		}, want}
+	}
 	unknown := wanted{code: connect.CodeNotFound, reason: fencing.ReasonPoolNotFound}
 	return []errorRow{
+		free("an unknown pool", &cirrusv1.FreeRequest{Pool: "west", Epoch: 1}, unknown),
+		free("an epoch of 0", &cirrusv1.FreeRequest{}, badInput("epoch")),
+		free("a node ID out of range", &cirrusv1.FreeRequest{NodeId: 1024, Epoch: 1}, badInput("node_id")),
+		free("another epoch", &cirrusv1.FreeRequest{Epoch: 1}, lostLease),
+		free("a node ID never granted", &cirrusv1.FreeRequest{NodeId: 9, Epoch: 1}, lostLease),
 		list("an unknown pool", &cirrusv1.ListLeasesRequest{Pool: "west"}, unknown),
 		list("a bad pool name", &cirrusv1.ListLeasesRequest{Pool: "\u200b"}, badInput("pool")),
 		list("a page of 1001", &cirrusv1.ListLeasesRequest{PageSize: 1001}, badInput("page_size")),

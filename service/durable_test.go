@@ -251,6 +251,10 @@ func (b *bubble) allRefuse(l *cirrusv1.Lease, want wanted) {
 			_, err := b.admin.Revoke(ctx, &cirrusv1.RevokeRequest{NodeId: l.NodeId, Epoch: l.Epoch})
 			return err
 		},
+		"Free": func() error {
+			_, err := b.admin.Free(ctx, &cirrusv1.FreeRequest{NodeId: l.NodeId, Epoch: l.Epoch})
+			return err
+		},
 		"CreatePool": func() error {
 			_, err := b.admin.CreatePool(ctx, &cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{Name: "new"}})
 			return err

@@ -104,12 +104,21 @@ func TestEveryRPCIsPassedOn(t *testing.T) {
 			return err
 		})
 		w.sees(t, "REVOKED app quarantined revoked")
+		ask("Free", func() error {
+			last := lease.FloorMs - 1
+			resp, err := b.admin.Free(ctx, &cirrusv1.FreeRequest{NodeId: lease.NodeId, Epoch: lease.Epoch, LastTimestampMs: &last})
+			if resp.GetLease().GetState() != cirrusv1.LeaseState_LEASE_STATE_FREE {
+				t.Errorf("Free answers %v", resp)
+			}
+			return err
+		})
+		w.sees(t, "RELEASED app free", "FREED app free")
 		ask("Release", func() error {
 			_, err := b.leases.Release(ctx, releaseRequest(lease, nil))
 			return err
 		})
-		if got := b.metric("cirrus_forwarded_requests_total", "ok"); got != 10 {
-			t.Errorf("%v calls are counted, want 10", got)
+		if got := b.metric("cirrus_forwarded_requests_total", "ok"); got != 11 {
+			t.Errorf("%v calls are counted, want 11", got)
 		}
 		a.acquired("direct")
 		if got := a.answeredBy(); got != "" {

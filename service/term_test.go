@@ -212,6 +212,10 @@ func TestDeposedLeaderDoesNotLie(t *testing.T) {
 				_, err := a.admin.Revoke(ctx, &cirrusv1.RevokeRequest{NodeId: 1, Epoch: 1})
 				return err
 			},
+			"Free": func() error {
+				_, err := a.admin.Free(ctx, &cirrusv1.FreeRequest{NodeId: 1, Epoch: 1})
+				return err
+			},
 			"Revoke again": func() error {
 				_, err := a.admin.Revoke(ctx, &cirrusv1.RevokeRequest{NodeId: revoked.NodeId, Epoch: revoked.Epoch})
 				return err

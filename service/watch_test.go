@@ -38,6 +38,35 @@ func TestWatchLife(t *testing.T) {
 	})
 }
 
+// S11: a lease that an operator frees ends as its holder's release would end it,
+// for those who watch, too.
+func TestWatchFreed(t *testing.T) {
+	inBubble(t, bubbleOptions{pool: nodes(4)}, func(b *bubble) {
+		dead, unused, taken := b.acquired("dead"), b.acquired("unused"), b.acquired("taken")
+		b.revoke(taken)
+		w := b.watch("")
+		w.sees(t, "PRESENT dead held", "PRESENT unused held", "PRESENT taken quarantined revoked", "SYNCED")
+		free := func(l *cirrusv1.Lease, last *int64) {
+			resp, err := b.admin.Free(context.Background(), &cirrusv1.FreeRequest{NodeId: l.NodeId, Epoch: l.Epoch, LastTimestampMs: last})
+			if err != nil || resp.Lease.GetNodeId() != l.NodeId || resp.Lease.GetEpoch() != l.Epoch {
+				t.Fatalf("Free of %s: %v, %v", l.AppId, resp, err)
+			}
+		}
+		free(dead, nil) // the promised window is waited out
+		w.sees(t, "RELEASED dead quarantined")
+		last := unused.FloorMs - 1
+		free(unused, &last)
+		w.sees(t, "RELEASED unused free", "FREED unused free")
+		free(taken, &last)
+		w.sees(t, "RELEASED taken free", "FREED taken free")
+		beat := b.heartbeat(dead)
+		b.settle()
+		beat.failed(t, "a heartbeat of a freed lease", lostLease)
+		b.pass(30*time.Second + time.Millisecond)
+		w.sees(t, "FREED dead free")
+	})
+}
+
 // Expiry is told on time without anybody asking, and so is a revival.
 func TestWatchExpiryAndRevival(t *testing.T) {
 	inBubble(t, bubbleOptions{}, func(b *bubble) {

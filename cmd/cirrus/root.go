@@ -109,7 +109,7 @@ environment, and the environment beats the file.`,
 		newServe(), newInit(), newRecover(), newMigrate(),
 		newIDs(), newRun(),
 		newAcquire(), newHeartbeat(), newRelease(),
-		newLs(), newWatch(), newRevoke(), newPools(),
+		newLs(), newWatch(), newRevoke(), newFree(), newPools(),
 		newDecode(), newVersion(),
 		newBench(), newBenchServer(), newSim(),
 	)

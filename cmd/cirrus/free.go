@@ -1,0 +1,113 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
+	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
+)
+
+// newFree ends a lease on an operator's word (S11).
+func newFree() *cobra.Command {
+	var epoch uint64
+	var last int64
+	cmd := &cobra.Command{
+		Use:   "free NODE_ID --epoch E",
+		Short: "End the lease of a holder that is dead",
+		Long: `Free ends a lease at once, on your word that its holder is dead: the process has
+ended, or its machine is off for good. It is the way out where a long TTL or a
+long quarantine keeps a node ID; everywhere else, wait, or use cirrus revoke.
+
+If the holder is alive after all, it goes on handing out IDs until its next
+heartbeat, beside the node ID's next holder: two live holders of one node ID.
+Without --last-timestamp nothing else rests on your word: the window that was
+promised to the holder is waited out, so no ID is minted twice. With it, the node
+ID is free once server time is past that timestamp; if the holder has used, or
+uses, a later one, the same IDs are minted twice.
+
+A lease is freed once: a --last-timestamp that is given later changes nothing.
+cirrus ls shows the epoch; that it has to be given keeps you from ending the lease
+that came after the one you meant.`,
+		Example: `  cirrus free 7 --epoch 1835000000000001
+  cirrus free 7 --epoch 1835000000000001 --pool billing --yes
+  cirrus free 7 --epoch 1835000000000001 --last-timestamp 1795364184800`,
+		Args: cobra.ExactArgs(1),
+	}
+	cmd.Flags().Uint64Var(&epoch, "epoch", 0, "the lease's epoch; on the command line only")
+	cmd.Flags().Int64Var(&last, "last-timestamp", 0, "the last timestamp that the holder used, in Unix `ms` (default: the window promised to it is waited out); on the command line only")
+	cmd.Flags().Bool("yes", false, "don't ask: the holder is dead")
+	mustBeExplicit(cmd, "epoch")
+	mustBeExplicit(cmd, "last-timestamp")
+	addAddr(cmd)
+	addPool(cmd)
+	output := addOutput(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		node, err := strconv.ParseUint(args[0], 10, 32)
+		if err != nil {
+			return usagef("%q is no node ID: give a number, such as 7", args[0])
+		}
+		if err := required(cmd, "epoch"); err != nil {
+			return err
+		}
+		req := &cirrusv1.FreeRequest{NodeId: uint32(node), Epoch: epoch}
+		if given(cmd.Flags(), "last-timestamp") {
+			req.LastTimestampMs = &last
+		}
+		return free(cmd, req, *output)
+	}
+	return cmd
+}
+
+func free(cmd *cobra.Command, req *cirrusv1.FreeRequest, o outputFlag) (err error) {
+	if req.Pool, err = cmd.Flags().GetString("pool"); err != nil {
+		return err
+	}
+	if err := confirmDead(cmd, req); err != nil {
+		return err
+	}
+	admin, err := dialAdmin(cmd)
+	if err != nil {
+		return err
+	}
+	resp, err := ask(cmd, admin, cirrusv1connect.AdminServiceClient.Free, req)
+	if err != nil {
+		return err
+	}
+	return printOne(cmd.OutOrStdout(), o, resp.GetLease(), statusFields(resp.GetLease()))
+}
+
+// confirmDead asks for the node ID once more, unless --yes vouches for the
+// holder's death. Where nobody can be asked, only --yes does: a script that
+// pipes something in has not been thought about.
+func confirmDead(cmd *cobra.Command, req *cirrusv1.FreeRequest) error {
+	yes, err := cmd.Flags().GetBool("yes")
+	if err != nil || yes {
+		return err
+	}
+	if !isTerminal(cmd.InOrStdin()) {
+		return usagef("--yes is missing, and there is no terminal to ask at: if the holder of node ID %d is dead, say so with --yes", req.GetNodeId())
+	}
+	return typedAgain(cmd.InOrStdin(), cmd.ErrOrStderr(), req)
+}
+
+// typedAgain wants the node ID typed.
+func typedAgain(in io.Reader, out io.Writer, req *cirrusv1.FreeRequest) error {
+	risk := "two live holders share the node ID"
+	if req.LastTimestampMs != nil {
+		risk += ", and the same IDs can be minted twice"
+	}
+	fmt.Fprintf(out, "This ends the lease of node ID %d in pool %s, epoch %d. If its holder is alive after all, %s. If it is dead, type the node ID to go on: ",
+		req.GetNodeId(), req.GetPool(), req.GetEpoch(), risk)
+	answer, _ := bufio.NewReader(in).ReadString('\n') // an end without a line is no answer
+	if strings.TrimSpace(answer) != strconv.FormatUint(uint64(req.GetNodeId()), 10) {
+		return errors.New("not confirmed, so nothing was changed: type the node ID, or pass --yes")
+	}
+	return nil
+}
