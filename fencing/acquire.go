@@ -50,7 +50,7 @@ func (s *Server) Acquire(now Now, req AcquireRequest) (Decision, *Refusal) {
 }
 
 func (s *Server) acquire(p *pool, req AcquireRequest, at reading) (Decision, *Refusal) {
-	ttl, r := p.requestedTTL(req.TTL)
+	ttl, r := s.requestedTTL(p, req.TTL)
 	if r != nil {
 		return Decision{}, r
 	}
@@ -86,12 +86,15 @@ func (s *Server) acquire(p *pool, req AcquireRequest, at reading) (Decision, *Re
 	return Decision{Write: s.grant(p, node, ttl, req, at)}, nil
 }
 
-func (p *pool) requestedTTL(asked time.Duration) (time.Duration, *Refusal) {
+// requestedTTL is a lease's TTL: the pool's, or what is asked for. With several
+// replicas that must outlive a takeover, too (S11).
+func (s *Server) requestedTTL(p *pool, asked time.Duration) (time.Duration, *Refusal) {
+	least := max(MinTTL, s.shortestTTL)
 	switch {
 	case asked == 0:
 		return p.TTL, nil
-	case asked < MinTTL || asked > p.MaxTTL:
-		return 0, invalid("ttl", "%v is out of range: give %v to the pool's max_ttl, %v, or leave it out", asked, MinTTL, p.MaxTTL)
+	case asked < least || asked > p.MaxTTL:
+		return 0, invalid("ttl", "%v is out of range: give %v to the pool's max_ttl, %v, or leave it out", asked, least, p.MaxTTL)
 	}
 	return asked, nil
 }

@@ -12,6 +12,8 @@ type PoolChange struct {
 	First, Last             *snowflake.NodeID
 	TTL, MaxTTL, Quarantine *time.Duration
 	Unsafe                  *bool
+	// Confirmed is what of it is said to be meant; it is no setting.
+	Confirmed Confirmed
 }
 
 // New returns a new pool with these settings and the defaults for the rest:
@@ -45,8 +47,9 @@ func set[T any](to *T, from *T) {
 }
 
 // CreatePool decides on a new pool (S11). One that exists with the same
-// settings is as good as created: the answer has neither Write nor Wait.
-func (s *Server) CreatePool(now Now, p Pool) (Decision, *Refusal) {
+// settings is as good as created: the answer has neither Write nor Wait, and
+// nothing of it needs to be confirmed.
+func (s *Server) CreatePool(now Now, p Pool, c Confirmed) (Decision, *Refusal) {
 	at := s.advance(now)
 	if s.failed != nil {
 		return Decision{}, s.failed
@@ -64,7 +67,10 @@ func (s *Server) CreatePool(now Now, p Pool) (Decision, *Refusal) {
 		return Decision{}, refuse(ReasonPoolExists, "pool %q exists with other settings: look at it (GetPool, `cirrus pools get`), and update it where that is allowed", string(p.Name))
 	}
 	if len(s.pools)+len(s.changing) >= MaxPools {
-		return Decision{}, refuse(ReasonTooManyPools, "there are %d pools, which is the most: use one that there is; pools can't be deleted", len(s.pools))
+		return Decision{}, refuse(ReasonTooManyPools, "there are %d pools, which is the most: use one that there is; pools can't be deleted", MaxPools)
+	}
+	if r := c.ValidNew(p); r != nil {
+		return Decision{}, r
 	}
 	if r := p.validNew(at.server); r != nil {
 		return Decision{}, r
@@ -93,6 +99,9 @@ func (s *Server) UpdatePool(now Now, name PoolName, c PoolChange) (Decision, *Re
 		return Decision{}, r
 	}
 	if r := s.validPool(p); r != nil {
+		return Decision{}, r
+	}
+	if r := c.Confirmed.validTimes(p, old.Pool); r != nil {
 		return Decision{}, r
 	}
 	return s.writePool(p), nil

@@ -55,7 +55,8 @@ func (p Pool) Validate(stride time.Duration) *Refusal {
 // be (S11): a holder outlives the silence and the takeover after it.
 const sessionsPerTTL = 4
 
-// ShortestTTL is the least that a pool's TTL may be with several replicas (S11).
+// ShortestTTL is the least that a TTL may be with several replicas, a pool's or
+// one that is asked for (S11).
 func ShortestTTL(session time.Duration) time.Duration { return sessionsPerTTL * session }
 
 // ValidTTL says whether the pool's TTL is under the shortest that several

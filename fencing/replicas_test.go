@@ -1,6 +1,7 @@
 package fencing
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -31,17 +32,38 @@ func TestRequireTTL(t *testing.T) {
 	now := Now{Wall: startOfWorld}
 	short, enough := DefaultTTL-1, DefaultTTL
 	p := PoolChange{TTL: &short}.New("east")
-	if _, r := s.CreatePool(now, p); r == nil || r.Reason != ReasonForbidden {
+	if _, r := s.CreatePool(now, p, Confirmed{}); r == nil || r.Reason != ReasonForbidden {
 		t.Errorf("CreatePool with a TTL of %v: %v", short, r)
 	}
 	if _, r := s.UpdatePool(now, DefaultPool, PoolChange{TTL: &short}); r == nil || r.Reason != ReasonForbidden {
 		t.Errorf("UpdatePool to a TTL of %v: %v", short, r)
 	}
-	if _, r := s.CreatePool(now, PoolChange{TTL: &enough}.New("east")); r != nil {
+	if _, r := s.CreatePool(now, PoolChange{TTL: &enough}.New("east"), Confirmed{}); r != nil {
 		t.Errorf("CreatePool with a TTL of %v: %v", enough, r)
 	}
-	if _, r := replicaServer(t).CreatePool(now, p); r != nil {
+	if _, r := replicaServer(t).CreatePool(now, p, Confirmed{}); r != nil {
 		t.Errorf("a server that nothing is required of refuses: %v", r)
+	}
+}
+
+// TestRequireRequestedTTL: S11, a request can't ask for a lease that a takeover
+// could outlast, either.
+func TestRequireRequestedTTL(t *testing.T) {
+	p := smallPool(3)
+	p.TTL, p.MaxTTL = 40*time.Second, time.Minute
+	g := newRig(t, 10*time.Second, p)
+	short, enough := ask("short"), ask("enough")
+	short.TTL, enough.TTL = 20*time.Second-1, 20*time.Second
+	if err := g.s.RequireTTL(20 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	_, r := g.acquire(short)
+	wantReason(t, "a TTL under the shortest", r, ReasonInvalid)
+	if r != nil && (r.Field != "ttl" || !strings.Contains(r.Message, "give 20s to")) {
+		t.Errorf("%v doesn't say what may be asked for", r)
+	}
+	if l, r := g.acquire(enough); r != nil || l.TTL != enough.TTL {
+		t.Errorf("a TTL that is just long enough: %+v, %v", l, r)
 	}
 }
 

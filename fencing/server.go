@@ -25,7 +25,8 @@ type Server struct {
 	pools    map[PoolName]*pool
 	changing map[PoolName]bool
 
-	// shortestTTL is the least that a pool's TTL may be here (S11).
+	// shortestTTL is the least that a TTL may be here, a pool's or one that is
+	// asked for (S11).
 	shortestTTL time.Duration
 
 	failed *Refusal

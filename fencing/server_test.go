@@ -218,7 +218,7 @@ func TestNotesAreLimited(t *testing.T) {
 		g := newRig(t, 10*time.Second, smallPool(200))
 		p := smallPool(200)
 		p.Name = "other"
-		d, r := g.s.CreatePool(g.now, p)
+		d, r := g.s.CreatePool(g.now, p, Confirmed{})
 		wantReason(t, "CreatePool", r, "")
 		g.do(d.Write)
 		for i := range 240 {
@@ -309,7 +309,7 @@ func TestGenesis(t *testing.T) {
 	wantReason(t, "Acquire after recover", r, ReasonNotOpened)
 	p := smallPool(0)
 	p.Name = "other"
-	d, r = g.s.CreatePool(g.now, p)
+	d, r = g.s.CreatePool(g.now, p, Confirmed{})
 	wantReason(t, "CreatePool after recover", r, "")
 	if d.Write.Batch.Pools[0].Opened {
 		t.Error("a new pool of a recovered store is open")
@@ -488,7 +488,7 @@ func TestFailStop(t *testing.T) {
 	wantReason(t, "Release", r, ReasonStoreFailed)
 	_, r = g.s.Revoke(g.now, DefaultPool, l.Node, l.Epoch)
 	wantReason(t, "Revoke", r, ReasonStoreFailed)
-	_, r = g.s.CreatePool(g.now, NewPool("other"))
+	_, r = g.s.CreatePool(g.now, NewPool("other"), Confirmed{})
 	wantReason(t, "CreatePool", r, ReasonStoreFailed)
 	_, r = g.s.UpdatePool(g.now, DefaultPool, PoolChange{})
 	wantReason(t, "UpdatePool", r, ReasonStoreFailed)
@@ -705,10 +705,10 @@ func TestCreatePool(t *testing.T) {
 	} {
 		p := NewPool("other")
 		c.change(&p)
-		d, r := g.s.CreatePool(g.now, p)
+		d, r := g.s.CreatePool(g.now, p, Confirmed{})
 		wantReason(t, c.name, r, c.want)
 		if d.Write != nil {
-			if again, r := g.s.CreatePool(g.now, p); r != nil || again.Wait != WaitKey {
+			if again, r := g.s.CreatePool(g.now, p, Confirmed{}); r != nil || again.Wait != WaitKey {
 				t.Errorf("%s: another creation meanwhile gets %+v, %v", c.name, again, r)
 			}
 		}
@@ -792,13 +792,18 @@ func TestTooManyPools(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(3))
 	for i := range MaxPools {
 		p := NewPool(PoolName(fmt.Sprintf("pool-%d", i)))
-		d, r := g.s.CreatePool(g.now, p)
+		d, r := g.s.CreatePool(g.now, p, Confirmed{})
 		if full := i == MaxPools-1; full { // there was one before
 			wantReason(t, "one too many", r, ReasonTooManyPools)
+			if !strings.Contains(r.Message, fmt.Sprint(MaxPools)) {
+				t.Errorf("%q doesn't say that the limit is %d", r.Message, MaxPools)
+			}
 			return
 		}
 		wantReason(t, string(p.Name), r, "")
-		g.do(d.Write)
+		if i < MaxPools-4 { // the last few are under way, and count
+			g.do(d.Write)
+		}
 	}
 }
 
@@ -816,7 +821,7 @@ func TestLargestWrite(t *testing.T) {
 	for i := range pools {
 		p := first
 		p.Name = PoolName(fmt.Sprintf("pool-%d", i))
-		d, r := g.s.CreatePool(g.now, p)
+		d, r := g.s.CreatePool(g.now, p, Confirmed{})
 		wantReason(t, string(p.Name), r, "")
 		g.do(d.Write)
 	}

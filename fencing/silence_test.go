@@ -160,7 +160,7 @@ func TestNotesAreShared(t *testing.T) {
 	p := smallPool(999)
 	g := newRig(t, 10*time.Second, p)
 	p.Name = "other"
-	d, r := g.s.CreatePool(g.now, p)
+	d, r := g.s.CreatePool(g.now, p, Confirmed{})
 	wantReason(t, "CreatePool", r, "")
 	g.do(d.Write)
 	acquire := func(pool PoolName, n int, ttl time.Duration) {

@@ -323,7 +323,7 @@ func TestNoteWhileTheQuarantineGrows(t *testing.T) {
 		note, _ = g.s.Tick(g.now)
 	}
 	g.s.SetWatched(DefaultPool, true)
-	wantReason(t, "quarantine raised", g.change(PoolChange{Quarantine: ptr(MaxDuration)}), "")
+	wantReason(t, "quarantine raised", g.change(PoolChange{Quarantine: ptr(MaxDuration), Confirmed: Confirmed{LongTimes: true}}), "")
 	g.do(note)
 	if err := g.s.Check(); err != nil {
 		t.Error(err)

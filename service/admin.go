@@ -38,7 +38,7 @@ func (t *term) answerCreatePool(ctx context.Context, req *cirrusv1.CreatePoolReq
 		return nil, t.s.refusal(r)
 	}
 	shown, err := t.changePool(ctx, p.Name, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
-		return t.core.CreatePool(now, p)
+		return t.core.CreatePool(now, p, fencing.Confirmed{LongTimes: req.GetConfirmLongTimes(), EarlyOrigin: req.GetConfirmEarlyOrigin()})
 	})
 	return &cirrusv1.CreatePoolResponse{Pool: shown}, err
 }
@@ -73,6 +73,7 @@ func (t *term) answerUpdatePool(ctx context.Context, req *cirrusv1.UpdatePoolReq
 	if r != nil {
 		return nil, t.s.refusal(r)
 	}
+	c.Confirmed.LongTimes = req.GetConfirmLongTimes()
 	shown, err := t.updatePool(ctx, name, c)
 	return &cirrusv1.UpdatePoolResponse{Pool: shown}, err
 }

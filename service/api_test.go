@@ -74,6 +74,29 @@ func createsPool(t *testing.T, p protocol, name string) {
 	}
 }
 
+// S11: what can't be taken back is done where the request confirms it.
+func TestConfirmedPools(t *testing.T) {
+	h := newHost(t, nil)
+	p := h.protocols()[0]
+	ctx := context.Background()
+	pool := &cirrusv1.Pool{
+		Name: "slow", Layout: &cirrusv1.Layout{OriginMs: 1_577_836_800, TimestampBits: 41, NodeBits: 10, SequenceBits: 12}, MaxTtl: proto3(25 * time.Hour),
+	}
+	for _, req := range []*cirrusv1.CreatePoolRequest{{Pool: pool, ConfirmLongTimes: true}, {Pool: pool, ConfirmEarlyOrigin: true}} {
+		if _, err := p.admin.CreatePool(ctx, req); connect.CodeOf(err) != connect.CodeInvalidArgument {
+			t.Errorf("half confirmed: %v", err)
+		}
+	}
+	made, err := p.admin.CreatePool(ctx, &cirrusv1.CreatePoolRequest{Pool: pool, ConfirmLongTimes: true, ConfirmEarlyOrigin: true})
+	if want := pool.Layout.OriginMs + 1<<41 - 1; err != nil || made.Pool.LayoutEndsAtMs != want {
+		t.Fatalf("confirmed: %v, %v, want its layout to end at %d", made, err, want)
+	}
+	longer := &cirrusv1.Pool{Name: "slow", MaxTtl: proto3(26 * time.Hour)}
+	if got, err := p.admin.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: longer, ConfirmLongTimes: true}); err != nil || got.Pool.MaxTtl.AsDuration() != 26*time.Hour {
+		t.Errorf("an update, confirmed: %v, %v", got, err)
+	}
+}
+
 func acquires(t *testing.T, h *host, p protocol, pool string) *cirrusv1.Lease {
 	t.Helper()
 	ctx := context.Background()
@@ -366,6 +389,15 @@ func (h *host) poolErrors() []errorRow {
 	add("a negative origin", func(p *cirrusv1.Pool) {
 		p.Layout = &cirrusv1.Layout{OriginMs: -1, TimestampBits: 41, NodeBits: 10, SequenceBits: 12}
 	}, badInput("layout"), wanted{})
+	add("no origin", func(p *cirrusv1.Pool) {
+		p.Layout = &cirrusv1.Layout{TimestampBits: 41, NodeBits: 10, SequenceBits: 12}
+	}, badInput("origin_ms"), wanted{})
+	add("an origin in seconds", func(p *cirrusv1.Pool) {
+		p.Layout = &cirrusv1.Layout{OriginMs: 1_577_836_800, TimestampBits: 41, NodeBits: 10, SequenceBits: 12}
+	}, badInput("origin_ms"), wanted{})
+	add("a max_ttl above a day", func(p *cirrusv1.Pool) { p.MaxTtl = proto3(25 * time.Hour) }, badInput("max_ttl"), wanted{})
+	add("max_ttl raised above a day", func(p *cirrusv1.Pool) { p.MaxTtl = proto3(25 * time.Hour) }, exists, badInput("max_ttl"))
+	add("quarantine raised above a day", func(p *cirrusv1.Pool) { p.Quarantine = proto3(25 * time.Hour) }, exists, badInput("quarantine"))
 	add("an origin in the future", func(p *cirrusv1.Pool) {
 		p.Layout = &cirrusv1.Layout{OriginMs: theDay.UnixMilli() + 1, TimestampBits: 41, NodeBits: 10, SequenceBits: 12}
 	}, forbidden, wanted{})

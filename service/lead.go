@@ -209,6 +209,9 @@ func (s *Service) create(ctx context.Context, st store.Term) error {
 	if r := p.ValidTTL(fencing.ShortestTTL(s.cfg.Cluster.SessionTTL())); r != nil {
 		return &refusedStart{r}
 	}
+	if r := s.cfg.DefaultPool.Confirmed.ValidNew(p); r != nil {
+		return &refusedStart{r}
+	}
 	batch, err := fencing.NewStore(s.now().Wall, s.cfg.Stride, false, p)
 	if err != nil {
 		return &refusedStart{err}

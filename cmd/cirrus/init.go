@@ -23,7 +23,7 @@ left in a manifest to vouch for a store that was lost.`,
 	}
 	addStore(cmd, "`directory` to create the store in; must be missing or empty")
 	addStride(cmd)
-	addPoolSettings(cmd)
+	addNewPool(cmd)
 	return cmd
 }
 
@@ -41,6 +41,10 @@ func initStore(cmd *cobra.Command) error {
 	}
 	if err := at.create(cmd.Context(), batch); err != nil {
 		return err
+	}
+	for i := range batch.Pools {
+		l := batch.Pools[i].Layout
+		cmd.Printf("pool %s: layout %s from %s lasts until %s\n", batch.Pools[i].Name, l, l.Origin.Time().Format(millisLayout), l.LastTimestamp().Time().Format(millisLayout))
 	}
 	cmd.Printf("created a store in %s; serve it with: cirrus serve %s%s\n", at, at.serveWith(), strideFlag(cmd))
 	return nil

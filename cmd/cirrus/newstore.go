@@ -33,7 +33,11 @@ func newStore(cmd *cobra.Command, vouched bool) (fencing.Batch, error) {
 	if err != nil {
 		return fencing.Batch{}, err
 	}
-	return fencing.NewStore(wallClock(), stride, vouched, change.New(fencing.DefaultPool))
+	pool := change.New(fencing.DefaultPool)
+	if r := change.Confirmed.ValidNew(pool); r != nil {
+		return fencing.Batch{}, withConfirmingFlag(r)
+	}
+	return fencing.NewStore(wallClock(), stride, vouched, pool)
 }
 
 func wallClock() snowflake.Millis { return snowflake.Millis(time.Now().UnixMilli()) }

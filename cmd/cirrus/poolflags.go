@@ -13,6 +13,16 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
+// addNewPool adds the flags that describe a pool that may have to be created.
+func addNewPool(cmd *cobra.Command) {
+	addPoolSettings(cmd)
+	cmd.Flags().Bool(earlyOrigin, false, "accept an origin before 2000; on the command line only")
+	mustBeExplicit(cmd, earlyOrigin)
+}
+
+// earlyOrigin is the flag that confirms one (S11).
+const earlyOrigin = "early-origin"
+
 // addPoolSettings adds the flags that describe a pool.
 func addPoolSettings(cmd *cobra.Command) {
 	f := cmd.Flags()
@@ -23,6 +33,7 @@ func addPoolSettings(cmd *cobra.Command) {
 	f.Int64("origin", int64(snowflake.DefaultLayout.Origin), "the layout's custom epoch in Unix `ms`; fixed at creation")
 	f.Var(&nodeRange{text: "all of the layout's"}, "node-ids", "`first-last` node ID to lease; it can only grow")
 	f.Bool("unsafe", false, "accept a quarantine shorter than the stride or a tenth of the TTL")
+	f.Bool("yes", false, "accept a longest TTL or quarantine above 24h, for which a dead app's node ID is kept, whatever is set later")
 }
 
 // poolChange reads what the flags say about a pool: only what is given, on the
@@ -49,7 +60,33 @@ func poolChange(f *pflag.FlagSet) (c fencing.PoolChange, err error) {
 		}
 		c.Unsafe = &unsafe
 	}
-	return c, nil
+	c.Confirmed, err = confirmed(f)
+	return c, err
+}
+
+// confirmed reads what the flags confirm of a pool (S11).
+func confirmed(f *pflag.FlagSet) (c fencing.Confirmed, err error) {
+	if c.LongTimes, err = f.GetBool("yes"); err != nil || f.Lookup(earlyOrigin) == nil {
+		return c, err
+	}
+	c.EarlyOrigin, err = f.GetBool(earlyOrigin)
+	return c, err
+}
+
+// confirmingFlags are the flags for the fields that a refusal asks for.
+var confirmingFlags = map[string]string{"confirm_long_times": "--yes", "confirm_early_origin": "--" + earlyOrigin}
+
+// withConfirmingFlag adds the flag to a refusal that asks for a confirming field.
+func withConfirmingFlag(err error) error {
+	if err == nil {
+		return nil
+	}
+	for field, flag := range confirmingFlags {
+		if strings.Contains(err.Error(), field) {
+			return fmt.Errorf("%w; on the command line that is %s", err, flag)
+		}
+	}
+	return err
 }
 
 func givenDuration(f *pflag.FlagSet, name string) *time.Duration {

@@ -40,12 +40,12 @@ nothing.`,
   cirrus pools create long --layout 42/12/9 --origin 1577836800000`,
 		Args: cobra.ExactArgs(1),
 	}
-	addPoolSettings(cmd)
+	addNewPool(cmd)
 	addAddr(cmd)
 	output := addOutput(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return changePool(cmd, args[0], *output, func(admin *adminService, p *cirrusv1.Pool) (poolReply, error) {
-			return ask(cmd, admin, cirrusv1connect.AdminServiceClient.CreatePool, &cirrusv1.CreatePoolRequest{Pool: p})
+		return changePool(cmd, args[0], *output, func(admin *adminService, p *cirrusv1.Pool, c fencing.Confirmed) (poolReply, error) {
+			return ask(cmd, admin, cirrusv1connect.AdminServiceClient.CreatePool, &cirrusv1.CreatePoolRequest{Pool: p, ConfirmLongTimes: c.LongTimes, ConfirmEarlyOrigin: c.EarlyOrigin})
 		})
 	}
 	return cmd
@@ -66,8 +66,8 @@ IDs only grows. Leases that were granted before keep their TTL.`,
 	addAddr(cmd)
 	output := addOutput(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return changePool(cmd, args[0], *output, func(admin *adminService, p *cirrusv1.Pool) (poolReply, error) {
-			return ask(cmd, admin, cirrusv1connect.AdminServiceClient.UpdatePool, &cirrusv1.UpdatePoolRequest{Pool: p})
+		return changePool(cmd, args[0], *output, func(admin *adminService, p *cirrusv1.Pool, c fencing.Confirmed) (poolReply, error) {
+			return ask(cmd, admin, cirrusv1connect.AdminServiceClient.UpdatePool, &cirrusv1.UpdatePoolRequest{Pool: p, ConfirmLongTimes: c.LongTimes})
 		})
 	}
 	return cmd
@@ -77,7 +77,7 @@ IDs only grows. Leases that were granted before keep their TTL.`,
 type poolReply interface{ GetPool() *cirrusv1.Pool }
 
 // changePool creates or updates a pool as the flags describe it.
-func changePool(cmd *cobra.Command, name string, o outputFlag, do func(*adminService, *cirrusv1.Pool) (poolReply, error)) error {
+func changePool(cmd *cobra.Command, name string, o outputFlag, do func(*adminService, *cirrusv1.Pool, fencing.Confirmed) (poolReply, error)) error {
 	change, err := poolChange(cmd.Flags())
 	if err != nil {
 		return err
@@ -86,9 +86,9 @@ func changePool(cmd *cobra.Command, name string, o outputFlag, do func(*adminSer
 	if err != nil {
 		return err
 	}
-	resp, err := do(admin, poolMessage(name, change))
+	resp, err := do(admin, poolMessage(name, change), change.Confirmed)
 	if err != nil {
-		return err
+		return withConfirmingFlag(err)
 	}
 	return printOne(cmd.OutOrStdout(), o, resp.GetPool(), poolFields(resp.GetPool()))
 }
@@ -194,6 +194,7 @@ func poolFields(p *cirrusv1.Pool) []field {
 		{"name", p.GetName()},
 		{"layout", bits(p.GetLayout())},
 		{"origin_ms", decimal(p.GetLayout().GetOriginMs())},
+		{"layout_ends", snowflake.Millis(p.GetLayoutEndsAtMs()).Time().Format(millisLayout)},
 		{"node_ids", fmt.Sprintf("%d-%d", p.GetNodeIds().GetFirst(), p.GetNodeIds().GetLast())},
 		{"ttl", shortDuration(p.GetTtl())},
 		{"max_ttl", shortDuration(p.GetMaxTtl())},

@@ -57,7 +57,7 @@ changed there, which waits for a restart.`,
 	addConnections(cmd)
 	addStride(cmd)
 	f.Duration("suspect-for", 0, "how long pools of a new or recovered store wait at least before they grant, up to 2160h; the store remembers the longest")
-	addPoolSettings(cmd)
+	addNewPool(cmd)
 	addLog(cmd)
 	return cmd
 }
@@ -157,7 +157,7 @@ func openPebble(cmd *cobra.Command, log *slog.Logger) (*pebble.Store, error) {
 func serveOpened(cmd *cobra.Command, cfg service.Config, limits bounds) error {
 	svc, err := service.New(cmd.Context(), cfg)
 	if err != nil {
-		return unlessStopped(cmd, err)
+		return unlessStopped(cmd, withConfirmingFlag(err))
 	}
 	defer svc.Close()
 	tellSuspicion(svc, cfg.Logger)

@@ -1,0 +1,49 @@
+package fencing
+
+import (
+	"time"
+
+	"github.com/cirrus-id/cirrus/snowflake"
+)
+
+// UnconfirmedTime is the longest max_ttl or quarantine that needs no
+// confirmation (S11).
+const UnconfirmedTime = 24 * time.Hour
+
+// EarliestOrigin is 2000-01-01, the earliest origin that needs no confirmation:
+// an earlier one was most likely left out, or given in seconds.
+const EarliestOrigin snowflake.Millis = 946_684_800_000
+
+// Confirmed is what whoever asks for a pool says is meant (S11). The zero value
+// confirms nothing.
+type Confirmed struct {
+	// LongTimes: a max_ttl or quarantine above UnconfirmedTime. Nothing that is
+	// set later gives back a node ID that was taken for so long.
+	LongTimes bool
+	// EarlyOrigin: an origin before EarliestOrigin, which is fixed at creation.
+	EarlyOrigin bool
+}
+
+// ValidNew says what of a new pool has to be confirmed and isn't, if anything.
+func (c Confirmed) ValidNew(p Pool) *Refusal {
+	if origin := p.Layout.Origin; origin < EarliestOrigin && !c.EarlyOrigin {
+		return invalid("origin_ms", "%d ms since 1970 is %s, and an origin before 2000 was most likely left out or given in seconds; it can't be changed later: give one in ms, such as %d, or confirm it with confirm_early_origin",
+			origin, origin.Time().UTC().Format(time.DateOnly), snowflake.DefaultLayout.Origin)
+	}
+	return c.validTimes(p, Pool{})
+}
+
+// validTimes looks at what is raised: other settings of a pool that was
+// confirmed once may change without another word.
+func (c Confirmed) validTimes(p, old Pool) *Refusal {
+	if c.LongTimes {
+		return nil
+	}
+	if p.MaxTTL > max(UnconfirmedTime, old.MaxTTL) {
+		return invalid("max_ttl", "%v is above %v, and a lease that is granted for so long keeps its node ID for so long, whatever is set later: give less, or confirm it with confirm_long_times", p.MaxTTL, UnconfirmedTime)
+	}
+	if p.Quarantine > max(UnconfirmedTime, old.Quarantine) {
+		return invalid("quarantine", "%v is above %v, and node IDs whose holders die are kept for so long: give less, or confirm it with confirm_long_times", p.Quarantine, UnconfirmedTime)
+	}
+	return nil
+}
