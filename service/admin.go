@@ -221,25 +221,19 @@ func (t *term) answerListLeases(ctx context.Context, req *cirrusv1.ListLeasesReq
 	if r != nil {
 		return nil, t.s.refusal(r)
 	}
-	done, err := t.s.turns.take(ctx, t.s.cfg.Clock)
-	if err != nil {
-		return nil, err
-	}
-	resp, r := t.list(pool, from, size)
-	done()
+	rows, next, more, server, r := t.rows(pool, from, size)
 	if r != nil {
 		return nil, t.refused(ctx, r)
 	}
-	return resp, t.confirm(ctx)
-}
-
-// list is a page of a listing. Its messages are made when the core has been
-// given back (S14).
-func (t *term) list(pool fencing.PoolName, from snowflake.NodeID, size int) (*cirrusv1.ListLeasesResponse, *fencing.Refusal) {
-	rows, next, more, server, r := t.rows(pool, from, size)
-	if r != nil {
-		return nil, r
+	if err := t.confirm(ctx); err != nil {
+		return nil, err
 	}
+	// The messages are made when the core has been given back (S14).
+	done, err := t.s.turnForReply(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	resp := &cirrusv1.ListLeasesResponse{Leases: make([]*cirrusv1.LeaseStatus, len(rows)), ServerTimeMs: int64(server)}
 	for i, row := range rows {
 		resp.Leases[i] = wireStatus(row)
@@ -250,6 +244,7 @@ func (t *term) list(pool fencing.PoolName, from snowflake.NodeID, size int) (*ci
 	return resp, nil
 }
 
+// rows takes a page of a listing.
 func (t *term) rows(pool fencing.PoolName, from snowflake.NodeID, size int) (rows []fencing.LeaseStatus, next snowflake.NodeID, more bool, server snowflake.Millis, r *fencing.Refusal) {
 	now := t.enter()
 	defer t.leave()

@@ -45,6 +45,13 @@ func (t *term) answerBatch(ctx context.Context, req *cirrusv1.HeartbeatBatchRequ
 			return nil, err
 		}
 	}
+	if len(b.items) > batchTurn {
+		done, err := t.s.turnForReply(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer done()
+	}
 	return &cirrusv1.HeartbeatBatchResponse{Results: b.results}, nil
 }
 

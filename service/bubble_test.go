@@ -47,6 +47,8 @@ type bubbleOptions struct {
 	log        slog.Handler // where the log goes, if not to the bubble's
 	// crowd is how many node IDs have live leases from before.
 	crowd int
+	// steady is put before the steady clock.
+	steady *countingClock
 }
 
 // inBubble runs a test in a bubble. When the test is over it checks the core's
@@ -85,6 +87,9 @@ func (b *bubble) begin(opts bubbleOptions) {
 	}
 	if opts.random != nil {
 		cfg.Random = opts.random
+	}
+	if opts.steady != nil {
+		opts.steady.Steady, cfg.Steady = cfg.Steady, opts.steady
 	}
 	s, err := New(context.Background(), cfg)
 	if err != nil {

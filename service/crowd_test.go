@@ -3,7 +3,10 @@ package service
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +16,7 @@ import (
 
 	"github.com/cirrus-id/cirrus/fencing"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
+	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
@@ -188,28 +192,29 @@ func TestWaiterIsServedWhereItLags(t *testing.T) {
 // have the core.
 func TestScrapesLetOthersIn(t *testing.T) {
 	const pools = 100
-	inBubble(t, bubbleOptions{}, func(b *bubble) {
+	clock := &countingClock{} // each taking of the core reads it once
+	inBubble(t, bubbleOptions{steady: clock}, func(b *bubble) {
 		for i := range pools - 1 {
 			b.createPool(fmt.Sprint("p-", i), 1)
 		}
-		clock := &countingClock{Steady: b.s.cfg.Steady}
-		b.s.cfg.Steady = clock // each taking of the core reads it once
+		b.settle()
+		before := clock.reads.Load()
 		if got := len(b.term().stats()); got != pools {
 			t.Errorf("the numbers of %d pools, want %d", got, pools)
 		}
-		if clock.reads < pools/statsPage {
-			t.Errorf("the core was taken %d times for %d pools", clock.reads, pools)
+		if reads := clock.reads.Load() - before; reads < pools/statsPage {
+			t.Errorf("the core was taken %d times for %d pools", reads, pools)
 		}
 	})
 }
 
 type countingClock struct {
 	Steady
-	reads int
+	reads atomic.Int64
 }
 
 func (c *countingClock) Now() time.Duration {
-	c.reads++
+	c.reads.Add(1)
 	return c.Steady.Now()
 }
 
@@ -302,4 +307,30 @@ func TestTurns(t *testing.T) {
 			t.Errorf("%d turns were never ended", len(ts))
 		}
 	})
+}
+
+// A large reply is written in the turn in which it is made, and then others
+// have theirs.
+func TestTurnLastsUntilWritten(t *testing.T) {
+	inBubble(t, crowded(100), func(b *bubble) {
+		const path = cirrusv1connect.AdminServiceListLeasesProcedure
+		r := httptest.NewRequest(http.MethodPost, path, strings.NewReader("{}"))
+		r.Header.Set("Content-Type", "application/json")
+		held := 0
+		w := writerFunc{httptest.NewRecorder(), func() { held = max(held, len(b.s.turns)) }}
+		b.s.Handler().ServeHTTP(w, r)
+		if held != 1 || len(b.s.turns) != 0 {
+			t.Errorf("%d turns are held while the reply is written, and %d after it, want 1 and 0", held, len(b.s.turns))
+		}
+	})
+}
+
+type writerFunc struct {
+	*httptest.ResponseRecorder
+	writes func()
+}
+
+func (w writerFunc) Write(p []byte) (int, error) {
+	w.writes()
+	return w.ResponseRecorder.Write(p)
 }

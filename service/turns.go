@@ -2,10 +2,13 @@ package service
 
 import (
 	"context"
+	"net/http"
 	"runtime"
 	"time"
 
 	"github.com/jonboulle/clockwork"
+
+	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 )
 
 // Work that takes a processor for longer than a heartbeat does is done in turns
@@ -47,3 +50,33 @@ func (t turns) take(ctx context.Context, clock clockwork.Clock) (done func(), er
 }
 
 func (t turns) end() { <-t }
+
+// replyTurn is the turn in which a reply is made and written.
+type replyTurn struct{ done func() }
+
+type replyTurnKey struct{}
+
+// untilWritten lets large replies be written in the turn in which they are made:
+// to marshal one, and to compress it, takes longer than to make it.
+func (s *Service) untilWritten(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case cirrusv1connect.AdminServiceListLeasesProcedure, cirrusv1connect.LeaseServiceHeartbeatBatchProcedure:
+			turn := &replyTurn{done: func() {}}
+			defer func() { turn.done() }()
+			r = r.WithContext(context.WithValue(r.Context(), replyTurnKey{}, turn))
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// turnForReply waits for a turn to make a reply in. Where the reply is written
+// to a connection it lasts until that is done, and done does nothing.
+func (s *Service) turnForReply(ctx context.Context) (done func(), err error) {
+	done, err = s.turns.take(ctx, s.cfg.Clock)
+	if turn, ok := ctx.Value(replyTurnKey{}).(*replyTurn); ok && err == nil {
+		turn.done = done
+		return func() {}, nil
+	}
+	return done, err
+}
