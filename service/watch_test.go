@@ -43,7 +43,9 @@ func TestWatchLife(t *testing.T) {
 func TestWatchFreed(t *testing.T) {
 	inBubble(t, bubbleOptions{pool: nodes(4)}, func(b *bubble) {
 		dead, unused, taken := b.acquired("dead"), b.acquired("unused"), b.acquired("taken")
-		b.revoke(taken)
+		revoking := b.revoke(taken)
+		b.settle()
+		revoking.done(t, "a revoke")
 		w := b.watch("")
 		w.sees(t, "PRESENT dead held", "PRESENT unused held", "PRESENT taken quarantined revoked", "SYNCED")
 		free := func(l *cirrusv1.Lease, last *int64) {
