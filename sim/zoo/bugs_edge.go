@@ -6,16 +6,6 @@ import "github.com/cirrus-id/cirrus/sim"
 // stride, suspicious stores, records that a hand has left, the log.
 var edgeBugs = []Bug{
 	{
-		Name: "whoever-asks-overtakes-the-line",
-		Rule: "S2",
-		Edits: []Edit{{
-			File: "fencing/acquire.go",
-			Old:  "\treturn len(p.queue) == 0 || p.queue[0] == t\n",
-			New:  "\treturn len(p.queue) == 0 || p.queue[0] == t || t == 0\n",
-		}},
-		Found: breaks(sim.PromiseLine),
-	},
-	{
 		Name: "line-served-from-its-end",
 		Rule: "S2",
 		Edits: []Edit{{
