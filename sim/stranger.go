@@ -104,6 +104,9 @@ func (w *world) forge(a *app, l fencing.Lease, which, more uint64) (forgery, boo
 	case 3:
 		f.what = "an older epoch"
 		f.epoch -= 1 + more
+		if _, granted := w.check.pool(l.Pool).nodes[f.epoch]; !granted {
+			w.check.forged = true // it may lie between what was loaded and the base (S12)
+		}
 	case 4:
 		// It looks as if the store had lost a write (S12), so that alarm says nothing any more.
 		f.what = "an epoch to come"
