@@ -595,7 +595,7 @@ func (c *checker) decided(t *term, p *process, meta *fencing.Meta, r *fencing.Re
 	case l.released:
 	case int64(r.Ceiling) < l.ceiling:
 		w.violate(PromiseWindow, "node ID %d, epoch %d is noted as ended with ceiling %d, but %d was promised", r.Node, r.Epoch, r.Ceiling, l.ceiling)
-	case s+t.tolerance() < l.told[t.server.index].deadline+c.quarantine(r.Pool, r.TTL), r.Epoch == n.loaded && s+t.tolerance() < n.restUntil+c.quarantine(r.Pool, r.TTL):
+	case c.counts(t, l) && s+t.tolerance() < l.told[t.server.index].deadline+c.quarantine(r.Pool, r.TTL), r.Epoch == n.loaded && s+t.tolerance() < n.restUntil+c.quarantine(r.Pool, r.TTL):
 		w.violate(PromiseQuarantine, "node ID %d, epoch %d is noted as ended before its quarantine is over", r.Node, r.Epoch)
 	}
 	if int64(r.Ceiling) < l.used {
