@@ -121,12 +121,17 @@ func (s *Server) noteSilent(p *pool, w *Write, at reading, most int) {
 		default:
 			l.noteAt = at.steady + s.notedFor(l.ttl)
 			rec := l.record(p.Name)
-			rec.Silence = Silence{Noted: true, Left: upToMillis(l.deadline - at.steady), Ceiling: l.ceiling}
+			rec.Silence = Silence{Noted: true, Left: timeLeft(l.deadline - at.steady), Ceiling: l.ceiling}
 			w.Batch.Records = append(w.Batch.Records, p.begin(l, rec, changeSilent))
 		}
 		p.listen(l)
 	}
 }
+
+// timeLeft is what a note says of the time until the deadline: rounded up, and
+// no less than −MaxDuration, after which no quarantine lasts. Such a lease can
+// only be waiting for its ceiling to pass.
+func timeLeft(d time.Duration) time.Duration { return max(upToMillis(d), -MaxDuration) }
 
 // upToMillis rounds up.
 func upToMillis(d time.Duration) time.Duration {

@@ -100,14 +100,16 @@ func TestNotedCeilingIsBounded(t *testing.T) {
 	}
 }
 
-// S5: what is left is rounded up, also below 0.
+// S5: what is left is rounded up, also below 0, and bounded there: a store takes
+// no less.
 func TestLeftIsRoundedUp(t *testing.T) {
 	for d, want := range map[time.Duration]time.Duration{
 		0: 0, 1: time.Millisecond, time.Millisecond: time.Millisecond, -1: 0,
 		-time.Millisecond: -time.Millisecond, -time.Millisecond - 1: -time.Millisecond,
-		time.Hour + 1: time.Hour + time.Millisecond,
+		time.Hour + 1: time.Hour + time.Millisecond, MaxDuration: MaxDuration,
+		-MaxDuration: -MaxDuration, -MaxDuration - time.Hour: -MaxDuration, // as long as no quarantine
 	} {
-		if got := upToMillis(d); got != want {
+		if got := timeLeft(d); got != want {
 			t.Errorf("%v is rounded to %v, want %v", d, got, want)
 		}
 	}

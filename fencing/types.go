@@ -122,7 +122,8 @@ type Silence struct {
 	// Noted says that there is a note.
 	Noted bool
 	// Left is the time until the lease's deadline when the note was decided
-	// on, rounded up to a ms; below 0 once the deadline has passed.
+	// on, rounded up to a ms; below 0 once the deadline has passed, but no less
+	// than −MaxDuration.
 	Left time.Duration
 	// Ceiling is the last ms promised under the lease by then.
 	Ceiling snowflake.Millis

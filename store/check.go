@@ -68,7 +68,9 @@ func checkRecord(r *fencing.Record) error {
 		return errors.New("it is ended, and has a silence note")
 	case !r.Silence.Noted && r.Silence != (fencing.Silence{}):
 		return errors.New("it has no silence note, but the values of one")
-	case r.Silence.Noted && (r.Silence.Left > r.TTL+fencing.MaxDuration || r.Silence.Ceiling < r.Floor-1 || r.Silence.Ceiling > lastMillis):
+	// Servers note at least −MaxDuration: the longest quarantine is over then.
+	case r.Silence.Noted && (r.Silence.Left > r.TTL+fencing.MaxDuration || r.Silence.Left < -fencing.MaxDuration ||
+		r.Silence.Ceiling < r.Floor-1 || r.Silence.Ceiling > lastMillis):
 		return fmt.Errorf("its silence note says %v left and a ceiling of %d", r.Silence.Left, r.Silence.Ceiling)
 	}
 	return nil

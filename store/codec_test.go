@@ -6,10 +6,13 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	"github.com/cirrus-id/cirrus/fencing"
+	storev1 "github.com/cirrus-id/cirrus/proto/cirrus/store/v1"
 	"github.com/cirrus-id/cirrus/snowflake"
 	"github.com/cirrus-id/cirrus/store"
 	"github.com/cirrus-id/cirrus/store/storetest"
@@ -61,6 +64,13 @@ func TestRoundTrip(t *testing.T) {
 		r.Status = fencing.Status(rapid.IntRange(1, 3).Draw(t, "status"))
 		r.Floor = snowflake.Millis(rapid.Int64Range(0, 1<<49-1).Draw(t, "floor"))
 		r.Ceiling = snowflake.Millis(rapid.Int64Range(int64(r.Floor)-1, 1<<49-1).Draw(t, "ceiling"))
+		if r.Status != fencing.Ended && rapid.Bool().Draw(t, "noted") {
+			r.Silence = fencing.Silence{
+				Noted:   true,
+				Left:    time.Duration(rapid.Int64Range(int64(-fencing.MaxDuration), int64(r.TTL+fencing.MaxDuration)).Draw(t, "left")),
+				Ceiling: snowflake.Millis(rapid.Int64Range(int64(r.Floor)-1, 1<<49-1).Draw(t, "noted ceiling")),
+			}
+		}
 		copy(r.Instance[:], rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "instance"))
 
 		var d store.Decoder
@@ -75,6 +85,33 @@ func TestRoundTrip(t *testing.T) {
 			t.Fatalf("got %+v, %v, want %+v", got, err, want)
 		}
 	})
+}
+
+// TestOlderFormat: a store of format 1 says the same, and has no silence notes.
+// The meta that is written to it next has the new format.
+func TestOlderFormat(t *testing.T) {
+	meta, pool := storetest.Meta(), storetest.Pool("p")
+	want := fencing.Snapshot{Meta: meta, Pools: []fencing.Pool{pool}, Records: []fencing.Record{storetest.Record("p", 1, 1)}}
+	var d store.Decoder
+	for _, kv := range pairs(t, fencing.Batch{Meta: &meta, Pools: want.Pools, Records: want.Records}) {
+		if bytes.Equal(kv[0], store.MetaKey()) {
+			var m storev1.StoredMeta
+			if err := proto.Unmarshal(kv[1], &m); err != nil || m.Format != store.Format {
+				t.Fatalf("format %d, %v, want %d", m.Format, err, store.Format)
+			}
+			m.Format = 1
+			var err error
+			if kv[1], err = proto.Marshal(&m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := d.Add(kv[0], kv[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := d.Snapshot(); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
 }
 
 // TestMetaFirst: before the format is known nothing else is read.

@@ -8,7 +8,7 @@ func inNotes(old, instead string) []Edit {
 }
 
 const (
-	timeLeft      = "Left: upToMillis(l.deadline - at.steady)"
+	timeLeft      = "Left: timeLeft(l.deadline - at.steady)"
 	notedCeiling  = "Ceiling: l.ceiling}"
 	noteBegins    = "\t\t\tw.Batch.Records = append(w.Batch.Records, p.begin(l, rec, changeSilent))\n"
 	durablyHeard  = "\tl.deadline = max(l.deadline, c.deadline)\n"
@@ -35,7 +35,7 @@ var silenceBugs = []Bug{
 	{
 		Name:  "silence-note-from-before-the-heartbeat",
 		Rule:  "S5",
-		Edits: inNotes(timeLeft, "Left: upToMillis(min(l.due, l.deadline) - at.steady)"),
+		Edits: inNotes(timeLeft, "Left: timeLeft(min(l.due, l.deadline) - at.steady)"),
 		Found: breaks(sim.PromiseQuarantine),
 	},
 	{

@@ -307,13 +307,25 @@ func testUnfit(t *testing.T, s *subject) {
 		"app ID too long": func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) {
 			r.App = fencing.AppID(strings.Repeat("a", 254))
 		},
-		"app ID not UTF-8":     func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) { r.App = "\xff" },
-		"TTL too short":        func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) { r.TTL = fencing.MinTTL - 1 },
-		"TTL too long":         func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) { r.TTL = fencing.MaxDuration + 1 },
-		"no status":            func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) { r.Status = 0 },
-		"unknown status":       func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) { r.Status = 4 },
-		"floor below 0":        func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) { r.Floor = -1 },
-		"ceiling below floor":  func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) { r.Ceiling = r.Floor - 2 },
+		"app ID not UTF-8":    func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) { r.App = "\xff" },
+		"TTL too short":       func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) { r.TTL = fencing.MinTTL - 1 },
+		"TTL too long":        func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) { r.TTL = fencing.MaxDuration + 1 },
+		"no status":           func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) { r.Status = 0 },
+		"unknown status":      func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) { r.Status = 4 },
+		"floor below 0":       func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) { r.Floor = -1 },
+		"ceiling below floor": func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) { r.Ceiling = r.Floor - 2 },
+		"note of an ended record": func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) {
+			r.Status, r.Silence = fencing.Ended, fencing.Silence{Noted: true, Ceiling: r.Ceiling}
+		},
+		"note with too little left": func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) {
+			r.Silence = fencing.Silence{Noted: true, Left: -fencing.MaxDuration - 1, Ceiling: r.Ceiling}
+		},
+		"note with too much left": func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) {
+			r.Silence = fencing.Silence{Noted: true, Left: r.TTL + fencing.MaxDuration + 1, Ceiling: r.Ceiling}
+		},
+		"note with a ceiling below floor": func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) {
+			r.Silence = fencing.Silence{Noted: true, Ceiling: r.Floor - 2}
+		},
 		"ceiling out of range": func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) { r.Ceiling = latest + 1 },
 	} {
 		meta, pool, record := Meta(), Pool("q"), Record("p", 1, 1)
@@ -359,6 +371,9 @@ func testDamaged(t *testing.T, factory func(t *testing.T) Factory) {
 		{"record with status 257", at, record(func(m *storev1.StoredRecord) { m.Status = 257 }), `node ID 3 in pool "p"`},
 		{"record with epoch 0", at, record(func(m *storev1.StoredRecord) { m.Epoch = 0 }), `node ID 3 in pool "p"`},
 		{"record with a floor after its ceiling", at, record(func(m *storev1.StoredRecord) { m.FloorMs = 8 }), `node ID 3 in pool "p"`},
+		{"record with a note of too little left", at, record(func(m *storev1.StoredRecord) {
+			m.Silence = &storev1.Silence{LeftNs: int64(-fencing.MaxDuration - 1), CeilingMs: 6}
+		}), `node ID 3 in pool "p"`},
 		{"record of a pool that isn't there", store.RecordKey("q", 3), marshal(t, good()), `node ID 3 in pool "q"`},
 		{"record out of the pool's range", store.RecordKey("p", 1024), marshal(t, good()), `node ID 1024 in pool "p"`},
 		{"record under a short key", []byte("record/p"), marshal(t, good()), `"record/p"`},
