@@ -26,6 +26,8 @@ func Scopes() []Scope {
 			s.SlowMarks, s.Crashes, s.WallSets, s.Walls, s.Quarantine = true, 1, 1, []Units{-4}, 0
 		}),
 		scope("long TTL", 4, func(s *Scope) { s.TTL, s.WallSets, s.Walls, s.Quarantine = 3, 1, []Units{8}, 0 }),
+		// A note falls due before the lease can come free, and a start goes on from it.
+		scope("silence note, restart", 4, func(s *Scope) { s.TTL, s.Stride, s.Crashes, s.Quarantine, s.Walls = 2, 1, 1, 0, nil }),
 		scope("takeover", 3, func(s *Scope) { s.Takeovers, s.WallSets, s.Quarantine = 1, 1, 0 }),
 		scope("release", 3, func(s *Scope) { s.Releases, s.Quarantine = 1, 0 }),
 		scope("release, restart", 2, func(s *Scope) { s.Releases, s.Crashes, s.Quarantine = 1, 1, 0 }),
