@@ -7,8 +7,8 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// epochsPerSecond is more grants than any pool makes in a second, so a store's
-// first epoch lies above all of every store that was created before it (S7).
+// epochsPerSecond is more grants than any pool makes in a second, so whatever
+// begins later begins above all epochs that were granted before (S2, S7).
 const epochsPerSecond = 1 << 20
 
 // maxRecoverBehind is how far the wall clock may lie behind mark − stride of a
@@ -45,12 +45,23 @@ func validStride(stride time.Duration) error {
 	return nil
 }
 
-func firstEpoch(wall snowflake.Millis) Epoch { return Epoch(max(wall/1000, 1)) * epochsPerSecond }
+// firstEpoch counts to the millisecond: two stores that are made within one
+// second, the first of them lost, have epochs apart as well.
+func firstEpoch(wall snowflake.Millis) Epoch { return Epoch(max(wall, 1)) * epochsPerSecond / 1000 }
+
+// base is where the epochs of a start or a term begin (S2): above all that an
+// earlier one can have granted, though the store may have lost those grants. An
+// earlier one began below the first operand if its server time was not above
+// this one's, and at last if it was. So base rises at every start, also twice
+// within one millisecond.
+func base(server snowflake.Millis, last Epoch) Epoch {
+	return max(firstEpoch(server), last) + epochsPerSecond
+}
 
 // Recover makes a store that was restored from a copy suspicious again (S7):
 // what was promised and granted after the copy was taken is unknown, but it
-// was at server times up to now + stride, with epochs up to now × 2^20, and
-// for the longest TTL at most. A copy can't know of a max_ttl that was raised
+// was at server times up to now + stride, under epochs below the base of now,
+// and for the longest TTL at most. A copy can't know of a max_ttl that was raised
 // after it was taken: longest, if above 0, is the longest that any pool had.
 func Recover(snap Snapshot, wall snowflake.Millis, stride, longest time.Duration) (Batch, error) {
 	if err := validStride(stride); err != nil {

@@ -229,7 +229,7 @@ func (w *world) change() {
 // recovered (S7). Its process may live on without knowing.
 func (w *world) disaster() {
 	w.stop(rapid.Bool().Draw(w.t, "lives on"))
-	w.now += 1100 * time.Millisecond // two stores of one second share their epochs
+	w.caughtUp()
 	lost := w.copied == nil || rapid.Bool().Draw(w.t, "lost")
 	var b Batch
 	var err error
@@ -253,6 +253,15 @@ func (w *world) disaster() {
 	w.twin.mark, w.twin.opened = int64(w.disk.meta.Mark), false
 	w.twin.seen.disasters++
 	w.start()
+}
+
+// caughtUp lets time pass until the clock has caught up with the store's base:
+// each start takes as many epochs as a second does, and only the clock tells a
+// store that is made anew how many there were.
+func (w *world) caughtUp() {
+	if ahead := int64(w.disk.meta.FirstEpoch - base(w.wall(), 0)); ahead >= 0 {
+		w.now += time.Duration(ahead)*time.Second/epochsPerSecond + 2*time.Millisecond // whole ms, and one more
+	}
 }
 
 // check looks at everything that must hold at any time.

@@ -17,7 +17,8 @@ import (
 // write the caller calls Fail, and nothing is promised any more (S9).
 type Server struct {
 	time serverTime
-	// meta is the store's, as acknowledged.
+	// meta is the store's, as acknowledged, but for its first epoch: that is
+	// this start's base from the beginning (S2).
 	meta Meta
 	mark markLease
 	// pools are as acknowledged; changing holds the names that have a write
@@ -58,6 +59,7 @@ func NewServer(snap Snapshot, stride time.Duration, now Now) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	snap.Meta.FirstEpoch = base(clock.ms, snap.Meta.FirstEpoch) // S2: durable with the first mark, before any grant
 	s := &Server{
 		time:     clock,
 		meta:     snap.Meta,

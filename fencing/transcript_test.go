@@ -127,7 +127,8 @@ func (s *transcript) epoch(e Epoch) string {
 	if e >= s.first && e < s.first+1000 {
 		return fmt.Sprintf("#%d", e-s.first+1)
 	}
-	return fmt.Sprintf("#1+%d×2^20", (e-s.first)>>20)
+	d := int64(e - s.first)
+	return fmt.Sprintf("#%d%+d×2^20", d&(epochsPerSecond-1)+1, d>>20)
 }
 
 func (s *transcript) duration(name string, or time.Duration) time.Duration {
@@ -169,9 +170,9 @@ func (s *transcript) create() string {
 	}
 	s.store = newMemStore(b)
 	if s.first == 0 {
-		s.first = b.Meta.FirstEpoch
+		s.first = b.Meta.FirstEpoch + epochsPerSecond // the first start's base
 	}
-	return fmt.Sprintf("mark %s, first epoch %s, open: %v", s.at(b.Meta.Mark), s.epoch(b.Meta.FirstEpoch), b.Pools[0].Opened)
+	return fmt.Sprintf("mark %s, first epoch %s, open: %v", s.at(b.Meta.Mark), s.epoch(b.Meta.FirstEpoch+epochsPerSecond), b.Pools[0].Opened)
 }
 
 func (s *transcript) start() string {

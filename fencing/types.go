@@ -165,8 +165,10 @@ type Meta struct {
 	Stride time.Duration
 	// CreatedAt is the wall clock when the store was created.
 	CreatedAt snowflake.Millis
-	// FirstEpoch is what the first grant gets: every epoch that an earlier
-	// store can have reached lies below it (S7).
+	// FirstEpoch is the base of the last start that wrote a mark (S2): all that
+	// was granted before that start has epochs below it. In a store that has
+	// not been served yet it is as high as its creation can tell, and the first
+	// start's base lies above it (S7).
 	FirstEpoch Epoch
 	// Vouched says that an operator vouches that nobody holds IDs from an
 	// earlier store: pools are open at once (S7).

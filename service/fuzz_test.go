@@ -130,18 +130,18 @@ func FuzzAcquireJSON(f *testing.F) {
 
 func FuzzHeartbeatJSON(f *testing.F) {
 	fuzz(f, cirrusv1connect.LeaseServiceHeartbeatProcedure, asJSON,
-		`{"instanceId":"0123456789abcdef","epoch":"1882559663308800"}`, `{"nodeId":63,"epoch":"1","instanceId":"0123456789abcdef"}`,
+		`{"instanceId":"0123456789abcdef","epoch":"1882559664357376"}`, `{"nodeId":63,"epoch":"1","instanceId":"0123456789abcdef"}`,
 		`{"nodeId":4294967295,"epoch":18446744073709551615,"instanceId":"0123456789abcdef"}`, `{"nodeId":-1}`)
 }
 
 func FuzzHeartbeatProto(f *testing.F) {
-	held := &cirrusv1.HeartbeatRequest{NodeId: 0, Epoch: uint64(theDay.Unix()) << 20, InstanceId: "0123456789abcdef"}
+	held := &cirrusv1.HeartbeatRequest{NodeId: 0, Epoch: fuzzedEpoch, InstanceId: "0123456789abcdef"}
 	fuzz(f, cirrusv1connect.LeaseServiceHeartbeatProcedure, asProto, wire(held),
 		wire(&cirrusv1.HeartbeatRequest{Pool: "default", NodeId: 63, Epoch: 1<<64 - 1, InstanceId: strings.Repeat("~", 64)}), "", "\x0a\x01\xff", "\xff\xff\xff\xff")
 }
 
 func FuzzBatchProto(f *testing.F) {
-	held := &cirrusv1.HeartbeatRequest{NodeId: 0, Epoch: uint64(theDay.Unix()) << 20, InstanceId: "0123456789abcdef"}
+	held := &cirrusv1.HeartbeatRequest{NodeId: 0, Epoch: fuzzedEpoch, InstanceId: "0123456789abcdef"}
 	fuzz(f, cirrusv1connect.LeaseServiceHeartbeatBatchProcedure, asProto,
 		wire(&cirrusv1.HeartbeatBatchRequest{Heartbeats: []*cirrusv1.HeartbeatRequest{held, {}, {Pool: "west", Epoch: 1, InstanceId: held.InstanceId}, held}}),
 		strings.Repeat("\x0a\x00", 1025), "\x0a\x05\x10", "")
@@ -149,15 +149,15 @@ func FuzzBatchProto(f *testing.F) {
 
 func FuzzReleaseJSON(f *testing.F) {
 	fuzz(f, cirrusv1connect.LeaseServiceReleaseProcedure, asJSON,
-		`{"instanceId":"0123456789abcdef","epoch":"1882559663308800","lastTimestampMs":"1795348800005"}`,
-		`{"instanceId":"0123456789abcdef","epoch":"1882559663308800","lastTimestampMs":"0"}`,
-		`{"instanceId":"0123456789abcdef","epoch":"1882559663308800","lastTimestampMs":"-9223372036854775808"}`,
-		`{"instanceId":"0123456789abcdef","epoch":"1882559663308800","lastTimestampMs":"9223372036854775807"}`)
+		`{"instanceId":"0123456789abcdef","epoch":"1882559664357376","lastTimestampMs":"1795348800005"}`,
+		`{"instanceId":"0123456789abcdef","epoch":"1882559664357376","lastTimestampMs":"0"}`,
+		`{"instanceId":"0123456789abcdef","epoch":"1882559664357376","lastTimestampMs":"-9223372036854775808"}`,
+		`{"instanceId":"0123456789abcdef","epoch":"1882559664357376","lastTimestampMs":"9223372036854775807"}`)
 }
 
 func FuzzRevokeProto(f *testing.F) {
 	fuzz(f, cirrusv1connect.AdminServiceRevokeProcedure, asProto,
-		wire(&cirrusv1.RevokeRequest{Epoch: uint64(theDay.Unix()) << 20}), wire(&cirrusv1.RevokeRequest{NodeId: 1 << 31, Epoch: 1}), "")
+		wire(&cirrusv1.RevokeRequest{Epoch: fuzzedEpoch}), wire(&cirrusv1.RevokeRequest{NodeId: 1 << 31, Epoch: 1}), "")
 }
 
 func FuzzCreatePoolJSON(f *testing.F) {
@@ -179,6 +179,9 @@ func FuzzListLeasesJSON(f *testing.F) {
 		`{}`, `{"pageToken":"0","pageSize":1}`, `{"pageToken":"4294967295"}`, `{"pageToken":"١"}`, `{"pageSize":4294967295}`, `{"pool":"\u0000"}`)
 }
 
+// fuzzedEpoch is what the first grant after a start on theDay gets (S2).
+var fuzzedEpoch = uint64(theDay.Unix()+1) << 20
+
 func wire(m proto.Message) string { return string(must(proto.Marshal(m))) }
 
 // The seeds are what they should be: some are answered well, some refused.
@@ -187,7 +190,7 @@ func TestFuzzedServiceAnswers(t *testing.T) {
 	defer f.s.Close()
 	f.send(t, cirrusv1connect.LeaseServiceHeartbeatProcedure, asProto, []byte(wire(heartbeatRequest(f.held))))
 	f.send(t, cirrusv1connect.LeaseServiceReleaseProcedure, asProto, []byte(wire(releaseRequest(f.held, nil))))
-	if rec, _ := f.store.record(fencing.DefaultPool, 0); rec.Status != fencing.Ended || uint64(rec.Epoch) != uint64(theDay.Unix())<<20 {
-		t.Errorf("the seeds speak of epoch %d, the store has %v", theDay.Unix()<<20, rec)
+	if rec, _ := f.store.record(fencing.DefaultPool, 0); rec.Status != fencing.Ended || uint64(rec.Epoch) != fuzzedEpoch {
+		t.Errorf("the seeds speak of epoch %d, the store has %v", fuzzedEpoch, rec)
 	}
 }

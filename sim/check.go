@@ -817,8 +817,8 @@ func (c *checker) recovered(before fencing.Meta, snap fencing.Snapshot) {
 		if p.Opened {
 			w.violate(PromiseRecover, "recover left pool %q opened", p.Name)
 		}
-		if highest := c.pool(p.Name).highest; uint64(snap.Meta.FirstEpoch) <= highest {
-			w.violate(PromiseRecover, "recover goes on with epoch %d, but epoch %d of pool %q was sent", snap.Meta.FirstEpoch, highest, p.Name)
+		if highest := c.pool(p.Name).highest; uint64(snap.Meta.FirstEpoch)+1<<20 <= highest {
+			w.violate(PromiseRecover, "the start after a recover has a base of at least %d, but epoch %d of pool %q was sent", snap.Meta.FirstEpoch+1<<20, highest, p.Name)
 		}
 	}
 }

@@ -57,7 +57,7 @@ func (w *world) commit(s *state, b *fencing.Batch) {
 	s.disk = after
 	for i := range b.Records {
 		if rec := &b.Records[i]; rec.Status != fencing.Live {
-			w.ended(s, rec.Epoch)
+			w.ended(s, rec)
 		}
 	}
 }

@@ -16,9 +16,9 @@ type past struct {
 	// each node ID.
 	told   fencing.Epoch
 	latest [MaxNodes]fencing.Epoch
-	// over has a bit for every epoch whose record was durable as ended or
-	// revoked, counted from the store's first.
-	over uint64
+	// over is the highest epoch of each node ID whose record was durable as
+	// ended or revoked.
+	over [MaxNodes]fencing.Epoch
 }
 
 // window is the timestamps that may go into IDs under a lease.
@@ -69,7 +69,6 @@ func (w *world) granting(s *state, rec *fencing.Record) {
 func (w *world) promising(s *state, l *fencing.Lease, deposed bool) {
 	old := w.pasts.at(s.past)
 	p := *old
-	bit := uint64(1) << (uint64(l.Epoch-w.firstEpoch) & 63)
 	for node, latest := range p.latest {
 		if latest == l.Epoch && snowflake.NodeID(node) != l.Node {
 			w.breaks(Fencing, "server %d promises node ID %d under epoch %s, which node ID %d has", w.serverName(s), l.Node, w.epoch(l.Epoch), node)
@@ -79,7 +78,7 @@ func (w *world) promising(s *state, l *fencing.Lease, deposed bool) {
 	case deposed:
 	case l.Epoch < latest:
 		w.breaks(Fencing, "server %d promises node ID %d under epoch %s again, after %s", w.serverName(s), l.Node, w.epoch(l.Epoch), w.epoch(latest))
-	case p.over&bit != 0:
+	case l.Epoch <= p.over[l.Node]:
 		w.breaks(Finality, "server %d promises node ID %d under epoch %s again, which the store holds as over", w.serverName(s), l.Node, w.epoch(l.Epoch))
 	}
 	p.told, p.latest[l.Node] = max(p.told, l.Epoch), max(p.latest[l.Node], l.Epoch)
@@ -88,10 +87,10 @@ func (w *world) promising(s *state, l *fencing.Lease, deposed bool) {
 	}
 }
 
-// ended notes that the store holds an epoch's record as ended or revoked.
-func (w *world) ended(s *state, e fencing.Epoch) {
+// ended notes that the store holds a record as ended or revoked.
+func (w *world) ended(s *state, r *fencing.Record) {
 	p := *w.pasts.at(s.past)
-	p.over |= 1 << (uint64(e-w.firstEpoch) & 63)
+	p.over[r.Node] = max(p.over[r.Node], r.Epoch)
 	w.remember(s, p)
 }
 

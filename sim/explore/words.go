@@ -21,9 +21,15 @@ func (w *world) serverName(s *state) int {
 	return 1 + w.scope.Crashes - int(s.left.crashes) + w.scope.Takeovers - int(s.left.takeovers)
 }
 
-// epoch counts from the store's first.
+// epoch counts from the base of the first start. The later ones begin multiples
+// of 2^20 above.
 func (w *world) epoch(e fencing.Epoch) string {
-	return "e" + strconv.FormatInt(int64(e-w.firstEpoch)+1, 10)
+	const step = 1 << 20 // what a base is above the store's first epoch, at the least
+	d := e - w.firstEpoch - step
+	if d < step {
+		return fmt.Sprintf("e%d", d+1)
+	}
+	return fmt.Sprintf("e%d+%d×2^20", d%step+1, d/step)
 }
 
 // instant is a server time, or a mark, in seconds since the search began.

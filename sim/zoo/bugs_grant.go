@@ -197,8 +197,8 @@ var grantBugs = []Bug{
 		Rule: "S7",
 		Edits: []Edit{{
 			File: "fencing/genesis.go",
-			Old:  "return Epoch(max(wall/1000, 1)) * epochsPerSecond }",
-			New:  "return Epoch(max(wall*0, 1)) * epochsPerSecond }",
+			Old:  "return Epoch(max(wall, 1)) * epochsPerSecond / 1000 }",
+			New:  "return Epoch(max(wall*0, 1)) * epochsPerSecond / 1000 }",
 		}},
 		Found: breaks(sim.PromiseEpochs),
 	},

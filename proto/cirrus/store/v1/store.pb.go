@@ -98,8 +98,8 @@ type StoredMeta struct {
 	// When the store was created, or made suspicious again, by the wall clock, in
 	// Unix ms.
 	CreatedMs int64 `protobuf:"varint,4,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
-	// The store's first epoch: Unix seconds at its creation, times 2^20. Every
-	// epoch that it grants is at least that.
+	// The base of the last start or term that wrote a mark: the first epoch that
+	// it could grant. The next one begins at least 2^20 above.
 	FirstEpoch uint64 `protobuf:"varint,5,opt,name=first_epoch,json=firstEpoch,proto3" json:"first_epoch,omitempty"`
 	// Whether an operator vouched that nobody holds node IDs from an earlier
 	// store; if so, new pools are open at once.
