@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 	"github.com/cirrus-id/cirrus/snowflake"
+	"github.com/cirrus-id/cirrus/store"
 )
 
 func nodeID(n int) snowflake.NodeID { return snowflake.NodeID(n) }
@@ -246,7 +248,8 @@ func (w *world) restore(d dice, recovers bool) {
 		}
 		w.saw("an old copy was recovered")
 	} else {
-		w.check.storeIs(s.peek())
+		snap, _ := s.peek() // whatever is left
+		w.check.storeIs(snap)
 	}
 	s.copies = nil
 	w.after(back, "restart", s.boot)
@@ -286,8 +289,18 @@ func (w *world) turnBit(d dice) {
 		w.after(0, "restart", s.boot)
 		return
 	}
-	w.check.storeIs(s.peek())
-	w.after(d.duration(0, w.plan.ttl), "restart", s.boot)
+	back := d.duration(0, w.plan.ttl)
+	snap, err := s.peek()
+	if errors.Is(err, store.ErrLostWrites) { // S13, and what its sentence says to do
+		w.saw("a store that had lost writes was refused, and recovered")
+		s.wallWasWrong()
+		if err := s.recover(); err != nil {
+			panic(err)
+		}
+	} else {
+		w.check.storeIs(snap)
+	}
+	w.after(back, "restart", s.boot)
 }
 
 // admin makes a call of the operator's, in a process of its own.

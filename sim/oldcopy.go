@@ -14,18 +14,15 @@ import (
 
 func newDisk() *vfs.MemFS { return vfs.NewCrashableMem() }
 
-// peek reads what a copy of the server's disk holds.
-func (s *server) peek() fencing.Snapshot {
+// peek reads what a copy of the server's disk holds, or says why it can't be
+// served.
+func (s *server) peek() (fencing.Snapshot, error) {
 	st, err := pebble.Open(dataDir, pebble.Options{FS: cloneDisk(s.disk, 100), Logger: quiet})
 	if err != nil {
-		return fencing.Snapshot{}
+		return fencing.Snapshot{}, err
 	}
 	defer func() { _ = st.Close() }() // a copy
-	snap, err := st.Load(context.Background())
-	if err != nil {
-		return fencing.Snapshot{}
-	}
-	return snap
+	return st.Load(context.Background())
 }
 
 // turnBit turns over a bit in the last part of the newest log.

@@ -279,7 +279,7 @@ func (s *server) restart(change func()) {
 // recover does what `cirrus recover` does to the store on the server's disk,
 // while no process serves it.
 func (s *server) recover() error {
-	st, err := pebble.Open(dataDir, s.options())
+	st, err := pebble.OpenToRecover(dataDir, s.options())
 	if err != nil {
 		return err
 	}

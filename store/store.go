@@ -50,6 +50,9 @@ var (
 	// ErrDamaged: the store holds what no version of Cirrus wrote, or lacks
 	// what every one writes.
 	ErrDamaged = errors.New("the store is damaged")
+	// ErrLostWrites: the store lacks what it has acknowledged (S13). It is to be
+	// recovered.
+	ErrLostWrites = errors.New("the store has lost writes that it had acknowledged")
 	// ErrClosed: the store was closed before the call.
 	ErrClosed = errors.New("the store is closed")
 )

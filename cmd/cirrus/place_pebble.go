@@ -28,7 +28,7 @@ func (d directory) create(_ context.Context, b fencing.Batch) error {
 }
 
 func (d directory) toRecover(context.Context) (offline, error) {
-	st, err := pebble.Open(d.dir, d.opts)
+	st, err := pebble.OpenToRecover(d.dir, d.opts)
 	if err != nil {
 		return nil, err // and not a nil *Store in the interface
 	}

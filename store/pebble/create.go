@@ -116,14 +116,20 @@ func vacant(vf vfs.FS, dir string) error {
 		return explainCreate(dir, err)
 	}
 	var foreign string
+	gone := false
 	for _, name := range names {
 		switch name {
 		case database:
 			return errExists(dir)
-		case unfinished, lockFile, lostFound:
+		case highWaterFile:
+			gone = true
+		case unfinished, lockFile, lostFound, highWaterTemp:
 		default:
 			foreign = name
 		}
+	}
+	if gone {
+		return errGone(dir)
 	}
 	if foreign != "" {
 		return fmt.Errorf("%s holds %w, such as %q: name an empty directory, or one that is not there yet", dir, ErrNotEmpty, foreign)

@@ -8,9 +8,11 @@
 //
 //	pebble/       the database; it is there from the moment the store is whole
 //	pebble.new/   a database that is being created, or was in a crash
+//	high-water    how far mark and base had come at the least (S13)
 //	LOCK          held while a store is being created
 //
 // A database is made beside its place and renamed into it once it is complete
 // and synced. So a crash leaves no store or a whole one, and a database
-// without a meta is a damaged one, never one to be filled in.
+// without a meta is a damaged one, never one to be filled in. Nor is a directory
+// that has a high-water file and no database: there was a store.
 package pebble

@@ -21,7 +21,7 @@ func (s *Store) Load(ctx context.Context) (fencing.Snapshot, error) {
 	if err != nil {
 		return fencing.Snapshot{}, fmt.Errorf("%s: %w", s.failure.dir, err)
 	}
-	return snap, nil
+	return s.high.lift(snap), nil
 }
 
 // load reads twice: counting first costs a fraction of what a growing slice of

@@ -24,7 +24,7 @@ func Receive(dir string, m store.Move, b fencing.Batch, opts Options) error {
 // with store.ErrExists if it is one already, or if another one is here, and with
 // store.ErrNoStore if nothing is.
 func Finish(dir string, m store.Move, opts Options) error {
-	s, n, err := openAny(dir, opts)
+	s, n, err := openAny(dir, opts, toServe)
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (c *contents) room(dir string, opts Options) error {
 	if !arrives || !errors.Is(err, store.ErrExists) {
 		return err
 	}
-	s, n, openErr := openAny(dir, opts)
+	s, n, openErr := openAny(dir, opts, toServe)
 	if openErr != nil {
 		return openErr
 	}

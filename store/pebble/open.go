@@ -17,11 +17,31 @@ import (
 // Open opens the store in the directory. It makes none: the error wraps
 // store.ErrNoStore where there is none, ErrLocked where another process has it open,
 // store.ErrDamaged or store.ErrNewerFormat where it can't be read,
-// store.ErrUnfinished or a *store.MovedError where a note keeps it from being
-// served. What Open found is durable when it returns, even what an earlier
-// process had written without a sync.
+// store.ErrLostWrites where acknowledged writes are gone, store.ErrUnfinished or
+// a *store.MovedError where a note keeps it from being served. What Open found
+// is durable when it returns, even what an earlier process had written without
+// a sync.
 func Open(dir string, opts Options) (*Store, error) {
-	s, n, err := openAny(dir, opts)
+	return openUnlessNoted(dir, opts, toServe)
+}
+
+// OpenToRecover is Open for a store that is to be recovered before it is served
+// again: it opens one that has lost writes, too. Load then has the mark and the
+// base that were acknowledged.
+func OpenToRecover(dir string, opts Options) (*Store, error) {
+	return openUnlessNoted(dir, opts, toRecover)
+}
+
+// purpose is what a store is opened for.
+type purpose uint8
+
+const (
+	toServe purpose = iota
+	toRecover
+)
+
+func openUnlessNoted(dir string, opts Options, why purpose) (*Store, error) {
+	s, n, err := openAny(dir, opts, why)
 	if err == nil && n != "" {
 		s, err = nil, errors.Join(refusal(n, dir), s.Close())
 	}
@@ -29,10 +49,12 @@ func Open(dir string, opts Options) (*Store, error) {
 }
 
 // openAny opens a store whatever note is in it, and says which.
-func openAny(dir string, opts Options) (*Store, store.Note, error) {
+func openAny(dir string, opts Options, why purpose) (*Store, store.Note, error) {
 	opts = opts.withDefaults()
 	inner := opts.FS.PathJoin(dir, database)
 	switch _, err := opts.FS.Stat(inner); {
+	case errors.Is(err, fs.ErrNotExist) && isThere(opts.FS, opts.FS.PathJoin(dir, highWaterFile)):
+		return nil, "", errGone(dir)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, "", fmt.Errorf("%s holds %w: make one with \"cirrus init --data %s\"", dir, store.ErrNoStore, dir)
 	case err != nil:
@@ -42,7 +64,7 @@ func openAny(dir string, opts Options) (*Store, store.Note, error) {
 	if err != nil {
 		return nil, "", lockError(dir, err)
 	}
-	s, err := openLocked(dir, inner, lock, opts)
+	s, err := openLocked(dir, inner, lock, opts, why)
 	if err != nil {
 		return nil, "", errors.Join(err, lock.Close())
 	}
@@ -64,7 +86,18 @@ func OpenMemory(meta fencing.Meta, pools []fencing.Pool, opts Options) (*Store, 
 	return Open(dir, opts)
 }
 
-func openLocked(dir, inner string, lock *pebble.Lock, opts Options) (*Store, error) {
+func isThere(vf vfs.FS, path string) bool {
+	_, err := vf.Stat(path)
+	return err == nil
+}
+
+// errGone refuses to take a directory whose store has lost its database for one
+// that never had a store: its node IDs are leased (S7).
+func errGone(dir string) error {
+	return fmt.Errorf("%w: the store in %s has lost its database, of which only the %s file is left: restore it from a copy and recover it, or begin anew in an empty directory", store.ErrDamaged, dir, highWaterFile)
+}
+
+func openLocked(dir, inner string, lock *pebble.Lock, opts Options, why purpose) (*Store, error) {
 	if err := newerDatabase(inner, opts.FS); err != nil {
 		return nil, err
 	}
@@ -79,7 +112,11 @@ func openLocked(dir, inner string, lock *pebble.Lock, opts Options) (*Store, err
 		return nil, explain(dir, err)
 	}
 	s := &Store{db: db, lock: lock, failure: f, disk: disk}
-	if err := s.checkFormat(); err != nil {
+	meta, err := s.meta()
+	if err == nil {
+		err = s.openHighWater(waterOf(&meta), opts, why)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", dir, err), db.Close())
 	}
 	disk.armed.Store(true)
@@ -100,20 +137,19 @@ func newerDatabase(inner string, vf vfs.FS) error {
 	return nil // what else is wrong with it, Open says
 }
 
-// checkFormat reads the meta, so that a store that can't be understood is
-// closed again before anything is written to it.
-func (s *Store) checkFormat() error {
+// meta reads the meta, so that a store that can't be understood is closed again
+// before anything is written to it.
+func (s *Store) meta() (fencing.Meta, error) {
 	value, closer, err := s.db.Get(store.MetaKey())
 	if errors.Is(err, pebble.ErrNotFound) {
 		var d store.Decoder
 		_, err = d.Snapshot() // says that the meta is missing
-		return err
 	}
 	if err != nil {
-		return err
+		return fencing.Meta{}, err
 	}
-	_, err = store.DecodeMeta(value)
-	return errors.Join(err, closer.Close())
+	meta, err := store.DecodeMeta(value)
+	return meta, errors.Join(err, closer.Close())
 }
 
 // lockError tells a lock that is held from one that can't be had.

@@ -19,6 +19,8 @@ type Store struct {
 	lock    *pebble.Lock
 	failure *failure
 	disk    *failStopFS
+	// high is nil while the store is being made.
+	high *highWater
 
 	// mu keeps Close from pulling the database from under the others, who
 	// hold it for reading: it is no queue, and commits overlap.
@@ -36,7 +38,10 @@ func (s *Store) Commit(ctx context.Context, b fencing.Batch) error {
 		return err
 	}
 	defer s.mu.RUnlock()
-	return s.commit(b, "")
+	if err := s.commit(b, ""); err != nil || b.Meta == nil {
+		return err
+	}
+	return s.high.raise(waterOf(b.Meta)) // S13: it is durable in the database by now
 }
 
 // Confirm implements store.Store: whoever holds the directory's lock may
@@ -63,6 +68,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
+	s.high.close()
 	err := s.db.Close()
 	if lockErr := s.lock.Close(); err == nil {
 		err = lockErr

@@ -1,0 +1,216 @@
+package pebble
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"log/slog"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/snowflake"
+	"github.com/cirrus-id/cirrus/store"
+)
+
+// The high-water file, and the one that replaces it.
+const (
+	highWaterFile = "high-water"
+	highWaterTemp = "high-water.new"
+)
+
+// water is what a store has acknowledged at the least: its mark and its base.
+// Neither is ever lowered.
+type water struct {
+	mark snowflake.Millis
+	base fencing.Epoch
+}
+
+func waterOf(m *fencing.Meta) water { return water{m.Mark, m.FirstEpoch} }
+
+// with is the higher of both, each for itself.
+func (w water) with(o water) water {
+	return water{max(w.mark, o.mark), max(w.base, o.base)}
+}
+
+// highWater keeps the high-water file of an open store, by which the next one
+// to open it sees whether acknowledged writes are gone (S13). Pebble doesn't
+// tell: it takes damage in its log's newest 32 KiB for a write that a crash cut
+// off, and a log that is missing for one that was never written.
+//
+// The file follows the database: what it says is durable there first, so no
+// crash makes a store refuse what it has kept. It is synced under another name
+// and renamed, so a crash leaves the old or the new one.
+type highWater struct {
+	fs  vfs.FS
+	dir string
+	log *slog.Logger
+	// atOnce: nothing is written in the background.
+	atOnce bool
+
+	// writer is held while the file is written.
+	writer sync.Mutex
+	// background counts who writes in the background: one at most.
+	background sync.WaitGroup
+
+	mu sync.Mutex
+	// wanted is what the file should say, written what it says: written ≤
+	// wanted ≤ what is durable in the database.
+	wanted, written water
+	following       bool // background is 1
+}
+
+// raise notes what a commit has made durable. A new base is in the file when it
+// returns: the start's first grant waits for that, so that a start after it
+// can't repeat its epochs (S2). The mark may follow; heartbeats don't wait for
+// the file.
+func (h *highWater) raise(to water) error {
+	h.mu.Lock()
+	h.wanted = h.wanted.with(to)
+	follows := !h.atOnce && h.wanted.base == h.written.base
+	if follows && !h.following {
+		h.following = true
+		h.background.Add(1)
+		go h.follow()
+	}
+	h.mu.Unlock()
+	if follows {
+		return nil
+	}
+	return h.write()
+}
+
+// follow writes the file until it says what is wanted. Where that failed and
+// the process goes on, the next mark tries again.
+func (h *highWater) follow() {
+	defer h.background.Done()
+	for {
+		err := h.write()
+		h.mu.Lock()
+		done := err != nil || h.written == h.wanted
+		h.following = !done
+		h.mu.Unlock()
+		if err != nil {
+			h.log.Warn("the store's "+highWaterFile+" file is behind its mark: if acknowledged writes get lost now, it may not be noticed", "error", err)
+		}
+		if done {
+			return
+		}
+	}
+}
+
+func (h *highWater) write() error {
+	h.writer.Lock()
+	defer h.writer.Unlock()
+	h.mu.Lock()
+	w, same := h.wanted, h.written == h.wanted
+	h.mu.Unlock()
+	if same {
+		return nil
+	}
+	if err := h.replace(w); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	h.written = w
+	h.mu.Unlock()
+	return nil
+}
+
+func (h *highWater) replace(w water) error {
+	temp := h.fs.PathJoin(h.dir, highWaterTemp)
+	if err := writeSynced(h.fs, temp, w.encode()); err != nil {
+		return err
+	}
+	if err := h.fs.Rename(temp, h.fs.PathJoin(h.dir, highWaterFile)); err != nil {
+		return err
+	}
+	return syncDir(h.fs, h.dir)
+}
+
+func writeSynced(vf vfs.FS, path string, data []byte) error {
+	f, err := vf.Create(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(data); err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// close waits until the file says what is wanted.
+func (h *highWater) close() { h.background.Wait() }
+
+// readHighWater reads the file, and where there is none returns the zero water.
+func readHighWater(vf vfs.FS, dir string) (water, error) {
+	f, err := vf.Open(vf.PathJoin(dir, highWaterFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return water{}, nil
+	}
+	if err != nil {
+		return water{}, err
+	}
+	data, err := io.ReadAll(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return water{}, err
+	}
+	return decodeWater(data)
+}
+
+// The file is one line, to be read by people, too.
+const waterFormat = "cirrus high-water 1: mark %d base %d"
+
+func (w water) encode() []byte {
+	line := fmt.Sprintf(waterFormat, w.mark, w.base)
+	return fmt.Appendf(nil, "%s crc %08x\n", line, crc32.ChecksumIEEE([]byte(line)))
+}
+
+func decodeWater(data []byte) (water, error) {
+	var w water
+	n, _ := fmt.Sscanf(string(data), waterFormat, &w.mark, &w.base) // the comparison judges it
+	if n != 2 || string(w.encode()) != string(data) {
+		return water{}, fmt.Errorf("%w: its %s file holds %.100q, which no version of Cirrus writes: restore the store from a copy, or keep what is left, and recover it before it is served",
+			store.ErrDamaged, highWaterFile, data)
+	}
+	return w, nil
+}
+
+// lost refuses a store whose mark or base is below what it has acknowledged.
+func (w water) lost(kept water) error {
+	if kept.mark >= w.mark && kept.base >= w.base {
+		return nil
+	}
+	return fmt.Errorf("%w: its mark is %d and its base %d, and by its %s file a mark of %d and a base of %d were acknowledged: restore the store from a copy, or keep what is left, and recover it before it is served",
+		store.ErrLostWrites, kept.mark, kept.base, highWaterFile, w.mark, w.base)
+}
+
+// openHighWater reads the high-water file of a store that holds kept, and
+// refuses a store that has lost writes, unless it is opened to be recovered.
+func (s *Store) openHighWater(kept water, opts Options, why purpose) error {
+	noted, err := readHighWater(opts.FS, s.failure.dir)
+	if err == nil {
+		err = noted.lost(kept)
+	}
+	if err != nil && why != toRecover {
+		return err
+	}
+	s.high = &highWater{
+		fs: s.disk, dir: s.failure.dir, log: opts.Logger, atOnce: opts.Brief,
+		wanted: noted.with(kept), written: noted,
+	}
+	return nil
+}
+
+// lift lets a store that has lost writes, but still knows from its high-water
+// file how far its mark and base had come, be recovered from there.
+func (h *highWater) lift(snap fencing.Snapshot) fencing.Snapshot {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	w := h.written.with(waterOf(&snap.Meta))
+	snap.Meta.Mark, snap.Meta.FirstEpoch = w.mark, w.base
+	return snap
+}
