@@ -57,7 +57,24 @@ func (f *failure) sentence(why error) error {
 	if errors.Is(why, fs.ErrPermission) || errors.Is(why, syscall.EROFS) {
 		return unwritable(f.dir, why)
 	}
+	if lack := lacking(why); lack != "" {
+		return fmt.Errorf("the store in %s could not go on for want of %s; nothing is wrong with its disk, and nothing that was acknowledged is lost: %w", f.dir, lack, why)
+	}
 	return fmt.Errorf("writing the store in %s failed: check its disk and start again, nothing that was acknowledged is lost unless the disk lost it: %w", f.dir, why)
+}
+
+// lacking names what the process or the machine has run out of, and what to do
+// about it; "" if that is not the error. None of it is a failed disk (S9).
+func lacking(err error) string {
+	switch {
+	case errors.Is(err, syscall.EMFILE):
+		return "file descriptors: raise the process's limit of open files (LimitNOFILE in systemd, ulimit -n in a shell) and start again"
+	case errors.Is(err, syscall.ENFILE):
+		return "file descriptors of the whole machine: raise fs.file-max, or find out what holds so many, and start again"
+	case errors.Is(err, syscall.ENOMEM):
+		return "memory: give the process or the machine more and start again"
+	}
+	return ""
 }
 
 // cause finds the error among the arguments of a log message.
@@ -92,6 +109,8 @@ func explain(dir string, err error) error {
 		return unwritable(dir, err)
 	case vfs.IsNoSpaceError(err):
 		return fmt.Errorf("the disk that holds %s is full: free some space and start again: %w", dir, err)
+	case lacking(err) != "":
+		return fmt.Errorf("the store in %s can't be opened for want of %s: %w", dir, lacking(err), err)
 	case errors.Is(err, pebble.ErrDBDoesNotExist), errors.Is(err, fs.ErrNotExist), pebble.IsCorruptionError(err):
 		return fmt.Errorf("%w: %s can't be opened: restore the store from a copy, then run \"cirrus recover\" on it: %w", store.ErrDamaged, dir, err)
 	}

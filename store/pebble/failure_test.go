@@ -59,6 +59,9 @@ func TestFailedWrite(t *testing.T) {
 		{"sync", syscall.EIO, isSync, "check its disk"},
 		{"write", syscall.EIO, isWrite, "check its disk"},
 		{"full", syscall.ENOSPC, isWrite, "free some space"},
+		{"no descriptors", syscall.EMFILE, isWrite, "LimitNOFILE"},
+		{"no descriptors anywhere", syscall.ENFILE, isWrite, "fs.file-max"},
+		{"no memory", syscall.ENOMEM, isWrite, "want of memory"},
 	} {
 		for _, armed := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s,armed=%t", test.name, armed), func(t *testing.T) {
