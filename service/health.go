@@ -41,9 +41,13 @@ func knownService(name string) bool {
 	return false
 }
 
+// markOverdue is how a store shows that stands still or is slower than its
+// stride.
+const markOverdue = "the store has not acknowledged the mark in time, so nothing can be promised: look at its disk or members"
+
 // Ready says whether the service answers requests: it leads, or knows who does
-// and has reached that one within a session's TTL,
-// its only store has not failed, and it is not stopping.
+// and has reached that one within a session's TTL, its store acknowledges the
+// mark in time, its only store has not failed, and it is not stopping.
 func (s *Service) Ready() bool {
 	_, ready := s.state()
 	return ready
@@ -57,10 +61,16 @@ func (s *Service) state() (string, bool) {
 		if s.stopping() || s.hasFailed() {
 			return "not serving", false
 		}
+		if !r.term.promises() {
+			return markOverdue, false
+		}
 		return "ok", true
 	case s.stopping():
 		return "stopping", false
 	case r.term != nil:
+		if !r.term.promises() {
+			return "leading, but " + markOverdue, false
+		}
 		return "leading", true
 	case r.leader != nil:
 		text := "following " + r.leader.member.Address

@@ -317,6 +317,13 @@ func (t *term) keepNow() {
 	}
 }
 
+// promises says whether promises can be made just now (S10).
+func (t *term) promises() bool {
+	now := t.enter()
+	defer t.leave()
+	return t.core.PromisesFor(now) > 0
+}
+
 // unopened says which pools grant nothing yet, and for how long (S7).
 func (t *term) unopened() map[fencing.PoolName]time.Duration {
 	now := t.enter()

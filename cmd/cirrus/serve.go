@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -132,6 +133,7 @@ func openPebble(cmd *cobra.Command, log *slog.Logger) (*pebble.Store, error) {
 	}
 	opts := storeOptions(cmd, log)
 	if dir == memory {
+		log.Warn("this store keeps nothing and vouches at each start that nobody holds a node ID from an earlier one: it is for trying things out; after a restart two holders can have one node ID")
 		batch, err := newStore(cmd, true)
 		if err != nil {
 			return nil, err
@@ -159,7 +161,11 @@ func serveOpened(cmd *cobra.Command, cfg service.Config, limits bounds) error {
 	if err != nil {
 		return unlessStopped(cmd, withConfirmingFlag(err))
 	}
-	defer svc.Close()
+	defer func() {
+		if !within(closeTime, svc.Close) {
+			giveUp(cmd)
+		}
+	}()
 	tellSuspicion(svc, cfg.Logger)
 	servers, err := listenAndTell(cmd, svc, limits, cfg.Logger)
 	if err != nil {
@@ -173,6 +179,33 @@ func serveOpened(cmd *cobra.Command, cfg service.Config, limits bounds) error {
 	hush()
 	svc.StopRequests()
 	return errors.Join(err, stop(servers))
+}
+
+// closeTime is how long writes under way may take to end once requests have:
+// with drainTime it is less than the 5 s in which a signal ends the process.
+const closeTime = time.Second
+
+// within runs f beside the caller and reports whether it has returned in time.
+func within(most time.Duration, f func()) bool {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	select {
+	case <-done:
+		return true
+	case <-time.After(most):
+		return false
+	}
+}
+
+// giveUp ends a process whose store doesn't answer any more (S9): what is under
+// way may have become durable or not, as at any other end.
+func giveUp(cmd *cobra.Command) {
+	cmd.PrintErrln("cirrus: the store has not answered a write that is under way, so the process ends without its answer: look at the disk; nothing that was acknowledged is lost")
+	flushLog(cmd)
+	os.Exit(exitFailed)
 }
 
 // unlessStopped: a signal during the start is an end like any other.

@@ -1,0 +1,114 @@
+//go:build linux
+
+package e2e
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
+)
+
+// frozenDisk mounts a file system of its own, and returns where, and what
+// freezes and thaws it: while it is frozen every write to it stands still.
+func frozenDisk(t *testing.T) (dir string, freeze, thaw func()) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("only root can mount a file system to freeze")
+	}
+	for _, tool := range []string{"mkfs.ext4", "mount", "umount", "fsfreeze"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skip("there is no " + tool)
+		}
+	}
+	image := filepath.Join(t.TempDir(), "disk")
+	dir = t.TempDir()
+	if err := os.WriteFile(image, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(image, 64<<20); err != nil {
+		t.Fatal(err)
+	}
+	tool := func(args ...string) error {
+		out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+		if err != nil {
+			t.Logf("%v: %v: %s", args, err, out)
+		}
+		return err
+	}
+	if tool("mkfs.ext4", "-q", image) != nil || tool("mount", "-o", "loop", image, dir) != nil {
+		t.Skip("no file system can be mounted here")
+	}
+	t.Cleanup(func() { _ = tool("umount", "-l", dir) })
+	frozen := false
+	thaw = func() {
+		if frozen {
+			frozen = false
+			_ = tool("fsfreeze", "-u", dir)
+		}
+	}
+	t.Cleanup(thaw) // before it is unmounted
+	return dir, func() {
+		if tool("fsfreeze", "-f", dir) != nil {
+			t.Skip("the file system can't be frozen here")
+		}
+		frozen = true
+	}, thaw
+}
+
+// A disk that stands still: the service is not ready once its mark has run out,
+// and SIGTERM ends the process all the same, which starts again when the disk
+// works (S9).
+func TestHungDisk(t *testing.T) {
+	dir, freeze, thaw := frozenDisk(t)
+	data, addr, metrics := filepath.Join(dir, "store"), freeAddr(t), freeAddr(t)
+	if code, _, stderr := run(t, "init", "--data", data, "--stride", "1s"); code != 0 {
+		t.Fatalf("cirrus init: exit code %d:\n%s", code, stderr)
+	}
+	serve := func() *exec.Cmd {
+		return command(t, "serve", "--data", data, "--stride", "1s", "--listen", addr, "--metrics-listen", metrics)
+	}
+	readyz := func() string {
+		resp, err := http.Get("http://" + metrics + "/readyz")
+		if err != nil {
+			return ""
+		}
+		defer resp.Body.Close()
+		text, _ := io.ReadAll(resp.Body)
+		return resp.Status + " " + string(text)
+	}
+	srv := start(t, serve())
+	t.Cleanup(thaw) // before it is waited for
+	eventually(t, "the service to be ready", func() bool { return strings.HasPrefix(readyz(), "200") })
+	freeze()
+	eventually(t, "the service not to be ready", func() bool {
+		said := readyz()
+		return strings.HasPrefix(said, "503") && strings.Contains(said, "mark")
+	})
+	told := time.Now()
+	if err := srv.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	// Its threads that are in the disk's hands can't end before the disk lets them.
+	eventually(t, "the process to go without the store's answer", func() bool {
+		return srv.ended() || strings.Contains(srv.stderr.String(), "ends without its answer")
+	})
+	t.Logf("it gave the store up %v after SIGTERM", time.Since(told).Round(time.Millisecond))
+	thaw()
+	if code := srv.end(t, patience); code != 1 {
+		t.Errorf("exit code %d, want 1: a write was not answered", code)
+	}
+	start(t, serve())
+	leases, _ := dial("http://"+addr, connectProto)
+	eventually(t, "a grant after the disk works again", func() bool {
+		_, err := leases.Acquire(t.Context(), &cirrusv1.AcquireRequest{AppId: "app"})
+		return err == nil
+	})
+}
