@@ -234,6 +234,9 @@ type poolState struct {
 	fencing.Pool
 	known   bool
 	highest uint64 // of the epochs that were ever sent
+	// excused is highest where a store was lost whose epochs were ahead of its
+	// clock: the next one may begin below.
+	excused uint64
 	// nodes are those that each epoch was sent with.
 	nodes map[uint64]int
 	// rest is the shortest quarantine that the pool had since the beginning.
@@ -363,6 +366,7 @@ func (n *nodeState) add(l *leaseState) {
 // storeIs tells that the disk holds a store that no earlier one leads to.
 func (c *checker) storeIs(snap fencing.Snapshot) {
 	c.generation++
+	c.excuse()
 	c.settle()
 	c.take(snap)
 }
@@ -630,7 +634,7 @@ func (c *checker) granted(t *term, p *process, n *nodeState, r *fencing.Record, 
 	if r.Silence.Noted {
 		w.violate(PromiseSilence, "node ID %d is granted with the silence note of an earlier lease", r.Node)
 	}
-	if uint64(r.Epoch) <= pool.highest {
+	if uint64(r.Epoch) <= pool.highest && pool.highest > pool.excused {
 		w.violate(PromiseEpochs, "node ID %d is granted under epoch %d, but epoch %d of pool %q was sent before", r.Node, r.Epoch, pool.highest, r.Pool)
 	}
 	if !pool.Opened {
@@ -817,7 +821,7 @@ func (c *checker) recovered(before fencing.Meta, snap fencing.Snapshot) {
 		if p.Opened {
 			w.violate(PromiseRecover, "recover left pool %q opened", p.Name)
 		}
-		if highest := c.pool(p.Name).highest; uint64(snap.Meta.FirstEpoch)+1<<20 <= highest {
+		if highest := c.pool(p.Name).highest; uint64(snap.Meta.FirstEpoch)+1<<20 <= highest && !c.ahead(highest) {
 			w.violate(PromiseRecover, "the start after a recover has a base of at least %d, but epoch %d of pool %q was sent", snap.Meta.FirstEpoch+1<<20, highest, p.Name)
 		}
 	}

@@ -190,7 +190,7 @@ var grantBugs = []Bug{
 			Old:  "\treturn p.since + p.Suspicion(s.mark.longest, s.meta.SuspectFor)\n",
 			New:  "\treturn p.since + s.mark.longest\n",
 		}},
-		Found: breaks(sim.PromiseWindow, sim.PromiseQuarantine),
+		Found: breaks(sim.PromiseSuspicion, sim.PromiseWindow, sim.PromiseQuarantine),
 	},
 	{
 		Name: "epochs-start-over-in-a-new-store",
