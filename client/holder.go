@@ -35,8 +35,8 @@ type Holder struct {
 	holdErr, releaseErr  error
 }
 
-// ErrOver: the holder was released, or ended for good. Hold again to get another
-// lease.
+// ErrOver says that the holder was released, or ended for good. Hold again to
+// get another lease.
 var ErrOver = errors.New("the holder is over: hold again to get another lease")
 
 // errAsking is all there is to say while the service has not answered yet.

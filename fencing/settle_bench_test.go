@@ -17,7 +17,7 @@ func BenchmarkCrowd(b *testing.B) {
 		call func(s *Server, now Now, i int)
 	}{
 		{"a scrape", func(s *Server, now Now, _ int) { s.Stats(now, DefaultPool) }},
-		{"a refused Acquire", func(s *Server, now Now, _ int) { s.Acquire(now, ask("other")) }},
+		{"a refused Acquire", func(s *Server, now Now, _ int) { _, _ = s.Acquire(now, ask("other")) }},
 		{"a wake-up of a Watch", func(s *Server, now Now, _ int) { s.Settle(now, DefaultPool) }},
 		{"UpdatePool", func(s *Server, now Now, i int) {
 			d, _ := s.UpdatePool(now, DefaultPool, PoolChange{Quarantine: ptr(30*time.Second + time.Duration(i%2)*time.Second)})

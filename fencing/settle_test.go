@@ -83,9 +83,9 @@ func TestCallsKeepToTheirPortion(t *testing.T) {
 	}
 	calls := map[string]func(g *rig){
 		"Stats":                func(g *rig) { g.s.Stats(g.now, DefaultPool) },
-		"List":                 func(g *rig) { g.s.List(g.now, DefaultPool, 0, 10) },
+		"List":                 func(g *rig) { _, _, _, _ = g.s.List(g.now, DefaultPool, 0, 10) },
 		"Settle":               func(g *rig) { g.s.Settle(g.now, DefaultPool) },
-		"Acquire":              func(g *rig) { g.s.Acquire(g.now, ask("other")) },
+		"Acquire":              func(g *rig) { _, _ = g.s.Acquire(g.now, ask("other")) },
 		"Tick":                 func(g *rig) { g.s.Tick(g.now) },
 		"Tick and its mark":    func(g *rig) { g.tick() },
 		"a longer quarantine":  quarantine(45 * time.Second),
@@ -181,7 +181,7 @@ func TestFreeIsFoundWhereItLags(t *testing.T) {
 			g.tick()
 			for node, rec := range g.store.records {
 				if node.node != many-7 {
-					g.s.Heartbeat(g.now, LeaseRef{Pool: node.pool, Node: node.node, Epoch: rec.Epoch, Instance: rec.Instance})
+					_, _ = g.s.Heartbeat(g.now, LeaseRef{Pool: node.pool, Node: node.node, Epoch: rec.Epoch, Instance: rec.Instance})
 				}
 			}
 		}

@@ -97,8 +97,8 @@ func serveAs(t *testing.T, h *host, loopback bool) (urls [2]string) {
 		if !loopback {
 			l = public{l}
 		}
-		served := make(chan error, 1)
-		go func() { served <- server.Serve(l) }()
+		served := make(chan struct{})
+		go func() { defer close(served); _ = server.Serve(l) }()
 		t.Cleanup(func() { server.Close(); <-served })
 	}
 	return urls

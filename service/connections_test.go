@@ -139,11 +139,11 @@ func TestServerAtItsLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := NewHTTPServer(h.s.Handler(), slog.New(slog.DiscardHandler))
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(l) }()
+	served := make(chan struct{})
+	go func() { defer close(served); _ = server.Serve(l) }()
 	defer func() { server.Close(); <-served }()
 	ask := func(c net.Conn) error {
-		c.SetDeadline(time.Now().Add(time.Minute))
+		_ = c.SetDeadline(time.Now().Add(time.Minute))
 		fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
 		_, err := io.ReadAtLeast(c, make([]byte, 4096), 12)
 		return err

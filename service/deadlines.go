@@ -177,7 +177,7 @@ func (a *arrival) Read(b []byte) (int, error) {
 	switch {
 	case err == nil:
 		return n, nil
-	case err == io.EOF: //nolint:errorlint // as io.Reader has it
+	case err == io.EOF: // as it is, and never wrapped, by the contract of io.Reader
 		return n, err
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return n, connect.NewError(connect.CodeDeadlineExceeded,

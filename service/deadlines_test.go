@@ -54,8 +54,8 @@ func serveSoon(t *testing.T, h http.Handler) *impatient {
 		h.ServeHTTP(w, r)
 	}), slog.New(slog.DiscardHandler))
 	server.HTTP2.WriteByteTimeout = soon.take
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(l) }()
+	served := make(chan struct{})
+	go func() { defer close(served); _ = server.Serve(l) }()
 	t.Cleanup(func() {
 		server.Close()
 		<-served
@@ -120,9 +120,9 @@ type framed struct {
 // frames begins HTTP/2 with a window of so many bytes for each stream.
 func (i *impatient) frames(window uint32) *framed {
 	c := i.dial()
-	io.WriteString(c, http2.ClientPreface)
+	_, _ = io.WriteString(c, http2.ClientPreface)
 	f := &framed{http2.NewFramer(c, bufio.NewReader(c)), c}
-	f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: window})
+	_ = f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: window})
 	return f
 }
 
@@ -131,11 +131,11 @@ func (f *framed) ask(stream uint32, path, ctype string, body []byte) {
 	var b bytes.Buffer
 	e := hpack.NewEncoder(&b)
 	for _, kv := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", path}, {":authority", "127.0.0.1"}, {"content-type", ctype}} {
-		e.WriteField(hpack.HeaderField{Name: kv[0], Value: kv[1]})
+		_ = e.WriteField(hpack.HeaderField{Name: kv[0], Value: kv[1]})
 	}
-	f.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: b.Bytes(), EndHeaders: true})
+	_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: b.Bytes(), EndHeaders: true})
 	if body != nil {
-		f.WriteData(stream, true, body)
+		_ = f.WriteData(stream, true, body)
 	}
 }
 
@@ -153,7 +153,7 @@ func (f *framed) untilReset(t *testing.T) {
 			return
 		case *http2.SettingsFrame:
 			if !frame.IsAck() {
-				f.WriteSettingsAck()
+				_ = f.WriteSettingsAck()
 			}
 		}
 	}
@@ -246,7 +246,9 @@ func TestWaitIsNoArrival(t *testing.T) {
 		}
 	}
 	ctx, hangUp := context.WithCancel(context.Background())
-	go cirrusv1connect.NewLeaseServiceClient(h.h1, i.url).Acquire(ctx, acquireRequest("", "leaves", time.Minute))
+	go func() {
+		_, _ = cirrusv1connect.NewLeaseServiceClient(h.h1, i.url).Acquire(ctx, acquireRequest("", "leaves", time.Minute))
+	}()
 	i.wait(acquirePath, 1)
 	hangUp()
 	i.wait(acquirePath, 0)
@@ -263,7 +265,7 @@ func unused(l *cirrusv1.Lease) *int64 {
 func (i *impatient) tooSlow(text string) {
 	i.t.Helper()
 	c := i.dial()
-	io.WriteString(c, text)
+	_, _ = io.WriteString(c, text)
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
 		i.t.Fatalf("no answer to a body that didn't arrive: %v", err)
@@ -306,8 +308,8 @@ func TestMalformedBody(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		io.WriteString(c, "POST "+acquirePath+" HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"+rest)
-		c.(*net.TCPConn).CloseWrite()
+		_, _ = io.WriteString(c, "POST "+acquirePath+" HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"+rest)
+		_ = c.(*net.TCPConn).CloseWrite()
 		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
@@ -376,7 +378,7 @@ func TestUnreadLargeAnswersEnd(t *testing.T) {
 			},
 			"HTTP/2, a window and no reader": func() {
 				f := i.frames(1 << 30)
-				f.WriteWindowUpdate(0, 1<<30)
+				_ = f.WriteWindowUpdate(0, 1<<30)
 				f.ask(1, path, asJSON, []byte("{}"))
 			},
 		} {

@@ -45,22 +45,22 @@ type doubt struct {
 	begun chan struct{}
 }
 
-// doubted returns why the leader is in doubt and for how long it has been; nil:
-// it is not.
-func (p *peer) doubted() (cause error, lasted time.Duration) {
+// doubted returns for how long the leader has been in doubt, and why; nil: it is
+// not.
+func (p *peer) doubted() (lasted time.Duration, cause error) {
 	d := &p.doubt
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.cause == nil {
-		return nil, 0
+		return 0, nil
 	}
-	return d.cause, p.s.cfg.Steady.Now() - d.since
+	return p.s.cfg.Steady.Now() - d.since, d.cause
 }
 
 // lost reports whether the leader has been in doubt for longer than a session
 // lasts: it leads no more, or can't be reached from here.
 func (p *peer) lost() bool {
-	cause, lasted := p.doubted()
+	lasted, cause := p.doubted()
 	return cause != nil && lasted > p.s.cfg.Cluster.SessionTTL()
 }
 

@@ -74,7 +74,7 @@ func (s *Service) state() (string, bool) {
 		return "leading", true
 	case r.leader != nil:
 		text := "following " + r.leader.member.Address
-		if cause, _ := r.leader.doubted(); cause != nil {
+		if _, cause := r.leader.doubted(); cause != nil {
 			return text + ", to which nothing can be passed on: " + cause.Error(), !r.leader.lost()
 		}
 		return text, true

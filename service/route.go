@@ -94,7 +94,7 @@ func (c *rpc[Req, Res]) try(ctx context.Context, r *role, req *Req) (*Res, error
 	case passedOn(ctx):
 		return nil, errNotLeading // and no further, or requests could go round
 	case r.leader != nil:
-		if cause, _ := r.leader.doubted(); cause != nil {
+		if _, cause := r.leader.doubted(); cause != nil {
 			return nil, errNoLeader
 		}
 		return c.there(r.leader, ctx, req)

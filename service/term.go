@@ -145,7 +145,7 @@ func (t *term) leave() {
 // it knows may be half of it, which is no more to be relied on than a memory
 // that is ahead of the store (S9).
 func (t *term) panicked(p any) {
-	if p == http.ErrAbortHandler { // somebody ends this very handler
+	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) { // somebody ends this very handler
 		return
 	}
 	t.fail(fmt.Errorf("a decision was broken off by a panic: %v", p))

@@ -125,10 +125,10 @@ func passedOn() []os.Signal {
 func (c *child) passOn(s os.Signal) {
 	switch s {
 	case syscall.SIGTSTP: // who doesn't heartbeat must not run
-		c.signalGroup(syscall.SIGSTOP)
+		_ = c.signalGroup(syscall.SIGSTOP)
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 	case syscall.SIGCONT, syscall.SIGINT, syscall.SIGQUIT:
-		c.signalGroup(s.(syscall.Signal))
+		_ = c.signalGroup(s.(syscall.Signal))
 	default:
 		_ = c.cmd.Process.Signal(s) // it may have ended
 	}

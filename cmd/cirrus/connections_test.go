@@ -76,8 +76,8 @@ func serveFew(t *testing.T, files int) *few {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		s.cmd.Process.Kill()
-		s.cmd.Wait()
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait()
 	})
 	lines := bufio.NewReader(out)
 	for _, part := range []struct {
@@ -111,7 +111,7 @@ func (s *few) dial() net.Conn {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(time.Minute))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	return c
 }
 

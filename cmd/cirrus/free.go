@@ -103,7 +103,7 @@ func typedAgain(in io.Reader, out io.Writer, req *cirrusv1.FreeRequest) error {
 	if req.LastTimestampMs != nil {
 		risk += ", and the same IDs can be minted twice"
 	}
-	fmt.Fprintf(out, "This ends the lease of node ID %d in pool %s, epoch %d. If its holder is alive after all, %s. If it is dead, type the node ID to go on: ",
+	_, _ = fmt.Fprintf(out, "This ends the lease of node ID %d in pool %s, epoch %d. If its holder is alive after all, %s. If it is dead, type the node ID to go on: ",
 		req.GetNodeId(), req.GetPool(), req.GetEpoch(), risk)
 	answer, _ := bufio.NewReader(in).ReadString('\n') // an end without a line is no answer
 	if strings.TrimSpace(answer) != strconv.FormatUint(uint64(req.GetNodeId()), 10) {

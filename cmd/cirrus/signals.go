@@ -25,6 +25,6 @@ func endAtHangup(cmd *cobra.Command) {
 	if cmd.Annotations[takesHangup] != "" || signal.Ignored(syscall.SIGHUP) {
 		return
 	}
-	ctx, _ := signal.NotifyContext(cmd.Context(), syscall.SIGHUP) //nolint:govet // until the process ends
+	ctx, _ := signal.NotifyContext(cmd.Context(), syscall.SIGHUP) // until the process ends
 	cmd.SetContext(ctx)
 }

@@ -71,9 +71,9 @@ func TestLinesKeepTheirOrder(t *testing.T) {
 func TestReaderStandsStill(t *testing.T) {
 	p := newPipe()
 	w := logwriter.New(p, 20)
-	io.WriteString(w, "1234567\n")
+	_, _ = io.WriteString(w, "1234567\n")
 	<-p.taken // and waits in Write
-	io.WriteString(w, "abcdefg\n")
+	_, _ = io.WriteString(w, "abcdefg\n")
 	for range 5 {
 		if n, err := io.WriteString(w, "no room\n"); n != 8 || err != nil {
 			t.Fatalf("Write returned %d, %v: want 8, nil", n, err)
@@ -87,7 +87,7 @@ func TestReaderStandsStill(t *testing.T) {
 	}
 	p.gate <- struct{}{} // the first line is out: there is room for one of 8 bytes
 	<-p.taken
-	io.WriteString(w, "later..\n")
+	_, _ = io.WriteString(w, "later..\n")
 	close(p.gate)
 	if !w.Flush(long) {
 		t.Fatal("Flush gave up")
@@ -103,8 +103,8 @@ func TestGapAtTheEnd(t *testing.T) {
 	p := newPipe()
 	w := logwriter.New(p, 10)
 	w.SetNotice(func(n uint64) []byte { return fmt.Appendf(nil, "{%d}\n", n) })
-	io.WriteString(w, "1234567\n")
-	io.WriteString(w, "no room\n")
+	_, _ = io.WriteString(w, "1234567\n")
+	_, _ = io.WriteString(w, "no room\n")
 	close(p.gate)
 	if !w.Flush(long) {
 		t.Fatal("Flush gave up")
@@ -140,7 +140,7 @@ func TestManyWriters(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			for range 200 {
-				io.WriteString(w, "a line of its own\n")
+				_, _ = io.WriteString(w, "a line of its own\n")
 			}
 		})
 	}

@@ -91,12 +91,12 @@ func TestForeignKeys(t *testing.T) {
 				delete(after, prefix+"term")
 			}
 			for key, value := range before {
-				if got, ok := after[key]; (!ok || got != value) && !(value == aTerm) {
+				if got, ok := after[key]; (!ok || got != value) && value != aTerm {
 					t.Errorf("%s beside %q: %s is %q", name, there, key, got)
 				}
 			}
 			for key := range after {
-				if _, ok := before[key]; !ok && !(there["term"] == aTerm && key == prefix+"term") {
+				if _, ok := before[key]; !ok && (there["term"] != aTerm || key != prefix+"term") {
 					t.Errorf("%s beside %q: it wrote %s", name, there, key)
 				}
 			}

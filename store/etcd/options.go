@@ -102,9 +102,3 @@ func keysUnder(prefix string) keys {
 	k.leaderTo = end(k.leaderFrom)
 	return k
 }
-
-// own says whether the key is one of the package's own, and no part of what a
-// store keeps.
-func (k keys) own(key string) bool {
-	return key == k.term || key == k.note || strings.HasPrefix(key, k.leaderFrom)
-}

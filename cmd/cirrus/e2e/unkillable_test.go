@@ -31,7 +31,7 @@ func rootly(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	path := filepath.Join(dir, "rootly")
 	to, err := os.Create(path)
 	if err != nil {
