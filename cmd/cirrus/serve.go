@@ -133,7 +133,6 @@ func openPebble(cmd *cobra.Command, log *slog.Logger) (*pebble.Store, error) {
 	}
 	opts := storeOptions(cmd, log)
 	if dir == memory {
-		log.Warn("this store keeps nothing and vouches at each start that nobody holds a node ID from an earlier one: it is for trying things out; after a restart two holders can have one node ID")
 		batch, err := newStore(cmd, true)
 		if err != nil {
 			return nil, err
@@ -170,6 +169,9 @@ func serveOpened(cmd *cobra.Command, cfg service.Config, limits bounds) error {
 	servers, err := listenAndTell(cmd, svc, limits, cfg.Logger)
 	if err != nil {
 		return err
+	}
+	if dir, err := dataDir(cmd); err == nil && dir == memory && cfg.Store != nil {
+		cfg.Logger.Warn("this store keeps nothing and vouches at each start that nobody holds a node ID from an earlier one: it is for trying things out; after a restart two holders can have one node ID")
 	}
 	hush := func() {}
 	if cfg.Cluster != nil {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
@@ -40,6 +41,9 @@ var built struct {
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	// Who is started by nohup, or the like, ignores SIGHUP, and so does all that
+	// he starts.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	code := m.Run()
 	if built.dir != "" {
 		if err := os.RemoveAll(built.dir); err != nil {

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 
 	"github.com/cirrus-id/cirrus/internal/etcdtest"
@@ -262,9 +264,21 @@ func TestUnreadIDs(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		app := sig.String()
 		cmd := command(t, "ids", "-n", "0", "--addr", srv.url(), "--app", app)
-		cmd.Stdout = unread(t)
+		out, stdout, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer out.Close() // nobody reads from it
+		cmd.Stdout = stdout
 		p := start(t, cmd)
-		eventually(t, "a lease", func() bool { return held(app) })
+		stdout.Close()
+		eventually(t, "more IDs than a pipe can hold", func() bool {
+			waiting, err := unix.IoctlGetInt(int(out.Fd()), unix.TIOCINQ)
+			return err == nil && waiting > 60_000
+		})
+		if !held(app) {
+			t.Errorf("app %s mints without a lease", app)
+		}
 		p.signal(t, sig)
 		p.end(t, patience)
 		if held(app) {
