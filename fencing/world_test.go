@@ -466,9 +466,11 @@ func (w *world) serve(p *process, wt *waiter) {
 }
 
 func (w *world) decide(p *process, wt *waiter, write *Write, now Now) {
-	if p == w.leader && write.Grants {
-		w.fatal(w.twin.granting(p.id, now.Steady, wt.id, w.granted(wt, write.Batch.Records[0])))
-		w.twin.leaves(wt.id)
+	if p == w.leader {
+		if write.Grants {
+			w.fatal(w.twin.granting(p.id, now.Steady, wt.id, w.granted(wt, write.Batch.Records[0])))
+		}
+		w.twin.leaves(wt.id) // also one that gets its lease again, with a note to remove first
 	}
 	w.fly(p, &flight{w: write, sent: now.Steady, by: wt})
 }
