@@ -14,7 +14,8 @@ const (
 )
 
 // busy lets a calm world go on until enough has happened in it, for
-// thirty times its time at most.
+// thirty times its time at most. Its apps mint more and more meanwhile, for
+// some are too slow to get there.
 func (w *world) busy() {
 	for end := w.plan.faultsFor; w.plan.profile == Calm && end < 30*w.plan.faultsFor && w.violation == nil; {
 		if w.counts["grants"] >= calmGrants && w.stats.IDs >= calmIDs {
@@ -22,6 +23,9 @@ func (w *world) busy() {
 		}
 		end += max(w.plan.faultsFor/2, time.Millisecond)
 		w.liveUntil(end)
+		for _, a := range w.apps {
+			a.burst = min(2*a.burst, calmIDs)
+		}
 	}
 }
 
