@@ -142,6 +142,7 @@ func (s *Server) List(now Now, name PoolName, from snowflake.NodeID, limit int) 
 		return nil, 0, false, r
 	}
 	p.settle(s, at)
+	leases = make([]LeaseStatus, 0, min(limit, len(p.leases)))
 	next, more = p.nodes.next(from)
 	for ; more && len(leases) < limit; next, more = p.nodes.next(next + 1) {
 		leases = append(leases, p.status(p.leases[next], at))

@@ -221,19 +221,20 @@ func (t *term) answerListLeases(ctx context.Context, req *cirrusv1.ListLeasesReq
 	if r != nil {
 		return nil, t.s.refusal(r)
 	}
+	turn := t.s.turn(ctx)
+	if err := turn.take(ctx); err != nil {
+		return nil, err
+	}
+	defer turn.made()
 	rows, next, more, server, r := t.rows(pool, from, size)
 	if r != nil {
+		endTurn(ctx) // the term record may be read
 		return nil, t.refused(ctx, r)
 	}
-	if err := t.confirm(ctx); err != nil {
+	if err := t.confirmInTurn(ctx, turn); err != nil {
 		return nil, err
 	}
 	// The messages are made when the core has been given back (S14).
-	done, err := t.s.turnForReply(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
 	resp := &cirrusv1.ListLeasesResponse{Leases: make([]*cirrusv1.LeaseStatus, len(rows)), ServerTimeMs: int64(server)}
 	for i, row := range rows {
 		resp.Leases[i] = wireStatus(row)

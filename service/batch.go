@@ -46,11 +46,11 @@ func (t *term) answerBatch(ctx context.Context, req *cirrusv1.HeartbeatBatchRequ
 		}
 	}
 	if len(b.items) > batchTurn {
-		done, err := t.s.turnForReply(ctx)
-		if err != nil {
+		turn := t.s.turn(ctx)
+		if err := turn.take(ctx); err != nil {
 			return nil, err
 		}
-		defer done()
+		defer turn.made()
 	}
 	return &cirrusv1.HeartbeatBatchResponse{Results: b.results}, nil
 }
@@ -58,13 +58,13 @@ func (t *term) answerBatch(ctx context.Context, req *cirrusv1.HeartbeatBatchRequ
 // decideBatch decides on all heartbeats of a batch. A large one needs a turn: a
 // few senders of such batches must not have all processors (S14).
 func (t *term) decideBatch(ctx context.Context, reqs []*cirrusv1.HeartbeatRequest) (*batch, error) {
+	turn := t.s.turn(ctx)
 	if len(reqs) > batchTurn {
-		done, err := t.s.turns.take(ctx, t.s.cfg.Clock)
-		if err != nil {
+		if err := turn.take(ctx); err != nil {
 			return nil, err
 		}
-		defer done()
 	}
+	defer turn.end() // what follows may wait
 	b := readBatch(reqs)
 	for from := 0; from < len(b.items); from += batchTurn {
 		t.heartbeats(b, from, min(from+batchTurn, len(b.items)))

@@ -70,6 +70,18 @@ func (t *term) joinConfirm() *confirmation {
 	return c
 }
 
+// confirmInTurn is confirm in a request's turn, which others have while it waits.
+func (t *term) confirmInTurn(ctx context.Context, turn *turn) error {
+	if t.s.cfg.Cluster == nil {
+		return t.confirm(ctx)
+	}
+	turn.end()
+	if err := t.confirm(ctx); err != nil {
+		return err
+	}
+	return turn.take(ctx)
+}
+
 // confirmAll confirms as long as somebody waits for it.
 func (t *term) confirmAll() {
 	for c := t.nextConfirm(); c != nil; c = t.nextConfirm() {

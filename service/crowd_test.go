@@ -2,7 +2,9 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -10,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"connectrpc.com/connect"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"pgregory.net/rapid"
 
@@ -273,56 +275,131 @@ func BenchmarkWake(b *testing.B) {
 	}
 }
 
-// A turn is waited for, but not for longer than it may take: whoever has it may
-// be writing to a slow reader.
+// A turn is waited for, but not for ever.
 func TestTurns(t *testing.T) {
 	inBubble(t, bubbleOptions{}, func(b *bubble) {
-		ts, clock := make(turns, 1), b.s.cfg.Clock
-		first, err := ts.take(context.Background(), clock)
-		if err != nil {
-			t.Fatal(err)
+		ts := make(turns, 1)
+		next := func() *turn { return &turn{turns: ts, clock: b.s.cfg.Clock} }
+		take := func(tn *turn, ctx context.Context) (time.Duration, error) {
+			began := time.Now()
+			err := tn.take(ctx)
+			return time.Since(began), err
 		}
-		began := time.Now()
-		second, err := ts.take(context.Background(), clock)
-		if took := time.Since(began); err != nil || took != turnPatience {
+		first, second, third := next(), next(), next()
+		for range 2 { // again: it has it
+			if took, err := take(first, context.Background()); err != nil || took != 0 {
+				t.Fatalf("had a turn after %v (%v), want 0", took, err)
+			}
+		}
+		if took, err := take(second, context.Background()); err != nil || took != turnPatience {
 			t.Errorf("went ahead after %v (%v), want %v", took, err, turnPatience)
 		}
-		second()
+		second.end() // it had none
 		go func() {
 			time.Sleep(time.Millisecond)
-			first()
+			first.end()
 		}()
-		began = time.Now()
-		third, err := ts.take(context.Background(), clock)
-		if took := time.Since(began); err != nil || took != time.Millisecond {
+		if took, err := take(third, context.Background()); err != nil || took != time.Millisecond {
 			t.Errorf("had a turn after %v (%v), want 1ms", took, err)
 		}
 		gone, cancel := context.WithCancel(context.Background())
 		cancel()
-		if _, err := ts.take(gone, clock); connect.CodeOf(err) != connect.CodeUnknown || err == nil {
+		if _, err := take(first, gone); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v for one who is gone", err)
 		}
-		third()
+		third.made()
 		if len(ts) != 0 {
 			t.Errorf("%d turns were never ended", len(ts))
 		}
 	})
 }
 
-// A large reply is written in the turn in which it is made, and then others
-// have theirs.
-func TestTurnLastsUntilWritten(t *testing.T) {
+// A large request is decoded, and a large reply made and encoded, in a turn,
+// which ends before anything waits for the other end of the connection.
+func TestNoTurnWaitsForTheWire(t *testing.T) {
 	inBubble(t, crowded(100), func(b *bubble) {
-		const path = cirrusv1connect.AdminServiceListLeasesProcedure
-		r := httptest.NewRequest(http.MethodPost, path, strings.NewReader("{}"))
-		r.Header.Set("Content-Type", "application/json")
-		held := 0
-		w := writerFunc{httptest.NewRecorder(), func() { held = max(held, len(b.s.turns)) }}
-		b.s.Handler().ServeHTTP(w, r)
-		if held != 1 || len(b.s.turns) != 0 {
-			t.Errorf("%d turns are held while the reply is written, and %d after it, want 1 and 0", held, len(b.s.turns))
+		batch := &cirrusv1.HeartbeatBatchRequest{}
+		for i := range 100 {
+			rec := b.store.records[nodeKey{fencing.DefaultPool, snowflake.NodeID(i)}]
+			batch.Heartbeats = append(batch.Heartbeats, &cirrusv1.HeartbeatRequest{
+				NodeId: uint32(i), Epoch: uint64(rec.Epoch), InstanceId: string(crowdInstance(i)), Pool: strings.Repeat("x", fencing.MaxPoolName),
+			})
+		}
+		heartbeats, err := protojson.Marshal(batch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for path, body := range map[string]string{
+			cirrusv1connect.AdminServiceListLeasesProcedure:     "{}",
+			cirrusv1connect.LeaseServiceHeartbeatBatchProcedure: string(heartbeats),
+		} {
+			held := 0
+			look := func() { held += len(b.s.turns) }
+			r := httptest.NewRequest(http.MethodPost, path, readerFunc{strings.NewReader(body), look})
+			r.Header.Set("Content-Type", "application/json")
+			w := writerFunc{httptest.NewRecorder(), look}
+			b.s.Handler().ServeHTTP(w, r)
+			if w.Code != http.StatusOK || held != 0 || len(b.s.turns) != 0 {
+				t.Errorf("%s: status %d; %d turns were held at the wire, and %d are still, want none", path, w.Code, held, len(b.s.turns))
+			}
 		}
 	})
+}
+
+// A turn is needed to decode a large request, to decide on it, and to make its
+// reply. The one for the reply lasts until it is encoded.
+func TestWhatNeedsATurn(t *testing.T) {
+	inBubble(t, bubbleOptions{}, func(b *bubble) {
+		took := func(path, body string) time.Duration {
+			r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
+			r.Header.Set("Content-Type", "application/json")
+			began := time.Now()
+			b.s.Handler().ServeHTTP(httptest.NewRecorder(), r)
+			return time.Since(began)
+		}
+		for range cap(b.s.turns) {
+			b.s.turns <- struct{}{}
+		}
+		large := `{"heartbeats": [{}` + strings.Repeat(", {}", batchTurn) + strings.Repeat(" ", turnBytes) + "]}"
+		for _, c := range []struct {
+			path, body string
+			turns      time.Duration
+		}{
+			{cirrusv1connect.LeaseServiceHeartbeatBatchProcedure, large, 3},
+			{cirrusv1connect.LeaseServiceHeartbeatBatchProcedure, `{"heartbeats": [{}]}`, 0},
+			{cirrusv1connect.AdminServiceListLeasesProcedure, "{}", 1},
+			{cirrusv1connect.AdminServiceListPoolsProcedure, "{}", 0},
+		} {
+			if got := took(c.path, c.body); got != c.turns*turnPatience {
+				t.Errorf("%s with %d bytes waited %v for turns, want %v", c.path, len(c.body), got, c.turns*turnPatience)
+			}
+		}
+		for range cap(b.s.turns) {
+			<-b.s.turns
+		}
+		b.s.inTurns(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			turn := b.s.turn(r.Context())
+			if err := turn.take(r.Context()); err != nil {
+				t.Fatal(err)
+			}
+			turn.made()
+			encoding := len(b.s.turns)
+			_, _ = w.Write(nil)
+			if written := len(b.s.turns); encoding != 1 || written != 0 {
+				t.Errorf("%d turns are held while a reply is encoded, and %d when it is written, want 1 and 0", encoding, written)
+			}
+		})).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, cirrusv1connect.AdminServiceListLeasesProcedure, nil))
+	})
+}
+
+type readerFunc struct {
+	io.Reader
+	reads func()
+}
+
+func (r readerFunc) Read(p []byte) (int, error) {
+	r.reads()
+	return r.Reader.Read(p)
 }
 
 type writerFunc struct {

@@ -69,7 +69,7 @@ func (s *Service) handler(times httpTimes) http.Handler {
 		cirrusv1connect.LeaseServiceName, cirrusv1connect.AdminServiceName, healthName)
 	onDemand(mux, grpcreflect.ReflectV1ServiceName, func() (string, http.Handler) { return grpcreflect.NewHandlerV1(reflector, opts...) })
 	onDemand(mux, grpcreflect.ReflectV1AlphaServiceName, func() (string, http.Handler) { return grpcreflect.NewHandlerV1Alpha(reflector, opts...) })
-	return times.middleware(s.refuseBrowsers(s.refuseWhenStopping(s.refuseStrangers(s.untilWritten(mux)))))
+	return times.middleware(s.refuseBrowsers(s.refuseWhenStopping(s.refuseStrangers(s.inTurns(mux)))))
 }
 
 // onDemand mounts a service's handler, which is made at the first request.

@@ -67,6 +67,7 @@ func (c *rpc[Req, Res]) do(ctx context.Context, s *Service, req *Req) (*Res, err
 
 // route finds who may answer, and waits a while for one who does.
 func (c *rpc[Req, Res]) route(ctx context.Context, s *Service, req *Req) (*Res, error) {
+	endTurn(ctx) // a peer, or one who leads, may have to be waited for
 	w := leaderWait{s: s}
 	for {
 		begun := s.cfg.Steady.Now()

@@ -25,8 +25,9 @@ const (
 	// replica.
 	maxWatchesPerAddress = MaxWatches / 4
 
-	// watchPage is how many rows of what is present are taken at once.
-	watchPage = 1024
+	// firstWatchPage and watchPage are how many rows of what is present are taken
+	// at once: more with each page, as some hang up at the first row.
+	firstWatchPage, watchPage = 32, 1024
 	// timedBehind is how far behind what time alone brings may leave a watcher:
 	// the rest of MaxWatchBehind is for what requests bring.
 	timedBehind = MaxWatchBehind / 2
@@ -45,9 +46,10 @@ type watcher struct {
 	events chan fencing.Event
 	// What is present is shown in pages. The rows of node IDs below from have
 	// been taken, of all where synced: what happens to the others is in their
-	// rows.
+	// rows. page is how many were taken last.
 	from   snowflake.NodeID
 	synced bool
+	page   int
 	// read counts the events that the stream has taken; at steady time since,
 	// which is 0 where it isn't behind, it was seen.
 	read  atomic.Uint64
@@ -152,7 +154,8 @@ func (t *term) startWatch(pool fencing.PoolName) (*watcher, *fencing.Refusal) {
 func (t *term) page(w *watcher) ([]fencing.LeaseStatus, snowflake.Millis, *fencing.Refusal) {
 	now := t.enter()
 	defer t.leave()
-	rows, next, more, r := t.core.List(now, w.pool, w.from, watchPage)
+	w.page = min(max(2*w.page, firstWatchPage), watchPage)
+	rows, next, more, r := t.core.List(now, w.pool, w.from, w.page)
 	if r != nil {
 		return nil, 0, r
 	}
@@ -165,20 +168,22 @@ func (t *term) page(w *watcher) ([]fencing.LeaseStatus, snowflake.Millis, *fenci
 // to the node IDs that were shown. Each page is a listing of its own, and
 // confirmed as one (S10).
 func (t *term) present(ctx context.Context, w *watcher, stream *connect.ServerStream[cirrusv1.WatchResponse], begun *bool) error {
+	turn := t.s.turn(ctx)
+	if err := turn.take(ctx); err != nil {
+		return err
+	}
+	defer turn.end()
 	rows, server, r := t.page(w)
 	if r != nil {
+		turn.end() // the term record may be read
 		return t.refused(ctx, r)
 	}
-	if err := t.confirm(ctx); err != nil {
+	if err := t.confirmInTurn(ctx, turn); err != nil {
 		return err
 	}
 	*begun = true
-	for len(rows) > 0 {
-		some := rows[:min(len(rows), rowsATurn)]
-		rows = rows[len(some):]
-		if err := t.sendPresent(ctx, some, server, stream); err != nil {
-			return err
-		}
+	if err := sendPresent(ctx, turn, rows, server, stream); err != nil {
+		return err
 	}
 	if w.synced {
 		return stream.Send(&cirrusv1.WatchResponse{Event: cirrusv1.Event_EVENT_SYNCED, ServerTimeMs: int64(server)})
@@ -202,16 +207,14 @@ func (t *term) present(ctx context.Context, w *watcher, stream *connect.ServerSt
 	}
 }
 
-// sendPresent sends some rows in a turn of their own.
-func (t *term) sendPresent(ctx context.Context, rows []fencing.LeaseStatus, server snowflake.Millis, stream *connect.ServerStream[cirrusv1.WatchResponse]) error {
-	done, err := t.s.turns.take(ctx, t.s.cfg.Clock)
-	if err != nil {
-		return err
-	}
-	defer done()
+// sendPresent sends rows, each in a turn of its own.
+func sendPresent(ctx context.Context, turn *turn, rows []fencing.LeaseStatus, server snowflake.Millis, stream *connect.ServerStream[cirrusv1.WatchResponse]) error {
 	for _, row := range rows {
 		if row.State == fencing.Free {
 			continue
+		}
+		if err := turn.take(ctx); err != nil { // it ended when the row before was written
+			return err
 		}
 		if err := stream.Send(&cirrusv1.WatchResponse{Event: cirrusv1.Event_EVENT_PRESENT, Lease: wireStatus(row), ServerTimeMs: int64(server)}); err != nil {
 			return err

@@ -48,6 +48,7 @@ const (
 // keep them, in random order.
 type crowd struct {
 	*child
+	lone    *child // which sends the heartbeats that are timed
 	made    fencing.Batch
 	leases  int
 	batches [][]byte
@@ -90,6 +91,10 @@ func (c *crowd) measure(ctx context.Context, b *bench, dir string) (_ []Row, err
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, c.end()) }()
+	if c.lone, err = b.start(ctx, Nothing, "crowd"); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.lone.end()) }()
 	over := client.NewHTTPClient(client.HTTPOptions{HTTP2: true})
 	defer over.CloseIdleConnections()
 	c.admin = cirrusv1connect.NewAdminServiceClient(over, "http://"+c.addr)
@@ -207,7 +212,7 @@ func (c *crowd) disturb(ctx context.Context, b *bench) (rows []Row, err error) {
 			if err != nil {
 				return nil, err
 			}
-			ours, limit, done = append(ours, percentile99(o)), append(limit, percentile99(l)), done+n
+			ours, limit, done = append(ours, o), append(limit, l), done+n
 		}
 		target := d.target
 		if target == 0 {
@@ -223,24 +228,20 @@ func (c *crowd) disturb(ctx context.Context, b *bench) (rows []Row, err error) {
 
 // beside sends one heartbeat after the other for as long as everything is
 // measured, while the fleet keeps the leases and a disturbance goes on, and
-// says how long they took, in ms, and how often the disturbance was.
-func (c *crowd) beside(ctx context.Context, b *bench, d disturbance) (took []float64, times int, err error) {
+// says what 99 of 100 didn't exceed, in ms, and how often the disturbance was.
+func (c *crowd) beside(ctx context.Context, b *bench, d disturbance) (p99 float64, times int, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	lone, err := dial(ctx, c.addr)
-	if err != nil {
-		return nil, 0, err
-	}
 	var others sync.WaitGroup
 	var mu sync.Mutex
 	var problem error
 	fleet, err := dial(ctx, c.addr)
 	if err != nil {
-		return nil, 0, err
+		return 0, 0, err
 	}
 	send, done, err := c.senders(ctx)
 	if err != nil {
-		return nil, 0, err
+		return 0, 0, err
 	}
 	defer done()
 	if d.run == nil {
@@ -272,18 +273,13 @@ func (c *crowd) beside(ctx context.Context, b *bench, d disturbance) (took []flo
 			}
 		})
 	}
-	_, err = paced(ctx, b.For, loneEvery, func(n int) error {
-		before := time.Now()
-		err := keepOver(lone, c.made, n%c.leases)
-		took = append(took, time.Since(before).Seconds()*1e3)
-		return err
-	})
+	p99, err = lone{Addr: c.addr, Pool: c.made.Pools[0].Name, FirstEpoch: c.made.Meta.FirstEpoch, Leases: c.leases, For: b.For}.ask(c.lone)
 	stop()
 	others.Wait()
 	if problem != nil {
 		err = problem
 	}
-	return took, times, err
+	return p99, times, err
 }
 
 // wait waits for a while, or until ctx ends.
@@ -294,15 +290,6 @@ func wait(ctx context.Context, d time.Duration) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-}
-
-// percentile99 is what 99 of 100 values don't exceed.
-func percentile99(values []float64) float64 {
-	if len(values) == 0 {
-		return 0
-	}
-	slices.Sort(values)
-	return values[(len(values)-1)*99/100]
 }
 
 func (c *crowd) scrape(ctx context.Context, _ int) error {
@@ -340,8 +327,8 @@ func (c *crowd) update(ctx context.Context, _ int) error {
 	return err
 }
 
-// list asks for a page and doesn't look into it: the heartbeats that are timed
-// share this process with sixteen such loops.
+// list asks for a page and doesn't look into it: the server shares the machine
+// with sixteen such loops.
 func (c *crowd) list(ctx context.Context, loop int) error {
 	msg := &cirrusv1.ListLeasesRequest{PageSize: 1000, PageToken: fmt.Sprint(c.leases / stormers * loop)}
 	req, err := request(cirrusv1connect.AdminServiceListLeasesProcedure, msg)

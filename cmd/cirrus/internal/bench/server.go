@@ -57,6 +57,7 @@ type ServerConfig struct {
 const (
 	askUsage  = "usage"
 	askMemory = "memory"
+	askLone   = "lone" // and what, as JSON
 )
 
 // Hello is a server's first line: it listens.
@@ -122,7 +123,7 @@ func Serve(ctx context.Context, cfg ServerConfig, in io.Reader, out io.Writer) (
 		hello.Metrics = l.Addr().String()
 	}
 	asked := make(chan error, 1)
-	go func() { asked <- answer(hello, in, out) }()
+	go func() { asked <- answer(ctx, hello, in, out) }()
 	select {
 	case err = <-served:
 	case err = <-asked:
@@ -185,7 +186,7 @@ func (c ServerConfig) servesEtcd(ctx context.Context, advertise string) (content
 }
 
 // answer says hello and answers until there are no more questions.
-func answer(hello Hello, in io.Reader, out io.Writer) error {
+func answer(ctx context.Context, hello Hello, in io.Reader, out io.Writer) error {
 	reply := json.NewEncoder(out)
 	if err := reply.Encode(hello); err != nil {
 		return err
@@ -194,13 +195,18 @@ func answer(hello Hello, in io.Reader, out io.Writer) error {
 	for questions.Scan() {
 		var a any
 		var err error
-		switch q := questions.Text(); q {
+		switch q, what, _ := strings.Cut(questions.Text(), " "); q {
 		case askUsage:
 			a, err = usage()
 		case askMemory:
 			a = memory()
+		case askLone:
+			var l lone
+			if err = json.Unmarshal([]byte(what), &l); err == nil {
+				a, err = l.send(ctx)
+			}
 		default:
-			err = fmt.Errorf("question %q: ask for %s or %s", q, askUsage, askMemory)
+			err = fmt.Errorf("question %q: ask for %s, %s or %s", q, askUsage, askMemory, askLone)
 		}
 		if err == nil {
 			err = reply.Encode(a)
