@@ -103,11 +103,11 @@ func (s *Server) requestedTTL(p *pool, asked time.Duration) (time.Duration, *Ref
 // by heartbeat (S2). While the grant's own write is under way, the deadline
 // moves at once and the answer waits.
 func (s *Server) acquireAgain(p *pool, instance InstanceHash, at reading) (Decision, bool) {
-	node, ok := p.byInstance[instance]
+	node, ok := p.nodeOf(instance)
 	if !ok {
 		return Decision{}, false
 	}
-	l := p.leases[node]
+	l := p.leases.at(node)
 	if c := p.changeOf(node); c != nil {
 		if c.kind == changeGranted && c.instance == instance {
 			c.deadline = max(c.deadline, at.steady+c.ttl)
@@ -127,7 +127,7 @@ func (s *Server) acquireAgain(p *pool, instance InstanceHash, at reading) (Decis
 // choose picks a free ID: the one that this app ID held last, else the one
 // that has been free longest. IDs never granted have been free from the start.
 func (p *pool) choose(s *Server, app AppID, at reading) (snowflake.NodeID, bool) {
-	if node, ok := p.byApp[app]; ok && p.grantable(p.leases[node], at) {
+	if node, ok := p.lastOf(app); ok && p.grantable(p.leases.at(node), at) {
 		return node, true
 	}
 	for p.fresh = p.nodes.nextOut(p.fresh); p.fresh <= p.Last; p.fresh = p.nodes.nextOut(p.fresh + 1) {
@@ -165,19 +165,19 @@ func (s *Server) grant(p *pool, node snowflake.NodeID, ttl time.Duration, req Ac
 		Ceiling: at.server.Add(ttl), // at most mark + TTL: we are promising
 	}
 	c := &change{kind: changeGranted, deadline: at.steady + ttl, instance: req.Instance, ttl: ttl}
-	p.byInstance[req.Instance] = node
-	if l := p.leases[node]; l != nil {
+	if l := p.leases.at(node); l != nil {
 		p.unplace(l)
 		l.pending = c
 	} else {
 		p.granting[node] = c
 	}
+	p.setInstance(req.Instance, node)
 	return &Write{Batch: Batch{Records: []Record{rec}}, Grants: true}
 }
 
 // changeOf is the write under way of a node ID's record, if any.
 func (p *pool) changeOf(node snowflake.NodeID) *change {
-	if l := p.leases[node]; l != nil {
+	if l := p.leases.at(node); l != nil {
 		return l.pending
 	}
 	return p.granting[node]

@@ -142,13 +142,11 @@ func (s *Server) poolWritten(settings Pool, at reading) {
 
 // add takes in the lease of an ID that was never granted before.
 func (p *pool) add(l *lease) {
-	p.leases[l.node] = l
+	p.leases.add(l)
 	p.nodes.add(l.node)
 }
 
 // forgetApp drops the way from an app to an ID that another grant replaces.
 func (p *pool) forgetApp(l *lease) {
-	if node, ok := p.byApp[l.app]; ok && node == l.node {
-		delete(p.byApp, l.app)
-	}
+	p.byApp.remove(hashOfApp(l.app), l.node)
 }

@@ -18,7 +18,7 @@ func (s *Server) Check() error {
 		if p.LongestTTL < p.MaxTTL {
 			return fmt.Errorf("pool %q: its longest TTL is %v, below its max_ttl, %v", name, p.LongestTTL, p.MaxTTL)
 		}
-		for _, l := range p.leases {
+		for l := range p.leases.all() {
 			if l.ttl > p.LongestTTL {
 				return fmt.Errorf("pool %q: node ID %d has a TTL of %v, above the longest, %v", name, l.node, l.ttl, p.LongestTTL)
 			}
@@ -32,15 +32,15 @@ func (s *Server) Check() error {
 
 // checkLeases: epochs are distinct and below the next one, windows are whole.
 func (p *pool) checkLeases() error {
-	epochs := make([]Epoch, 0, len(p.leases))
-	for node, l := range p.leases {
+	epochs := make([]Epoch, 0, p.leases.len)
+	for l := range p.leases.all() {
 		switch {
-		case l.node != node:
-			return fmt.Errorf("the lease of node ID %d stands under %d", l.node, node)
+		case p.leases.at(l.node) != l:
+			return fmt.Errorf("the lease of node ID %d stands under another", l.node)
 		case l.epoch > p.highest:
-			return fmt.Errorf("node ID %d has epoch %d, above the highest, %d", node, l.epoch, p.highest)
+			return fmt.Errorf("node ID %d has epoch %d, above the highest, %d", l.node, l.epoch, p.highest)
 		case l.floor > l.ceiling+1:
-			return fmt.Errorf("node ID %d has floor %d above ceiling %d", node, l.floor, l.ceiling)
+			return fmt.Errorf("node ID %d has floor %d above ceiling %d", l.node, l.floor, l.ceiling)
 		}
 		epochs = append(epochs, l.epoch)
 	}
@@ -52,13 +52,13 @@ func (p *pool) checkLeases() error {
 	}
 	listed := 0
 	for node := range p.nodes.all() {
-		if p.leases[node] == nil {
+		if p.leases.at(node) == nil {
 			return fmt.Errorf("node ID %d is listed without a lease", node)
 		}
 		listed++
 	}
-	if listed != len(p.leases) || p.nodes.len != listed {
-		return fmt.Errorf("%d of %d listed node IDs for %d leases", listed, p.nodes.len, len(p.leases))
+	if listed != p.leases.len || p.nodes.len != listed {
+		return fmt.Errorf("%d of %d listed node IDs for %d leases", listed, p.nodes.len, p.leases.len)
 	}
 	return nil
 }
@@ -70,7 +70,7 @@ func (p *pool) checkShelves() error {
 	for l := p.free.first; l != nil; l = l.next {
 		free++
 	}
-	for _, l := range p.leases {
+	for l := range p.leases.all() {
 		switch {
 		case l.shelf == 0 && (l.pending == nil || !l.pending.kind.moves()):
 			return fmt.Errorf("node ID %d stands on no shelf", l.node)
@@ -86,8 +86,8 @@ func (p *pool) checkShelves() error {
 			return fmt.Errorf("node ID %d would rest for ever", l.node)
 		}
 	}
-	if sum := len(p.expiring) + len(p.resting) + len(p.cooling) + p.free.len + moving; sum != len(p.leases) || free != p.free.len {
-		return fmt.Errorf("%d leases stand on the shelves (%d of %d free ones), of %d", sum, free, p.free.len, len(p.leases))
+	if sum := len(p.expiring) + len(p.resting) + len(p.cooling) + p.free.len + moving; sum != p.leases.len || free != p.free.len {
+		return fmt.Errorf("%d leases stand on the shelves (%d of %d free ones), of %d", sum, free, p.free.len, p.leases.len)
 	}
 	return nil
 }
@@ -96,7 +96,7 @@ func (p *pool) checkShelves() error {
 // only such a one has a note of it.
 func (p *pool) checkSilence() error {
 	inLines := 0
-	for _, l := range p.leases {
+	for l := range p.leases.all() {
 		switch at := int(l.lookSlot) - 1; {
 		case l.status == Ended && l.note != nil:
 			return fmt.Errorf("node ID %d has ended, and has a silence note", l.node)
@@ -116,12 +116,12 @@ func (p *pool) checkSilence() error {
 
 // checkInstances: an instance leads to its one live record, and no further.
 func (p *pool) checkInstances() error {
-	for instance, node := range p.byInstance {
-		if c := p.changeOf(node); c != nil && c.kind == changeGranted && c.instance == instance {
+	for hash, node := range p.byInstance.all() {
+		if c := p.changeOf(node); c != nil && c.kind == changeGranted && hashOfInstance(&c.instance) == hash {
 			continue
 		}
-		if l := p.leases[node]; l == nil || l.status != Live || l.instance != instance {
-			return fmt.Errorf("instance %v leads to node ID %d, whose record is not its live one", instance, node)
+		if l := p.leases.at(node); l == nil || l.status != Live || hashOfInstance(&l.instance) != hash {
+			return fmt.Errorf("an instance leads to node ID %d, whose record is not its live one", node)
 		}
 	}
 	return nil

@@ -26,22 +26,19 @@ func (s *Server) Clone() *Server {
 
 func (p *pool) clone() *pool {
 	c := *p
-	c.leases = make(map[snowflake.NodeID]*lease, len(p.leases))
-	for node, l := range p.leases {
-		c.leases[node] = l.clone()
-	}
+	c.leases = p.leases.clone()
 	c.granting = make(map[snowflake.NodeID]*change, len(p.granting))
 	for node, under := range p.granting {
 		c.granting[node] = under.clone()
 	}
-	c.quiet, c.silent = quietHeap(leaseHeap(p.quiet).in(c.leases)), leaseHeap(p.silent).in(c.leases)
-	c.expiring, c.resting, c.cooling = p.expiring.in(c.leases), p.resting.in(c.leases), p.cooling.in(c.leases)
+	c.quiet, c.silent = quietHeap(leaseHeap(p.quiet).in(&c.leases)), leaseHeap(p.silent).in(&c.leases)
+	c.expiring, c.resting, c.cooling = p.expiring.in(&c.leases), p.resting.in(&c.leases), p.cooling.in(&c.leases)
 	c.free = leaseList{}
 	for l := p.free.first; l != nil; l = l.next {
-		c.free.push(c.leases[l.node])
+		c.free.push(c.leases.at(l.node))
 	}
 	c.nodes, c.unnoted, c.queue = p.nodes.clone(), slices.Clone(p.unnoted), slices.Clone(p.queue)
-	c.byInstance, c.byApp, c.alarms = maps.Clone(p.byInstance), maps.Clone(p.byApp), p.alarms.clone()
+	c.byInstance, c.byApp, c.alarms = p.byInstance.clone(), p.byApp.clone(), p.alarms.clone()
 	return &c
 }
 
@@ -60,13 +57,13 @@ func (c *change) clone() *change {
 }
 
 // in is the heap over the leases that stand for the same node IDs.
-func (h leaseHeap) in(leases map[snowflake.NodeID]*lease) leaseHeap {
+func (h leaseHeap) in(leases *leaseTable) leaseHeap {
 	if h == nil {
 		return nil
 	}
 	c := make(leaseHeap, len(h))
 	for i, l := range h {
-		c[i] = leases[l.node]
+		c[i] = leases.at(l.node)
 	}
 	return c
 }
@@ -113,9 +110,9 @@ func (p *pool) appendFingerprint(b []byte, steady time.Duration) []byte {
 		b = num(b, p.since)
 	}
 	b = num(b, p.nodes.len)
-	for node := range p.nodes.all() {
-		l := p.leases[node]
+	for l := range p.leases.all() {
 		b = l.appendFingerprint(b)
+		b = flags(b, p.byInstance.has(hashOfInstance(&l.instance), l.node), p.byApp.has(hashOfApp(l.app), l.node))
 		if l.status != Ended && steady < l.deadline+p.QuarantineOf(l.ttl) {
 			b = num(b, l.deadline)
 		}
@@ -126,14 +123,6 @@ func (p *pool) appendFingerprint(b []byte, steady time.Duration) []byte {
 	b = num(b, len(p.granting))
 	for _, node := range sorted(p.granting, cmp.Compare[snowflake.NodeID]) {
 		b = p.granting[node].appendFingerprint(num(b, node))
-	}
-	b = num(b, len(p.byInstance))
-	for _, instance := range sorted(p.byInstance, compareInstances) {
-		b = num(append(b, instance[:]...), p.byInstance[instance])
-	}
-	b = num(b, len(p.byApp))
-	for _, app := range sorted(p.byApp, cmp.Compare[AppID]) {
-		b = num(text(b, app), p.byApp[app])
 	}
 	for _, h := range []leaseHeap{p.expiring, p.resting, p.cooling} {
 		b = num(b, len(h))
@@ -299,5 +288,3 @@ func nodes(b []byte, list []snowflake.NodeID) []byte { return num(num(b, len(lis
 func sorted[K comparable, V any](m map[K]V, compare func(a, b K) int) []K {
 	return slices.SortedFunc(maps.Keys(m), compare)
 }
-
-func compareInstances(a, b InstanceHash) int { return slices.Compare(a[:], b[:]) }

@@ -36,12 +36,12 @@ func (s *Server) Heartbeat(now Now, ref LeaseRef) (Decision, *Refusal) {
 		return Decision{}, r
 	}
 	if c := p.changeOf(ref.Node); c != nil {
-		if p.leases[ref.Node].matches(ref) {
+		if p.leases.at(ref.Node).matches(ref) {
 			s.hearAgain(c, at)
 		}
 		return Decision{Wait: WaitKey}, nil
 	}
-	l := p.leases[ref.Node]
+	l := p.leases.at(ref.Node)
 	if !l.matches(ref) || l.status != Live {
 		return Decision{}, s.lost(p, ref, l, at)
 	}

@@ -22,7 +22,7 @@ type pool struct {
 	// highest is the highest epoch in the pool, of grants under way, too.
 	highest Epoch
 
-	leases map[snowflake.NodeID]*lease
+	leases leaseTable
 	// nodes are the IDs ever granted, in order.
 	nodes nodeSet
 	// granting are the grants under way of IDs that have no lease yet.
@@ -30,10 +30,9 @@ type pool struct {
 	// fresh: no ID from here to Last has ever been granted, but those that
 	// leases and granting have.
 	fresh snowflake.NodeID
-	// byInstance finds the node ID of a live record, or of a grant under way.
-	byInstance map[InstanceHash]snowflake.NodeID
-	// byApp finds the node ID that an app ID held last.
-	byApp map[AppID]snowflake.NodeID
+	// byInstance finds the node ID of a live record, or of a grant under way, by
+	// its instance; byApp the one that an app ID held last.
+	byInstance, byApp nodeIndex
 
 	// expiring and resting (deadline + quarantine) are ordered by steady time,
 	// cooling (its last ceiling) by server time, which may leap.
@@ -77,20 +76,18 @@ func newPool(settings Pool, firstEpoch Epoch, since time.Duration) *pool {
 
 // grow makes room for so many records at once.
 func (p *pool) grow(records int) {
-	p.leases = make(map[snowflake.NodeID]*lease, records)
-	p.byInstance = make(map[InstanceHash]snowflake.NodeID, records)
-	p.byApp = make(map[AppID]snowflake.NodeID, records)
+	p.byInstance.reserve(records)
+	p.byApp.reserve(records)
 }
 
 // load takes in a lease at a start.
 func (p *pool) load(l *lease) {
-	p.leases[l.node] = l
-	p.nodes.add(l.node)
+	p.add(l)
 	p.highest = max(p.highest, l.epoch)
 	p.loaded = max(p.loaded, l.epoch)
 	p.listen(l)
-	if other := p.leases[p.byApp[l.app]]; other == nil || other.app != l.app || other.epoch < l.epoch {
-		p.byApp[l.app] = l.node
+	if node, ok := p.lastOf(l.app); !ok || p.leases.at(node).epoch < l.epoch {
+		p.setLast(l.app, l.node)
 	}
 	if l.status != Live {
 		return
@@ -98,7 +95,7 @@ func (p *pool) load(l *lease) {
 	// S10: an instance with two live records keeps the one with the higher
 	// epoch; the other runs out.
 	if other := p.byLiveInstance(l.instance); other == nil || other.epoch < l.epoch {
-		p.byInstance[l.instance] = l.node
+		p.setInstance(l.instance, l.node)
 	}
 }
 
@@ -107,8 +104,8 @@ func (p *pool) load(l *lease) {
 func (p *pool) placeAll(at reading) {
 	p.expiring, p.resting, p.cooling, p.free, p.unnoted = nil, nil, nil, leaseList{}, nil
 	all := make([]*lease, 0, p.nodes.len)
-	for node := range p.nodes.all() {
-		all = append(all, p.leases[node])
+	for l := range p.leases.all() {
+		all = append(all, l)
 	}
 	slices.SortStableFunc(all, func(a, b *lease) int { return cmp.Compare(a.ceiling, b.ceiling) })
 	for _, l := range all {
@@ -210,18 +207,51 @@ func (p *pool) nextRested(at reading) (next time.Duration, ok bool) {
 
 // byLiveInstance finds the lease that an instance's live record stands for.
 func (p *pool) byLiveInstance(instance InstanceHash) *lease {
-	node, ok := p.byInstance[instance]
-	if l := p.leases[node]; ok && l != nil && l.status == Live && l.instance == instance {
+	node, ok := p.nodeOf(instance)
+	if l := p.leases.at(node); ok && l != nil && l.status == Live && l.instance == instance {
 		return l
 	}
 	return nil
 }
 
+// nodeOf finds the node ID of an instance's live record, or of its grant under
+// way.
+func (p *pool) nodeOf(instance InstanceHash) (snowflake.NodeID, bool) {
+	return p.byInstance.find(hashOfInstance(&instance), p.isOf(&instance))
+}
+
+func (p *pool) setInstance(instance InstanceHash, node snowflake.NodeID) {
+	p.byInstance.set(hashOfInstance(&instance), node, p.isOf(&instance))
+}
+
+// isOf says whether a node ID is an instance's. One whose grant is under way is
+// also still the one before's.
+func (p *pool) isOf(instance *InstanceHash) func(snowflake.NodeID) bool {
+	return func(node snowflake.NodeID) bool {
+		if l := p.leases.at(node); l != nil && l.instance == *instance {
+			return true
+		}
+		c := p.changeOf(node)
+		return c != nil && c.kind == changeGranted && c.instance == *instance
+	}
+}
+
+// lastOf finds the node ID that an app ID held last.
+func (p *pool) lastOf(app AppID) (snowflake.NodeID, bool) {
+	return p.byApp.find(hashOfApp(app), p.wasOf(app))
+}
+
+func (p *pool) setLast(app AppID, node snowflake.NodeID) {
+	p.byApp.set(hashOfApp(app), node, p.wasOf(app))
+}
+
+func (p *pool) wasOf(app AppID) func(snowflake.NodeID) bool {
+	return func(node snowflake.NodeID) bool { return p.leases.at(node).app == app }
+}
+
 // forget drops the way from an instance to a record that is live no more.
 func (p *pool) forget(l *lease) {
-	if node, ok := p.byInstance[l.instance]; ok && node == l.node {
-		delete(p.byInstance, l.instance)
-	}
+	p.byInstance.remove(hashOfInstance(&l.instance), l.node)
 }
 
 // leaseHeap has the lease that is due first at its root. Heartbeats move

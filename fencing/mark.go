@@ -151,7 +151,7 @@ func (s *Server) save(p *pool, at reading) Pool {
 func (s *Server) noteEnded(p *pool, w *Write, at reading, most int) {
 	p.settle(s, at)
 	for skip := maxSkipped; skip > 0 && len(p.unnoted) > 0 && len(w.Batch.Records) < most; skip-- {
-		l := p.leases[p.unnoted[0]]
+		l := p.leases.at(p.unnoted[0])
 		p.unnoted = p.unnoted[1:]
 		if l.shelf != Free || l.status == Ended || l.pending != nil || !p.isFree(l, at) {
 			continue // revived, granted anew, resting anew, or noted already

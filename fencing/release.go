@@ -23,7 +23,7 @@ func (s *Server) Release(now Now, ref LeaseRef, last *snowflake.Millis) (Decisio
 	if p.changeOf(ref.Node) != nil {
 		return Decision{Wait: WaitKey}, nil
 	}
-	l := p.leases[ref.Node]
+	l := p.leases.at(ref.Node)
 	switch {
 	case !l.matches(ref):
 		return Decision{}, s.lost(p, ref, l, at)
@@ -56,7 +56,7 @@ func (s *Server) Revoke(now Now, name PoolName, node snowflake.NodeID, epoch Epo
 	if p.changeOf(node) != nil {
 		return Decision{Wait: WaitKey}, nil
 	}
-	l := p.leases[node]
+	l := p.leases.at(node)
 	switch {
 	case l == nil || l.epoch != epoch || l.status == Ended:
 		return Decision{}, refuse(ReasonLeaseLost, "node ID %d of pool %q has no lease under epoch %d that could be revoked: look at its present one", node, string(name), epoch)
@@ -85,7 +85,7 @@ func (s *Server) Free(now Now, name PoolName, node snowflake.NodeID, epoch Epoch
 	if p.changeOf(node) != nil {
 		return Decision{Wait: WaitKey}, nil
 	}
-	l := p.leases[node]
+	l := p.leases.at(node)
 	if l == nil || l.epoch != epoch {
 		return Decision{}, refuse(ReasonLeaseLost, "node ID %d of pool %q has no lease under epoch %d that could be freed: look at its present one", node, string(name), epoch)
 	}
@@ -106,7 +106,7 @@ func (p *pool) begin(l *lease, rec Record, kind changeKind) Record {
 
 // recordWritten makes an acknowledged record show.
 func (s *Server) recordWritten(p *pool, rec *Record, at reading) {
-	l, c := p.leases[rec.Node], p.changeOf(rec.Node)
+	l, c := p.leases.at(rec.Node), p.changeOf(rec.Node)
 	if l == nil {
 		l = &lease{node: rec.Node}
 		p.add(l)
@@ -123,9 +123,9 @@ func (s *Server) recordWritten(p *pool, rec *Record, at reading) {
 		p.forget(l)
 		l.deadline = c.deadline
 		l.noteAt = s.silentAt(c.deadline-rec.TTL, rec.TTL)
-		p.byInstance[rec.Instance] = rec.Node
-		p.byApp[rec.App] = rec.Node
 		p.show(s, l, rec, EventGranted, at)
+		p.setInstance(rec.Instance, rec.Node)
+		p.setLast(rec.App, rec.Node)
 	case changeReleased:
 		p.forget(l)
 		p.show(s, l, rec, EventReleased, at)

@@ -86,7 +86,7 @@ func (p *pool) sweepOn(s *Server, at reading) {
 		}
 		p.sweep = node + 1
 		s.spare--
-		p.restAnew(p.leases[node], at)
+		p.restAnew(p.leases.at(node), at)
 	}
 }
 

@@ -52,8 +52,8 @@ type place struct {
 
 func (g *rig) places() map[snowflake.NodeID]place {
 	places := map[snowflake.NodeID]place{}
-	for node, l := range g.s.pools[DefaultPool].leases {
-		places[node] = place{l.shelf, l.cooling, l.due}
+	for l := range g.s.pools[DefaultPool].leases.all() {
+		places[l.node] = place{l.shelf, l.cooling, l.due}
 	}
 	return places
 }

@@ -240,7 +240,7 @@ func TestHeardLeasesCostLittle(t *testing.T) {
 			}
 			g.do(w)
 		}
-		for _, l := range p.leases {
+		for l := range p.leases.all() {
 			if _, r := g.s.Heartbeat(g.now, LeaseRef{Pool: DefaultPool, Node: l.node, Epoch: l.epoch, Instance: l.instance}); r != nil {
 				t.Fatal(r)
 			}

@@ -142,10 +142,10 @@ func (s *Server) List(now Now, name PoolName, from snowflake.NodeID, limit int) 
 		return nil, 0, false, r
 	}
 	p.settle(s, at)
-	leases = make([]LeaseStatus, 0, min(limit, len(p.leases)))
+	leases = make([]LeaseStatus, 0, min(limit, p.leases.len))
 	next, more = p.nodes.next(from)
 	for ; more && len(leases) < limit; next, more = p.nodes.next(next + 1) {
-		leases = append(leases, p.status(p.leases[next], at))
+		leases = append(leases, p.status(p.leases.at(next), at))
 	}
 	return leases, next, more, nil
 }
@@ -154,10 +154,10 @@ func (s *Server) List(now Now, name PoolName, from snowflake.NodeID, limit int) 
 func (s *Server) Lease(now Now, name PoolName, node snowflake.NodeID) (LeaseStatus, bool) {
 	at := s.advance(now)
 	p := s.pools[name]
-	if p == nil || p.leases[node] == nil {
+	if p == nil || p.leases.at(node) == nil {
 		return LeaseStatus{}, false
 	}
-	return p.status(p.leases[node], at), true
+	return p.status(p.leases.at(node), at), true
 }
 
 func (p *pool) status(l *lease, at reading) LeaseStatus {

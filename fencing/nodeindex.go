@@ -1,0 +1,141 @@
+package fencing
+
+import (
+	"hash/maphash"
+	"iter"
+	"slices"
+
+	"github.com/cirrus-id/cirrus/snowflake"
+)
+
+// nodeIndex finds a node ID by a key that is kept elsewhere, in the node ID's
+// lease, say: a hash table that has only 32 bits of each key's hash. A map that
+// has the keys, too, takes four times as much memory, for a million leases more
+// than the leases themselves do. Its zero value is empty.
+//
+// It is open addressing with linear probing: an entry stands at the first empty
+// slot from where its hash says, and what stands behind one that is removed is
+// moved up.
+type nodeIndex struct {
+	slots []indexSlot // none, or a power of 2
+	len   int
+}
+
+type indexSlot struct {
+	hash uint32
+	node uint32 // plus 1; 0: empty
+}
+
+// indexSeed keeps those who choose keys from choosing hashes. No order depends
+// on it: an index is asked for keys only.
+var indexSeed = maphash.MakeSeed()
+
+func hashOfApp(app AppID) uint32 { return uint32(maphash.String(indexSeed, string(app))) }
+
+func hashOfInstance(instance *InstanceHash) uint32 {
+	return uint32(maphash.Bytes(indexSeed, instance[:]))
+}
+
+// reserve makes room for so many entries at once.
+func (x *nodeIndex) reserve(entries int) {
+	size := 8
+	for size*3 < entries*4 {
+		size *= 2
+	}
+	if size > len(x.slots) {
+		x.resize(size)
+	}
+}
+
+func (x *nodeIndex) resize(size int) {
+	old := x.slots
+	x.slots = make([]indexSlot, size)
+	for _, s := range old {
+		if s.node != 0 {
+			x.slots[x.empty(s.hash)] = s
+		}
+	}
+}
+
+// empty is the first empty slot for a hash.
+func (x *nodeIndex) empty(hash uint32) uint32 {
+	mask := uint32(len(x.slots) - 1)
+	at := hash & mask
+	for x.slots[at].node != 0 {
+		at = (at + 1) & mask
+	}
+	return at
+}
+
+// slot is that of the entry with a hash that is says is the right one.
+func (x *nodeIndex) slot(hash uint32, is func(snowflake.NodeID) bool) (at uint32, ok bool) {
+	if x.len == 0 {
+		return 0, false
+	}
+	mask := uint32(len(x.slots) - 1)
+	for at = hash & mask; x.slots[at].node != 0; at = (at + 1) & mask {
+		if s := x.slots[at]; s.hash == hash && is(snowflake.NodeID(s.node-1)) {
+			return at, true
+		}
+	}
+	return 0, false
+}
+
+// find is the node ID of the key with a hash that is says has the key.
+func (x *nodeIndex) find(hash uint32, is func(snowflake.NodeID) bool) (snowflake.NodeID, bool) {
+	at, ok := x.slot(hash, is)
+	if !ok {
+		return 0, false
+	}
+	return snowflake.NodeID(x.slots[at].node - 1), true
+}
+
+// set makes a node ID the one of a key, in place of the one that is says has the
+// key, if there is one.
+func (x *nodeIndex) set(hash uint32, node snowflake.NodeID, is func(snowflake.NodeID) bool) {
+	if at, ok := x.slot(hash, is); ok {
+		x.slots[at].node = uint32(node) + 1
+		return
+	}
+	x.reserve(x.len + 1)
+	x.slots[x.empty(hash)] = indexSlot{hash, uint32(node) + 1}
+	x.len++
+}
+
+// has says whether a key with a hash leads to a node ID.
+func (x *nodeIndex) has(hash uint32, node snowflake.NodeID) bool {
+	_, ok := x.slot(hash, func(n snowflake.NodeID) bool { return n == node })
+	return ok
+}
+
+// remove removes the entry that leads from a key with a hash to a node ID, if it
+// is there.
+func (x *nodeIndex) remove(hash uint32, node snowflake.NodeID) {
+	hole, ok := x.slot(hash, func(n snowflake.NodeID) bool { return n == node })
+	if !ok {
+		return
+	}
+	x.len--
+	mask := uint32(len(x.slots) - 1)
+	for at := (hole + 1) & mask; x.slots[at].node != 0; at = (at + 1) & mask {
+		// It may stand anywhere from its own place on: is the hole there?
+		if (at-x.slots[at].hash)&mask >= (at-hole)&mask {
+			x.slots[hole] = x.slots[at]
+			hole = at
+		}
+	}
+	x.slots[hole] = indexSlot{}
+}
+
+// all are the hashes and node IDs of all entries, in no order.
+func (x *nodeIndex) all() iter.Seq2[uint32, snowflake.NodeID] {
+	return func(yield func(uint32, snowflake.NodeID) bool) {
+		for _, s := range x.slots {
+			if s.node != 0 && !yield(s.hash, snowflake.NodeID(s.node-1)) {
+				return
+			}
+		}
+	}
+}
+
+func (x *nodeIndex) clone() nodeIndex { return nodeIndex{slices.Clone(x.slots), x.len} }
