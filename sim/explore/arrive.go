@@ -119,21 +119,29 @@ func (w *world) eachArrival(s *state, i int, at uint8, call uint32, f found) {
 			w.answered(&next, i, by, call, out, f)
 		}
 	}
-	if s.deposed == 0 {
+	for d := range s.deposed {
+		w.eachBelated(s, i, d, by, call, f)
+	}
+}
+
+// eachBelated: a request comes to a deposed server. Of its answers only promises
+// go out: for all others it would have to confirm that it leads (S10).
+func (w *world) eachBelated(s *state, i, d int, by step, call uint32, f found) {
+	old := s.deposed[d]
+	if old.server == 0 {
 		return
 	}
-	// Of a deposed server's answers only promises go out: for all others it
-	// would have to confirm that it leads (S10).
-	out := w.serve(serverOp{server: s.deposed, kind: opCall, now: w.now(s, s.lag), arg: call})
-	if out.kind == promised {
-		next := *s
-		next.deposed = out.server
-		if w.loud {
-			w.say("%s's %s comes to the deposed server, ", nameOf(i), w.call(w.calls.at(call)))
-		}
-		by.old = true
-		w.answered(&next, i, by, call, out, f)
+	out := w.serve(serverOp{server: old.server, kind: opCall, now: w.now(s, old.lag), arg: call})
+	if out.kind != promised {
+		return
 	}
+	next := *s
+	next.deposed[d].server = out.server
+	if w.loud {
+		w.say("%s's %s comes to %s, ", nameOf(i), w.call(w.calls.at(call)), deposedName(d))
+	}
+	by.old = uint8(d + 1)
+	w.answered(&next, i, by, call, out, f)
 }
 
 // answered puts an answer under way.
@@ -152,7 +160,7 @@ func (w *world) answered(s *state, i int, by step, call uint32, out outcome, f f
 				w.say("which promises %s", w.lease(&out.lease))
 			}
 		}
-		w.promising(s, &out.lease, by.old)
+		w.promising(s, &out.lease, by.old != 0)
 	case yes:
 		w.say("which says yes")
 	case lost:

@@ -7,7 +7,7 @@
 //
 // # What a state is
 //
-// A leader, and maybe a deposed server that doesn't know yet; the writes that
+// A leader, and up to two deposed servers that don't know yet; the writes that
 // they wait for; what the store holds; the holders with all that their
 // generators may mint; requests and replies under way; the service's steady
 // clock, how far the others' lag behind it, and what the wall clock is off by;
@@ -17,7 +17,7 @@
 // # What can happen
 //
 // Time passes, for each machine or not; the wall clock is set. A request comes
-// to the leader or to the deposed server, a reply to its holder or to the next
+// to the leader or to a deposed server, a reply to its holder or to the next
 // incarnation: late, twice, out of order, or never. A write is acknowledged, in
 // any order. The leader crashes or is deposed, each of its writes under way
 // being durable or lost, and another one starts on what the store holds. A

@@ -27,7 +27,7 @@ func (w *world) eachOfServers(s *state, f found) {
 			f(step{kind: stepCrash, msg: lands}, w.startsSoon(next))
 		}
 	}
-	if s.left.takeovers > 0 && s.deposed == 0 {
+	if s.left.takeovers > 0 && s.deposed[MaxDeposed-1].server == 0 {
 		for lands := range uint8(1) << len(v.writes) {
 			f(step{kind: stepTakeover, msg: lands}, w.depose(*s, v, lands))
 		}
@@ -43,9 +43,11 @@ func (w *world) eachOfServers(s *state, f found) {
 	for i := range v.writes {
 		f(step{kind: stepWritten, msg: uint8(i)}, w.written(*s, s.leader, i))
 	}
-	if s.deposed != 0 {
-		for i := range w.servers.at(s.deposed).writes {
-			f(step{kind: stepWritten, msg: uint8(i), old: true}, w.hears(*s, i))
+	for d := range s.deposed {
+		if n := s.deposed[d].server; n != 0 {
+			for i := range w.servers.at(n).writes {
+				f(step{kind: stepWritten, msg: uint8(i), old: uint8(d + 1)}, w.hears(*s, d, i))
+			}
 		}
 	}
 	w.eachRevoke(s, f)
@@ -124,31 +126,47 @@ func (w *world) depose(s state, v *server, lands uint8) state {
 			old.writes = append(old.writes, write)
 		}
 	}
-	s.deposed, s.leader, s.lag = w.server(old), 0, 0
+	d := 0
+	for s.deposed[d].server != 0 {
+		d++
+	}
+	s.deposed[d], s.leader = deposed{server: w.server(old)}, 0
 	w.silence(&s)
 	return w.startsSoon(s)
 }
 
-// silence forgets a deposed server that has nothing to hear of any more, and
-// gives no promise to whoever asks. It won't later, either: marks and promises
+// silence forgets deposed servers that have nothing to hear of any more, and
+// give no promise to whoever asks. They won't later, either: marks and promises
 // only run out.
 func (w *world) silence(s *state) {
-	v := w.servers.at(s.deposed)
-	if s.deposed == 0 || len(v.writes) > 0 {
-		return
+	kept := 0
+	for _, d := range s.deposed {
+		if w.speaks(s, d) {
+			s.deposed[kept] = d
+			kept++
+		}
 	}
-	now := w.now(s, s.lag)
+	clear(s.deposed[kept:])
+}
+
+// speaks says whether a deposed server may still promise, now or later.
+func (w *world) speaks(s *state, d deposed) bool {
+	v := w.servers.at(d.server)
+	if d.server == 0 || len(v.writes) > 0 {
+		return d.server != 0
+	}
+	now := w.now(s, d.lag)
 	for node := range snowflake.NodeID(w.scope.Nodes) {
 		l, ok := v.rules.Clone().Lease(now, fencing.DefaultPool, node)
 		for n := uint8(1); ok && n <= s.made; n++ {
 			c := fencing.Call{Kind: fencing.CallHeartbeat, Pool: fencing.DefaultPool, Instance: instance(n), Node: node, Epoch: l.Epoch}
-			op := serverOp{server: s.deposed, kind: opCall, now: now, arg: w.calls.number(c, func() fencing.Call { return c })}
+			op := serverOp{server: d.server, kind: opCall, now: now, arg: w.calls.number(c, func() fencing.Call { return c })}
 			if w.serve(op).kind == promised {
-				return
+				return true
 			}
 		}
 	}
-	s.deposed, s.lag = 0, 0
+	return false
 }
 
 // written makes a write durable and tells the server.
@@ -163,12 +181,13 @@ func (w *world) written(s state, n uint32, i int) state {
 	return s
 }
 
-// hears tells a deposed server of a write that had landed before.
-func (w *world) hears(s state, i int) state {
+// hears tells the deposed server at a place of a write that had landed before.
+func (w *world) hears(s state, at, i int) state {
+	d := &s.deposed[at]
 	if w.loud {
-		w.say("the deposed server hears that it had written: %s", w.batch(&w.servers.at(s.deposed).writes[i].Batch))
+		w.say("%s hears that it had written: %s", deposedName(at), w.batch(&w.servers.at(d.server).writes[i].Batch))
 	}
-	s.deposed = w.serve(serverOp{server: s.deposed, kind: opWritten, now: w.now(&s, s.lag), arg: uint32(i)}).server
+	d.server = w.serve(serverOp{server: d.server, kind: opWritten, now: w.now(&s, d.lag), arg: uint32(i)}).server
 	w.silence(&s)
 	return s
 }

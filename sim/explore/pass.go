@@ -9,16 +9,20 @@ import (
 // eachOfTime: clocks move on, each machine's or not, and the wall clock is set.
 func (w *world) eachOfTime(s *state, f found) {
 	if Units(s.clock) < w.scope.Horizon {
-		for still := range uint8(2 * deposedBit) {
+		for still := range uint8(deposedBit << MaxDeposed) {
 			w.pass(s, still, f)
 		}
 	}
-	if s.deposed != 0 && s.lag > 0 {
+	for i := range s.deposed {
+		if s.deposed[i].lag == 0 {
+			continue
+		}
 		next := *s
-		next.lag--
-		w.say("the deposed server's steady clock catches up")
-		next.deposed = w.settle(&next, next.deposed, next.lag)
-		f(step{kind: stepCatchUp, who: deposedBit}, next)
+		d := &next.deposed[i]
+		d.lag--
+		w.say("the steady clock of %s catches up", deposedName(i))
+		d.server = w.settle(&next, d.server, d.lag)
+		f(step{kind: stepCatchUp, who: deposedBit << i}, next)
 	}
 	for i := range w.scope.Holders {
 		if h := w.holders.at(s.holders[i]); h.lag > 0 {
@@ -44,11 +48,15 @@ func (w *world) eachOfTime(s *state, f found) {
 func (w *world) pass(s *state, still uint8, f found) {
 	next := *s
 	next.clock++
-	if still&deposedBit != 0 {
-		if s.deposed == 0 || Units(s.lag) >= w.scope.ServerDrift {
+	for i := range next.deposed {
+		if still&(deposedBit<<i) == 0 {
+			continue
+		}
+		d := &next.deposed[i]
+		if d.server == 0 || Units(d.lag) >= w.scope.ServerDrift {
 			return
 		}
-		next.lag++
+		d.lag++
 	}
 	for i := range MaxHolders {
 		if still>>i&1 != 0 && !w.canStandStill(s, i) {
@@ -56,8 +64,10 @@ func (w *world) pass(s *state, still uint8, f found) {
 		}
 	}
 	w.say("time passes")
-	if still&deposedBit != 0 {
-		w.say(", but not for the deposed server's steady clock")
+	for i := range s.deposed {
+		if still&(deposedBit<<i) != 0 {
+			w.say(", but not for the steady clock of %s", deposedName(i))
+		}
 	}
 	w.passFor(s, next, 0, step{kind: stepTime, who: still}, f)
 }
@@ -112,7 +122,10 @@ func (w *world) passFor(s *state, next state, i int, by step, f found) {
 // settleAll lets servers look at their clocks.
 func (w *world) settleAll(s *state) {
 	s.leader = w.look(s, w.settle(s, s.leader, 0))
-	s.deposed = w.settle(s, s.deposed, s.lag)
+	for i := range s.deposed {
+		d := &s.deposed[i]
+		d.server = w.settle(s, d.server, d.lag)
+	}
 	w.silence(s)
 }
 

@@ -96,10 +96,9 @@ func (w *world) ended(s *state, r *fencing.Record) {
 
 // check looks at a state for what no step alone can break.
 func (w *world) check(s *state) {
-	for _, n := range [...]uint32{s.leader, s.deposed} {
-		if v := w.servers.at(n); n != 0 && v.broken != nil {
-			w.breaks(ServerState, "%v", v.broken)
-		}
+	w.checkServer(s.leader)
+	for _, d := range s.deposed {
+		w.checkServer(d.server)
 	}
 	p := w.pasts.at(s.past)
 	for i, n := range s.holders[:w.scope.Holders] {
@@ -128,5 +127,11 @@ func (w *world) check(s *state) {
 				w.breaks(Uniqueness, "%s and %s may both have been minted", w.window(o), w.window(v))
 			}
 		}
+	}
+}
+
+func (w *world) checkServer(n uint32) {
+	if v := w.servers.at(n); n != 0 && v.broken != nil {
+		w.breaks(ServerState, "%v", v.broken)
 	}
 }

@@ -19,6 +19,8 @@ const (
 	MaxHolders   = 3
 	MaxInstances = 6
 	MaxHorizon   = 60
+	// MaxDeposed is how many deposed servers there may be that don't know.
+	MaxDeposed = 2
 )
 
 // Scope bounds a search: what exists, how clocks run, and how much may go

@@ -1,8 +1,8 @@
 package explore
 
 // Scopes are the searches that run with the tests: each leaves out what it is
-// not about, so that all of what it is about fits. Together they take about ten
-// seconds of one core. A Horizon of one more multiplies a scope by three to ten.
+// not about, so that all of what it is about fits. Together they take about a
+// minute of one core. A Horizon of one more multiplies a scope by three to ten.
 func Scopes() []Scope {
 	// TTL and quarantine of one unit and a stride of two are the smallest that
 	// leave room between any two of the rules' times.
@@ -29,6 +29,15 @@ func Scopes() []Scope {
 		// A note falls due before the lease can come free, and a start goes on from it.
 		scope("silence note, restart", 4, func(s *Scope) { s.TTL, s.Stride, s.Crashes, s.Quarantine, s.Walls = 2, 1, 1, 0, nil }),
 		scope("takeover", 3, func(s *Scope) { s.Takeovers, s.WallSets, s.Quarantine = 1, 1, 0 }),
+		// Deposed leaders still promise, and their notes land late or never.
+		scope("silence note, takeover", 3, func(s *Scope) {
+			s.SlowMarks, s.TTL, s.Stride, s.Takeovers, s.Quarantine, s.Walls = true, 2, 1, 1, 0, nil
+		}),
+		scope("silence note, two takeovers", 3, func(s *Scope) { s.TTL, s.Stride, s.Takeovers, s.Quarantine, s.Walls = 2, 1, 2, 0, nil }),
+		scope("silence note, two takeovers, slow marks", 3, func(s *Scope) {
+			s.SlowMarks, s.TTL, s.Stride, s.Takeovers, s.Quarantine, s.Walls = true, 2, 1, 2, 0, nil
+			s.Holders, s.Instances, s.Restarts = 1, 2, 1
+		}),
 		scope("release", 3, func(s *Scope) { s.Releases, s.Quarantine = 1, 0 }),
 		scope("release, restart", 2, func(s *Scope) { s.Releases, s.Crashes, s.Quarantine = 1, 1, 0 }),
 		scope("revoke", 2, func(s *Scope) { s.Revokes, s.Crashes, s.WallSets, s.Quarantine = 1, 1, 1, 0 }),

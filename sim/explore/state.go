@@ -14,20 +14,27 @@ const startOfTime snowflake.Millis = 1_700_000_000_000
 // state is everything there is at an instant. Its parts are numbers in the
 // world's tables, so it is small, and two are the same if they are equal.
 type state struct {
-	// leader is the server that may write, deposed one that doesn't know yet
-	// that it may not. 0: none.
-	leader, deposed uint32
-	disk, past      uint32
-	holders         [MaxHolders]uint32
+	// leader is the server that may write, 0: none; deposed are those that
+	// don't know yet that they may not, the one that led first in front.
+	leader     uint32
+	deposed    [MaxDeposed]deposed
+	disk, past uint32
+	holders    [MaxHolders]uint32
 
 	// clock is the service's steady clock, in units; wall the place of the
-	// wall clock's offset in the scope's list; lag how far the deposed
-	// server's steady clock is behind.
-	clock, wall, lag uint8
+	// wall clock's offset in the scope's list.
+	clock, wall uint8
 	// made counts the instances that were made. Holders that no server has
 	// heard of are alike, so they come in order; heard is how many did.
 	made, heard uint8
 	left        budget
+}
+
+// deposed is a server that was deposed and doesn't know yet, 0: none, and how far
+// its steady clock is behind.
+type deposed struct {
+	server uint32
+	lag    uint8
 }
 
 // budget is how often each may still happen.
@@ -37,10 +44,13 @@ type budget struct {
 
 // hash mixes all fields; that it may be the same for two states costs only time.
 func (s *state) hash() uint64 {
-	h := uint64(s.leader)<<32 | uint64(s.deposed)
+	h := uint64(s.leader)
+	for _, d := range s.deposed {
+		h = mixed(h ^ (uint64(d.server)<<32 | uint64(d.lag)))
+	}
 	h = mixed(h ^ (uint64(s.disk)<<32 | uint64(s.past)))
 	h = mixed(h ^ (uint64(s.holders[0])<<32 | uint64(s.holders[1])))
-	h = mixed(h ^ (uint64(s.holders[2])<<32 | uint64(s.clock)<<24 | uint64(s.wall)<<16 | uint64(s.lag)<<8 | uint64(s.heard)<<4 | uint64(s.made)))
+	h = mixed(h ^ (uint64(s.holders[2])<<32 | uint64(s.clock)<<24 | uint64(s.wall)<<16 | uint64(s.heard)<<4 | uint64(s.made)))
 	l := s.left
 	return mixed(h ^ (uint64(l.wallSets) | uint64(l.crashes)<<8 | uint64(l.takeovers)<<16 | uint64(l.revokes)<<24 |
 		uint64(l.releases)<<32 | uint64(l.restarts)<<40 | uint64(l.doubles)<<48))

@@ -8,8 +8,10 @@ type step struct {
 	// msg is the place of a message or a write, or a choice; lose that of a
 	// message that is lost.
 	msg, lose uint8
-	// old: it happens to the deposed server. keep: the message stays.
-	old, keep bool
+	// old: it happens to the deposed server at this place, from 1 on; 0: to
+	// none. keep: the message stays.
+	old  uint8
+	keep bool
 }
 
 type stepKind uint8
@@ -32,7 +34,7 @@ const (
 	stepForgery
 )
 
-// deposedBit stands beside the holders' in step.who.
+// deposedBit, and those above it, stand beside the holders' in step.who.
 const deposedBit = 1 << MaxHolders
 
 // found is told of each thing that can happen, and what it leads to.

@@ -21,6 +21,10 @@ func (w *world) serverName(s *state) int {
 	return 1 + w.scope.Crashes - int(s.left.crashes) + w.scope.Takeovers - int(s.left.takeovers)
 }
 
+func deposedName(i int) string {
+	return [...]string{"the deposed server", "the server that was deposed after it"}[i]
+}
+
 // epoch counts from the base of the first start. The later ones begin multiples
 // of 2^20 above.
 func (w *world) epoch(e fencing.Epoch) string {
