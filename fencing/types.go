@@ -176,11 +176,12 @@ type Meta struct {
 	// SuspectFor is the least time that a pool which is not opened must be run
 	// before it may grant (S7): 0 to MaxSuspicion.
 	SuspectFor time.Duration
-	// ID names the store wherever it is moved to; zero in older stores.
+	// ID names the store wherever it is moved to; zero in stores of older
+	// versions that were not moved yet.
 	ID StoreID
 }
 
-// StoreID is 16 random bytes that a store is given when it is created.
+// StoreID is 16 random bytes that a store is given by whoever creates it.
 type StoreID [16]byte
 
 // Snapshot is all that a store holds, as Load returns it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/cirrus-id/cirrus/fencing"
@@ -215,6 +216,9 @@ func (s *Service) create(ctx context.Context, st store.Term) error {
 	batch, err := fencing.NewStore(s.now().Wall, s.cfg.Stride, false, p)
 	if err != nil {
 		return &refusedStart{err}
+	}
+	if _, err := io.ReadFull(s.cfg.Random, batch.Meta.ID[:]); err != nil {
+		return fmt.Errorf("the store can't be given an ID without random bits: %w", err)
 	}
 	if err := st.Create(ctx, batch); err != nil && !errors.Is(err, store.ErrExists) {
 		return fmt.Errorf("creating the store: %w", err)

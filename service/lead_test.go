@@ -22,7 +22,7 @@ func TestStoreIsCreated(t *testing.T) {
 		pool := func(c *Config) { c.DefaultPool = fencing.PoolChange{TTL: &ttl, MaxTTL: &ttl, Last: &last} }
 		a := f.start("a", pool)
 		f.leads(a)
-		if meta := f.c.data.meta; meta.Vouched || len(f.c.data.pools) != 1 {
+		if meta := f.c.data.meta; meta.Vouched || meta.ID == (fencing.StoreID{}) || len(f.c.data.pools) != 1 {
 			t.Errorf("the store is %+v with %v", meta, f.c.data.pools)
 		}
 		got := a.getPool()

@@ -69,7 +69,7 @@ type Config struct {
 	// among the metrics. Default: they have no such number.
 	DroppedLogLines func() uint64
 	// Random is where instance IDs come from that the server makes for those
-	// who send none. Default: crypto/rand.
+	// who send none, and the ID of a store that it creates. Default: crypto/rand.
 	Random io.Reader
 	// Runner is how the service waits and runs things beside itself; for
 	// simulators. Default: goroutines.

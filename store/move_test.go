@@ -12,7 +12,7 @@ import (
 )
 
 func TestNotes(t *testing.T) {
-	m := store.Move{ID: "m1", From: "/var/lib/cirrus on a host", To: "/cirrus/ in etcd"}
+	m := store.Move{ID: "m1", Store: fencing.StoreID{0: 0xff, 15: 1}, From: "/var/lib/cirrus on a host", To: "/cirrus/ in etcd"}
 	for _, test := range []struct {
 		note store.Note
 		is   error // nil: a *MovedError
@@ -20,6 +20,7 @@ func TestNotes(t *testing.T) {
 	}{
 		{store.Recovering("r1"), store.ErrUnfinished, `run "cirrus recover" again`},
 		{m.Arriving(), store.ErrUnfinished, "a migration from " + m.From},
+		{"migrate m1 " + store.Note(m.From), store.ErrUnfinished, "a migration from " + m.From},
 		{m.Moved(), nil, "moved to " + m.To + ": serve that one; to put another here, burn it"},
 		{"split r7", store.ErrUnfinished, `"split r7"`},
 		{" ", store.ErrUnfinished, `" "`},
@@ -36,11 +37,34 @@ func TestNotes(t *testing.T) {
 	if err := store.Note("").Refusal("the place", "burn it"); err != nil {
 		t.Errorf("no note: %v", err)
 	}
-	if got, ok := m.Arriving().Arriving(); !ok || got.ID != m.ID || got.From != m.From {
+	if got, ok := m.Arriving().Arriving(); !ok || got != (store.Move{ID: m.ID, Store: m.Store, From: m.From}) {
 		t.Errorf("got %+v, %v", got, ok)
+	}
+	older := store.Note("migrate m1 /var/lib/cirrus on a host") // without the store's ID
+	if got, ok := older.Arriving(); !ok || got != (store.Move{ID: m.ID, From: m.From}) {
+		t.Errorf("got %+v, %v of an older version's note", got, ok)
 	}
 	if _, ok := m.Moved().Arriving(); ok {
 		t.Error("what has left arrives")
+	}
+}
+
+// TestContinues: of the same store, wherever it is; one without an ID is no
+// other's.
+func TestContinues(t *testing.T) {
+	one, other := fencing.StoreID{1}, fencing.StoreID{2}
+	for _, test := range []struct {
+		now, earlier store.Move
+		want         bool
+	}{
+		{store.Move{ID: "m2", Store: one, From: "here"}, store.Move{ID: "m1", Store: one, From: "there"}, true},
+		{store.Move{ID: "m2", Store: one, From: "here"}, store.Move{ID: "m1", Store: other, From: "here"}, false},
+		{store.Move{ID: "m2", Store: one, From: "here"}, store.Move{ID: "m1", From: "here"}, false},
+		{store.Move{ID: "m2", From: "here"}, store.Move{ID: "m1", From: "here"}, false},
+	} {
+		if got := test.now.Continues(test.earlier); got != test.want {
+			t.Errorf("%+v after %+v: %v, want %v", test.now, test.earlier, got, test.want)
+		}
 	}
 }
 

@@ -21,8 +21,8 @@ store is served at the new place within their TTL.
 
 It refuses a store that is served, and a new place that isn't empty. The old
 place stays as it is, but for word that the store has moved: nothing serves it
-any more. A migration that was broken off can be run again; whatever it had come
-to, at most one of the two places can be served.`,
+any more. A migration that was broken off can be run again, from another host,
+too; whatever it had come to, at most one of the two places can be served.`,
 		Example: `  cirrus migrate --from ./cirrus-data --to-etcd --etcd-endpoints https://e1:2379,https://e2:2379,https://e3:2379
   cirrus migrate --from-etcd --etcd-endpoints https://e1:2379,https://e2:2379,https://e3:2379 --to ./cirrus-data`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return migrateStore(cmd) },
@@ -55,7 +55,7 @@ func migrateStore(cmd *cobra.Command) (err error) {
 	var id [16]byte
 	_, _ = rand.Read(id[:]) // never fails, as documented
 	done, err := migrate.Run(cmd.Context(), source, target,
-		store.Move{ID: hex.EncodeToString(id[:]), From: source.name(), To: target.name()})
+		store.Move{ID: hex.EncodeToString(id[:]), Store: newStoreID(), From: source.name(), To: target.name()})
 	if err != nil {
 		return err
 	}

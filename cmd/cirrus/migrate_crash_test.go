@@ -42,9 +42,33 @@ type lands struct {
 type world struct {
 	disk *vfs.MemFS
 	etcd *etcdsim.Store
+	dir  string // where the disk is mounted
+	host string // which reaches etcd by another name, too
 }
 
-func newWorld() *world { return &world{vfs.NewCrashableMem(), &etcdsim.Store{}} }
+func newWorld() *world {
+	return &world{vfs.NewCrashableMem(), &etcdsim.Store{}, "data/cirrus", "one"}
+}
+
+// elsewhere is the same disk, as a crash left it, in another host.
+func (w *world) elsewhere(t *testing.T) *world {
+	t.Helper()
+	o := &world{crashClone(w), w.etcd, "mnt/cirrus", "two"}
+	if _, err := o.disk.Stat(w.dir); err != nil {
+		return o // nothing came to it
+	}
+	err := errors.Join(o.disk.MkdirAll("mnt", 0o750), o.disk.Rename(w.dir, o.dir))
+	for _, name := range []string{"", "mnt"} { // the next crash must not undo it
+		d, openErr := o.disk.OpenDir(name)
+		if err = errors.Join(err, openErr); err == nil {
+			err = d.Sync()
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
 
 // migration is the command at work in a world: it ends with the write number at.
 type migration struct {
@@ -112,7 +136,7 @@ func (p *migration) files() vfs.FS {
 
 func (p *migration) directory(t *testing.T) *pebbleEnd {
 	fatal := func(err error) { panic(err) }
-	return &pebbleEnd{directory: directory{"data/cirrus", pebble.Options{FS: p.files(), Logger: quiet, Fatal: fatal}}, title: "the directory"}
+	return &pebbleEnd{directory: directory{p.dir, pebble.Options{FS: p.files(), Logger: quiet, Fatal: fatal}}, title: p.dir + " on " + p.host}
 }
 
 func (p *migration) prefix(t *testing.T) *etcdEnd {
@@ -121,7 +145,7 @@ func (p *migration) prefix(t *testing.T) *etcdEnd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &etcdEnd{prefix: prefix{etcd.Config{Prefix: etcd.DefaultPrefix, SessionTTL: etcd.DefaultSessionTTL}}, cluster: c}
+	return &etcdEnd{prefix: prefix{etcd.Config{Prefix: etcd.DefaultPrefix, Endpoints: []string{"http://etcd." + p.host}, SessionTTL: etcd.DefaultSessionTTL}}, cluster: c}
 }
 
 // nobody is an election in which whoever asks has won.
@@ -154,7 +178,7 @@ func served(t *testing.T, at string, w *world) (store.Store, *fencing.Snapshot) 
 
 func (p *migration) serve(t *testing.T, at string) (store.Store, error) {
 	if at == onPebble {
-		st, err := pebble.Open("data/cirrus", p.directory(t).opts)
+		st, err := pebble.Open(p.dir, p.directory(t).opts)
 		if err == nil {
 			t.Cleanup(func() { _ = st.Close() })
 		}
@@ -168,8 +192,9 @@ func (p *migration) serve(t *testing.T, at string) (store.Store, error) {
 }
 
 // initial is a store with more keys than go into one transaction.
-func initial(epoch fencing.Epoch) fencing.Batch {
+func initial(id fencing.StoreID, epoch fencing.Epoch) fencing.Batch {
 	meta := storetest.Meta()
+	meta.ID = id
 	suspicious := storetest.Pool("suspicious")
 	suspicious.Opened = false
 	b := fencing.Batch{Meta: &meta, Pools: []fencing.Pool{storetest.Pool(fencing.DefaultPool), suspicious}}
@@ -189,7 +214,7 @@ func asSnapshot(b fencing.Batch) fencing.Snapshot {
 func (w *world) settle(t *testing.T, at string, b fencing.Batch) {
 	t.Helper()
 	p := &migration{world: w}
-	ctx, m := context.Background(), store.Move{ID: "m0", From: "nowhere"}
+	ctx, m := context.Background(), store.Move{ID: "m0", Store: fencing.StoreID{1}, From: "nowhere"}
 	var to migrate.Target = p.directory(t)
 	if at == onEtcd {
 		to = p.prefix(t)
@@ -206,7 +231,7 @@ func (p *migration) run(t *testing.T, from, id string) (done migrate.Moved, disk
 	dir, in := p.directory(t), p.prefix(t)
 	go func() {
 		defer close(ended)
-		m := store.Move{ID: id, From: dir.name(), To: in.name()}
+		m := store.Move{ID: id, Store: fencing.StoreID([]byte(id + " 3456789 12345")), From: dir.name(), To: in.name()}
 		if from == onPebble {
 			done, err = migrate.Run(context.Background(), dir, in, m)
 		} else {
@@ -225,7 +250,9 @@ func (p *migration) run(t *testing.T, from, id string) (done migrate.Moved, disk
 
 // TestMigrateBrokenOff kills a migration at every write, or has etcd not answer
 // it. At most one of the two places can be served then, with everything in it;
-// and the migration can be run again, even if the store went on meanwhile.
+// and the migration can be run again, on another host, where both places have
+// other names, and even if the store went on meanwhile. The store has no ID from
+// its creation, or one.
 func TestMigrateBrokenOff(t *testing.T) {
 	for _, from := range []string{onPebble, onEtcd} {
 		for _, l := range []lands{
@@ -241,7 +268,11 @@ func TestMigrateBrokenOff(t *testing.T) {
 					if at > 500 {
 						t.Fatal("it doesn't end")
 					}
-					if !breakOff(t, from, l, at, seen) {
+					id := fencing.StoreID{}
+					if at%2 == 0 {
+						id = fencing.StoreID{7}
+					}
+					if !breakOff(t, from, l, at, id, seen) {
 						break
 					}
 				}
@@ -258,17 +289,17 @@ func TestMigrateBrokenOff(t *testing.T) {
 }
 
 // breakOff breaks one migration off, and says whether it came to that.
-func breakOff(t *testing.T, from string, l lands, at int, seen map[string]int) bool {
+func breakOff(t *testing.T, from string, l lands, at int, id fencing.StoreID, seen map[string]int) bool {
 	t.Helper()
 	to := map[string]string{onPebble: onEtcd, onEtcd: onPebble}[from]
 	w := newWorld()
-	want := initial(1)
+	want := initial(id, 1)
 	w.settle(t, from, want)
 	p := &migration{world: w, lands: l, at: at}
 	_, disk, err := p.run(t, from, "m1")
 	switch {
 	case disk != nil:
-		w = &world{disk, w.etcd}
+		w = &world{disk, w.etcd, w.dir, w.host}
 	case p.errs && err == nil:
 		t.Fatalf("write %d: cut off, and it says nothing of it", at)
 	case !p.errs:
@@ -287,7 +318,7 @@ func breakOff(t *testing.T, from string, l lands, at int, seen map[string]int) b
 	case old != nil:
 		state = "old"
 		same(t, at, *old, asSnapshot(want))
-		want = initial(5000) // it goes on there
+		want = initial(old.Meta.ID, 5000) // it goes on there
 		if err := commitAll(oldStore, want); err != nil {
 			t.Fatal(err)
 		}
@@ -300,11 +331,13 @@ func breakOff(t *testing.T, from string, l lands, at int, seen map[string]int) b
 	}
 	seen[state]++
 
-	// Again.
+	// Again. What was done to the end says where the store is, by its old name.
+	w = w.elsewhere(t)
 	for _, id := range []string{"m2", "m3"} {
-		p = &migration{world: &world{crashClone(w), w.etcd}}
+		p = &migration{world: &world{crashClone(w), w.etcd, w.dir, w.host}}
 		done, _, err := p.run(t, from, id)
-		if err != nil || done.Before != (state != "old" || id == "m3") {
+		told := (state == "new" || state == "neither" && id == "m3") && errors.As(err, new(*store.MovedError))
+		if err != nil && !told || done.Before != (state != "old" || id == "m3") {
 			t.Fatalf("write %d, then %s: %+v, %v", at, id, done, err)
 		}
 		w = p.world
@@ -317,7 +350,43 @@ func breakOff(t *testing.T, from string, l lands, at int, seen map[string]int) b
 		t.Fatalf("write %d: the new place can't be served after the migration", at)
 	}
 	same(t, at, *arrived, asSnapshot(want))
+	if arrived.Meta.ID == (fencing.StoreID{}) {
+		t.Fatalf("write %d: the store has no ID", at)
+	}
 	return true
+}
+
+// TestMigrateAnother: what an unfinished migration left behind is not replaced by
+// another store, even if that comes from the same place.
+func TestMigrateAnother(t *testing.T) {
+	for _, from := range []string{onPebble, onEtcd} {
+		t.Run("from "+from, func(t *testing.T) {
+			w := newWorld()
+			w.settle(t, from, initial(fencing.StoreID{8}, 1))
+			p := &migration{world: w}
+			dir, in := p.directory(t), p.prefix(t)
+			m := store.Move{ID: "m1", Store: fencing.StoreID{7}, From: dir.name(), To: in.name()}
+			var to migrate.Target = in
+			if from == onEtcd {
+				m.From, m.To, to = m.To, m.From, dir
+			}
+			if err := to.Receive(context.Background(), m, initial(m.Store, 1)); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := p.run(t, from, "m2"); !errors.Is(err, store.ErrUnfinished) {
+				t.Errorf("another store came: %v", err)
+			}
+			if to = dir; from == onPebble {
+				to = p.prefix(t) // in a term of its own
+			}
+			if err := to.Finish(context.Background(), m); err != nil {
+				t.Errorf("the first one is not there any more: %v", err)
+			}
+			if _, snap := served(t, from, &world{crashClone(w), w.etcd, w.dir, w.host}); snap == nil {
+				t.Error("the other one can't be served where it was")
+			}
+		})
+	}
 }
 
 // crashClone frees the disk of the locks of those who were killed.
@@ -333,8 +402,12 @@ func commitAll(st store.Store, b fencing.Batch) error {
 	return err
 }
 
+// same sees that all is there. A store that had no ID may have been given one.
 func same(t *testing.T, at int, got, want fencing.Snapshot) {
 	t.Helper()
+	if want.Meta.ID == (fencing.StoreID{}) {
+		got.Meta.ID = want.Meta.ID
+	}
 	if !reflect.DeepEqual(got, want) {
 		t.Fatalf("write %d: the store holds\n%+v, want\n%+v", at, got, want)
 	}

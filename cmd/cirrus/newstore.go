@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"log/slog"
 	"os"
 	"time"
@@ -37,7 +38,16 @@ func newStore(cmd *cobra.Command, vouched bool) (fencing.Batch, error) {
 	if r := change.Confirmed.ValidNew(pool); r != nil {
 		return fencing.Batch{}, withConfirmingFlag(r)
 	}
-	return fencing.NewStore(wallClock(), stride, vouched, pool)
+	batch, err := fencing.NewStore(wallClock(), stride, vouched, pool)
+	if err == nil {
+		batch.Meta.ID = newStoreID()
+	}
+	return batch, err
+}
+
+func newStoreID() (id fencing.StoreID) {
+	_, _ = rand.Read(id[:]) // never fails, as documented
+	return id
 }
 
 func wallClock() snowflake.Millis { return snowflake.Millis(time.Now().UnixMilli()) }

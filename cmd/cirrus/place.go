@@ -20,8 +20,9 @@ type place interface {
 	admits(pools []fencing.Pool) error
 	// create makes a store where there is none.
 	create(ctx context.Context, first fencing.Batch) error
-	// toRecover opens the store to rewrite it, so that nobody serves it meanwhile.
-	toRecover(ctx context.Context) (offline, error)
+	// toRecover opens the store to rewrite it, so that nobody serves it meanwhile;
+	// movedAway: one that was migrated away, which the first Commit takes back.
+	toRecover(ctx context.Context, movedAway bool) (offline, error)
 	// end is the place as one end of a migration.
 	end() (end, error)
 }

@@ -52,12 +52,16 @@ func (p prefix) create(ctx context.Context, b fencing.Batch) (err error) {
 	return c.Init(ctx, b)
 }
 
-func (p prefix) toRecover(ctx context.Context) (offline, error) {
+func (p prefix) toRecover(ctx context.Context, movedAway bool) (offline, error) {
 	c, err := etcd.Open(p.Config)
 	if err != nil {
 		return nil, err
 	}
-	o, err := c.Offline(ctx, etcd.Recovery)
+	work := etcd.Recovery
+	if movedAway {
+		work = etcd.TakingBack
+	}
+	o, err := c.Offline(ctx, work)
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
@@ -106,6 +110,8 @@ func (e *etcdEnd) Load(ctx context.Context) (fencing.Snapshot, error) {
 	}
 	return e.term.Load(ctx)
 }
+
+func (e *etcdEnd) Commit(ctx context.Context, b fencing.Batch) error { return e.term.Commit(ctx, b) }
 
 func (e *etcdEnd) Retire(ctx context.Context, m store.Move) error { return e.term.Retire(ctx, m) }
 

@@ -27,12 +27,26 @@ func (d directory) create(_ context.Context, b fencing.Batch) error {
 	return pebble.Create(d.dir, *b.Meta, b.Pools, d.opts)
 }
 
-func (d directory) toRecover(context.Context) (offline, error) {
-	st, err := pebble.OpenToRecover(d.dir, d.opts)
-	if err != nil {
+func (d directory) toRecover(_ context.Context, movedAway bool) (offline, error) {
+	open := pebble.OpenToRecover
+	if movedAway {
+		open = pebble.OpenMoved
+	}
+	st, err := open(d.dir, d.opts)
+	switch {
+	case err != nil:
 		return nil, err // and not a nil *Store in the interface
+	case movedAway:
+		return movedDirectory{st}, nil
 	}
 	return st, nil
+}
+
+// movedDirectory is a store that was moved away from its directory.
+type movedDirectory struct{ *pebble.Store }
+
+func (d movedDirectory) Commit(ctx context.Context, b fencing.Batch) error {
+	return d.TakeBack(ctx, b)
 }
 
 func (d directory) end() (end, error) {
@@ -62,6 +76,8 @@ func (e *pebbleEnd) Load(ctx context.Context) (fencing.Snapshot, error) {
 	e.open = st
 	return st.Load(ctx)
 }
+
+func (e *pebbleEnd) Commit(ctx context.Context, b fencing.Batch) error { return e.open.Commit(ctx, b) }
 
 func (e *pebbleEnd) Retire(ctx context.Context, m store.Move) error { return e.open.Retire(ctx, m) }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/store"
 )
 
 // newRecover makes a store that was restored from a copy suspicious again (S7).
@@ -26,15 +27,25 @@ serve the store meanwhile.
 
 It reckons by the wall clock: see that it is right. And it reckons with the
 longest TTL that each pool ever had, as far as the copy knows: if max_ttl was
-raised after the copy was taken, give what it was raised to with --longest-ttl.`,
+raised after the copy was taken, give what it was raised to with --longest-ttl.
+
+With --moved-away it takes back a store that cirrus migrate took elsewhere, where
+the other store is lost or given up: what is left here is treated as an old copy,
+taken when the store moved. Stop the other store first, and never serve it again,
+or two stores grant the same node IDs. If its pools were given a longer max_ttl
+or it was served with a longer stride, say so with --longest-ttl and --stride.
+What it did otherwise is lost: pools that were created there, node IDs that a
+pool was given there.`,
 		Example: `  cirrus recover --data ./cirrus-data
   cirrus recover --data ./cirrus-data --longest-ttl 24h --yes
+  cirrus recover --data ./cirrus-data --moved-away
   cirrus recover --store etcd --etcd-endpoints https://e1:2379,https://e2:2379,https://e3:2379`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return recoverStore(cmd) },
 	}
 	addStore(cmd, "`directory` of the store")
 	addStride(cmd)
 	cmd.Flags().Duration("longest-ttl", 0, "the longest max_ttl that any pool had since the copy was taken, if that was raised, up to 720h")
+	cmd.Flags().Bool("moved-away", false, "take back a store that was migrated away; the other one must never be served again")
 	cmd.Flags().Bool("yes", false, "don't ask")
 	return cmd
 }
@@ -52,14 +63,18 @@ func recoverStore(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	st, err := at.toRecover(cmd.Context())
+	movedAway, err := cmd.Flags().GetBool("moved-away")
 	if err != nil {
 		return err
+	}
+	st, err := at.toRecover(cmd.Context(), movedAway)
+	if err != nil {
+		return withWayBack(err)
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	snap, err := st.Load(cmd.Context())
 	if err != nil {
-		return err
+		return withWayBack(err)
 	}
 	batch, err := fencing.Recover(snap, wallClock(), stride, longest)
 	if err != nil {
@@ -69,7 +84,13 @@ func recoverStore(cmd *cobra.Command) (err error) {
 		p := &batch.Pools[i]
 		cmd.Printf("pool %s: reckoned with a longest TTL of %v; it opens once it has been served for %v\n", p.Name, p.LongestTTL, p.Suspicion(batch.Meta.Stride, batch.Meta.SuspectFor))
 	}
-	if err := confirm(cmd, fmt.Sprintf("end all %d leases in %s and close its %d pools for a while", len(snap.Records), at, len(snap.Pools))); err != nil {
+	what := fmt.Sprintf("end all %d leases in %s and close its %d pools for a while", len(snap.Records), at, len(snap.Pools))
+	if movedAway {
+		// Both stores are whole, and from now on they are two.
+		batch.Meta.ID = newStoreID()
+		what = fmt.Sprintf("take back %s, which was moved away: the store that it became may have granted leases since, and must never be served again. It will %s", at, what)
+	}
+	if err := confirm(cmd, what); err != nil {
 		return err
 	}
 	if err := st.Commit(context.WithoutCancel(cmd.Context()), batch); err != nil {
@@ -77,6 +98,14 @@ func recoverStore(cmd *cobra.Command) (err error) {
 	}
 	cmd.Printf("recovered %s\n", at)
 	return nil
+}
+
+// withWayBack says how a store that was moved is taken back.
+func withWayBack(err error) error {
+	if !errors.As(err, new(*store.MovedError)) {
+		return err
+	}
+	return fmt.Errorf("%w; if that one is lost or given up for good, take this one back with --moved-away", err)
 }
 
 // confirm asks for a yes unless --yes has said it.

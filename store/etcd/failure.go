@@ -30,6 +30,8 @@ type Work string
 const (
 	// Recovery is `cirrus recover`.
 	Recovery Work = "recover"
+	// TakingBack is a recover of a store that was moved away.
+	TakingBack Work = "take back"
 	// Migration is `cirrus migrate`, to this store or from it.
 	Migration Work = "migrate"
 )

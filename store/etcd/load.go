@@ -22,8 +22,8 @@ func (t *Term) Load(ctx context.Context) (fencing.Snapshot, error) {
 	if err != nil {
 		return fencing.Snapshot{}, err
 	}
-	if !t.works(s.note) {
-		return fencing.Snapshot{}, refusal(s.note, t.keys)
+	if err := t.admits(s.note); err != nil {
+		return fencing.Snapshot{}, err
 	}
 	if !l.any {
 		return fencing.Snapshot{}, errNoStore(t.keys)
@@ -35,9 +35,18 @@ func (t *Term) Load(ctx context.Context) (fencing.Snapshot, error) {
 	return snap, nil
 }
 
-// works says whether the term may work on a store with this note: on any
-// without one, and to recover on one whose recovery broke off.
-func (t *Term) works(n store.Note) bool { return n == "" || t.recovers && n.Recovering() }
+// admits errs unless the term may work on a store with this note: on any without
+// one, to recover on one whose recovery broke off, and to take back on one that
+// was moved away, and no other.
+func (t *Term) admits(n store.Note) error {
+	switch {
+	case t.work == TakingBack && n == "":
+		return store.NotMoved(t.keys.prefix + " in etcd")
+	case t.work == TakingBack && n.MovedAway(), t.work == Recovery && n.Recovering():
+		return nil
+	}
+	return refusal(n, t.keys)
+}
 
 func errNoStore(k keys) error {
 	return fmt.Errorf("under %s in etcd there is %w: make one with \"cirrus init\"", k.prefix, store.ErrNoStore)

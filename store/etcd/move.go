@@ -10,7 +10,7 @@ import (
 
 // Receive writes a store that the move brings here, however large, and makes it
 // durable. Nobody serves it before Finish. The prefix must be empty, but for what
-// an unfinished migration from the same place left behind; that is deleted.
+// an unfinished migration of the same store left behind; that is deleted.
 func (o *Offline) Receive(ctx context.Context, m store.Move, b fencing.Batch) error {
 	if err := o.enter(ctx); err != nil {
 		return fmt.Errorf("nothing was written: %w", err)
@@ -20,7 +20,7 @@ func (o *Offline) Receive(ctx context.Context, m store.Move, b fencing.Batch) er
 	if err != nil {
 		return err
 	}
-	left, err := o.room(ctx, m.From)
+	left, err := o.room(ctx, m)
 	if err != nil {
 		return err
 	}

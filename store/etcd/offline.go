@@ -16,7 +16,6 @@ import (
 // thereby ends this one: whatever is done then errs with store.ErrDeposed.
 type Offline struct {
 	*Term
-	work Work
 }
 
 // Offline begins a term for the work; "" stands for one that is a single
@@ -25,7 +24,7 @@ type Offline struct {
 // recover; and with ErrNotEmpty where somebody else's keys are.
 func (c *Cluster) Offline(ctx context.Context, work Work) (*Offline, error) {
 	err := c.inside(func() error {
-		if err := c.nobodyLeads(ctx); err != nil || work != Recovery {
+		if err := c.nobodyLeads(ctx); err != nil || work != Recovery && work != TakingBack {
 			return err
 		}
 		return c.someStore(ctx)
@@ -40,8 +39,8 @@ func (c *Cluster) Offline(ctx context.Context, work Work) (*Offline, error) {
 	case !done:
 		return nil, errOvertaken
 	}
-	t.recovers = work == Recovery
-	return &Offline{Term: t, work: work}, nil
+	t.work = work
+	return &Offline{t}, nil
 }
 
 // Init makes a store where there is none. It errs with store.ErrExists where
@@ -66,7 +65,7 @@ func (c *Cluster) Init(ctx context.Context, b fencing.Batch) error {
 // Write writes the batch, however large, and makes it durable; what is in the
 // store and not in the batch stays. A batch of more than MaxOps keys is written
 // in parts: until the last one the store can be loaded by nobody but the next
-// Offline for Recovery.
+// Offline for the same work, a Recovery or TakingBack.
 func (o *Offline) Write(ctx context.Context, b fencing.Batch) error {
 	if err := o.enter(ctx); err != nil {
 		return fmt.Errorf("nothing was written: %w", err)
@@ -80,8 +79,8 @@ func (o *Offline) Write(ctx context.Context, b fencing.Batch) error {
 	if err != nil {
 		return err
 	}
-	if !o.works(s.note) {
-		return refusal(s.note, o.keys)
+	if err := o.admits(s.note); err != nil {
+		return err
 	}
 	begun := s.note != ""
 	if !begun && len(ops) <= MaxOps {
@@ -115,15 +114,15 @@ func (o *Offline) send(ctx context.Context, ops []Op) error {
 }
 
 // room errs unless a store may be made under the prefix, or an unfinished
-// migration from the same place goes on there: left is what it left behind.
-func (o *Offline) room(ctx context.Context, from string) (left []string, err error) {
+// migration of the same store goes on there: left is what it left behind.
+func (o *Offline) room(ctx context.Context, m store.Move) (left []string, err error) {
 	var all census
 	s, err := o.survey(ctx, &all)
-	m, arriving := s.note.Arriving()
+	earlier, arriving := s.note.Arriving()
 	switch {
 	case err != nil:
 		return nil, err
-	case arriving && m.From == from:
+	case arriving && m.Continues(earlier):
 		return all, nil
 	case s.note != "":
 		return nil, refusal(s.note, o.keys)

@@ -260,7 +260,7 @@ func TestSmallIsOneTransaction(t *testing.T) {
 	}
 }
 
-var theMove = store.Move{ID: "m1", From: "/var/lib/cirrus on here", To: "there"}
+var theMove = store.Move{ID: "m1", Store: fencing.StoreID{1}, From: "/var/lib/cirrus on here", To: "there"}
 
 func TestReceive(t *testing.T) {
 	t.Run("in an empty prefix", func(t *testing.T) {
@@ -288,9 +288,11 @@ func TestReceive(t *testing.T) {
 		{"in another store's", filled, store.ErrExists},
 		{"in somebody else's", func(t *testing.T) *world { w := newWorld(t); w.put("a", "x"); return w }, etcd.ErrNotEmpty},
 		{"in one that is being recovered", func(t *testing.T) *world { w := filled(t); w.put("unfinished", "recover r1"); return w }, store.ErrUnfinished},
-		{"in one that arrives from elsewhere", func(t *testing.T) *world {
+		{"in another one that arrives from there", func(t *testing.T) *world {
 			w := filled(t)
-			w.put("unfinished", "migrate m0 /var/lib/cirrus on elsewhere")
+			other := theMove
+			other.ID, other.Store = "m0", fencing.StoreID{2}
+			w.put("unfinished", string(other.Arriving()))
 			return w
 		}, store.ErrUnfinished},
 		{"in one that was moved", func(t *testing.T) *world { w := filled(t); w.put("unfinished", "moved m0 there"); return w }, nil},
@@ -327,7 +329,7 @@ func TestReceive(t *testing.T) {
 			}
 			// The store is smaller by now.
 			again := theMove
-			again.ID = "m2"
+			again.ID, again.From = "m2", "/mnt/cirrus on another host"
 			o := w.replica().offline(t, etcd.Migration)
 			if err := o.Receive(ctx, again, whole(test.records, 5)); err != nil {
 				t.Fatal(err)
@@ -402,6 +404,54 @@ func TestRetire(t *testing.T) {
 		}
 		if err := o.Write(ctx, whole(3, 5)); !errors.As(err, &gone) {
 			t.Errorf("%q writes to it: %v", work, err)
+		}
+	}
+}
+
+// TestTakeBack breaks taking back off after any of its transactions: until the
+// last one the store is moved, and it can be done again.
+func TestTakeBack(t *testing.T) {
+	const records = 300
+	for k := 1; k <= 3; k++ {
+		w := filled(t)
+		if err := errors.Join(w.replica().offline(t, etcd.Recovery).Write(ctx, whole(records, 1)),
+			w.replica().offline(t, "").Retire(ctx, theMove)); err != nil {
+			t.Fatal(err)
+		}
+		r := w.replica()
+		o := r.offline(t, etcd.TakingBack)
+		if snap, err := o.Load(ctx); err != nil || len(snap.Records) != records {
+			t.Fatal(len(snap.Records), err)
+		}
+		n := 0
+		r.onTxn = func(txn etcd.Txn) (bool, error) {
+			if n++; n > k {
+				return false, errCut
+			}
+			return w.etcd.Txn(txn)
+		}
+		if err := o.Write(ctx, whole(records, 2)); k < 3 && !errors.Is(err, errCut) || k == 3 && err != nil {
+			t.Fatal(k, err)
+		}
+		_, err := w.replica().term(t).Load(ctx)
+		if moved := errors.As(err, new(*store.MovedError)); moved != (k < 3) {
+			t.Errorf("after %d transactions: %v", k, err)
+		}
+		w.resignAll()
+		if k < 3 {
+			if err := w.replica().offline(t, etcd.TakingBack).Write(ctx, whole(records, 3)); err != nil {
+				t.Error(err)
+			}
+			if !maps.Equal(w.data(), encoded(t, whole(records, 3))) {
+				t.Error("the store holds something else")
+			}
+		}
+		o = w.replica().offline(t, etcd.TakingBack)
+		if _, err := o.Load(ctx); err == nil || !strings.Contains(err.Error(), "was not moved away") {
+			t.Errorf("taken back twice: %v", err)
+		}
+		if err := o.Write(ctx, whole(3, 5)); err == nil || !strings.Contains(err.Error(), "was not moved away") {
+			t.Errorf("written to: %v", err)
 		}
 	}
 }

@@ -18,8 +18,7 @@ type Term struct {
 	keys    keys
 	guard   Compare // holds while no other term has begun
 	queue   *queue
-	// recovers: the note of a recover does not keep this term from loading.
-	recovers bool
+	work    Work // what it is begun for; "" for a leader's
 
 	mu   sync.Mutex
 	over error // what ended the term; nil while it lasts

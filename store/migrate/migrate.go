@@ -34,6 +34,10 @@
 // and at every instant one of them holds everything. Between the two last steps
 // neither can be served: Run, called again, does the last one.
 //
+// What is left of an unfinished migration is told from another store's by the ID
+// of the store, which every store has, and which goes with it. So the migration
+// can go on from another host, under other paths.
+//
 // A store that was moved is never copied again, whatever has become of the new
 // place: what is left behind there is old from the first write at the new one.
 package migrate
@@ -53,6 +57,8 @@ type Source interface {
 	// Load returns all that the store holds. If it was moved, the error wraps a
 	// *store.MovedError.
 	Load(ctx context.Context) (fencing.Snapshot, error)
+	// Commit makes the batch durable, all or nothing.
+	Commit(ctx context.Context, b fencing.Batch) error
 	// Retire leaves word, durably, that the move takes the store to another
 	// place. An error means that it may have, or may not.
 	Retire(ctx context.Context, m store.Move) error
@@ -63,8 +69,8 @@ type Target interface {
 	// Admits errs if the pools can't be served there. It writes nothing.
 	Admits(pools []fencing.Pool) error
 	// Receive writes the batch, durably, with a note that keeps everybody from
-	// serving it. The place must be empty, but for what an unfinished move from
-	// the same place left behind. An error leaves that, or nothing.
+	// serving it. The place must be empty, but for what an unfinished move of the
+	// same store left behind. An error leaves that, or nothing.
 	Receive(ctx context.Context, m store.Move, b fencing.Batch) error
 	// Finish deletes the note of this move, durably. It errs with
 	// store.ErrExists or store.ErrNoStore where there is no note.
@@ -80,8 +86,9 @@ type Moved struct {
 	Pools, Records int
 }
 
-// Run takes the store from one place to the other. After an error it can be
-// called again, with a move of another ID between the same places.
+// Run takes the store from one place to the other. m.Store becomes the store's ID
+// if it has none. After an error Run can be called again, with a move of another
+// ID, also where the places have other names by then, as on another host.
 func Run(ctx context.Context, from Source, to Target, m store.Move) (Moved, error) {
 	snap, err := from.Load(ctx)
 	var gone *store.MovedError
@@ -94,14 +101,32 @@ func Run(ctx context.Context, from Source, to Target, m store.Move) (Moved, erro
 	if err := to.Admits(snap.Pools); err != nil {
 		return Moved{}, err
 	}
+	if m.Store, err = identify(ctx, from, &snap.Meta, m.Store); err != nil {
+		return Moved{}, notMoved(m, err)
+	}
 	done := Moved{Pools: len(snap.Pools), Records: len(snap.Records)}
 	if err := to.Receive(ctx, m, fencing.Batch{Meta: &snap.Meta, Pools: snap.Pools, Records: snap.Records}); err != nil {
-		return done, fmt.Errorf("%s was not moved, and can be served as before: %w", m.From, err)
+		return done, notMoved(m, err)
 	}
 	if err := from.Retire(ctx, m); err != nil {
 		return done, fmt.Errorf("it is unknown whether %s was moved, run the same \"cirrus migrate\" again: %w", m.From, err)
 	}
 	return done, finish(ctx, to, m)
+}
+
+// identify returns the store's ID. One that has none, from an older version, is
+// given an ID, durably before anything is written at the new place: the next Run
+// has to find the same.
+func identify(ctx context.Context, from Source, meta *fencing.Meta, id fencing.StoreID) (fencing.StoreID, error) {
+	if meta.ID == (fencing.StoreID{}) {
+		meta.ID = id
+		return id, from.Commit(ctx, fencing.Batch{Meta: meta})
+	}
+	return meta.ID, nil
+}
+
+func notMoved(m store.Move, err error) error {
+	return fmt.Errorf("%s was not moved, and can be served as before: %w", m.From, err)
 }
 
 func finish(ctx context.Context, to Target, m store.Move) error {

@@ -93,7 +93,7 @@ func (c *contents) fill(dir, temp string, opts Options) error {
 		return err
 	}
 	s := &Store{db: db, failure: f}
-	if err := s.commit(c.Batch, c.note); err != nil {
+	if err := s.commit(c.Batch, putNote(c.note)); err != nil {
 		return errors.Join(err, db.Close())
 	}
 	if err := db.Flush(); err != nil {

@@ -1,6 +1,7 @@
 package pebble
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -38,6 +39,9 @@ func (s *Store) load(ctx context.Context) (fencing.Snapshot, error) {
 	}
 	d.Grow(records)
 	err = s.each(ctx, nil, nil, func(it *pebble.Iterator) error {
+		if s.moved && bytes.Equal(it.Key(), store.NoteKey()) {
+			return nil // OpenMoved has read it
+		}
 		value, err := it.ValueAndErr()
 		if err != nil {
 			return err

@@ -3,7 +3,6 @@ package pebble
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -13,8 +12,8 @@ import (
 
 // Receive makes a store in the directory that the move brings here, like Create
 // with all that a store can hold. Nobody serves it before Finish. The directory
-// must be missing or empty, but for what an unfinished migration from the same
-// place left behind; that is replaced.
+// must be missing or empty, but for what an unfinished migration of the same
+// store left behind; that is replaced.
 func Receive(dir string, m store.Move, b fencing.Batch, opts Options) error {
 	c := contents{b, m.Arriving()}
 	return c.create(dir, opts)
@@ -34,33 +33,37 @@ func Finish(dir string, m store.Move, opts Options) error {
 	case !arriving || here.ID != m.ID:
 		err = refusal(n, dir)
 	default:
-		err = s.finish()
+		err = s.write(context.Background(), fencing.Batch{}, deleteNote)
 	}
 	return errors.Join(err, s.Close())
 }
 
-func (s *Store) finish() error {
-	batch := s.db.NewBatch()
-	if err := batch.Delete(store.NoteKey(), nil); err != nil {
-		return err
+// noteChange is what a commit does to the note.
+type noteChange func(*pebble.Batch) error
+
+func keepNote(*pebble.Batch) error { return nil }
+
+func deleteNote(b *pebble.Batch) error { return b.Delete(store.NoteKey(), nil) }
+
+// putNote writes the note, unless it is none.
+func putNote(n store.Note) noteChange {
+	if n == "" {
+		return keepNote
 	}
-	if err := s.apply(batch); err != nil {
-		return err
-	}
-	return batch.Close()
+	return func(b *pebble.Batch) error { return b.Set(store.NoteKey(), []byte(n), nil) }
 }
 
 // Retire leaves word that the move takes the store to another place: once it is
 // closed, it can be opened no more.
 func (s *Store) Retire(ctx context.Context, m store.Move) error {
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("nothing was written: %w", err)
-	}
-	if err := s.enter(); err != nil {
-		return err
-	}
-	defer s.mu.RUnlock()
-	return s.commit(fencing.Batch{}, m.Moved())
+	return s.write(ctx, fencing.Batch{}, putNote(m.Moved()))
+}
+
+// TakeBack commits the batch that recovers a store which OpenMoved has opened.
+// In the same write it deletes the word that the store has moved, so a crash
+// leaves it moved or recovered.
+func (s *Store) TakeBack(ctx context.Context, b fencing.Batch) error {
+	return s.write(ctx, b, deleteNote)
 }
 
 // note reads the note; "" if there is none.
@@ -80,7 +83,7 @@ func (s *Store) note() (store.Note, error) {
 }
 
 // room refuses a directory that is in use. To a store that arrives it may hold
-// what an unfinished migration from the same place left behind.
+// what an unfinished migration of the same store left behind.
 func (c *contents) room(dir string, opts Options) error {
 	err := vacant(opts.FS, dir)
 	m, arrives := c.note.Arriving()
@@ -91,7 +94,7 @@ func (c *contents) room(dir string, opts Options) error {
 	if openErr != nil {
 		return openErr
 	}
-	if left, arriving := n.Arriving(); arriving && left.From == m.From {
+	if left, arriving := n.Arriving(); arriving && m.Continues(left) {
 		err = nil
 	} else if n != "" {
 		err = refusal(n, dir)

@@ -17,7 +17,7 @@ import (
 	"github.com/cirrus-id/cirrus/store/storetest"
 )
 
-var theMove = store.Move{ID: "m1", From: "/cirrus/ in etcd", To: "here"}
+var theMove = store.Move{ID: "m1", Store: fencing.StoreID{1}, From: "/cirrus/ in etcd", To: "here"}
 
 // whole is a store with so many records.
 func whole(records int) fencing.Batch {
@@ -71,16 +71,16 @@ func TestReceive(t *testing.T) {
 }
 
 func TestReceiveRefuses(t *testing.T) {
-	elsewhere := store.Move{ID: "m0", From: "elsewhere"}
+	other := store.Move{ID: "m0", Store: fencing.StoreID{2}, From: theMove.From}
 	for _, test := range []struct {
 		name  string
 		setUp func(t *testing.T, opts Options)
 		is    func(error) bool
 	}{
 		{"a store", create, func(err error) bool { return errors.Is(err, store.ErrExists) }},
-		{"one that arrives from elsewhere", func(t *testing.T, opts Options) { receive(t, opts, elsewhere, whole(1)) },
+		{"another one that arrives from there", func(t *testing.T, opts Options) { receive(t, opts, other, whole(1)) },
 			func(err error) bool {
-				return errors.Is(err, store.ErrUnfinished) && strings.Contains(err.Error(), "elsewhere")
+				return errors.Is(err, store.ErrUnfinished) && strings.Contains(err.Error(), other.From)
 			}},
 		{"one that was moved", retired, func(err error) bool { return errors.As(err, new(*store.MovedError)) }},
 	} {
@@ -101,7 +101,7 @@ func TestReceiveAgain(t *testing.T) {
 	opts := options(vfs.NewMem(), nil)
 	receive(t, opts, theMove, whole(300))
 	again := theMove
-	again.ID = "m2"
+	again.ID, again.From = "m2", "/cirrus/ in etcd, under another name"
 	// What is removed file by file would look like a damaged store if it were
 	// still in its place in a crash.
 	slowly := options(watch(opts.FS, func(op errorfs.Op) error {
@@ -148,8 +148,56 @@ func TestRetire(t *testing.T) {
 	}
 }
 
+// takenBack is whole as a recover leaves it: later, and with fewer leases.
+func takenBack() fencing.Batch {
+	b := whole(20)
+	b.Meta.Mark += 1000
+	return b
+}
+
+func takeBack(t *testing.T, opts Options) {
+	t.Helper()
+	s, err := OpenMoved(dir, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if snap, err := s.Load(context.Background()); err != nil || snap.Meta.Mark == 0 {
+		t.Fatalf("what was moved is %+v, %v", snap, err)
+	}
+	if err := s.TakeBack(context.Background(), takenBack()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTakeBack(t *testing.T) {
+	opts := options(vfs.NewMem(), nil)
+	retired(t, opts)
+	takeBack(t, opts)
+	holdsWhole(t, opts, takenBack())
+	if noted, err := readHighWater(opts.FS, dir); err != nil || noted.mark != takenBack().Meta.Mark {
+		t.Errorf("the high-water file says %v, %v", noted, err)
+	}
+	if _, err := OpenMoved(dir, opts); err == nil || !strings.Contains(err.Error(), "was not moved away") {
+		t.Errorf("taken back twice: %v", err)
+	}
+}
+
+func TestTakeBackRefuses(t *testing.T) {
+	opts := options(vfs.NewMem(), nil)
+	if _, err := OpenMoved(dir, opts); !errors.Is(err, store.ErrNoStore) {
+		t.Errorf("from nothing: %v", err)
+	}
+	receive(t, opts, theMove, whole(1))
+	if _, err := OpenMoved(dir, opts); !errors.Is(err, store.ErrUnfinished) {
+		t.Errorf("what arrives: %v", err)
+	}
+}
+
 // TestCrashInMove crashes before every write of a store's arrival, of its last
-// step, and of its leaving. Nobody can open what is not there whole and to be
+// step, of its leaving, and of its being taken back. Nobody can open what is not there whole and to be
 // served, and each can be done again.
 func TestCrashInMove(t *testing.T) {
 	is := func(t *testing.T, p point, want string) string {
@@ -238,6 +286,14 @@ func TestCrashInMove(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+		})
+	})
+	t.Run("taken back", func(t *testing.T) {
+		sweep(t, retired, takeBack, "moved served", func(t *testing.T, was string, opts Options) {
+			if was == "moved" {
+				takeBack(t, opts)
+			}
+			holdsWhole(t, opts, takenBack())
 		})
 	})
 }

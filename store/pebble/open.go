@@ -32,6 +32,22 @@ func OpenToRecover(dir string, opts Options) (*Store, error) {
 	return openUnlessNoted(dir, opts, toRecover)
 }
 
+// OpenMoved is OpenToRecover for a store that was moved to another place and is
+// to be taken back, with TakeBack.
+func OpenMoved(dir string, opts Options) (*Store, error) {
+	s, n, err := openAny(dir, opts, toRecover)
+	switch {
+	case err != nil:
+		return nil, err
+	case n == "":
+		return nil, errors.Join(store.NotMoved(dir), s.Close())
+	case !n.MovedAway():
+		return nil, errors.Join(refusal(n, dir), s.Close())
+	}
+	s.moved = true
+	return s, nil
+}
+
 // purpose is what a store is opened for.
 type purpose uint8
 

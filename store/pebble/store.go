@@ -21,6 +21,8 @@ type Store struct {
 	disk    *failStopFS
 	// high is nil while the store is being made.
 	high *highWater
+	// moved: the store has a note that it was moved away, as OpenMoved wants it.
+	moved bool
 
 	// mu keeps Close from pulling the database from under the others, who
 	// hold it for reading: it is no queue, and commits overlap.
@@ -31,6 +33,11 @@ type Store struct {
 // Commit implements store.Store. It can't be cancelled once it has begun (S9).
 // If the write fails, the process ends: see Options.Fatal.
 func (s *Store) Commit(ctx context.Context, b fencing.Batch) error {
+	return s.write(ctx, b, keepNote)
+}
+
+// write commits a batch, and what becomes of the note with it.
+func (s *Store) write(ctx context.Context, b fencing.Batch, note noteChange) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("nothing was written: %w", err)
 	}
@@ -38,7 +45,7 @@ func (s *Store) Commit(ctx context.Context, b fencing.Batch) error {
 		return err
 	}
 	defer s.mu.RUnlock()
-	if err := s.commit(b, ""); err != nil || b.Meta == nil {
+	if err := s.commit(b, note); err != nil || b.Meta == nil {
 		return err
 	}
 	return s.high.raise(waterOf(b.Meta)) // S13: it is durable in the database by now
@@ -110,12 +117,12 @@ func (s *Store) enter() error {
 	return err
 }
 
-// commit writes a batch, and a note if there is one.
-func (s *Store) commit(b fencing.Batch, n store.Note) error {
+// commit writes a batch, and what becomes of the note with it.
+func (s *Store) commit(b fencing.Batch, note noteChange) error {
 	batch := s.db.NewBatchWithSize(sizeOf(b))
 	err := store.Encode(b, func(key, value []byte) error { return batch.Set(key, value, nil) })
-	if err == nil && n != "" {
-		err = batch.Set(store.NoteKey(), []byte(n), nil)
+	if err == nil {
+		err = note(batch)
 	}
 	if err == nil && !batch.Empty() {
 		err = s.apply(batch)

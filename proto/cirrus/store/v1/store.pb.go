@@ -109,7 +109,7 @@ type StoredMeta struct {
 	// have had a longer TTL than this store knows of. 0: nothing was asked.
 	SuspectForNs int64 `protobuf:"varint,7,opt,name=suspect_for_ns,json=suspectForNs,proto3" json:"suspect_for_ns,omitempty"`
 	// 16 random bytes that name this store wherever it is moved to. Empty in
-	// stores of format 1 until their first write by a newer binary.
+	// stores that an older version created, until they are moved.
 	StoreId       []byte `protobuf:"bytes,8,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
