@@ -110,8 +110,8 @@ var grantBugs = []Bug{
 		Rule: "S2",
 		Edits: []Edit{{
 			File: "fencing/acquire.go",
-			Old:  "ok && p.grantable(p.leases[node], at) {",
-			New:  "ok && p.leases[node] != nil && p.leases[node].pending == nil {",
+			Old:  "ok && p.grantable(p.leases.at(node), at) {",
+			New:  "ok && p.leases.at(node) != nil && p.leases.at(node).pending == nil {",
 		}},
 		Found: breaks(sim.PromiseWindow, sim.PromiseQuarantine),
 	},

@@ -89,9 +89,9 @@ var storeBugs = []Bug{
 			Old: `	if p.changeOf(ref.Node) != nil {
 		return Decision{Wait: WaitKey}, nil
 	}
-	l := p.leases[ref.Node]
+	l := p.leases.at(ref.Node)
 `,
-			New: "\tl := p.leases[ref.Node]\n",
+			New: "\tl := p.leases.at(ref.Node)\n",
 		}},
 		Found: breaks(sim.PromiseDurable),
 	},
