@@ -99,7 +99,9 @@ type checker struct {
 	promisedAt int64
 	// byInstance are the leases by their instance.
 	byInstance map[string]*leaseState
-	decidedAt  time.Duration // true time of the last grant
+	// heardOf is when each server has last heard of an instance.
+	heardOf   map[hearing]time.Duration
+	decidedAt time.Duration // true time of the last grant
 	// generations counts the stores: what one held means nothing in the next.
 	generation int
 
@@ -222,10 +224,9 @@ type leaseState struct {
 const maxServers = 4
 
 // told is what one server has promised of a lease: the deadline is its steady
-// time + TTL at the last good answer. asked is when it last heard its holder.
+// time + TTL at the last good answer.
 type told struct {
 	deadline time.Duration
-	asked    time.Duration
 	ceiling  int64
 	term     *term // that promised last
 }
@@ -279,7 +280,7 @@ func newChecker(w *world) *checker {
 	return &checker{
 		w: w, nodes: map[nodeKey]*nodeState{}, pools: map[fencing.PoolName]*poolState{},
 		terms: map[*process]*term{}, broken: map[Promise]int{},
-		instances: map[string]*instance{}, byInstance: map[string]*leaseState{}, ids: newIDSet(), heard: map[*process]map[heardKey]time.Duration{},
+		instances: map[string]*instance{}, byInstance: map[string]*leaseState{}, heardOf: map[hearing]time.Duration{}, ids: newIDSet(), heard: map[*process]map[heardKey]time.Duration{},
 	}
 }
 
@@ -864,11 +865,18 @@ func (c *checker) arrived(call *call, p *process) *operation {
 	return c.begin(call, p)
 }
 
-// hearsOf notes when a server last heard of a lease's holder.
+// hearing is whom a server hears of, the server by its index.
+type hearing struct {
+	by int
+	of fencing.InstanceHash
+}
+
+// hearsOf notes when a server last heard of an instance: when a request of its
+// arrives, and, since one that waits asks the rules again, when it is answered.
 func (c *checker) hearsOf(p *process, r *request) {
-	if l := c.byInstance[r.instance]; l != nil {
+	if r.instance != "" {
 		s := c.w.serverOf(p)
-		l.told[s.index].asked = s.machine.steady()
+		c.heardOf[hearing{s.index, fencing.InstanceID(r.instance).Hash()}] = s.machine.steady()
 	}
 	for _, item := range r.items {
 		c.hearsOf(p, item)
@@ -890,6 +898,7 @@ func (c *checker) releasing(l *leaseState, r *request) {
 // replied looks at an answer that leaves the server.
 func (c *checker) replied(call *call, p *process, op *operation, a *reply, passed bool) {
 	c.end(op, a)
+	c.hearsOf(p, call.request)
 	for i, it := range op.items {
 		if a.good {
 			c.replied(it.call, p, it, a.items[i], passed)

@@ -57,8 +57,8 @@ func (c *checker) freeBy(t *term, n *nodeState) (time.Duration, bool) {
 		if d.Epoch == n.loaded {
 			ceiling = max(ceiling, n.loadedCeiling)
 		}
+		deadline = max(deadline, c.heardOf[hearing{t.server.index, d.Instance}]+d.TTL) // an Acquire asked again, and not yet answered
 		if l := n.lease(uint64(d.Epoch)); l != nil {
-			deadline = max(deadline, l.told[t.server.index].asked+d.TTL) // an Acquire asked again, and not yet answered
 			ceiling = max(ceiling, l.ceiling)
 		}
 		free = max(free, deadline+c.quarantine(d.Pool, d.TTL))

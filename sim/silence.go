@@ -42,7 +42,7 @@ func (c *checker) silence(t *term, n *nodeState, meta *fencing.Meta, r *fencing.
 	if !w.healed {
 		return // it may have been heard long after it had asked
 	}
-	if most := max(deadline, max(told.asked, c.undisturbed(t))+r.TTL) + t.settling(); s+r.Silence.Left > most {
+	if most := max(deadline, max(c.heardOf[hearing{t.server.index, r.Instance}], c.undisturbed(t))+r.TTL) + t.settling(); s+r.Silence.Left > most {
 		w.violate(PromiseLiveness, "node ID %d, epoch %d is noted as silent with %v left, but its deadline is in %v", r.Node, r.Epoch, r.Silence.Left, most-s)
 	}
 }
@@ -80,9 +80,9 @@ func (c *checker) listens() {
 // after a start; a twentieth and a stride after the last note.
 func (c *checker) silentBy(t *term, n *nodeState) time.Duration {
 	d := &n.durable
-	start, heard := t.loadedAt+2*t.longest, n.grantedAt
+	start, heard := t.loadedAt+2*t.longest, max(n.grantedAt, c.heardOf[hearing{t.server.index, d.Instance}])
 	if l := n.lease(uint64(d.Epoch)); l != nil {
-		heard = max(heard, l.told[t.server.index].asked, l.told[t.server.index].deadline-d.TTL)
+		heard = max(heard, l.told[t.server.index].deadline-d.TTL)
 	}
 	if d.Epoch == n.loaded && heard < t.loadedAt {
 		heard = 0
