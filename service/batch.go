@@ -32,12 +32,13 @@ func (t *term) answerBatch(ctx context.Context, req *cirrusv1.HeartbeatBatchRequ
 	if err != nil {
 		return nil, err
 	}
-	if err := t.endSilence(b.heard); err != nil {
-		return nil, err
-	}
+	t.noticeLost(b.lost)
 	// One look at the term record serves all that the rules refused.
 	if b.ruled {
 		b.unsure = t.confirm(ctx)
+	}
+	if err := t.endSilence(b.heard); err != nil {
+		return nil, err
 	}
 	b.waits = writeWait{t: t}
 	for i := range b.items {
@@ -107,6 +108,8 @@ type batch struct {
 	// ruled: the rules refused a heartbeat; unsure is why it can't be told.
 	ruled  bool
 	unsure error
+	// lost are the lost writes that its refusals show (S12).
+	lost lostWrites
 	// heard are the writes that some of its leases need before an answer.
 	heard []*fencing.Write
 	// waits are of all its heartbeats together.
@@ -151,6 +154,7 @@ func (t *term) heartbeats(b *batch, from, to int) {
 		switch {
 		case it.refused != nil:
 			it.ruled, b.ruled = true, true
+			b.lost.add(lostBy(it.refused))
 		case d.Write != nil:
 			it.wait = fencing.WaitKey
 			b.heard = append(b.heard, d.Write)

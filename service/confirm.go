@@ -5,7 +5,6 @@ import (
 	"errors"
 	"sync"
 
-	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/store"
 )
 
@@ -17,14 +16,16 @@ type confirms struct {
 	// gathering has not begun yet; nil: nobody waits for one.
 	gathering *confirmation
 	busy      bool // one is in flight, or about to be
-	// unsaid are forgotten writes (S12) that wait for a Confirm that succeeds.
-	unsaid []*fencing.Refusal
+	// lost are lost writes (S12) that wait for a Confirm that succeeds.
+	lost lostWrites
 }
 
 // confirmation is one look at the term record.
 type confirmation struct {
 	done chan struct{}
 	err  error // set when done is closed
+	// lost are the lost writes that were noticed before it began.
+	lost lostWrites
 }
 
 // confirm returns nil if this term was still the last one at an instant after
@@ -89,10 +90,12 @@ func (t *term) confirmAll() {
 		if errors.Is(c.err, store.ErrDeposed) {
 			t.end(c.err)
 		}
-		close(c.done)
 		if c.err == nil {
-			t.sayAll()
+			t.s.tellLost(c.lost)
+		} else {
+			t.confirms.keep(c.lost)
 		}
+		close(c.done)
 	}
 }
 
@@ -103,23 +106,28 @@ func (t *term) nextConfirm() *confirmation {
 	defer cs.mu.Unlock()
 	c := cs.gathering
 	cs.gathering, cs.busy = nil, c != nil
+	if c != nil {
+		c.lost, cs.lost = cs.lost, lostWrites{}
+	}
 	return c
 }
 
-// unsaid keeps a forgotten write until a Confirm shows that it is one: a
-// replica that was deposed may have missed a grant that no store forgot (S12).
-func (t *term) unsaid(r *fencing.Refusal) {
-	t.confirms.mu.Lock()
-	defer t.confirms.mu.Unlock()
-	t.confirms.unsaid = append(t.confirms.unsaid, r)
+// noticeLost takes lost writes that the rules have noticed (S12). It must be
+// called before the request waits for anything, since whoever sent it may leave
+// meanwhile, and the rules tell of each only once. With a Cluster they are told
+// after a Confirm that began later: a replica that was deposed may have missed a
+// grant that no store forgot.
+func (t *term) noticeLost(l lostWrites) {
+	if t.s.cfg.Cluster == nil {
+		t.s.tellLost(l)
+		return
+	}
+	t.confirms.keep(l)
 }
 
-func (t *term) sayAll() {
-	t.confirms.mu.Lock()
-	said := t.confirms.unsaid
-	t.confirms.unsaid = nil
-	t.confirms.mu.Unlock()
-	for _, r := range said {
-		t.s.forgotten(r)
-	}
+// keep keeps lost writes for the next Confirm to begin.
+func (cs *confirms) keep(l lostWrites) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.lost.add(l)
 }

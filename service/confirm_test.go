@@ -153,29 +153,6 @@ func TestBatchConfirmsOnce(t *testing.T) {
 	})
 }
 
-// S12: that the store has lost a write is told by one who still leads, once,
-// and not forgotten because a Confirm failed.
-func TestForgottenIsConfirmed(t *testing.T) {
-	leading(t, func(f *fleet, a *replica) {
-		f.c.failIf(opIs("confirm"), errTimeout)
-		beat := a.stranger(3)
-		f.settle()
-		beat.failed(t, "a heartbeat from the future", notConfirmed)
-		if a.logged("lost a write") != 0 || a.metric("cirrus_forgotten_writes_total") != 0 {
-			t.Error("it was told unconfirmed")
-		}
-		f.c.failIf(opIs(), nil)
-		for range 2 {
-			beat = a.stranger(3)
-			f.settle()
-			beat.failed(t, "a heartbeat from the future", lostLease)
-		}
-		if a.logged("lost a write") != 1 || a.metric("cirrus_forgotten_writes_total") != 1 {
-			t.Errorf("it was told %d times, want once:\n%s", a.logged("lost a write"), a.log)
-		}
-	})
-}
-
 // What a Watch shows first, and what time alone brings to it, is confirmed
 // after it came about.
 func TestWatchConfirms(t *testing.T) {

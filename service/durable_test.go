@@ -361,29 +361,6 @@ func TestCloseWaitsForWrites(t *testing.T) {
 	})
 }
 
-// S12: a heartbeat from beyond what the store knows is told once a node ID.
-func TestForgottenTold(t *testing.T) {
-	inBubble(t, bubbleOptions{}, func(b *bubble) {
-		lease := b.acquired("app")
-		ahead := &cirrusv1.Lease{NodeId: lease.NodeId, Epoch: lease.Epoch + 1, InstanceId: secret("ahead")}
-		unknown := &cirrusv1.Lease{NodeId: 7, Epoch: lease.Epoch + 2, InstanceId: secret("unknown")}
-		for range 3 {
-			for _, l := range []*cirrusv1.Lease{ahead, unknown} {
-				c := b.heartbeat(l)
-				b.settle()
-				c.failed(t, "a heartbeat from the future", lostLease)
-			}
-		}
-		if got := b.metric("cirrus_forgotten_writes_total"); got != 2 {
-			t.Errorf("counted %v times, want once for each of two node IDs", got)
-		}
-		if got := b.logged("the store has lost a write"); got != 2 {
-			t.Errorf("logged %d times, want once for each of two node IDs:\n%s", got, b.log)
-		}
-		b.heartbeatDone(lease) // it changed nothing
-	})
-}
-
 // S8, S10: when the wall clock leaps, server time goes with it, above the mark:
 // who asks then waits for a new one, and not for the time at which it is due.
 func TestLeapOfWallClock(t *testing.T) {

@@ -111,9 +111,6 @@ func (s *Service) refusal(r *fencing.Refusal) error {
 	if r.MadeUp {
 		s.metrics.madeUp.Inc()
 	}
-	if r.Forgotten {
-		s.forgotten(r)
-	}
 	return r
 }
 
@@ -125,11 +122,6 @@ func (s *Service) counted(err error) error {
 		s.metrics.refusals.WithLabelValues(string(r.Reason)).Inc()
 	}
 	return err
-}
-
-func (s *Service) forgotten(r *fencing.Refusal) {
-	s.metrics.forgotten.Inc()
-	s.log.Error("a holder knows of a later grant than the store does, so the store has lost a write: stop, look at the disk, and run `cirrus recover` (S12)", "refusal", r.Message)
 }
 
 // storeFailed is what every request gets after a failed write.
@@ -169,6 +161,7 @@ func (t *term) refused(ctx context.Context, r *fencing.Refusal) error {
 	if r.Reason == fencing.ReasonStoreFailed {
 		return t.ruling(r, nil)
 	}
+	t.noticeLost(lostBy(r))
 	return t.ruling(r, t.confirm(ctx))
 }
 
@@ -179,8 +172,6 @@ func (t *term) ruling(r *fencing.Refusal, unsure error) error {
 		return errNotLeading // the term is over, and nothing was done
 	case unsure == nil:
 		return t.s.refusal(r)
-	case r.Forgotten:
-		t.unsaid(r)
 	}
 	return unsure
 }

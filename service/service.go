@@ -116,6 +116,8 @@ type Service struct {
 	cfg     Config
 	log     *slog.Logger
 	metrics *metrics
+	// lost is what the log is to tell of lost writes (S12).
+	lost lostLog
 	// turns are for what keeps a processor busy.
 	turns turns
 

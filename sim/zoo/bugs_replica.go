@@ -236,7 +236,7 @@ var replicaBugs = []Bug{
 	{
 		Name:  "lost-write-told-without-confirm",
 		Rule:  "S12",
-		Edits: []Edit{{File: "service/errors.go", Old: "\t\tt.unsaid(r)\n", New: "\t\tt.s.forgotten(r)\n"}},
+		Edits: []Edit{{File: "service/confirm.go", Old: "\tt.confirms.keep(l)\n}\n", New: "\tt.s.tellLost(l)\n}\n"}},
 		Found: breaks(sim.PromiseConfirm),
 	},
 	{
