@@ -82,13 +82,15 @@ func (p *peer) judge(err error) {
 	}
 }
 
-// prove ends the doubt: the leader has answered as one.
+// prove ends the doubt, or that it was of another store: the leader has answered
+// as one.
 func (p *peer) prove() {
 	d := &p.doubt
 	d.mu.Lock()
 	d.proved = p.s.cfg.Steady.Now()
-	over := d.cause != nil
-	if over {
+	over := p.wrong.Swap(false)
+	if d.cause != nil {
+		over = true
 		d.cause, d.told, d.late = nil, 0, false
 		d.begun = make(chan struct{})
 	}
@@ -125,14 +127,14 @@ func (p *peer) suspect(cause error) {
 }
 
 // probe finds out whether the leader leads and can be reached: while it is in
-// doubt, and where nothing else was passed on for half of a session's TTL.
+// doubt, or of another store, and where nothing else was passed on for half of a session's TTL.
 func (p *peer) probe() {
 	s := p.s
 	for pause := time.Duration(0); !p.hasLeft(); {
 		p.doubt.mu.Lock()
 		begun, cause, proved := p.doubt.begun, p.doubt.cause, p.doubt.proved
 		p.doubt.mu.Unlock()
-		if cause == nil {
+		if cause == nil && !p.wrong.Load() {
 			pause = 0
 			idle := s.cfg.Cluster.SessionTTL() / 2
 			if left := proved + idle - s.cfg.Steady.Now(); left > 0 {
@@ -194,6 +196,7 @@ func (p *peer) ask() error {
 	case p.hasLeft():
 		return nil // it is asked no more
 	case connect.IsWireError(err) && errors.As(err, &e):
+		p.tellWrongStore(e)
 		return copied(e)
 	}
 	return &unreachable{cause: err}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -398,6 +399,27 @@ func TestWaitsForALeader(t *testing.T) {
 	})
 }
 
+// Where nobody has led for longer than a session lasts, a request hears so at
+// once, until there is news.
+func TestLongWithoutALeader(t *testing.T) {
+	inFleet(t, []string{"a", "b"}, func(f *fleet) {
+		a, b := f.all[0], f.all[1]
+		f.pass(b.member.SessionTTL() + time.Millisecond)
+		c := b.acquire("app", 0)
+		f.settle()
+		c.failed(t, "an Acquire where nobody leads", noLeader)
+		f.leads(a)
+		after(f, b.acquire("app", 0), leaderPatience).done(t, "an Acquire as one leads")
+		f.c.lose(a.member)
+		f.settle()
+		c = b.acquire("more", 0)
+		f.settle()
+		c.waits(t, "an Acquire where one has led just now")
+		f.pass(leaderPatience)
+		c.failed(t, "an Acquire where one has led just now", noLeader)
+	})
+}
+
 // A leader that can't be reached is as good as none; the request that it may
 // have seen goes to the next.
 func TestLeaderCantBeReached(t *testing.T) {
@@ -459,7 +481,16 @@ func TestLeaderInDoubt(t *testing.T) {
 		if n := f.called("b", "a") - before; n > 5 {
 			t.Errorf("%d calls for 100 requests at a leader in doubt", n)
 		}
+		_, ready, news := b.s.State()
+		if !ready {
+			t.Errorf("it is not ready after %v of doubt", time.Since(begun))
+		}
 		f.pass(b.member.SessionTTL() - time.Since(begun) + 2*probePauseMax)
+		select {
+		case <-news:
+		default:
+			t.Error("that it is no longer ready was no news")
+		}
 		if text, ready, _ := b.s.State(); ready || !strings.Contains(text, "following http://a") || !strings.Contains(text, "does not lead") {
 			t.Errorf("ready is %v: %q", ready, text)
 		}
@@ -542,7 +573,7 @@ func TestNoLoops(t *testing.T) {
 	})
 }
 
-// A replica of another store is refused, and both say so.
+// A replica of another store is refused. It says so as an error, and is not ready.
 func TestWrongStore(t *testing.T) {
 	inFleet(t, []string{"a", "b"}, func(f *fleet) {
 		a, b := f.all[0], f.all[1]
@@ -559,11 +590,73 @@ func TestWrongStore(t *testing.T) {
 			f.pass(gatherTime)
 			beat.failed(t, "a heartbeat", wrong)
 		}
-		if a.logged("level=ERROR") != 1 || a.logged("store-2") != 1 || b2.logged("leads to a replica of another store") != 1 {
+		asked := f.called("b2", "a")
+		f.pass(time.Minute)
+		if n := f.called("b2", "a") - asked; n < 10 || n > int(2*time.Minute/probePauseMax) {
+			t.Errorf("the leader was asked %d times in a minute whether it serves this store", n)
+		}
+		if a.logged("store-2") == 0 || a.logged("level=ERROR") != 0 || b2.logged("leads to a replica of another store") != 1 {
 			t.Errorf("the logs don't say so:\n%s\n%s", a.log, b2.log)
+		}
+		if got := b2.metric("cirrus_refusals_total", string(reasonWrongStore)); got != float64(f.called("b2", "a")) {
+			t.Errorf("the metrics count %v", got)
+		}
+		if text, ready, _ := b2.s.State(); ready || !strings.Contains(text, "following http://a, to which nothing can be passed on: a replica of another store") {
+			t.Errorf("ready is %v: %q", ready, text)
 		}
 		if n := len(a.list("")); n != 0 {
 			t.Errorf("the leader granted %d leases", n)
+		}
+	})
+}
+
+// What a leader answers again that served another store is no longer its
+// follower's doubt.
+func TestWrongStoreEnds(t *testing.T) {
+	inFleet(t, []string{"a", "b"}, func(f *fleet) {
+		a, b := f.all[0], f.all[1]
+		f.c.mu.Lock()
+		b.member.id = "store-2"
+		f.c.mu.Unlock()
+		f.leads(a)
+		f.pass(2 * b.member.SessionTTL()) // an idle follower finds out by itself
+		if b.s.Ready() || b.logged("leads to a replica of another store") != 1 {
+			t.Errorf("ready is %v; the log:\n%s", b.s.Ready(), b.log)
+		}
+		f.c.mu.Lock()
+		b.member.id = a.member.id
+		f.c.mu.Unlock()
+		f.pass(2 * probePauseMax)
+		if text, ready, _ := b.s.State(); !ready || text != "following http://a" {
+			t.Errorf("ready is %v: %q", ready, text)
+		}
+	})
+}
+
+// Anybody can send the headers of a replica of another store. That is refused,
+// and rings no alarm.
+func TestHeadersOfAnotherStore(t *testing.T) {
+	leading(t, func(f *fleet, a *replica) {
+		for range 100 {
+			req := must(http.NewRequest(http.MethodPost, "http://cirrus/cirrus.v1.AdminService/GetPool", strings.NewReader("{}")))
+			req.Header.Set("Content-Type", "application/json")
+			req.Header.Set(memberHeader, "x")
+			req.Header.Set(storeHeader, letters(1000))
+			resp := must(a.http.Do(req))
+			body := must(io.ReadAll(resp.Body))
+			_ = resp.Body.Close()
+			if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(body), string(reasonWrongStore)) {
+				t.Fatalf("%s: %s", resp.Status, body)
+			}
+		}
+		if a.logged("another store") != 1 || a.logged("level=ERROR") != 0 || a.logged(letters(1000)) != 0 {
+			t.Errorf("the log says:\n%s", a.log)
+		}
+		if got := a.metric("cirrus_refusals_total", string(reasonWrongStore)); got != 0 {
+			t.Errorf("the alarm's metric counts %v of them", got)
+		}
+		if got := a.metric("cirrus_foreign_requests_total"); got != 100 {
+			t.Errorf("%v are counted, want 100", got)
 		}
 	})
 }

@@ -45,8 +45,8 @@ func knownService(name string) bool {
 // stride.
 const markOverdue = "the store has not acknowledged the mark in time, so nothing can be promised: look at its disk or members"
 
-// Ready says whether the service answers requests: it leads, or knows who does
-// and has reached that one within a session's TTL, its store acknowledges the
+// Ready says whether the service answers requests: it leads, or knows who does,
+// of the same store, and has reached that one within a session's TTL, its store acknowledges the
 // mark in time, its only store has not failed, and it is not stopping.
 func (s *Service) Ready() bool {
 	_, ready := s.state()
@@ -76,6 +76,9 @@ func (s *Service) state() (string, bool) {
 		text := "following " + r.leader.member.Address
 		if _, cause := r.leader.doubted(); cause != nil {
 			return text + ", to which nothing can be passed on: " + cause.Error(), !r.leader.lost()
+		}
+		if r.leader.wrong.Load() {
+			return text + ", to which nothing can be passed on: a replica of another store answers there", false
 		}
 		return text, true
 	}

@@ -31,6 +31,7 @@ type metrics struct {
 	took       prometheus.Histogram
 	passed     *prometheus.CounterVec
 	gathered   prometheus.Histogram
+	strangers  prometheus.Counter
 	// connections are made when somebody listens, or reads.
 	connections func() *connectionMetrics
 
@@ -79,7 +80,7 @@ func (m *metrics) register(s *Service) *prometheus.Registry {
 	c := m.connections()
 	r.MustRegister(c.accepted, c.refused, c.open)
 	if s.cfg.Cluster != nil {
-		r.MustRegister(m.takeovers, m.took, m.passed, m.gathered)
+		r.MustRegister(m.takeovers, m.took, m.passed, m.gathered, m.strangers)
 	}
 	if dropped := s.cfg.DroppedLogLines; dropped != nil {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
@@ -107,6 +108,9 @@ func (m *metrics) ofReplicas(s *Service) {
 	m.gathered = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "cirrus_gathered_heartbeats", Help: "How many heartbeats were sent to the leader in one call.",
 		Buckets: prometheus.ExponentialBuckets(1, 2, 11),
+	})
+	m.strangers = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "cirrus_foreign_requests_total", Help: "Requests that were refused because their headers say that a replica of another store passes them on; anybody can send such headers.",
 	})
 }
 

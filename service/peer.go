@@ -28,7 +28,7 @@ type peer struct {
 	mu    sync.Mutex
 	gone  bool
 	calls map[*passing]bool
-	wrong atomic.Bool   // of another store, which was told
+	wrong atomic.Bool   // it serves another store, which was told
 	ended chan struct{} // closed when it is left
 	doubt doubt
 	under underway
@@ -159,12 +159,17 @@ func (p *peer) read(ctx context.Context, err error, gone bool) error {
 	return &unreachable{err, errors.As(err, &op) && op.Op == "dial"}
 }
 
+// tellWrongStore counts and logs that the leader's address, which this replica's
+// own store names, leads to a replica of another one.
 func (p *peer) tellWrongStore(e *connect.Error) {
-	if reasonOf(e) == reasonWrongStore {
-		if p.wrong.CompareAndSwap(false, true) {
-			p.s.log.Error("the leader's address leads to a replica of another store: look at what the replicas are told to advertise",
-				"leader", p.member.Address, "our_store", p.s.cfg.Cluster.ID())
-		}
+	if reasonOf(e) != reasonWrongStore {
+		return
+	}
+	p.s.metrics.refusals.WithLabelValues(string(reasonWrongStore)).Inc()
+	if p.wrong.CompareAndSwap(false, true) {
+		p.s.log.Error("the leader's address leads to a replica of another store: look at what the replicas are told to advertise",
+			"leader", p.member.Address, "our_store", p.s.cfg.Cluster.ID())
+		p.s.become(func(*role) {}) // no longer ready
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 
 	"connectrpc.com/connect"
@@ -59,5 +60,36 @@ func TestPeerSpeaksHTTP1(t *testing.T) {
 		}
 		c.CloseIdleConnections()
 		srv.Close()
+	}
+}
+
+// TestPeerFollowsNoRedirect: what is passed on holds instance IDs, which are
+// secrets, so nobody may send it elsewhere: in no version of HTTP, whatever is
+// asked (C5).
+func TestPeerFollowsNoRedirect(t *testing.T) {
+	var followed atomic.Int64
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { followed.Add(1) }))
+	defer elsewhere.Close()
+	for _, http2 := range []bool{false, true} {
+		srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere.URL+r.URL.Path, http.StatusTemporaryRedirect)
+		}))
+		srv.Config.Protocols = &http.Protocols{}
+		srv.Config.Protocols.SetHTTP1(true)
+		srv.Config.Protocols.SetUnencryptedHTTP2(http2)
+		srv.Start()
+		c := newPeerClient()
+		leases := cirrusv1connect.NewLeaseServiceClient(c, srv.URL)
+		if _, err := leases.Acquire(context.Background(), &cirrusv1.AcquireRequest{}); err == nil {
+			t.Errorf("Acquire, HTTP/2 %v: a redirect was an answer", http2)
+		}
+		if _, err := leases.HeartbeatBatch(context.Background(), &cirrusv1.HeartbeatBatchRequest{}); err == nil {
+			t.Errorf("HeartbeatBatch, HTTP/2 %v: a redirect was an answer", http2)
+		}
+		c.CloseIdleConnections()
+		srv.Close()
+	}
+	if n := followed.Load(); n != 0 {
+		t.Errorf("%d redirects were followed", n)
 	}
 }

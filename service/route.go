@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -31,9 +30,6 @@ const (
 	leaderPatience = time.Second
 	// retryPause is how long it waits before it asks this replica's own term again.
 	retryPause = 50 * time.Millisecond
-	// strangerPause is how often it is told at most that a replica of another
-	// store passes requests on.
-	strangerPause = 10 * time.Second
 )
 
 // rpc is how a request of one kind is answered: here, by this replica's term,
@@ -142,8 +138,8 @@ type leaderWait struct {
 }
 
 // wait waits for another role than the one that was of no use, or until the one
-// that leads is no longer in doubt, which is news, too. It does not wait for a
-// leader that has been in doubt for too long.
+// that leads is no longer in doubt, which is news, too. It does not wait where
+// there has been no leader for too long.
 func (w *leaderWait) wait(ctx context.Context, r *role) error {
 	s := w.s
 	now := s.cfg.Steady.Now()
@@ -154,7 +150,7 @@ func (w *leaderWait) wait(ctx context.Context, r *role) error {
 	case now >= w.until:
 		return s.refusal(errNoLeader)
 	}
-	if r.term == nil && r.leader != nil && r.leader == s.role.Load().leader && r.leader.lost() {
+	if s.longWithout(r) {
 		return s.refusal(errNoLeader)
 	}
 	at := w.until
@@ -167,13 +163,28 @@ func (w *leaderWait) wait(ctx context.Context, r *role) error {
 	return s.wait(ctx, r.news, at)
 }
 
-// refuseStrangers turns away what replicas of another store pass on.
+// longWithout reports whether this replica has known of no leader, or of none
+// that it can reach, for longer than a session lasts.
+func (s *Service) longWithout(r *role) bool {
+	switch {
+	case r.term != nil:
+		return false
+	case r.leader != nil:
+		return r.leader == s.role.Load().leader && r.leader.lost()
+	}
+	return s.cfg.Steady.Now()-r.since > s.cfg.Cluster.SessionTTL()
+}
+
+// refuseStrangers turns away what replicas of another store pass on. That they do
+// is what headers say, which anybody can send: so it is no alarm here, and counted
+// apart from other refusals. The alarm is the sender's (tellWrongStore), which has
+// asked an address that its own store names.
 func (s *Service) refuseStrangers(next http.Handler) http.Handler {
 	if s.cfg.Cluster == nil {
 		return next
 	}
 	errs := connect.NewErrorWriter()
-	var told atomic.Int64 // steady: when it may be told again
+	told := &seldom{}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get(memberHeader) == "" {
 			next.ServeHTTP(w, r)
@@ -186,11 +197,11 @@ func (s *Service) refuseStrangers(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		now := s.cfg.Steady.Now()
-		if next := told.Load(); int64(now) >= next && told.CompareAndSwap(next, int64(now+strangerPause)) {
-			s.log.Error("a replica of another store passes requests on to this one: give each replica an --advertise address of its own, and those of one service the same store",
-				"its_store", theirs, "our_store", ours, "from", r.RemoteAddr)
+		s.metrics.strangers.Inc()
+		if since, ok := told.may(s.cfg.Steady.Now()); ok {
+			s.log.Info("requests were refused that say that a replica of another store passes them on; if one does, its own log tells of it as an error",
+				"its_store", quoted(theirs), "our_store", ours, "from", r.RemoteAddr, "refused_since_last_told", since)
 		}
-		_ = errs.Write(w, r, toWire(s.refusal(errWrongStore))) // it may be gone
+		_ = errs.Write(w, r, toWire(errWrongStore)) // it may be gone
 	})
 }

@@ -150,6 +150,9 @@ type role struct {
 	term *term
 	// leader is the replica that leads, if that is known and another one.
 	leader *peer
+	// since is when, by the steady clock, it began to lead, to follow this leader,
+	// or to know of none.
+	since time.Duration
 	// news is closed when this is no longer the role.
 	news chan struct{}
 }
@@ -159,8 +162,11 @@ func (s *Service) become(change func(*role)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.role.Load()
-	next := &role{term: before.term, leader: before.leader, news: make(chan struct{})}
+	next := &role{term: before.term, leader: before.leader, since: before.since, news: make(chan struct{})}
 	change(next)
+	if next.term != before.term || next.leader != before.leader {
+		next.since = s.cfg.Steady.Now()
+	}
 	s.role.Store(next)
 	close(before.news)
 }

@@ -112,10 +112,13 @@ func TestClusterOtherStore(t *testing.T) {
 		liar := other("leader of another store", ours.peers)
 		eventually(c, "it leads", func() bool { return liar.state() == "leading" })
 		follower := other("follower in another store", nil)
-		eventually(c, "it follows", func() bool { return follower.state() == "following "+ours.advertised() })
+		eventually(c, "it follows", func() bool { return strings.HasPrefix(follower.state(), "following "+ours.advertised()) })
 		answer := c.refused(follower, connect.CodeUnavailable)
 		follower.says("leads to a replica of another store", ours.advertised())
-		ours.says("a replica of another store passes requests on to this one")
+		if state := follower.state(); !strings.Contains(state, "a replica of another store answers there") {
+			c.Errorf("/readyz of the one that follows another store's: %q", state)
+		}
+		ours.says("a replica of another store passes them on")
 		c.saw("another store's replicas pass on to one "+role, "%s; both sides say so in their logs", answer)
 		follower.terminate(c)
 		liar.terminate(c)
