@@ -23,11 +23,8 @@ func (t *term) acquire(ctx context.Context, req fencing.AcquireRequest, wait tim
 			// The grant is looked at again once its write is acknowledged: the
 			// instance has a live record then, and gets it as if by heartbeat. So
 			// is the lease that it has already, whose silence note goes first (S5).
-			if err := t.write(d); err != nil {
+			if err := a.writes.write(ctx, d.Write); err != nil {
 				return fencing.Lease{}, err
-			}
-			if d.Write.Grants {
-				t.s.metrics.grants.WithLabelValues(string(req.Pool)).Inc()
 			}
 			continue
 		case d.Wait == fencing.WaitNone:

@@ -86,17 +86,13 @@ func (t *term) updatePool(ctx context.Context, name fencing.PoolName, c fencing.
 
 // changePool makes a change durable and returns the pool as it is then.
 func (t *term) changePool(ctx context.Context, name fencing.PoolName, ask func(fencing.Now) (fencing.Decision, *fencing.Refusal)) (*cirrusv1.Pool, error) {
-	d, err := t.decide(ctx, ask)
+	d, err := t.carryOut(ctx, ask)
 	if err != nil {
 		return nil, err
 	}
 	if d.Write == nil {
 		return t.confirmedPool(ctx, name) // there was nothing to change
 	}
-	if err := t.write(d); err != nil {
-		return nil, err
-	}
-	t.keepNow() // it may have something to open
 	shown, r := t.showPool(name)
 	if r != nil {
 		return nil, t.s.storeFailed() // the term ended just now: it is done, or may be
@@ -284,12 +280,9 @@ func (t *term) answerRevoke(ctx context.Context, req *cirrusv1.RevokeRequest) (*
 		return nil, t.s.refusal(r)
 	}
 	node, epoch := snowflake.NodeID(req.NodeId), fencing.Epoch(req.Epoch)
-	d, err := t.decide(ctx, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
+	d, err := t.carryOut(ctx, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
 		return t.core.Revoke(now, pool, node, epoch)
 	})
-	if err == nil {
-		err = t.write(d)
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -317,12 +310,9 @@ func (t *term) answerFree(ctx context.Context, req *cirrusv1.FreeRequest) (*cirr
 	}
 	node, epoch := snowflake.NodeID(req.NodeId), fencing.Epoch(req.Epoch)
 	last := (*snowflake.Millis)(req.LastTimestampMs)
-	d, err := t.decide(ctx, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
+	d, err := t.carryOut(ctx, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
 		return t.core.Free(now, pool, node, epoch, last)
 	})
-	if err == nil {
-		err = t.write(d)
-	}
 	if err != nil {
 		return nil, err
 	}

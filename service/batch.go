@@ -37,10 +37,10 @@ func (t *term) answerBatch(ctx context.Context, req *cirrusv1.HeartbeatBatchRequ
 	if b.ruled {
 		b.unsure = t.confirm(ctx)
 	}
-	if err := t.endSilence(b.heard); err != nil {
+	b.waits = writeWait{t: t}
+	if err := b.endSilence(ctx); err != nil {
 		return nil, err
 	}
-	b.waits = writeWait{t: t}
 	for i := range b.items {
 		if err := t.settleItem(ctx, b, i); err != nil {
 			return nil, err
@@ -85,14 +85,17 @@ const recordsTogether = 128
 
 // endSilence takes silence notes away (S5), in as few commits as the store
 // takes them: a fleet that was away comes back at once. Then the heartbeats are
-// decided on again.
-func (t *term) endSilence(heard []*fencing.Write) error {
-	for some := range slices.Chunk(heard, recordsTogether) {
-		if err := t.write(fencing.Decision{Write: fencing.Join(some)}); err != nil {
-			return err
-		}
+// decided on again. A store that takes too long holds up no others.
+func (b *batch) endSilence(ctx context.Context) error {
+	var writes []*fencing.Write
+	for some := range slices.Chunk(b.heard, recordsTogether) {
+		writes = append(writes, fencing.Join(some))
 	}
-	return nil
+	err := b.waits.write(ctx, writes...)
+	if reasonOf(err) == reasonStoreSlow {
+		return nil // their own heartbeats are told so
+	}
+	return err
 }
 
 // batch is a HeartbeatBatch on its way. What it is answered with is allocated

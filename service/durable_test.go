@@ -304,8 +304,13 @@ func TestMarkHeld(t *testing.T) {
 		// What rests on durable records alone is answered.
 		b.release(&cirrusv1.Lease{NodeId: 5, Epoch: 1, InstanceId: secret("nobody")}, nil).cancel()
 		b.pass(20 * time.Second)
-		beat.waits(t, "a heartbeat, long after")
+		beat.failed(t, "the heartbeat", storeSlow)
+		again.failed(t, "the Acquire again", storeSlow)
+		fresh.failed(t, "the new Acquire", storeSlow)
 
+		beat, again, fresh = b.heartbeat(lease), b.acquire("app", 0), b.acquire("fresh", time.Second)
+		b.settle()
+		beat.waits(t, "a heartbeat, long after")
 		b.store.holdIf(nil)
 		held.let(nil) // sent longer than a stride ago: worth nothing any more
 		b.settle()
@@ -322,10 +327,11 @@ func TestMarkHeld(t *testing.T) {
 func TestGrantLookedAtAgain(t *testing.T) {
 	inBubble(t, bubbleOptions{}, func(b *bubble) {
 		b.store.holdIf(func(fencing.Batch) bool { return true })
+		b.pass(9 * time.Second)
+		mark := b.oneHeld()
 		granted := b.acquire("app", 0)
 		record := b.oneHeld()
-		b.pass(time.Minute)
-		mark := b.oneHeld()
+		b.pass(writePatience - time.Millisecond) // a stride of 10 s is over
 		record.let(nil)
 		b.settle()
 		granted.waits(t, "a grant that is durable, but without the mark's lease")
@@ -354,7 +360,7 @@ func TestCloseWaitsForWrites(t *testing.T) {
 			shuttingDown.check(t, "the grant", granted.err)
 		}
 		before := b.store.commitsSoFar()
-		err := b.term().write(fencing.Decision{Write: &fencing.Write{}})
+		err := b.term().commitAll([]*fencing.Write{{}})
 		if !errors.Is(err, errStopping) || b.store.commitsSoFar() != before {
 			t.Errorf("a write after Close: %v", err)
 		}

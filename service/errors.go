@@ -24,11 +24,11 @@ const (
 	reasonTooMany   fencing.Reason = "TOO_MANY_WATCHES"
 	reasonBadOrigin fencing.Reason = "ORIGIN_NOT_ALLOWED"
 	reasonBadHost   fencing.Reason = "HOST_NOT_ALLOWED"
+	reasonStoreSlow fencing.Reason = "STORE_SLOW"
 	// Of several replicas.
 	reasonNoLeader     fencing.Reason = "NO_LEADER"
 	reasonNotLeader    fencing.Reason = "NOT_LEADER"
 	reasonWrongStore   fencing.Reason = "WRONG_STORE"
-	reasonStoreSlow    fencing.Reason = "STORE_SLOW"
 	reasonNotConfirmed fencing.Reason = "NOT_CONFIRMED"
 )
 
@@ -50,10 +50,10 @@ var codes = map[fencing.Reason]connect.Code{
 	reasonTooMany:                 connect.CodeResourceExhausted,
 	reasonBadOrigin:               connect.CodePermissionDenied,
 	reasonBadHost:                 connect.CodePermissionDenied,
+	reasonStoreSlow:               connect.CodeUnavailable,
 	reasonNoLeader:                connect.CodeUnavailable,
 	reasonNotLeader:               connect.CodeUnavailable,
 	reasonWrongStore:              connect.CodeUnavailable,
-	reasonStoreSlow:               connect.CodeUnavailable,
 	reasonNotConfirmed:            connect.CodeUnavailable,
 }
 
@@ -61,6 +61,14 @@ var codes = map[fencing.Reason]connect.Code{
 var errStopping = &fencing.Refusal{
 	Reason:     reasonStopping,
 	Message:    "this server is shutting down: ask again in a moment, it or another one will answer",
+	RetryAfter: time.Second,
+}
+
+// errStoreSlow is what a request gets that has waited for the store for
+// writePatience. What it asked for may be done later.
+var errStoreSlow = &fencing.Refusal{
+	Reason:     reasonStoreSlow,
+	Message:    "the store has not acknowledged in time what this answer rests on: ask again in a moment",
 	RetryAfter: time.Second,
 }
 
@@ -84,11 +92,6 @@ var (
 	errWrongStore = &fencing.Refusal{
 		Reason:  reasonWrongStore,
 		Message: "the replica that passed this request on serves another store than the one that it reached: give each replica an --advertise address of its own, and those of one service the same store",
-	}
-	errStoreSlow = &fencing.Refusal{
-		Reason:     reasonStoreSlow,
-		Message:    "the store has not acknowledged in time what this answer rests on: ask again in a moment",
-		RetryAfter: time.Second,
 	}
 	errNotConfirmed = &fencing.Refusal{
 		Reason:     reasonNotConfirmed,

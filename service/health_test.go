@@ -236,7 +236,7 @@ func TestPanicInRulesEndsTheTerm(t *testing.T) {
 	h := newHost(t, nil)
 	func() {
 		defer func() { _ = recover() }()
-		_, _ = h.s.role.Load().term.decide(context.Background(), func(fencing.Now) (fencing.Decision, *fencing.Refusal) { panic("a rule") })
+		_, _ = h.s.role.Load().term.carryOut(context.Background(), func(fencing.Now) (fencing.Decision, *fencing.Refusal) { panic("a rule") })
 	}()
 	if !h.s.role.Load().term.mu.TryLock() {
 		t.Fatal("the core is locked for ever")

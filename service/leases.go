@@ -110,21 +110,22 @@ func (t *term) heartbeat(ctx context.Context, req *cirrusv1.HeartbeatRequest, wa
 	if r != nil {
 		return nil, t.s.refusal(r)
 	}
-	var d fencing.Decision
-	for asked := false; !asked || d.Write != nil; asked = true {
-		// A silence note goes first (S5), and then the rules are asked again.
-		err := t.write(d)
-		if err == nil {
-			d, err = t.decideWithin(ctx, waits, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
-				return t.core.Heartbeat(now, ref)
-			})
+	for {
+		d, err := waits.decide(ctx, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
+			return t.core.Heartbeat(now, ref)
+		})
+		switch {
+		case err != nil:
+			return nil, err
+		case d.Write == nil:
+			t.s.metrics.heartbeat(ref.Pool)
+			return wireLease(d.Lease, req.GetInstanceId()), nil
 		}
-		if err != nil {
+		// A silence note goes first (S5), and then the rules are asked again.
+		if err := waits.write(ctx, d.Write); err != nil {
 			return nil, err
 		}
 	}
-	t.s.metrics.heartbeat(ref.Pool)
-	return wireLease(d.Lease, req.GetInstanceId()), nil
 }
 
 // leaseRef reads which lease a request speaks of.
@@ -161,12 +162,9 @@ func (t *term) answerRelease(ctx context.Context, req *cirrusv1.ReleaseRequest) 
 	if req.LastTimestampMs != nil {
 		last = (*snowflake.Millis)(req.LastTimestampMs)
 	}
-	d, err := t.decide(ctx, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
+	_, err := t.carryOut(ctx, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
 		return t.core.Release(now, ref, last)
 	})
-	if err == nil {
-		err = t.write(d)
-	}
 	if err != nil {
 		return nil, err
 	}

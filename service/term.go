@@ -100,7 +100,13 @@ func (t *term) askOfDefaultPool() error {
 	if change == (fencing.PoolChange{}) {
 		return nil
 	}
-	_, err := t.updatePool(t.ctx, fencing.DefaultPool, change)
+	waits := writeWait{t: t}
+	d, err := waits.decide(t.ctx, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
+		return t.core.UpdatePool(now, fencing.DefaultPool, change)
+	})
+	if err == nil && d.Write != nil {
+		err = t.commit(d.Write) // a start has all the time that the store needs
+	}
 	if err == nil || t.cause() != nil {
 		return t.cause()
 	}
@@ -175,10 +181,22 @@ func (t *term) commit(w *fencing.Write) error {
 		t.fail(err)
 	} else {
 		t.core.Written(now, w)
+		t.written(w)
 	}
 	t.tellChange()
 	t.wakeAfter(w)
 	return err
+}
+
+// written does what a durable write calls for, whether or not the request that
+// wanted it still waits.
+func (t *term) written(w *fencing.Write) {
+	if w.Grants {
+		t.s.metrics.grants.WithLabelValues(string(w.Batch.Records[0].Pool)).Inc()
+	}
+	if len(w.Batch.Pools) > 0 {
+		t.keepNow() // it may have something to open
+	}
 }
 
 func (t *term) beginWrite() error {
@@ -212,17 +230,20 @@ func (t *term) durable(b fencing.Batch) (err error) {
 	return t.store.Commit(t.ctx, b)
 }
 
-// write makes a decision's write durable, if it has one.
-func (t *term) write(d fencing.Decision) error {
-	if d.Write == nil {
-		return nil
+// commitAll makes writes durable, one after the other, and errs with what the
+// request for them is answered.
+func (t *term) commitAll(writes []*fencing.Write) error {
+	for _, w := range writes {
+		err := t.commit(w)
+		var r *fencing.Refusal
+		switch {
+		case errors.As(err, &r):
+			return err
+		case err != nil:
+			return t.s.storeFailed()
+		}
 	}
-	err := t.commit(d.Write)
-	var r *fencing.Refusal
-	if err == nil || errors.As(err, &r) {
-		return err
-	}
-	return t.s.storeFailed()
+	return nil
 }
 
 // change is what is closed at the next write that is acknowledged or fails.

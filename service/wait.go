@@ -24,50 +24,88 @@ func (s *Service) wait(ctx context.Context, woken <-chan struct{}, at time.Durat
 	return ctx.Err()
 }
 
-// writePatience is how long a request waits, with a Cluster, for what its
-// store has not acknowledged: a replica that has lost the store says so.
+// writePatience is how long a request waits for the store, all its waits
+// together: one that stands still is soon told of (S9).
 const writePatience = 2 * time.Second
 
-// writeWait is a request's waiting for writes: of the mark, or of its key.
+// writeWait is a request's waiting for the store: for a write of its own, of the
+// mark, or of its key.
 type writeWait struct {
 	t     *term
-	until time.Duration // steady; 0: it has not waited yet
+	spent time.Duration
 }
 
 // wait waits for the next write that is acknowledged or fails.
 func (w *writeWait) wait(ctx context.Context, changed <-chan struct{}) error {
 	s := w.t.s
-	if s.cfg.Cluster == nil {
-		return s.wait(ctx, changed, 0)
-	}
-	switch now := s.cfg.Steady.Now(); {
-	case w.until == 0:
-		w.until = now + writePatience
-	case now >= w.until:
+	if w.spent >= writePatience {
 		return s.refusal(errStoreSlow)
 	}
-	return s.wait(ctx, changed, w.until)
+	begun := s.cfg.Steady.Now()
+	err := s.wait(ctx, changed, begun+writePatience-w.spent)
+	w.spent += s.cfg.Steady.Now() - begun
+	return err
+}
+
+// write makes writes durable, one after the other, and waits for that, unless
+// the store takes too long. They go on then, as they do when the caller has
+// gone, and what becomes of them is taken in whenever it comes (S9).
+func (w *writeWait) write(ctx context.Context, writes ...*fencing.Write) error {
+	if len(writes) == 0 {
+		return nil
+	}
+	s := w.t.s
+	if s.cfg.Cluster != nil {
+		// Its store gives up a write by itself, which ends the term, and the
+		// request goes on to the next.
+		return w.t.commitAll(writes)
+	}
+	var err error
+	done := make(chan struct{})
+	s.cfg.Runner.Go(func() {
+		defer close(done)
+		err = w.t.commitAll(writes)
+	})
+	begun := s.cfg.Steady.Now()
+	timer := s.cfg.Clock.NewTimer(max(writePatience-w.spent, 0))
+	defer timer.Stop()
+	s.cfg.Runner.Wait(timer.Chan(), done, ctx.Done(), nil)
+	w.spent += s.cfg.Steady.Now() - begun
+	select {
+	case <-done:
+		return err
+	default:
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return s.refusal(errStoreSlow)
+}
+
+// carryOut decides, and makes durable what is decided.
+func (t *term) carryOut(ctx context.Context, ask func(fencing.Now) (fencing.Decision, *fencing.Refusal)) (fencing.Decision, error) {
+	waits := writeWait{t: t}
+	d, err := waits.decide(ctx, ask)
+	if err == nil && d.Write != nil {
+		err = waits.write(ctx, d.Write)
+	}
+	return d, err
 }
 
 // decide asks the core until it has an answer: while a key's write is under
 // way, or the mark must be written first, it waits.
-func (t *term) decide(ctx context.Context, ask func(fencing.Now) (fencing.Decision, *fencing.Refusal)) (fencing.Decision, error) {
-	return t.decideWithin(ctx, &writeWait{t: t}, ask)
-}
-
-// decideWithin is decide with what is left of waits.
-func (t *term) decideWithin(ctx context.Context, waits *writeWait, ask func(fencing.Now) (fencing.Decision, *fencing.Refusal)) (fencing.Decision, error) {
+func (w *writeWait) decide(ctx context.Context, ask func(fencing.Now) (fencing.Decision, *fencing.Refusal)) (fencing.Decision, error) {
 	for {
-		d, changed, r := t.askOnce(ask)
+		d, changed, r := w.t.askOnce(ask)
 		switch {
 		case r != nil:
-			return d, t.refused(ctx, r)
+			return d, w.t.refused(ctx, r)
 		case d.Wait == fencing.WaitNone:
 			return d, nil
 		case d.Wait == fencing.WaitMark:
-			t.keepNow()
+			w.t.keepNow()
 		}
-		if err := waits.wait(ctx, changed); err != nil {
+		if err := w.wait(ctx, changed); err != nil {
 			return d, err
 		}
 	}

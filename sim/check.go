@@ -31,6 +31,7 @@ const (
 	PromiseHeartbeat  Promise = "S3 heartbeat"         // who holds a lease is not told that it is lost
 	PromiseSilence    Promise = "S5 silence"           // a silence note says what was promised, and nothing is while it stands
 	PromiseFailStop   Promise = "S9 fail-stop"         // nothing is promised after a failed write
+	PromisePatience   Promise = "S9 patience"          // a request is answered in time, however long the store takes
 	PromiseMark       Promise = "S10 mark"             // no promise above the mark, or longer than a stride after it was written
 	PromiseState      Promise = "server state"         // the server's own invariants
 	PromiseAnswer     Promise = "C5 answer"            // only the service's own words end a lease or a holder
@@ -907,6 +908,7 @@ func (c *checker) replied(call *call, p *process, op *operation, a *reply, passe
 		}
 	}
 	n, t := c.node(call.request.pool, a.node), c.term(p)
+	c.inPatience(op, t, a)
 	if c.w.replicated() {
 		if passed || t == nil {
 			op.astray = true // it is the leader's answer that says something

@@ -127,3 +127,23 @@ func (e *etcdCluster) swallow(q *question) {
 		w.after(e.silent-w.now()+d.duration(0, w.plan.session), "at etcd", func() { e.arrive(q) })
 	}
 }
+
+// storePatience is how long a request may wait for the store, all its waits
+// together (S9).
+const storePatience = 2 * time.Second
+
+// inPatience looks whether an answer leaves in time, however long the store
+// takes. With replicas it is etcd's client that gives up.
+func (c *checker) inPatience(op *operation, t *term, a *reply) {
+	w, m := c.w, op.proc.machine
+	if w.replicated() || op.logged || m.frozen > op.begun || m.woke > op.begun {
+		return
+	}
+	took, slack := m.steady()-op.steady, 10*time.Millisecond+t.tolerance()
+	if most := op.call.request.wait + storePatience; took > most+slack {
+		w.violate(PromisePatience, "%s #%d is answered %v after it arrived, and it may take %v", op.call.procedure, op.call.number, took, most)
+	}
+	if a.code == "unavailable" && took >= storePatience-slack {
+		w.saw("a request was answered before the store")
+	}
+}

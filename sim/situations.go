@@ -48,6 +48,7 @@ var Situations = []string{
 	"a lease with a long TTL was granted",
 	"an instance with two live records kept the newer one",
 	"the store hung",
+	"a request was answered before the store",
 	"a line of the log waited for its reader",
 	"somebody else answered in the service's place",
 	"a replica turned away from a silent member of etcd",

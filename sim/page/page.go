@@ -36,6 +36,7 @@ var promises = map[sim.Promise]string{
 	sim.PromiseQuarantine: "An expired node ID rests before somebody else gets it.",
 	sim.PromiseHeartbeat:  "A holder is not told that it lost a lease that it has.",
 	sim.PromiseSilence:    "A silence note says what was promised under a lease, and nothing is promised while it stands.",
+	sim.PromisePatience:   "A request is answered in time, however long the store takes.",
 	sim.PromiseFailStop:   "After a write that failed, the server promises nothing more.",
 	sim.PromiseMark:       "Nothing is promised beyond the mark that is on the disk.",
 	sim.PromiseState:      "The server's own books are in order.",

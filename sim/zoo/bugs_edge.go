@@ -95,4 +95,24 @@ var edgeBugs = []Bug{
 		}},
 		Found: breaks(sim.PromiseLog),
 	},
+	{
+		Name: "write-waited-for-without-end",
+		Rule: "S9",
+		Edits: []Edit{{
+			File: "service/wait.go",
+			Old:  "\ts.cfg.Runner.Wait(timer.Chan(), done, ctx.Done(), nil)\n",
+			New:  "\ts.cfg.Runner.Wait(nil, done, ctx.Done(), nil)\n",
+		}},
+		Found: breaks(sim.PromisePatience),
+	},
+	{
+		Name: "mark-waited-for-without-end",
+		Rule: "S9",
+		Edits: []Edit{{
+			File: "service/wait.go",
+			Old:  "\tif w.spent >= writePatience {\n",
+			New:  "\tif w.spent < 0 {\n",
+		}},
+		Found: breaks(sim.PromisePatience),
+	},
 }

@@ -63,9 +63,9 @@ func frozenDisk(t *testing.T) (dir string, freeze, thaw func()) {
 	}, thaw
 }
 
-// A disk that stands still: the service is not ready once its mark has run out,
-// and SIGTERM ends the process all the same, which starts again when the disk
-// works (S9).
+// A disk that stands still: requests are told so, the service is not ready once
+// its mark has run out, and SIGTERM ends the process all the same. When the disk
+// works again, all goes on, in the same process and in the next (S9).
 func TestHungDisk(t *testing.T) {
 	dir, freeze, thaw := frozenDisk(t)
 	data, addr, metrics := filepath.Join(dir, "store"), freeAddr(t), freeAddr(t)
@@ -87,7 +87,31 @@ func TestHungDisk(t *testing.T) {
 	srv := start(t, serve())
 	t.Cleanup(thaw) // before it is waited for
 	eventually(t, "the service to be ready", func() bool { return strings.HasPrefix(readyz(), "200") })
+	leases, _ := dial("http://"+addr, connectProto)
+	held, err := leases.Acquire(t.Context(), &cirrusv1.AcquireRequest{AppId: "before"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := func() bool {
+		_, err := leases.Heartbeat(t.Context(), &cirrusv1.HeartbeatRequest{NodeId: held.Lease.NodeId, Epoch: held.Lease.Epoch, InstanceId: held.Lease.InstanceId})
+		return err == nil
+	}
+	late := &cirrusv1.AcquireRequest{AppId: "late", InstanceId: "0123456789abcdef"}
 	freeze()
+	wantSlow(t, "a grant", func() error {
+		_, err := leases.Acquire(t.Context(), late)
+		return err
+	})
+	thaw()
+	eventually(t, "a grant after the disk works again", func() bool {
+		_, err := leases.Acquire(t.Context(), late)
+		return err == nil && kept()
+	})
+	freeze()
+	wantSlow(t, "a grant, the disk having stood still before", func() error {
+		_, err := leases.Acquire(t.Context(), &cirrusv1.AcquireRequest{AppId: "later"})
+		return err
+	})
 	eventually(t, "the service not to be ready", func() bool {
 		said := readyz()
 		return strings.HasPrefix(said, "503") && strings.Contains(said, "mark")
@@ -106,9 +130,19 @@ func TestHungDisk(t *testing.T) {
 		t.Errorf("exit code %d, want 1: a write was not answered", code)
 	}
 	start(t, serve())
-	leases, _ := dial("http://"+addr, connectProto)
-	eventually(t, "a grant after the disk works again", func() bool {
+	eventually(t, "a grant, and the leases from before", func() bool {
 		_, err := leases.Acquire(t.Context(), &cirrusv1.AcquireRequest{AppId: "app"})
-		return err == nil
+		return err == nil && kept()
 	})
+}
+
+// wantSlow wants a request to be told within 2 s, and what a busy machine adds,
+// that the store doesn't answer.
+func wantSlow(t *testing.T, what string, ask func() error) {
+	t.Helper()
+	asked := time.Now()
+	err := ask()
+	if got := time.Since(asked); reason(err) != "STORE_SLOW" || got > 3*time.Second {
+		t.Errorf("%s was answered after %v: %v; want STORE_SLOW within 2 s", what, got.Round(time.Millisecond), err)
+	}
 }
