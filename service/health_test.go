@@ -183,6 +183,7 @@ func TestMetrics(t *testing.T) {
 	must(p.leases.Heartbeat(ctx, heartbeatRequest(one)))
 	must(p.leases.Release(ctx, releaseRequest(two, nil)))
 	must(p.leases.HeartbeatBatch(ctx, &cirrusv1.HeartbeatBatchRequest{Heartbeats: []*cirrusv1.HeartbeatRequest{heartbeatRequest(one), heartbeatRequest(two)}}))
+	h.s.cfg.DiskSpace = func() (free, size uint64, known bool) { return 3, 7, true }
 	for _, c := range []struct {
 		name, label string
 		want        float64
@@ -192,6 +193,7 @@ func TestMetrics(t *testing.T) {
 		{"cirrus_refusals_total", string(fencing.ReasonLeaseLost), 1},
 		{"cirrus_next_free_seconds", "default", 30.001}, {"cirrus_waiting_requests", "default", 0},
 		{"cirrus_pool_opened", "default", 1}, {"cirrus_mark_ahead_seconds", "", 10}, {"cirrus_clock_alarm", "", 0},
+		{"cirrus_store_disk_free_bytes", "", 3}, {"cirrus_store_disk_size_bytes", "", 7},
 	} {
 		labels := []string{c.label}
 		if c.label == "" {

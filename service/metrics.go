@@ -174,12 +174,14 @@ var (
 	alarmDesc    = prometheus.NewDesc("cirrus_clock_alarm", "1 while the wall clock is too far ahead to be followed at once (S8).", nil, nil)
 	markDesc     = prometheus.NewDesc("cirrus_mark_ahead_seconds", "The acknowledged mark less server time; below 0 nothing is promised (S10).", nil, nil)
 	leftDesc     = prometheus.NewDesc("cirrus_mark_left_seconds", "For how long the last acknowledged mark write still lets this server promise; 0 where it promises nothing (S10).", nil, nil)
+	diskFreeDesc = prometheus.NewDesc("cirrus_store_disk_free_bytes", "Free bytes of the disk that holds the store, at the last write of the mark.", nil, nil)
+	diskSizeDesc = prometheus.NewDesc("cirrus_store_disk_size_bytes", "All bytes of the disk that holds the store.", nil, nil)
 	leadingDesc  = prometheus.NewDesc("cirrus_leading", "1 while this replica leads, 0 while it doesn't.", nil, nil)
 )
 
 // Describe names the numbers.
 func (c *coreCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{nodeIDsDesc, nextFreeDesc, waitingDesc, openedDesc, offsetDesc, alarmDesc, markDesc, leftDesc, leadingDesc} {
+	for _, d := range []*prometheus.Desc{nodeIDsDesc, nextFreeDesc, waitingDesc, openedDesc, offsetDesc, alarmDesc, markDesc, leftDesc, diskFreeDesc, diskSizeDesc, leadingDesc} {
 		ch <- d
 	}
 }
@@ -192,6 +194,12 @@ func (c *coreCollector) Collect(ch chan<- prometheus.Metric) {
 	t := c.s.role.Load().term
 	if c.s.cfg.Cluster != nil {
 		gauge(leadingDesc, number(t != nil))
+	}
+	if space := c.s.cfg.DiskSpace; space != nil {
+		if free, size, known := space(); known {
+			gauge(diskFreeDesc, float64(free))
+			gauge(diskSizeDesc, float64(size))
+		}
 	}
 	if t == nil {
 		gauge(leftDesc, 0)

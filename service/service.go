@@ -68,6 +68,10 @@ type Config struct {
 	// DroppedLogLines says how many lines of the log were lost, to be shown
 	// among the metrics. Default: they have no such number.
 	DroppedLogLines func() uint64
+	// DiskSpace gives the free and all bytes of the store's disk, to be shown among
+	// the metrics, and false where they are not known. Default: they have no such
+	// numbers.
+	DiskSpace func() (free, size uint64, known bool)
 	// Random is where instance IDs come from that the server makes for those
 	// who send none, and the ID of a store that it creates. Default: crypto/rand.
 	Random io.Reader

@@ -120,6 +120,10 @@ func openStore(cmd *cobra.Command, cfg *service.Config) (opened, error) {
 		return nil, err
 	}
 	cfg.Store = st
+	cfg.DiskSpace = func() (free, size uint64, known bool) {
+		now, known := st.Space()
+		return now.Free, now.Size, known
+	}
 	return st, nil
 }
 

@@ -50,6 +50,8 @@ type highWater struct {
 	log *slog.Logger
 	// atOnce: nothing is written in the background.
 	atOnce bool
+	// space is looked at in the background, too.
+	space *space
 
 	// writer is held while the file is written.
 	writer sync.Mutex
@@ -89,6 +91,10 @@ func (h *highWater) follow() {
 	defer h.background.Done()
 	for {
 		err := h.write()
+		h.mu.Lock()
+		mark := h.wanted.mark
+		h.mu.Unlock()
+		h.space.look(mark)
 		h.mu.Lock()
 		done := err != nil || h.written == h.wanted
 		h.following = !done
@@ -198,8 +204,12 @@ func (s *Store) openHighWater(kept water, opts Options, why purpose) error {
 	if err != nil && why != toRecover {
 		return err
 	}
+	s.space = &space{fs: s.disk, dir: s.failure.dir, log: opts.Logger}
+	if !opts.Brief {
+		s.space.look(kept.mark)
+	}
 	s.high = &highWater{
-		fs: s.disk, dir: s.failure.dir, log: opts.Logger, atOnce: opts.Brief,
+		fs: s.disk, dir: s.failure.dir, log: opts.Logger, atOnce: opts.Brief, space: s.space,
 		wanted: noted.with(kept), written: noted,
 	}
 	return nil

@@ -109,9 +109,6 @@ func events(log *slog.Logger, f *failure) *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: func(err error) { f.now(err) },
 		DiskSlow:        func(i pebble.DiskSlowInfo) { log.Warn("the store's disk is slow", "operation", i.String()) },
-		LowDiskSpace: func(i pebble.LowDiskSpaceInfo) {
-			log.Warn("the store's disk is nearly full", "free_bytes", i.AvailBytes, "total_bytes", i.TotalBytes)
-		},
 		WriteStallBegin: func(i pebble.WriteStallBeginInfo) { log.Warn("the store holds up writes", "reason", i.Reason) },
 		WriteStallEnd:   func() { log.Info("the store takes writes again") },
 	}

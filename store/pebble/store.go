@@ -20,7 +20,8 @@ type Store struct {
 	failure *failure
 	disk    *failStopFS
 	// high is nil while the store is being made.
-	high *highWater
+	high  *highWater
+	space *space
 	// moved: the store has a note that it was moved away, as OpenMoved wants it.
 	moved bool
 
