@@ -38,8 +38,8 @@ func (c *checker) waitsInLine(t *term, op *operation, s time.Duration) bool {
 	switch {
 	case r.wait == 0, s+t.tolerance() >= op.steady+r.wait:
 		return false // it is refused
-	case op.call.gaveUp, op.call.from.dead, op.steady <= t.loadedAt:
-		return false // nobody waits for it, or it came before this term
+	case op.call.gaveUp, op.call.from.dead, op.steady <= max(t.loadedAt, t.servesFrom):
+		return false // nobody waits for it, or it came before this term served, and waits for a leader
 	case r.instance == "" || c.hasLease(t, r.pool, fencing.InstanceID(r.instance).Hash()):
 		return false // it waits for the write of its own lease
 	}
