@@ -93,6 +93,8 @@ func (w *world) startFaults() {
 		{LostDisk, 12 * w.plan.ttl, func(d dice) { w.loseDisk(d, false) }},
 		{FalseInit, 6 * w.plan.ttl, func(d dice) { w.loseDisk(d, true) }},
 		{BadBit, 4 * w.plan.ttl, w.turnBit},
+		{LostTail, 6 * w.plan.ttl, w.loseTail},
+		{SilentTail, 3 * w.plan.ttl, w.loseUntold},
 		{Timings, 4 * w.plan.ttl, w.changeTimings},
 		{Stride, 4 * w.plan.ttl, w.changeStride},
 		{Settings, 4 * w.plan.ttl, w.changeSettings},
@@ -121,6 +123,9 @@ func (w *world) startFaults() {
 		if w.on(f.kind) {
 			w.again(f.kind, f.every, f.do)
 		}
+	}
+	if w.on(Settings) && w.on(LongTTL) {
+		w.lowerSoon()
 	}
 	if w.on(Twins) {
 		w.apps[1].name = w.apps[0].name
@@ -290,16 +295,10 @@ func (w *world) turnBit(d dice) {
 		return
 	}
 	back := d.duration(0, w.plan.ttl)
-	snap, err := s.peek()
-	if errors.Is(err, store.ErrLostWrites) { // S13, and what its sentence says to do
-		w.saw("a store that had lost writes was refused, and recovered")
-		s.wallWasWrong()
-		if err := s.recover(); err != nil {
-			panic(err)
-		}
-	} else {
+	if snap, err := s.peek(); !errors.Is(err, store.ErrLostWrites) { // S13: then the start will be refused
 		w.check.storeIs(snap)
 	}
+	w.check.damaged = true
 	w.after(back, "restart", s.boot)
 }
 

@@ -36,6 +36,8 @@ const (
 	PromiseState      Promise = "server state"         // the server's own invariants
 	PromiseAnswer     Promise = "C5 answer"            // only the service's own words end a lease or a holder
 	PromiseLog        Promise = "S14 log"              // nothing is logged under the lock that heartbeats need
+	PromiseAlarm      Promise = "S12 alarm"            // whoever knows of a lease that the store has lost is told of
+	PromiseLostWrites Promise = "S13 lost writes"      // a store that has lost acknowledged writes is not served
 	PromiseOneLease   Promise = "S2 one lease"         // an instance has one lease of a pool
 	PromiseRecover    Promise = "S7 recover"           // what recover leaves lies above all that was ever promised
 	PromiseInstance   Promise = "C1 instance"          // each lease has an instance of its own
@@ -91,6 +93,9 @@ type checker struct {
 	last   *nodeState
 	broken map[Promise]int // where nothing is promised
 	alarms int
+	// damaged: the store's log is; lostWrites: it has lost a mark, and its
+	// high-water file tells.
+	damaged, lostWrites bool
 	// forged: somebody has made up an epoch, so that an alarm (S12) may be false.
 	forged bool
 	// used are the instance IDs with which holders have spoken of a lease, and
@@ -137,6 +142,8 @@ type term struct {
 	// loadedAt is when it had loaded, longest the stride that it began with,
 	// and longer by how much that is more than the stored one, stored.
 	loadedAt, longest, longer, stored time.Duration
+	// base is where its epochs begin; 0: it has written no mark.
+	base fencing.Epoch
 	// clock is what server time was, at the least, at steady time clockAt.
 	clock   int64
 	clockAt time.Duration
@@ -213,6 +220,7 @@ type leaseState struct {
 	released bool
 	last     int64
 	ended    bool // a record that says so is durable
+	vanished bool // the store has lost its record
 	// passed: another grant of the node ID has waited for its quarantine, as it
 	// was then, and it was not promised again since.
 	passed   bool
@@ -368,6 +376,7 @@ func (n *nodeState) add(l *leaseState) {
 // storeIs tells that the disk holds a store that no earlier one leads to.
 func (c *checker) storeIs(snap fencing.Snapshot) {
 	c.generation++
+	c.lostWrites, c.damaged = false, false
 	c.excuse()
 	c.settle()
 	c.take(snap)
@@ -547,6 +556,7 @@ func (c *checker) begun(t *term, b fencing.Batch) *flight {
 	if b.Meta != nil && b.Meta.Mark < t.meta.Mark {
 		w.violate(PromiseMark, "the mark is lowered from %d to %d", t.meta.Mark, b.Meta.Mark)
 	}
+	c.base(t, b.Meta)
 	c.shrinks(t, b.Meta, s)
 	for i := range b.Records {
 		r := &b.Records[i]
@@ -638,6 +648,9 @@ func (c *checker) granted(t *term, p *process, n *nodeState, r *fencing.Record, 
 	}
 	if uint64(r.Epoch) <= pool.highest && pool.highest > pool.excused {
 		w.violate(PromiseEpochs, "node ID %d is granted under epoch %d, but epoch %d of pool %q was sent before", r.Node, r.Epoch, pool.highest, r.Pool)
+	}
+	if r.Epoch < t.base {
+		w.violate(PromiseEpochs, "node ID %d is granted under epoch %d, below the base, %d", r.Node, r.Epoch, t.base)
 	}
 	if !pool.Opened {
 		w.violate(PromiseQuarantine, "node ID %d is granted, but pool %q is not opened", r.Node, r.Pool)
@@ -1111,6 +1124,9 @@ func (c *checker) toldLost(t *term, p *process, call *call, op *operation, n *no
 	w := c.w
 	if confirmed := w.replicated() && op.begun < w.now(); !confirmed && !op.logged && c.underWay(t, n.key) { // Confirm takes a while
 		w.violate(PromiseDurable, "LEASE_LOST was told of node ID %d while a write of its record was under way", r.node)
+	}
+	if call.procedure == callHeartbeat {
+		c.alarmed(t, &d, n.lease(r.epoch))
 	}
 	matches := uint64(d.Epoch) == r.epoch && d.Instance == fencing.InstanceID(r.instance).Hash()
 	if matches && (d.Status == fencing.Live || d.Status == fencing.Revoked && call.procedure == callRelease) {

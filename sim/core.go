@@ -4,6 +4,9 @@ import (
 	"reflect"
 	"unsafe"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/service"
 )
@@ -46,4 +49,25 @@ func pointee(p reflect.Value) reflect.Value {
 		return reflect.Value{}
 	}
 	return reflect.NewAt(p.Field(0).Type().Elem().Elem(), at).Elem()
+}
+
+// lostWritesOf is how many lost writes a service has counted (S12), since it was
+// made; false: there is none, or the counter is not where it was.
+func lostWritesOf(svc *service.Service) (float64, bool) {
+	if svc == nil {
+		return 0, false
+	}
+	m := reflect.ValueOf(svc).Elem().FieldByName("metrics")
+	if !m.IsValid() || m.Kind() != reflect.Pointer || m.IsNil() {
+		return 0, false
+	}
+	f := m.Elem().FieldByName("forgotten")
+	if !f.IsValid() || f.Type() != reflect.TypeFor[prometheus.Counter]() {
+		return 0, false
+	}
+	var now dto.Metric
+	if err := (*(*prometheus.Counter)(unsafe.Pointer(f.UnsafeAddr()))).Write(&now); err != nil {
+		return 0, false
+	}
+	return now.GetCounter().GetValue(), true
 }

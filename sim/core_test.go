@@ -37,4 +37,7 @@ func TestCoreIsFound(t *testing.T) {
 	if names := core.PoolNames(); len(names) != 1 || core.Check() != nil {
 		t.Errorf("what it found has pools %v", names)
 	}
+	if n, ok := lostWritesOf(svc); !ok || n != 0 {
+		t.Errorf("lost writes: %v, %v; want 0", n, ok)
+	}
 }

@@ -1,5 +1,7 @@
 package sim
 
+import "github.com/cirrus-id/cirrus/fencing"
+
 // A start's base rises by a second's epochs at least (S2), so a store that is
 // started more often than once a second has epochs that are ahead of its clock.
 // If it is lost then, no other store can know of them: docs/safety.md says so.
@@ -23,6 +25,26 @@ func (c *checker) excuse() {
 	for _, p := range c.pools {
 		if c.ahead(p.highest) {
 			p.excused, p.nodes = p.highest, map[uint64]int{}
+			for k, n := range c.nodes {
+				if k.pool == string(p.Name) {
+					n.sent = 0
+				}
+			}
 		}
+	}
+}
+
+// base looks at the base of a start or a term, which rises by a second's epochs
+// over the one that it has loaded and stays (S2): so epochs rise even where the
+// store has lost a grant.
+func (c *checker) base(t *term, meta *fencing.Meta) {
+	switch least := t.meta.FirstEpoch + epochsPerSecond; {
+	case meta == nil || t.stored == 0: // it has loaded nothing: it makes the store
+	case t.base == 0 && meta.FirstEpoch < least:
+		c.w.violate(PromiseEpochs, "%s begins with base %d, and must not below %d", t.server.name(), meta.FirstEpoch, least)
+	case t.base == 0:
+		t.base = meta.FirstEpoch
+	case meta.FirstEpoch != t.base:
+		c.w.violate(PromiseEpochs, "%s changes its base from %d to %d", t.server.name(), t.base, meta.FirstEpoch)
 	}
 }

@@ -61,6 +61,7 @@ const (
 	WriteError Kind = "write-error" // a write fails, done or not
 	DiskError  Kind = "disk-error"  // the file system fails, or is full
 	OldCopy    Kind = "old-copy"    // an old copy is restored, and recovered
+	LostTail   Kind = "lost-tail"   // the newest log loses acknowledged writes, and the high-water file tells
 
 	Hang     Kind = "hang"      // a commit does not return for seconds to minutes
 	LogBlock Kind = "log-block" // nobody reads the server's log, and who writes to it waits
@@ -105,6 +106,7 @@ const (
 	BareCopy   Kind = "bare-copy"   // an old copy is served without recover
 	FalseInit  Kind = "false-init"  // init on a lost disk
 	BadBit     Kind = "bad-bit"     // a bit in the newest part of the log turns over
+	SilentTail Kind = "silent-tail" // the newest log loses acknowledged writes, and nothing tells
 	TwinMemory Kind = "twin-memory" // two holders from one memory image
 )
 
@@ -113,20 +115,20 @@ var (
 		Delay, Loss, Duplicate, Reorder, Cut, LostAnswer, LateAnswer, StrayAnswer, Foreign,
 		Rate, Offset, Step, Suspend, Coarse,
 		Pause, Stall, SlowUse, AppCrash, ServerCrash, CrashLoop, Twins,
-		SlowDisk, WriteCrash, WriteError, DiskError, OldCopy, LostVolume, Hang, LogBlock, Double,
+		SlowDisk, WriteCrash, WriteError, DiskError, OldCopy, LostTail, LostVolume, Hang, LogBlock, Double,
 		Timings, Stride, Settings, LongTTL, Restarts, Revoke, NewPool, Grow, LostDisk, WrongWall, Impostor, Fumble,
 		EtcdDelay, EtcdUnknown, EtcdLate, EtcdCut, EtcdOutage, EtcdSlow, EtcdFull, EtcdRestart, EtcdMember,
 		Election, LeaderCut, LeaderPause, LeaderCrash, LeaderStop, SameAddress, OtherStore, Nameless,
 	}
 	// diskKinds are for one server with a disk, etcdKinds for replicas on etcd;
 	// the rest is for both.
-	diskKinds = []Kind{Hang, Double, SlowDisk, WriteCrash, WriteError, DiskError, OldCopy, LostVolume, LostDisk, BareCopy, FalseInit, BadBit}
+	diskKinds = []Kind{Hang, Double, SlowDisk, WriteCrash, WriteError, DiskError, OldCopy, LostTail, LostVolume, LostDisk, BareCopy, FalseInit, BadBit, SilentTail}
 	etcdKinds = []Kind{
 		EtcdDelay, EtcdUnknown, EtcdLate, EtcdCut, EtcdOutage, EtcdSlow, EtcdFull, EtcdRestart, EtcdMember,
 		Election, LeaderCut, LeaderPause, LeaderCrash, LeaderStop, SameAddress, OtherStore, Nameless,
 	}
 	hostileKinds = []Kind{WildRate, BlindSuspend}
-	vowKinds     = []Kind{BareCopy, FalseInit, BadBit, TwinMemory}
+	vowKinds     = []Kind{BareCopy, FalseInit, BadBit, SilentTail, TwinMemory}
 )
 
 // Kinds are all kinds of faults.
@@ -342,7 +344,12 @@ func (p *plan) drawKinds(choices Choices, c Config) {
 		}
 		p.on[k] = on && !slices.Contains(c.Without, k) && !slices.Contains(others, k)
 	}
-	if p.on[LostDisk] || p.on[OldCopy] || p.on[FalseInit] || p.on[BareCopy] {
+	if p.on[SilentTail] && (dice{choices.Stream("silent tail alone", 0)}).Below(2) == 0 {
+		for _, k := range vowKinds {
+			p.on[k] = k == SilentTail
+		}
+	}
+	if p.on[LostDisk] || p.on[OldCopy] || p.on[FalseInit] || p.on[BareCopy] || p.on[SilentTail] {
 		// A new store reckons by the wall clock, so before it is made server
 		// time must not be ahead of it: then P2 holds even over a lost disk.
 		for _, k := range []Kind{Offset, Rate, WildRate, BlindSuspend, Coarse} {
@@ -363,6 +370,19 @@ func (p *plan) drawKinds(choices Choices, c Config) {
 	}
 	p.loss, p.duplicate = amount(Loss, 300), amount(Duplicate, 500)
 	p.slow, p.lostAnswer = amount(Delay, 300), amount(LostAnswer, 200)
+}
+
+// promises says whether a promise must hold in this world. Where somebody breaks
+// what he vouches for, none does; but a log's lost tail alone costs neither
+// epochs (S2) nor the alarm (S12).
+func (p *plan) promises(what Promise) bool {
+	switch {
+	case p.profile != Vows, what == PromiseCanary:
+		return true
+	case slices.ContainsFunc(vowKinds, func(k Kind) bool { return p.on[k] && k != SilentTail }):
+		return false
+	}
+	return what == PromiseEpochs || what == PromiseFencing || what == PromiseAlarm
 }
 
 // dice draws from a stream.

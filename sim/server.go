@@ -113,9 +113,15 @@ func (s *server) serve(p *process) {
 	if err := s.opens(p); err != nil {
 		w.note(Record{Kind: RecordLog, Machine: s.name(), Process: p.number, Node: -1, Text: "does not start: " + err.Error()})
 		w.saw("the server refused to start")
+		if errors.Is(err, store.ErrLostWrites) {
+			w.check.refused(s)
+			s.recoverLater(p)
+			return
+		}
 		s.exit(p, w.plan.ttl/2)
 		return
 	}
+	w.check.startedOn(s)
 	clk, flags := newClock(p), s.flags
 	s.flags = fencing.PoolChange{} // whoever sees that they are refused drops them
 	svc, err := service.New(context.Background(), service.Config{

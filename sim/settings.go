@@ -61,6 +61,21 @@ func (w *world) changeSettings(d dice) {
 	})
 }
 
+// lowerSoon lowers the default pool's max_ttl early in a world with long leases:
+// of those that it allowed, only its longest TTL tells from then on.
+func (w *world) lowerSoon() {
+	d := w.dice("max_ttl is lowered", 0)
+	w.after(d.duration(0, 2*w.plan.ttl), "settings", func() {
+		if !w.on(Settings) || !w.spend() {
+			return
+		}
+		w.admin(fmt.Sprintf("max_ttl %v", w.plan.maxTTL), func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
+			_, err := c.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{Name: string(fencing.DefaultPool), MaxTtl: durationpb.New(w.plan.maxTTL)}})
+			return err
+		})
+	})
+}
+
 // soonChanged changes the settings soon after a suspicious store has been
 // started, or a little later.
 func (w *world) soonChanged(back time.Duration) {

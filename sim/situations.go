@@ -35,6 +35,7 @@ var Situations = []string{
 	"a suspicious pool was opened",
 	"an old copy was recovered",
 	"the server found that its store had lost a write",
+	"a store that had lost writes was refused, and recovered",
 	"a wall clock was set back, and server time was not",
 	"the server refused to start",
 	"a server that had lost its volume made a promise",

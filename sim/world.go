@@ -351,7 +351,8 @@ func (w *world) count(what string, n int) { w.counts[what] += n }
 // violate notes that a promise is broken. Where nothing is promised it is
 // counted, and the run goes on.
 func (w *world) violate(p Promise, format string, args ...any) {
-	if w.plan.profile == Vows {
+	holds := w.plan.promises(p)
+	if !holds {
 		w.check.broken[p]++
 		if w.check.broken[p] > 1 {
 			return
@@ -361,7 +362,7 @@ func (w *world) violate(p Promise, format string, args ...any) {
 	}
 	v := &Violation{Promise: p, Event: w.loop.steps, At: w.now(), Text: fmt.Sprintf(format, args...)}
 	w.note(Record{Kind: RecordViolated, Machine: "world", Node: -1, Text: string(p) + ": " + v.Text})
-	if w.plan.profile != Vows || p == PromiseCanary {
+	if holds {
 		w.violation = v
 	}
 }

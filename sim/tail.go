@@ -1,0 +1,252 @@
+package sim
+
+import (
+	"errors"
+	"io"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/cirrus-id/cirrus/fencing"
+)
+
+// What a store has acknowledged and synced, and its newest log loses all the
+// same: a controller that lied about a flush, a file that a repair has cut off.
+// Pebble takes that for a write which a crash has interrupted.
+
+// highWater is the store's file that tells (S13).
+var highWater = path.Join(dataDir, "high-water")
+
+// loseTail crashes the server, and cuts off its newest log where a mark gets
+// lost, or loses it as a whole. The next start must be refused then (S13), and
+// the operator recovers the store, after which all is promised as ever.
+func (w *world) loseTail(d dice) {
+	s := w.primary
+	where := s.drawCut(d)
+	back := d.duration(0, w.plan.ttl)
+	if !s.running() || s.disk == nil {
+		return
+	}
+	s.end(RecordCrash, "its newest log loses its tail", 0)
+	whole := cloneDisk(s.disk, 0)
+	if kept, ok := s.cut(where); !ok || !w.check.lostMark(kept.Meta) {
+		s.disk = whole // what is lost without a mark, loseUntold is about
+	} else {
+		w.check.lostWrites, w.check.damaged = true, true
+		w.note(Record{Kind: RecordDisk, Machine: s.name(), Node: -1, Text: "acknowledged writes are gone from the newest log"})
+	}
+	w.after(back, "restart", s.boot)
+}
+
+// loseUntold is loseTail where no file tells of it: only grants get lost, and no
+// mark, or the high-water file gets lost as well. The store is served as it is.
+func (w *world) loseUntold(d dice) {
+	s := w.primary
+	where, file := s.drawCut(d), d.Below(2) == 0
+	back := d.duration(0, w.plan.ttl)
+	if !s.running() || s.disk == nil {
+		return
+	}
+	s.end(RecordCrash, "its newest log loses its tail", 0)
+	w.after(back, "restart", s.boot)
+	whole := cloneDisk(s.disk, 0)
+	kept, ok := s.cut(where)
+	told := ok && w.check.lostMark(kept.Meta)
+	if !ok || told && !(file && w.check.apart(kept.Meta)) {
+		s.disk = whole
+		return
+	}
+	if told {
+		s.remove(highWater)
+	}
+	w.note(Record{Kind: RecordDisk, Machine: s.name(), Node: -1, Text: "acknowledged writes are gone from the newest log, and nothing tells"})
+	w.check.vanish(kept)
+	w.check.storeIs(kept)
+	w.check.damaged = true
+}
+
+// apart says whether the next start's epochs lie above all that were granted,
+// though the high-water file is gone: by the base, if that is not lost, or by
+// a clock that nobody sets.
+func (c *checker) apart(kept fencing.Meta) bool {
+	return kept.FirstEpoch == c.meta.FirstEpoch || !c.w.plan.on[Step] && !c.w.plan.on[WrongWall]
+}
+
+// cutLog says how much of the newest log is left, in thousandths; below 0: it is
+// gone.
+type cutLog int
+
+func (s *server) drawCut(d dice) cutLog {
+	left := cutLog(d.Below(1000))
+	if d.Below(4) == 0 {
+		left = -1
+	}
+	return left
+}
+
+// cut cuts the newest log off, and says what the store then holds; false: it
+// can't be, or nothing got lost.
+func (s *server) cut(left cutLog) (fencing.Snapshot, bool) {
+	name, ok := s.newestLog()
+	if !ok {
+		return fencing.Snapshot{}, false
+	}
+	data := s.read(name)
+	s.remove(name)
+	if left >= 0 {
+		s.write(name, data[:len(data)*int(left)/1000])
+	}
+	return s.holds()
+}
+
+// newestLog is the path of the newest log of the store.
+func (s *server) newestLog() (string, bool) {
+	dir := path.Join(dataDir, "pebble")
+	names, err := s.disk.List(dir)
+	if err != nil {
+		return "", false
+	}
+	names = slices.DeleteFunc(names, func(n string) bool { return !strings.HasSuffix(n, ".log") })
+	if len(names) == 0 {
+		return "", false
+	}
+	return path.Join(dir, slices.Max(names)), true
+}
+
+// holds is what a copy of the server's disk holds, whatever the high-water file
+// says of it.
+func (s *server) holds() (fencing.Snapshot, bool) {
+	bare := &server{w: s.w, disk: cloneDisk(s.disk, 0)}
+	bare.remove(highWater)
+	snap, err := bare.peek()
+	return snap, err == nil
+}
+
+func (s *server) read(name string) []byte {
+	f, err := s.disk.Open(name)
+	if err != nil {
+		panic(err)
+	}
+	data, err := io.ReadAll(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		panic(err)
+	}
+	return data
+}
+
+// write writes a file, as durable as any.
+func (s *server) write(name string, data []byte) {
+	f, err := s.disk.Create(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		panic(err)
+	}
+	_, err = f.Write(data)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		panic(err)
+	}
+	s.syncDir(name)
+}
+
+// remove removes a file for good, if it is there.
+func (s *server) remove(name string) {
+	if err := s.disk.Remove(name); err == nil {
+		s.syncDir(name)
+	}
+}
+
+func (s *server) syncDir(of string) {
+	dir, err := s.disk.OpenDir(path.Dir(of))
+	if err != nil {
+		panic(err)
+	}
+	if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
+		panic(err)
+	}
+}
+
+// startedOn looks at a store that is about to be served.
+func (c *checker) startedOn(s *server) {
+	if c.lostWrites {
+		c.w.violate(PromiseLostWrites, "%s serves a store that has lost acknowledged writes, and its %s file tells so", s.name(), path.Base(highWater))
+	}
+}
+
+// recoverLater is the operator whose store is refused, since it has lost writes:
+// it is recovered, and served again.
+func (s *server) recoverLater(p *process) {
+	w := s.w
+	in := w.dice("recover", s.index).duration(0, w.plan.ttl)
+	w.loop.at(w.now(), "exit", func() {
+		if s.proc != p || p.dead {
+			return
+		}
+		s.end(RecordExit, "", 100)
+		w.after(in, "recover", func() {
+			if s.running() || s.disk == nil {
+				return
+			}
+			s.recoverLost()
+			s.boot()
+		})
+	})
+	w.loop.hang()
+}
+
+// recoverLost recovers the store. Where the clock that is right is behind the
+// store's, it is set as the refusal says.
+func (s *server) recoverLost() {
+	w := s.w
+	s.wallWasWrong()
+	if off := w.check.meta.Mark.Sub(s.machine.wallMillis()); off > w.plan.stride {
+		s.machine.offset = off
+		w.note(Record{Kind: RecordClock, Machine: s.name(), Node: -1, Text: "the wall clock is set to where the store has been"})
+	}
+	if err := s.recover(); err != nil {
+		panic(err)
+	}
+	w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1, Text: "a store that has lost writes is recovered"})
+	w.saw("a store that had lost writes was refused, and recovered")
+}
+
+// refused looks at a store that is not served since it has lost writes: it must
+// have been damaged, or a crash alone would keep a store from being served.
+func (c *checker) refused(s *server) {
+	if !c.damaged {
+		c.w.violate(PromiseLostWrites, "%s refuses its store for lost writes, but it has lost none", s.name())
+	}
+}
+
+// lostMark says whether a store that holds this has lost a mark, or a start's
+// base, that was acknowledged.
+func (c *checker) lostMark(kept fencing.Meta) bool {
+	return kept.Mark < c.meta.Mark || kept.FirstEpoch < c.meta.FirstEpoch
+}
+
+// vanish notes the leases whose records a store has lost.
+func (c *checker) vanish(kept fencing.Snapshot) {
+	has := map[nodeKey]fencing.Epoch{}
+	for i := range kept.Records {
+		r := &kept.Records[i]
+		has[nodeKey{string(r.Pool), int(r.Node)}] = r.Epoch
+	}
+	for _, k := range c.order {
+		n := c.nodes[k]
+		if l := n.lease(uint64(n.durable.Epoch)); l != nil && has[k] < n.durable.Epoch && n.durable.Status == fencing.Live {
+			l.vanished = true
+		}
+	}
+}
+
+// alarmed looks at a LEASE_LOST for a holder whose lease the store has lost: the
+// server must tell its operator (S12), if it can know.
+func (c *checker) alarmed(t *term, d *fencing.Record, l *leaseState) {
+	if l == nil || !l.vanished || c.forged || uint64(d.Epoch) >= l.epoch {
+		return
+	}
+	c.w.saw("the holder of a lease that the store had lost came back")
+	if told, ok := lostWritesOf(t.server.service); ok && told == 0 { // the log may wait a second to tell of several at once
+		c.w.violate(PromiseAlarm, "a holder knows of epoch %d, the store of epoch %d, and it is not counted", l.epoch, d.Epoch)
+	}
+}
