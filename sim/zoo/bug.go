@@ -61,7 +61,7 @@ func fails(pkg, test, because string) Finder {
 // Bugs are all that are planted.
 func Bugs() []Bug {
 	var all []Bug
-	for _, some := range [][]Bug{storeBugs, grantBugs, quarantineBugs, startBugs, markBugs, releaseBugs, heartbeatBugs, recoverBugs, holderBugs, generatorBugs, replicaBugs, edgeBugs, silenceBugs} {
+	for _, some := range [][]Bug{storeBugs, grantBugs, quarantineBugs, startBugs, markBugs, releaseBugs, heartbeatBugs, recoverBugs, holderBugs, generatorBugs, replicaBugs, edgeBugs, silenceBugs, lostBugs} {
 		all = append(all, some...)
 	}
 	return all

@@ -151,6 +151,26 @@ func (l *Lease) Peek() (last Millis, used bool) {
 		Found: breaks(sim.PromiseLiveness),
 	},
 	{
+		Name: "refusal-of-anybody-counts",
+		Rule: "C5",
+		Edits: []Edit{{
+			File: "client/service.go",
+			Old:  "\tif reason != \"\" {\n\t\ta.Verdict =",
+			New:  "\tif true {\n\t\ta.Verdict =",
+		}},
+		Found: breaks(sim.PromiseAnswer),
+	},
+	{
+		Name: "loss-of-anybody-counts",
+		Rule: "C5",
+		Edits: []Edit{{
+			File: "client/service.go",
+			Old:  "\tif reason != \"\" {\n\t\ta.Verdict =",
+			New:  "\tif reason == \"\" && connect.CodeOf(err) == connect.CodeFailedPrecondition {\n\t\ta.Verdict = fencing.AnswerLost\n\t} else if reason != \"\" {\n\t\ta.Verdict =",
+		}},
+		Found: breaks(sim.PromiseAnswer),
+	},
+	{
 		Name: "no-heartbeat-past-the-deadline",
 		Rule: "C3",
 		Edits: []Edit{{

@@ -285,4 +285,14 @@ var replicaBugs = []Bug{
 		},
 		Found: breaks(sim.PromiseOneLease),
 	},
+	{
+		Name: "silent-member-never-left",
+		Rule: "P4",
+		Edits: []Edit{{
+			File: "store/etcd/client.go",
+			Old:  "\tif turn != c.turn || c.closed || len(c.cfg.Endpoints) == 1 {\n",
+			New:  "\tif turn >= 0 || c.closed || len(c.cfg.Endpoints) == 1 {\n",
+		}},
+		Found: fails("store/etcd", "TestSilentMemberIsLeft", "what asks etcd's members is the part that a simulated etcd takes the place of"),
+	},
 }

@@ -1,10 +1,6 @@
 package zoo
 
-import (
-	"time"
-
-	"github.com/cirrus-id/cirrus/sim"
-)
+import "github.com/cirrus-id/cirrus/sim"
 
 // restored is a server that takes another deadline or ceiling for a lease that
 // it has loaded.
@@ -70,10 +66,15 @@ var startBugs = []Bug{
 	{
 		Name: "stride-shortened-at-a-restart",
 		Rule: "S6",
-		// Silence notes carry most deadlines over a restart, whatever the stride.
-		Budget: 4 * time.Minute,
-		Edits:  restored("\tlonger := max(snap.Meta.Stride, stride)\n", "\tlonger := stride\n"),
-		Found:  breaks(sim.PromiseQuarantine),
+		// The shorter one is stored at once, too (S8).
+		Edits: restored("\tlonger := max(snap.Meta.Stride, stride)\n", "\tlonger := stride\n"),
+		Found: breaks(sim.PromiseQuarantine, sim.PromiseStride),
+	},
+	{
+		Name:  "start-that-waits-for-its-own-stride-only",
+		Rule:  "S6",
+		Edits: restored(restoredDeadline, "\t\t\tl.deadline = now.Steady + s.mark.configured + rec.TTL\n"),
+		Found: breaks(sim.PromiseQuarantine),
 	},
 	{
 		Name:  "revoked-lease-live-after-a-restart",

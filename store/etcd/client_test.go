@@ -106,3 +106,68 @@ func TestTwoClusters(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// mute is a member of etcd that takes requests and answers none.
+type mute struct{ pb.UnimplementedKVServer }
+
+func (mute) Txn(ctx context.Context, _ *pb.TxnRequest) (*pb.TxnResponse, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// prompt is a member that does all it is asked.
+type prompt struct{ pb.UnimplementedKVServer }
+
+func (prompt) Txn(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error) {
+	return &pb.TxnResponse{Header: &pb.ResponseHeader{ClusterId: 1}, Succeeded: true}, nil
+}
+
+// serves lets one listen on a port of its own.
+func serves(t *testing.T, kv pb.KVServer) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := grpc.NewServer()
+	pb.RegisterKVServer(s, kv)
+	served := make(chan error)
+	go func() { served <- s.Serve(l) }()
+	t.Cleanup(func() {
+		s.Stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return "http://" + l.Addr().String()
+}
+
+// TestSilentMemberIsLeft: a member that gives no answer costs one call, whichever
+// of the endpoints is its.
+func TestSilentMemberIsLeft(t *testing.T) {
+	endpoints := []string{serves(t, mute{}), serves(t, prompt{}), serves(t, prompt{})}
+	cfg, err := Config{Endpoints: endpoints, Timeout: 300 * time.Millisecond, Observe: func(RoundTrip) {}}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for first, endpoint := range endpoints {
+		c := newClient(cfg)
+		t.Cleanup(func() { _ = c.close() })
+		c.turn = first
+		write := func() error {
+			done, err := c.Txn(context.Background(), Txn{For: ForCommit, Ops: []Op{{Key: "k", Value: []byte("v")}}})
+			if err == nil && !done {
+				t.Errorf("a write by way of %s was not done", endpoint)
+			}
+			return err
+		}
+		if err := write(); (err != nil) != (first == 0) {
+			t.Errorf("the first write, by way of member %d, got %v", first, err)
+		}
+		for range 5 {
+			if err := write(); err != nil {
+				t.Errorf("a later write of who began with member %d got %v", first, err)
+			}
+		}
+	}
+}
