@@ -90,7 +90,7 @@ func (h admin) Watch(ctx context.Context, req *cirrusv1.WatchRequest, stream *co
 // no single one takes them all. A replica that passes one on has done so before.
 func (s *Service) shareOfWatches(ctx context.Context) (leave func(), refused *fencing.Refusal) {
 	info, ok := connect.CallInfoForHandlerContext(ctx)
-	if !ok || passedOn(ctx) {
+	if !ok || s.cfg.Cluster != nil && passedOn(ctx) {
 		return func() {}, nil
 	}
 	at, err := netip.ParseAddrPort(info.Peer().Addr)
