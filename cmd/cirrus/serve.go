@@ -87,11 +87,13 @@ func serve(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	begun, over := boundEnd(cmd)
+	defer over()
 	st, err := openStore(cmd, &cfg)
 	if err != nil {
 		return err
 	}
-	err = serveOpened(cmd, cfg, limits)
+	err = serveOpened(cmd, cfg, limits, begun)
 	return errors.Join(err, st.Close())
 }
 
@@ -157,18 +159,14 @@ func openPebble(cmd *cobra.Command, log *slog.Logger) (*pebble.Store, error) {
 	return pebble.Open(dir, opts)
 }
 
-// serveOpened serves until the context ends or the store fails. When it returns
-// the store can be closed.
-func serveOpened(cmd *cobra.Command, cfg service.Config, limits bounds) error {
+// serveOpened serves until the context ends or the store fails, and calls ending
+// then. When it returns the store can be closed.
+func serveOpened(cmd *cobra.Command, cfg service.Config, limits bounds, ending func()) error {
 	svc, err := service.New(cmd.Context(), cfg)
 	if err != nil {
 		return unlessStopped(cmd, withConfirmingFlag(err))
 	}
-	defer func() {
-		if !within(closeTime, svc.Close) {
-			giveUp(cmd)
-		}
-	}()
+	defer svc.Close()
 	tellSuspicion(svc, cfg.Logger)
 	servers, err := listenAndTell(cmd, svc, limits, cfg.Logger)
 	if err != nil {
@@ -182,34 +180,45 @@ func serveOpened(cmd *cobra.Command, cfg service.Config, limits bounds) error {
 		hush = tellState(cmd, svc, cfg.Cluster)
 	}
 	err = untilEnd(cmd.Context(), svc, servers)
+	ending()
 	hush()
 	svc.StopRequests()
 	return errors.Join(err, stop(servers))
 }
 
-// closeTime is how long writes under way may take to end once requests have:
-// with drainTime it is less than the 5 s in which a signal ends the process.
+// closeTime is how long the store may take to end once requests have: with
+// drainTime it is less than the 5 s in which a signal ends the process.
 const closeTime = time.Second
 
-// within runs f beside the caller and reports whether it has returned in time.
-func within(most time.Duration, f func()) bool {
-	done := make(chan struct{})
+// boundEnd ends the process where its end takes longer than drainTime and
+// closeTime: the store's disk may not answer any more, whether the store is being
+// opened, written or closed (S9). The end begins with a signal or with a call of
+// begun, and over says that it has come.
+func boundEnd(cmd *cobra.Command) (begun, over func()) {
+	ctx, begun := context.WithCancel(cmd.Context())
+	ended := make(chan struct{})
 	go func() {
-		defer close(done)
-		f()
+		select {
+		case <-ctx.Done():
+		case <-ended:
+			return
+		}
+		select {
+		case <-time.After(drainTime + closeTime):
+			giveUp(cmd)
+		case <-ended:
+		}
 	}()
-	select {
-	case <-done:
-		return true
-	case <-time.After(most):
-		return false
+	return begun, func() {
+		begun()
+		close(ended)
 	}
 }
 
-// giveUp ends a process whose store doesn't answer any more (S9): what is under
-// way may have become durable or not, as at any other end.
+// giveUp ends a process whose store doesn't answer any more: what is under way
+// may have become durable or not, as at any other end.
 func giveUp(cmd *cobra.Command) {
-	cmd.PrintErrln("cirrus: the store has not answered a write that is under way, so the process ends without its answer: look at the disk; nothing that was acknowledged is lost")
+	cmd.PrintErrln("cirrus: the store has not answered in time, so the process ends without its answer: look at the disk; nothing that was acknowledged is lost")
 	flushLog(cmd)
 	os.Exit(exitFailed)
 }
