@@ -76,7 +76,8 @@ func (a *acquiring) wait(ctx context.Context, d fencing.Decision, changed <-chan
 	case fencing.WaitMark, fencing.WaitKey:
 		return a.writes.wait(ctx, changed)
 	}
-	if a.t.s.cfg.Steady.Now() >= a.until {
+	begun := a.t.s.cfg.Steady.Now()
+	if begun >= a.until {
 		a.leaveQueue()
 		a.req.Queue = false
 		return nil
@@ -85,7 +86,9 @@ func (a *acquiring) wait(ctx context.Context, d fencing.Decision, changed <-chan
 	if d.At > 0 && d.At < at {
 		at = d.At
 	}
-	return a.t.s.wait(ctx, a.place.wake, at)
+	err := a.t.s.wait(ctx, a.place.wake, at)
+	a.writes.extend(a.t.s.cfg.Steady.Now() - begun)
+	return err
 }
 
 // leaveQueue gives up the place in the queue, if there is one: nobody waits

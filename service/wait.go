@@ -32,19 +32,31 @@ const writePatience = 2 * time.Second
 // mark, or of its key.
 type writeWait struct {
 	t     *term
-	spent time.Duration
+	until time.Duration // steady; 0: it has not waited yet
+}
+
+// left is for how long it may wait yet.
+func (w *writeWait) left() time.Duration {
+	now := w.t.s.cfg.Steady.Now()
+	if w.until == 0 {
+		w.until = now + writePatience
+	}
+	return w.until - now
+}
+
+// extend leaves out time in which the request has waited for something else.
+func (w *writeWait) extend(by time.Duration) {
+	if w.until != 0 {
+		w.until += by
+	}
 }
 
 // wait waits for the next write that is acknowledged or fails.
 func (w *writeWait) wait(ctx context.Context, changed <-chan struct{}) error {
-	s := w.t.s
-	if w.spent >= writePatience {
-		return s.refusal(errStoreSlow)
+	if w.left() <= 0 {
+		return w.t.s.refusal(errStoreSlow)
 	}
-	begun := s.cfg.Steady.Now()
-	err := s.wait(ctx, changed, begun+writePatience-w.spent)
-	w.spent += s.cfg.Steady.Now() - begun
-	return err
+	return w.t.s.wait(ctx, changed, w.until)
 }
 
 // write makes writes durable, one after the other, and waits for that, unless
@@ -66,11 +78,9 @@ func (w *writeWait) write(ctx context.Context, writes ...*fencing.Write) error {
 		defer close(done)
 		err = w.t.commitAll(writes)
 	})
-	begun := s.cfg.Steady.Now()
-	timer := s.cfg.Clock.NewTimer(max(writePatience-w.spent, 0))
+	timer := s.cfg.Clock.NewTimer(max(w.left(), 0))
 	defer timer.Stop()
 	s.cfg.Runner.Wait(timer.Chan(), done, ctx.Done(), nil)
-	w.spent += s.cfg.Steady.Now() - begun
 	select {
 	case <-done:
 		return err

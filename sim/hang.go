@@ -139,7 +139,7 @@ func (c *checker) inPatience(op *operation, t *term, a *reply) {
 	if w.replicated() || op.logged || m.frozen > op.begun || m.woke > op.begun {
 		return
 	}
-	took, slack := m.steady()-op.steady, 10*time.Millisecond+t.tolerance()
+	took, slack := m.steady()-op.steady, 10*time.Millisecond+2*t.tolerance() // of what it reads, and of its timer
 	if most := op.call.request.wait + storePatience; took > most+slack {
 		w.violate(PromisePatience, "%s #%d is answered %v after it arrived, and it may take %v", op.call.procedure, op.call.number, took, most)
 	}

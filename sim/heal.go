@@ -116,6 +116,9 @@ func (w *world) without(name fencing.PoolName) *app {
 		return nil
 	}
 	pool := w.check.pool(name)
+	if !pool.known {
+		return nil // the store has lost it, and nobody makes it again
+	}
 	asking, live := 0, 0
 	var without *app
 	for _, a := range w.apps {
