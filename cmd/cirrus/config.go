@@ -101,18 +101,21 @@ func (p *oneDocument) Unmarshal(text []byte) (map[string]any, error) {
 	return p.YAML.Unmarshal(text)
 }
 
-// readFile reads the file that --config or CIRRUS_CONFIG names. Its keys are
-// the names of flags, of this command or of another one.
-func readFile(cmd *cobra.Command) (map[string]string, error) {
+// configFile is the file that --config or CIRRUS_CONFIG names, or "".
+func configFile(cmd *cobra.Command) (string, error) {
 	path, err := cmd.Flags().GetString("config")
-	if err != nil {
-		return nil, err
-	}
-	if path == "" {
+	if err == nil && path == "" {
 		path = os.Getenv(envName("config"))
 	}
-	if path == "" {
-		return nil, nil
+	return path, err
+}
+
+// readFile reads the config file. Its keys are the names of flags, of this
+// command or of another one.
+func readFile(cmd *cobra.Command) (map[string]string, error) {
+	path, err := configFile(cmd)
+	if err != nil || path == "" {
+		return nil, err
 	}
 	k := koanf.New(".")
 	if err := k.Load(file.Provider(path), &oneDocument{}); err != nil {

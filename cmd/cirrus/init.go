@@ -39,6 +39,7 @@ func initStore(cmd *cobra.Command) error {
 	if err := at.admits(batch.Pools); err != nil {
 		return err
 	}
+	closeToOthers()
 	if err := at.create(cmd.Context(), batch); err != nil {
 		return err
 	}

@@ -41,6 +41,7 @@ func migrateStore(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
+	closeToOthers()
 	source, err := from.end()
 	if err != nil {
 		return err

@@ -67,6 +67,7 @@ func recoverStore(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
+	closeToOthers()
 	st, err := at.toRecover(cmd.Context(), movedAway)
 	if err != nil {
 		return withWayBack(err)

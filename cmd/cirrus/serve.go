@@ -89,6 +89,10 @@ func serve(cmd *cobra.Command) error {
 	}
 	begun, over := boundEnd(cmd)
 	defer over()
+	if err := tellOthers(cmd, log); err != nil {
+		return err
+	}
+	closeToOthers()
 	st, err := openStore(cmd, &cfg)
 	if err != nil {
 		return err
