@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -31,6 +32,9 @@ func checkExample(t *testing.T, line string) {
 	cmd, args, err := newRoot().Find(words[1:])
 	if err != nil {
 		t.Fatalf("%s: %v", line, err)
+	}
+	if slices.Contains(args, "--instance-id") {
+		t.Errorf("%s: this shows a secret in the list of processes: give it in the environment", line)
 	}
 	cmd.InitDefaultHelpFlag()
 	if err := cmd.ParseFlags(args); err != nil {

@@ -30,14 +30,14 @@ with cirrus heartbeat, to give back, with cirrus release, or to lose, one TTL
 after the last heartbeat.
 
 An instance ID is a secret: heartbeat and release must repeat it. Give one of
-your own to be able to repeat the command if it is interrupted; by
-CIRRUS_INSTANCE_ID it is not shown in the list of processes.`,
+your own to be able to repeat the command if it is interrupted. In the variable
+CIRRUS_INSTANCE_ID it is not shown in the list of processes, as --instance-id is.`,
 		Example: `  cirrus acquire --app billing
   cirrus acquire --app billing --ttl 1m --wait 10s -o json`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&app, "app", "", "the app ID: 1 to 253 bytes, a hint for getting the same node ID again")
-	f.StringVar(&instance, "instance-id", "", "16 to 64 printable ASCII characters, random and new (default: a new one)")
+	f.StringVar(&instance, "instance-id", "", "16 to 64 printable ASCII characters, random and new; better given in CIRRUS_INSTANCE_ID (default: a new one)")
 	f.DurationVar(&ttl, "ttl", 0, "the lease's TTL (default: the pool's)")
 	f.DurationVar(&wait, "wait", 0, "how long to queue for a free node ID, up to 1m")
 	addAddr(cmd)
@@ -152,7 +152,7 @@ func addLeaseName(cmd *cobra.Command) *leaseName {
 	f := cmd.Flags()
 	f.Uint32Var(&n.node, "node-id", 0, "the lease's node ID")
 	f.Uint64Var(&n.epoch, "epoch", 0, "the lease's epoch")
-	f.StringVar(&n.instance, "instance-id", "", "the lease's instance ID")
+	f.StringVar(&n.instance, "instance-id", "", "the lease's instance ID; better given in CIRRUS_INSTANCE_ID")
 	addAddr(cmd)
 	addPool(cmd)
 	return &n
@@ -169,8 +169,12 @@ func newHeartbeat() *cobra.Command {
 		Use:   "heartbeat --node-id N --epoch E --instance-id ID",
 		Short: "Keep a lease for another TTL",
 		Long: `Heartbeat keeps a lease: its deadline and its ceiling move to one TTL from now.
-If the lease is lost it fails, and no further ID may be minted under it.`,
-		Example: `  cirrus heartbeat --node-id 7 --epoch 1835000000000001 --instance-id 2f1c9a7b3e5d8460a1b2c3d4e5f60718`,
+If the lease is lost it fails, and no further ID may be minted under it.
+
+The instance ID is a secret. In the variable CIRRUS_INSTANCE_ID it is not shown in
+the list of processes, as --instance-id is.`,
+		Example: `  export CIRRUS_INSTANCE_ID=2f1c9a7b3e5d8460a1b2c3d4e5f60718
+  cirrus heartbeat --node-id 7 --epoch 1835000000000001`,
 	}
 	name := addLeaseName(cmd)
 	output := addOutput(cmd)
@@ -209,9 +213,13 @@ func newRelease() *cobra.Command {
 the answer is, never mint under that lease again. It prints nothing.
 
 With --last-timestamp the node ID is free as soon as that time is past; without,
-the lease's whole window is waited out.`,
-		Example: `  cirrus release --node-id 7 --epoch 1835000000000001 --instance-id 2f1c9a7b3e5d8460a1b2c3d4e5f60718
-  cirrus release --node-id 7 --epoch 1835000000000001 --instance-id 2f1c9a7b3e5d8460a1b2c3d4e5f60718 --last-timestamp 1795359600123`,
+the lease's whole window is waited out.
+
+The instance ID is a secret. In the variable CIRRUS_INSTANCE_ID it is not shown in
+the list of processes, as --instance-id is.`,
+		Example: `  export CIRRUS_INSTANCE_ID=2f1c9a7b3e5d8460a1b2c3d4e5f60718
+  cirrus release --node-id 7 --epoch 1835000000000001
+  cirrus release --node-id 7 --epoch 1835000000000001 --last-timestamp 1795359600123`,
 	}
 	name := addLeaseName(cmd)
 	cmd.Flags().Int64Var(&last, "last-timestamp", 0, "the highest timestamp that went into an ID, in Unix `ms`; floor_ms - 1 if none did (default: not said)")
