@@ -258,6 +258,28 @@ func TestPanicInRulesEndsTheTerm(t *testing.T) {
 	}
 }
 
+// A panic in the rules once a write is durable ends the term, too, and not the
+// process, whoever carries the write out (S9).
+func TestPanicAfterWriteEndsTheTerm(t *testing.T) {
+	h := newHost(t, nil)
+	term := h.s.role.Load().term
+	waits := writeWait{t: term}
+	err := waits.write(context.Background(), &fencing.Write{Batch: fencing.Batch{Records: []fencing.Record{
+		{Pool: "no-such-pool", App: "a", Instance: fencing.InstanceHash{1}, Epoch: 1, TTL: time.Second, Status: fencing.Live},
+	}}})
+	if err == nil || !strings.Contains(err.Error(), "not known whether") {
+		t.Errorf("a write that the rules can't take in: got %v, want that it may be done", err)
+	}
+	select {
+	case <-h.s.Failed():
+	default:
+		t.Error("the service goes on with half a decision in its memory")
+	}
+	if log := h.log.String(); !strings.Contains(log, "could not be taken in") || !strings.Contains(log, "recordWritten") {
+		t.Errorf("the log does not say where:\n%s", log)
+	}
+}
+
 // No instance ID leaves the service but to its holder: not in a listing, an
 // event, a log or a metric.
 func TestInstanceIDIsSecret(t *testing.T) {

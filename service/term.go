@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -171,7 +172,23 @@ func (t *term) commit(w *fencing.Write) error {
 	started := t.s.cfg.Steady.Now()
 	err := t.durable(w.Batch)
 	t.s.metrics.storeWrite.Observe((t.s.cfg.Steady.Now() - started).Seconds())
+	return t.settled(w, err)
+}
 
+// settled takes in what became of a write, and returns it. A panic of the rules
+// is logged here and ends the term like a write that failed (S9): the goroutine
+// may be the write's own, where a panic that nobody recovers ends the process.
+func (t *term) settled(w *fencing.Write, err error) (outcome error) {
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case http.ErrAbortHandler: // somebody ends this very handler
+			panic(p)
+		default:
+			t.s.log.Error("what a write has done could not be taken in", "panic", p, "stack", string(debug.Stack()))
+			outcome = t.cause()
+		}
+	}()
 	now := t.enter()
 	defer t.leave()
 	if err == nil && t.failure != nil {
