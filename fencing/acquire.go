@@ -1,7 +1,6 @@
 package fencing
 
 import (
-	"slices"
 	"time"
 
 	"github.com/cirrus-id/cirrus/snowflake"
@@ -14,9 +13,6 @@ const MaxQueue = 1024
 // write under way tells when there will be one.
 const retrySoon = 100 * time.Millisecond
 
-// Ticket is a place in a pool's queue for a free ID. 0 is none.
-type Ticket uint64
-
 // AcquireRequest asks for a node ID. App and instance must be valid; see
 // AppID.Validate and InstanceID.Validate.
 type AcquireRequest struct {
@@ -25,14 +21,17 @@ type AcquireRequest struct {
 	Instance InstanceHash
 	// TTL is what the app asks for; 0: the pool's.
 	TTL time.Duration
-	// Queue: wait in line where no ID is free.
+	// Queue: wait in line where no ID is free. Without it, a request has a place
+	// in line only while it waits for the mark and those before it are served.
 	Queue bool
-	// Ticket is the place in line that an earlier answer gave.
+	// Ticket is the place in line that an earlier answer gave. It is the
+	// instance's: all its requests that wait have the same one.
 	Ticket Ticket
 }
 
-// Acquire decides on a grant (S2), or gives an instance its lease again. A
-// refusal, a Write and a Lease end the request's place in the queue.
+// Acquire decides on a grant (S2), or gives an instance its lease again. A Write
+// and a Lease end the instance's place in the queue, a refusal the request's part
+// in it.
 func (s *Server) Acquire(now Now, req AcquireRequest) (Decision, *Refusal) {
 	at := s.advance(now)
 	p, r := s.pool(req.Pool)
@@ -41,9 +40,12 @@ func (s *Server) Acquire(now Now, req AcquireRequest) (Decision, *Refusal) {
 	}
 	p.settle(s, at)
 	d, r := s.acquire(p, req, at)
-	if r != nil || d.Wait == WaitNone {
+	switch {
+	case r != nil:
 		p.leaveQueue(req.Ticket)
-	} else if d.Ticket == 0 {
+	case d.Wait == WaitNone:
+		p.endPlace(req.Instance)
+	case d.Ticket == 0:
 		d.Ticket = req.Ticket
 	}
 	return d, r
@@ -64,9 +66,12 @@ func (s *Server) acquire(p *pool, req AcquireRequest, at reading) (Decision, *Re
 		return Decision{}, r
 	}
 	if !s.promising(at) {
-		return Decision{Wait: WaitMark}, nil
+		// One that won't wait for a free ID has a place in line meanwhile, too: an
+		// ID may be free for it. Nobody overtakes who comes when the mark is written.
+		ticket, _ := s.join(p, req)
+		return Decision{Wait: WaitMark, Ticket: ticket}, nil
 	}
-	if !p.isTurn(req.Ticket) {
+	if !p.isTurn(req.Instance) {
 		return s.enqueue(p, req, at)
 	}
 	node, ok, sure := p.find(s, req.App, at)
@@ -181,58 +186,4 @@ func (p *pool) changeOf(node snowflake.NodeID) *change {
 		return l.pending
 	}
 	return p.granting[node]
-}
-
-// isTurn: first come, first served; nobody overtakes those who wait.
-func (p *pool) isTurn(t Ticket) bool {
-	return len(p.queue) == 0 || p.queue[0] == t
-}
-
-// enqueue gives the request a place in line, or refuses it where it wants none.
-func (s *Server) enqueue(p *pool, req AcquireRequest, at reading) (Decision, *Refusal) {
-	next, known := p.nextFree(at)
-	switch {
-	case !req.Queue:
-		r := refuse(ReasonNoFreeNodeID, "every node ID of pool %q is taken or in quarantine: ask again later, wait in line, or grow the pool's range", string(p.Name))
-		r.RetryAfter = retrySoon // a write under way will tell more
-		if known {
-			r.RetryAfter = max(next-at.steady, time.Millisecond)
-		}
-		return Decision{}, r
-	case slices.Contains(p.queue, req.Ticket): // keeps its place
-	case len(p.queue) >= MaxQueue:
-		r := refuse(ReasonQueueFull, "%d requests already wait for a node ID of pool %q, which is the most: ask again later, or grow the pool's range", MaxQueue, string(p.Name))
-		r.RetryAfter = time.Second
-		return Decision{}, r
-	default:
-		s.lastTicket++
-		req.Ticket = s.lastTicket
-		p.queue = append(p.queue, req.Ticket)
-	}
-	return Decision{Wait: WaitFree, Ticket: req.Ticket, At: next}, nil
-}
-
-// LeaveQueue gives up a place in line: its caller is gone, or has waited for
-// as long as it would.
-func (s *Server) LeaveQueue(name PoolName, t Ticket) {
-	if p := s.pools[name]; p != nil {
-		p.leaveQueue(t)
-	}
-}
-
-func (p *pool) leaveQueue(t Ticket) {
-	for i, other := range p.queue {
-		if other == t {
-			p.queue = append(p.queue[:i], p.queue[i+1:]...)
-			return
-		}
-	}
-}
-
-// Turn is the ticket whose turn it is in a pool, or 0.
-func (s *Server) Turn(name PoolName) Ticket {
-	if p := s.pools[name]; p != nil && len(p.queue) > 0 {
-		return p.queue[0]
-	}
-	return 0
 }

@@ -10,7 +10,7 @@ import (
 func (s *Server) Check() error {
 	for _, name := range s.PoolNames() {
 		p := s.pools[name]
-		for _, check := range []func() error{p.checkLeases, p.checkShelves, p.checkSilence, p.checkInstances} {
+		for _, check := range []func() error{p.checkLeases, p.checkShelves, p.checkSilence, p.checkInstances, p.checkLine} {
 			if err := check(); err != nil {
 				return fmt.Errorf("pool %q: %w", name, err)
 			}

@@ -141,7 +141,10 @@ func (p *pool) appendFingerprint(b []byte, steady time.Duration) []byte {
 	b = num(b, p.loaded)
 	b = num(b, p.leaving[:]...)
 	b = num(b, len(p.queue))
-	return num(b, p.queue...)
+	for _, in := range p.queue {
+		b = num(num(append(b, in.instance[:]...), in.ticket), in.requests)
+	}
+	return b
 }
 
 // appendFingerprint leaves prev, next and the slots to the list and the heaps,

@@ -55,7 +55,7 @@ type pool struct {
 	lags, sweeping bool
 	sweep          snowflake.NodeID
 
-	queue   []Ticket
+	queue   []place
 	watched bool
 	// room is how many events that time brings may come about before it is set
 	// again; below 0: any number.

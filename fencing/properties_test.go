@@ -23,6 +23,7 @@ func (c *twinCounts) add(o twinCounts) {
 	c.refused += o.refused
 	c.minted += o.minted
 	c.queued += o.queued
+	c.shared += o.shared
 	c.disasters += o.disasters
 }
 
@@ -330,7 +331,7 @@ func checkWorld(t *testing.T, draw func(t *rapid.T) climate) {
 		})
 	}
 	t.Logf("%d worlds: %+v", worlds, seen)
-	least := min(seen.reissues, 5*seen.revivals, 5*seen.takenOver, 5*seen.noted, 5*seen.lost, 5*seen.released, 2*seen.minted, seen.refused, seen.queued)
+	least := min(seen.reissues, 5*seen.revivals, 5*seen.takenOver, 5*seen.noted, 5*seen.lost, 5*seen.released, 2*seen.minted, seen.refused, seen.queued, 20*seen.shared)
 	if worlds >= 500 && least < worlds {
 		t.Errorf("too little happened in %d worlds: %+v", worlds, seen)
 	}

@@ -196,6 +196,8 @@ const (
 	WaitKey
 	// WaitFree: until a node ID is free, and it is this ticket's turn.
 	WaitFree
+	// WaitTurn: until it is this ticket's turn, since a node ID may be free for it.
+	WaitTurn
 	// WaitSettled: for nothing; so much has come about at once that this call
 	// couldn't find out whether an ID is free. Others may have their turn first.
 	WaitSettled
@@ -212,7 +214,8 @@ type Decision struct {
 	// pass it along when asking again.
 	Ticket Ticket
 	// At is, with WaitFree, the steady time at which the next node ID can
-	// become free, or 0 where only an event can tell.
+	// become free, or 0 where only an event can tell; with WaitTurn, when to ask
+	// again whatever happens.
 	At time.Duration
 }
 

@@ -43,17 +43,17 @@ func (g *rig) beatAll() {
 	}
 }
 
-// place is where a lease stands, and when it is looked at again.
-type place struct {
+// standing is where a lease stands, and when it is looked at again.
+type standing struct {
 	shelf   State
 	cooling bool
 	due     time.Duration
 }
 
-func (g *rig) places() map[snowflake.NodeID]place {
-	places := map[snowflake.NodeID]place{}
+func (g *rig) places() map[snowflake.NodeID]standing {
+	places := map[snowflake.NodeID]standing{}
 	for l := range g.s.pools[DefaultPool].leases.all() {
-		places[l.node] = place{l.shelf, l.cooling, l.due}
+		places[l.node] = standing{l.shelf, l.cooling, l.due}
 	}
 	return places
 }

@@ -2,6 +2,7 @@ package fencing
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -27,14 +28,15 @@ type twin struct {
 	stopped map[string]bool
 	// servers are the processes that ever ran.
 	servers map[int]*twinServer
-	// line is who waits for a free ID, in order of arrival.
-	line []int
+	// line is the instances that wait for a free ID, in order of arrival, with
+	// their requests.
+	line []twinPlace
 	seen twinCounts
 }
 
 // twinCounts counts what happened, so that a test can tell that it tested.
 type twinCounts struct {
-	grants, reissues, revivals, takenOver, released, noted, silent, heard, lost, refused, minted, queued, disasters int
+	grants, reissues, revivals, takenOver, released, noted, silent, heard, lost, refused, minted, queued, shared, disasters int
 }
 
 type twinID struct {
@@ -135,10 +137,10 @@ func (w *twin) showed(server int, ms int64) error {
 
 // granting tells that the leading server has decided on a grant, which is not
 // durable yet.
-func (w *twin) granting(server int, steady time.Duration, waiter int, g twinLease) error {
+func (w *twin) granting(server int, steady time.Duration, g twinLease) error {
 	s := w.servers[server]
-	if len(w.line) > 0 && w.line[0] != waiter {
-		return fmt.Errorf("queue: %d was served before %d", waiter, w.line[0])
+	if len(w.line) > 0 && w.line[0].instance != g.instance {
+		return fmt.Errorf("queue: %s was served before %s", g.instance, w.line[0].instance)
 	}
 	if highest := max(w.highest, s.decided); g.epoch <= highest {
 		return fmt.Errorf("P3: epoch %d after %d", g.epoch, highest)
@@ -389,19 +391,35 @@ func (w *twin) mints(node int, epoch uint64, ms int64) error {
 	return nil
 }
 
-// queues and leaves keep the line for a free ID.
-func (w *twin) queues(waiter int) {
-	w.seen.queued++
-	w.line = append(w.line, waiter)
+// twinPlace is an instance's place in line.
+type twinPlace struct {
+	instance string
+	requests []int
 }
 
-func (w *twin) leaves(waiter int) {
-	for i, other := range w.line {
-		if other == waiter {
-			w.line = append(w.line[:i:i], w.line[i+1:]...)
+// queues, leaves and served keep the line for a free ID: an instance has one
+// place, until the last of its requests leaves or it is served.
+func (w *twin) queues(waiter int, instance string) {
+	w.seen.queued++
+	for i := range w.line {
+		if p := &w.line[i]; p.instance == instance {
+			p.requests = append(p.requests, waiter)
+			w.seen.shared++
 			return
 		}
 	}
+	w.line = append(w.line, twinPlace{instance, []int{waiter}})
+}
+
+func (w *twin) leaves(waiter int) {
+	for i := range w.line {
+		w.line[i].requests = slices.DeleteFunc(w.line[i].requests, func(other int) bool { return other == waiter })
+	}
+	w.line = slices.DeleteFunc(w.line, func(p twinPlace) bool { return len(p.requests) == 0 })
+}
+
+func (w *twin) served(instance string) {
+	w.line = slices.DeleteFunc(w.line, func(p twinPlace) bool { return p.instance == instance })
 }
 
 // single: no instance has two live records (S2).

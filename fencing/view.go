@@ -183,7 +183,7 @@ type PoolStats struct {
 	// only where NextKnown.
 	NextFree  time.Duration
 	NextKnown bool
-	// Waiting is how many requests stand in the queue.
+	// Waiting is how many instances stand in the queue.
 	Waiting int
 	// Opened says whether the pool grants (S7).
 	Opened bool

@@ -450,7 +450,7 @@ func (w *world) serve(p *process, wt *waiter) {
 		w.decide(p, wt, d.Write, now)
 	case d.Wait != WaitNone:
 		if leads && d.Ticket != wt.ticket {
-			w.twin.queues(wt.id)
+			w.twin.queues(wt.id, wt.secret)
 		}
 		wt.ticket = d.Ticket
 		if d.Wait == WaitSettled {
@@ -468,17 +468,25 @@ func (w *world) serve(p *process, wt *waiter) {
 func (w *world) decide(p *process, wt *waiter, write *Write, now Now) {
 	if p == w.leader {
 		if write.Grants {
-			w.fatal(w.twin.granting(p.id, now.Steady, wt.id, w.granted(wt, write.Batch.Records[0])))
+			w.fatal(w.twin.granting(p.id, now.Steady, w.granted(wt, write.Batch.Records[0])))
 		}
-		w.twin.leaves(wt.id) // also one that gets its lease again, with a note to remove first
+		w.served(wt) // also one that gets its lease again, with a note to remove first
 	}
 	w.fly(p, &flight{w: write, sent: now.Steady, by: wt})
+}
+
+// served tells the twin that an instance which asked for a lease needs no place in
+// line any more. One whose lease was revoked may release it while it stands there.
+func (w *world) served(wt *waiter) {
+	if wt.kind == callAcquire {
+		w.twin.served(wt.secret)
+	}
 }
 
 func (w *world) promise(p *process, wt *waiter, l Lease, now Now) {
 	leads := p == w.leader
 	if leads {
-		w.twin.leaves(wt.id)
+		w.served(wt)
 		for _, f := range p.flights {
 			for _, rec := range f.w.Batch.Records {
 				if rec.Node == l.Node {

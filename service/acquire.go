@@ -53,16 +53,15 @@ func (a *acquiring) ask() (fencing.Decision, <-chan struct{}, *fencing.Refusal) 
 	now := t.enter()
 	defer t.leave()
 	d, r := t.core.Acquire(now, a.req)
-	if d.Ticket != 0 && a.place == nil {
-		a.req.Ticket = d.Ticket
-		a.place = &waiter{pool: a.req.Pool, instance: a.req.Instance, wake: make(chan struct{}, 1)}
-		t.waiting.add(d.Ticket, a.place)
-	}
 	if r != nil || d.Wait == fencing.WaitNone {
 		a.dropPlace()
-	}
-	if r != nil || d.Wait == fencing.WaitNone {
 		return d, nil, r
+	}
+	if d.Ticket != a.req.Ticket {
+		a.dropPlace() // another request of the instance had ended it
+		a.req.Ticket = d.Ticket
+		a.place = &waiter{pool: a.req.Pool, instance: a.req.Instance, ticket: d.Ticket, wake: make(chan struct{}, 1)}
+		t.waiting.add(a.place)
 	}
 	return d, t.change(), nil
 }
@@ -75,6 +74,8 @@ func (a *acquiring) wait(ctx context.Context, d fencing.Decision, changed <-chan
 		return ctx.Err()
 	case fencing.WaitMark, fencing.WaitKey:
 		return a.writes.wait(ctx, changed)
+	case fencing.WaitTurn:
+		return a.t.s.wait(ctx, a.place.wake, d.At)
 	}
 	begun := a.t.s.cfg.Steady.Now()
 	if begun >= a.until {
@@ -106,7 +107,7 @@ func (a *acquiring) leaveQueue() {
 // dropPlace forgets a place that the core has forgotten, and wakes the next.
 func (a *acquiring) dropPlace() {
 	if a.place != nil {
-		a.t.waiting.drop(a.req.Ticket)
+		a.t.waiting.drop(a.place)
 		a.t.wakeTurn(a.req.Pool)
 		a.place, a.req.Ticket = nil, 0
 	}

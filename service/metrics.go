@@ -168,7 +168,7 @@ type coreCollector struct{ s *Service }
 var (
 	nodeIDsDesc  = prometheus.NewDesc("cirrus_node_ids", "Node IDs by state: held, quarantined or free.", []string{"pool", "state"}, nil)
 	nextFreeDesc = prometheus.NewDesc("cirrus_next_free_seconds", "In how long the next node ID can become free by time; absent where none will.", []string{"pool"}, nil)
-	waitingDesc  = prometheus.NewDesc("cirrus_waiting_requests", "Requests in the queue for a free node ID.", []string{"pool"}, nil)
+	waitingDesc  = prometheus.NewDesc("cirrus_waiting_requests", "Instances in the queue for a free node ID.", []string{"pool"}, nil)
 	openedDesc   = prometheus.NewDesc("cirrus_pool_opened", "1 where the pool grants leases, 0 where it is not opened yet (S7).", []string{"pool"}, nil)
 	offsetDesc   = prometheus.NewDesc("cirrus_clock_offset_seconds", "The wall clock less server time.", nil, nil)
 	alarmDesc    = prometheus.NewDesc("cirrus_clock_alarm", "1 while the wall clock is too far ahead to be followed at once (S8).", nil, nil)

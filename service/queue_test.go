@@ -80,8 +80,8 @@ func TestNobodyOvertakes(t *testing.T) {
 		line := b.queue(time.Minute, "a")
 		// The head is kept from its turn by a write of its own instance.
 		b.term().mu.Lock()
-		for _, w := range b.term().waiting.byTicket {
-			w.wake = nil // deaf
+		for _, same := range b.term().waiting.byTicket {
+			same[0].wake = nil // deaf
 		}
 		b.term().mu.Unlock()
 		unused := one.FloorMs - 1
@@ -235,6 +235,60 @@ func TestSameInstanceTwice(t *testing.T) {
 		}
 		b.released(line[0].resp.Lease)
 		holds(t, "after another", "+++.+", line)
+	})
+}
+
+// An instance that asks on several connections has one place in line, which
+// lasts until the last of them gives up.
+func TestInstanceHasOnePlace(t *testing.T) {
+	inBubble(t, bubbleOptions{pool: nodes(1)}, func(b *bubble) {
+		one := b.acquired("one")
+		line := b.queue(time.Minute, "a", "b", "a", "a")
+		if got := b.metric("cirrus_waiting_requests"); got != 2 {
+			t.Errorf("%v places in line, want 2", got)
+		}
+		line[0].cancel()
+		b.settle()
+		line[3].cancel()
+		b.settle()
+		b.released(one)
+		b.settle()
+		holds(t, "after a release", "-.+-", line)
+		b.released(line[2].resp.Lease)
+		holds(t, "after another", "-++-", line)
+	})
+}
+
+// Who waits for the mark has its place in line meanwhile.
+func TestWaitingForTheMarkKeepsTheTurn(t *testing.T) {
+	inBubble(t, bubbleOptions{pool: nodes(1)}, func(b *bubble) {
+		b.store.holdIf(func(batch fencing.Batch) bool { return batch.Meta != nil })
+		b.pass(11 * time.Second) // the mark runs out
+		line := b.queue(time.Minute, "a", "b")
+		if got := b.metric("cirrus_waiting_requests"); got != 2 {
+			t.Errorf("%v places in line, want 2", got)
+		}
+		b.store.holdIf(nil)
+		b.oneHeld().let(nil)
+		b.settle()
+		holds(t, "after the mark", "+.", line)
+	})
+}
+
+// Who doesn't want to wait for a free ID waits for the mark like the others, and
+// is told as soon as there is none for it.
+func TestWaitingForTheMarkWithoutQueue(t *testing.T) {
+	inBubble(t, bubbleOptions{pool: nodes(2)}, func(b *bubble) {
+		b.store.holdIf(func(batch fencing.Batch) bool { return batch.Meta != nil })
+		b.pass(11 * time.Second) // the mark runs out
+		calls := b.queue(time.Minute, "a")
+		calls = append(calls, b.queue(0, "b", "c")...)
+		b.store.holdIf(nil)
+		b.oneHeld().let(nil)
+		b.settle()
+		b.pass(time.Second)
+		holds(t, "after the mark", "++-", calls)
+		calls[2].failed(t, "one too many", noFree)
 	})
 }
 

@@ -156,9 +156,9 @@ func (t *term) wakeAfter(w *fencing.Write) {
 	}
 }
 
-// wakeTurn wakes the one whose turn it is in a pool.
+// wakeTurn wakes the requests of the instance whose turn it is in a pool.
 func (t *term) wakeTurn(pool fencing.PoolName) {
-	if w := t.waiting.byTicket[t.core.Turn(pool)]; w != nil {
+	for _, w := range t.waiting.byTicket[t.core.Turn(pool)] {
 		w.signal()
 	}
 }

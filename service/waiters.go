@@ -1,12 +1,17 @@
 package service
 
-import "github.com/cirrus-id/cirrus/fencing"
+import (
+	"slices"
+
+	"github.com/cirrus-id/cirrus/fencing"
+)
 
 // waiter is a request that stands in a queue for a free node ID.
 type waiter struct {
 	pool     fencing.PoolName
 	instance fencing.InstanceHash
-	wake     chan struct{} // holds one: a second wake-up adds nothing
+	ticket   fencing.Ticket // its instance's: several may have it
+	wake     chan struct{}  // holds one: a second wake-up adds nothing
 }
 
 func (w *waiter) signal() {
@@ -18,51 +23,48 @@ func (w *waiter) signal() {
 
 // waiters are a term's, found by whatever may wake them: a write must not cost
 // its records times those who wait. Each has one entry in byTicket, one in
-// byInstance, and is counted in inPool.
+// byInstance, and is counted in inPool and all.
 type waiters struct {
-	byTicket   map[fencing.Ticket]*waiter
+	byTicket   map[fencing.Ticket][]*waiter
 	byInstance map[fencing.InstanceHash][]*waiter
 	inPool     map[fencing.PoolName]int
+	all        int
 }
 
 func newWaiters() waiters {
-	return waiters{map[fencing.Ticket]*waiter{}, map[fencing.InstanceHash][]*waiter{}, map[fencing.PoolName]int{}}
+	return waiters{byTicket: map[fencing.Ticket][]*waiter{}, byInstance: map[fencing.InstanceHash][]*waiter{}, inPool: map[fencing.PoolName]int{}}
 }
 
-func (ws *waiters) len() int { return len(ws.byTicket) }
+func (ws *waiters) len() int { return ws.all }
 
-func (ws *waiters) add(ticket fencing.Ticket, w *waiter) {
-	ws.byTicket[ticket] = w
+func (ws *waiters) add(w *waiter) {
+	ws.byTicket[w.ticket] = append(ws.byTicket[w.ticket], w)
 	ws.byInstance[w.instance] = append(ws.byInstance[w.instance], w)
 	ws.inPool[w.pool]++
+	ws.all++
 }
 
-// drop forgets the waiter with a ticket, if there is one.
-func (ws *waiters) drop(ticket fencing.Ticket) {
-	w := ws.byTicket[ticket]
-	if w == nil {
-		return
-	}
-	delete(ws.byTicket, ticket)
-	same := ws.byInstance[w.instance]
-	for i, other := range same {
-		if other == w {
-			same[i] = same[len(same)-1]
-			same = same[:len(same)-1]
-			break
-		}
-	}
-	if ws.byInstance[w.instance] = same; len(same) == 0 {
-		delete(ws.byInstance, w.instance)
-	}
+// drop forgets a waiter that was added.
+func (ws *waiters) drop(w *waiter) {
+	dropFrom(ws.byTicket, w.ticket, w)
+	dropFrom(ws.byInstance, w.instance, w)
 	if ws.inPool[w.pool]--; ws.inPool[w.pool] == 0 {
 		delete(ws.inPool, w.pool)
+	}
+	ws.all--
+}
+
+func dropFrom[K comparable](m map[K][]*waiter, key K, w *waiter) {
+	if m[key] = slices.DeleteFunc(m[key], func(other *waiter) bool { return other == w }); len(m[key]) == 0 {
+		delete(m, key)
 	}
 }
 
 // signalAll wakes everybody.
 func (ws *waiters) signalAll() {
-	for _, w := range ws.byTicket {
-		w.signal()
+	for _, same := range ws.byTicket {
+		for _, w := range same {
+			w.signal()
+		}
 	}
 }

@@ -795,6 +795,9 @@ func (c *checker) known(t *term, f *flight) {
 		if n.durable.Epoch != r.Epoch {
 			c.unique(r)
 		}
+		if old := n.durable; old.Status == fencing.Live && (old.Instance != r.Instance || r.Status != fencing.Live) {
+			c.leaseEnded(&old)
+		}
 		n.durable, n.writtenAt = *r, t.server.machine.steady()
 		if l := n.lease(uint64(r.Epoch)); l != nil && r.Status == fencing.Ended {
 			l.ended = true

@@ -16,11 +16,14 @@ type operation struct {
 	call        *call
 	proc        *process
 	begun, done time.Duration
-	first, last int  // the numbers of the events, which order what is at one time
-	unknown     bool // its process died: it happened, or it did not
-	astray      bool // it was answered by a process that had lost its volume: for a stride it may not know the latest (S10)
-	node        nodeKey
-	reply       *reply
+	first, last int // the numbers of the events, which order what is at one time
+	// inLine is the number of the event since which its instance may have its place
+	// in line: it has asked there without a break, and had no lease.
+	inLine  int
+	unknown bool // its process died: it happened, or it did not
+	astray  bool // it was answered by a process that had lost its volume: for a stride it may not know the latest (S10)
+	node    nodeKey
+	reply   *reply
 	// steady is when it arrived, by the server's clock.
 	steady time.Duration
 	// items are those of a batch; of them, batch is set.
@@ -38,7 +41,13 @@ func (c *checker) begin(by *call, p *process) *operation {
 	op := &operation{call: by, proc: p, begun: c.w.now(), first: c.tick(), steady: p.machine.steady()}
 	op.node = nodeKey{by.request.pool, by.request.node}
 	c.history = append(c.history, op)
+	op.inLine = op.first
 	if by.procedure == callAcquire {
+		for _, o := range c.asking {
+			if o.proc == p && by.request.instance != "" && o.call.request.pool == by.request.pool && o.call.request.instance == by.request.instance {
+				op.inLine = min(op.inLine, o.inLine)
+			}
+		}
 		c.asking = append(c.asking, op)
 	}
 	for _, item := range by.request.items {
@@ -54,6 +63,16 @@ func (c *checker) end(op *operation, r *reply) {
 	op.done, op.last, op.reply = max(c.w.now(), 1), c.tick(), r
 	if r.lease {
 		op.node.node = r.node
+	}
+}
+
+// leaseEnded tells that an instance's lease has ended. It had no place in line until
+// now: it would have got its lease again.
+func (c *checker) leaseEnded(r *fencing.Record) {
+	for _, op := range c.asking {
+		if op.call.request.pool == string(r.Pool) && fencing.InstanceID(op.call.request.instance).Hash() == r.Instance {
+			op.inLine = c.tick()
+		}
 	}
 }
 

@@ -20,8 +20,8 @@ func (c *checker) inLine(t *term, r *fencing.Record, s time.Duration) {
 		return // nobody waits for it any more
 	}
 	for _, op := range c.asking {
-		if op.first >= mine.first {
-			return
+		if max(op.first, op.inLine) >= mine.inLine {
+			continue
 		}
 		if op.proc == t.proc && op.call.request.pool == string(r.Pool) && c.waitsInLine(t, op, s) {
 			c.w.violate(PromiseLine, "node ID %d is granted to %s #%d, but %s #%d has stood in line for longer, since %v",

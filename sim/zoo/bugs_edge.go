@@ -9,9 +9,9 @@ var edgeBugs = []Bug{
 		Name: "line-served-from-its-end",
 		Rule: "S2",
 		Edits: []Edit{{
-			File: "fencing/acquire.go",
-			Old:  "\t\tp.queue = append(p.queue, req.Ticket)\n",
-			New:  "\t\tp.queue = append([]Ticket{req.Ticket}, p.queue...)\n",
+			File: "fencing/line.go",
+			Old:  "\t\tp.queue = append(p.queue, place{req.Instance, s.lastTicket, 1})\n",
+			New:  "\t\tp.queue = append([]place{{req.Instance, s.lastTicket, 1}}, p.queue...)\n",
 		}},
 		Found: breaks(sim.PromiseLine),
 	},
