@@ -116,6 +116,22 @@ func TestWaitingForTheMarkWithoutQueue(t *testing.T) {
 	}
 }
 
+// It is refused where nothing is left for it, though others wait in line.
+func TestNothingIsLeftBehindTheLine(t *testing.T) {
+	g := newRig(t, 10*time.Second, smallPool(0))
+	g.set(11 * time.Second) // the mark has run out
+	g.waits(t, "first", 0, WaitMark)
+	second := g.waits(t, "second", 0, WaitMark)
+	d, _ := g.s.Acquire(g.now, ask("brief"))
+	g.tick()
+	g.lease("first")
+	g.waits(t, "second", second, WaitFree)
+	req := ask("brief")
+	req.Ticket = d.Ticket
+	_, r := g.s.Acquire(g.now, req)
+	wantReason(t, "with the only ID taken and another in line", r, ReasonNoFreeNodeID)
+}
+
 // A full line turns nobody away who waits for the mark: there may be enough IDs.
 func TestWaitingForTheMarkBesideFullLine(t *testing.T) {
 	g := newRig(t, 10*time.Second, NewPool(DefaultPool))

@@ -114,9 +114,13 @@ type checker struct {
 	// Of replicas: reigning is the last term that etcd has begun, numbers counts
 	// them, and heard is what leaders told those who follow.
 	reigning *term
-	numbers  int
-	stored   stored
-	heard    map[*process]map[heardKey]time.Duration
+	// host is the server that loaded the store last, and hosts counts how often
+	// it was another one than before.
+	host    *server
+	hosts   int
+	numbers int
+	stored  stored
+	heard   map[*process]map[heardKey]time.Duration
 }
 
 // term is what one process that serves has done and knows; with replicas, what
@@ -142,6 +146,8 @@ type term struct {
 	// loadedAt is when it had loaded, longest the stride that it began with,
 	// and longer by how much that is more than the stored one, stored.
 	loadedAt, longest, longer, stored time.Duration
+	// hosts is how often the store had moved by then.
+	hosts int
 	// base is where its epochs begin; 0: it has written no mark.
 	base fencing.Epoch
 	// clock is what server time was, at the least, at steady time clockAt.
@@ -486,6 +492,11 @@ func (c *checker) loaded(p *process, snap fencing.Snapshot) {
 // rests notes how long a start must let rest what it loads (S6), and since when
 // P4's times count.
 func (c *checker) rests(t *term, snap fencing.Snapshot) {
+	if c.host != t.server {
+		c.host = t.server
+		c.hosts++
+	}
+	t.hosts = c.hosts
 	t.loadedAt, t.longest = t.server.machine.steady(), max(snap.Meta.Stride, t.server.stride)
 	t.stored = snap.Meta.Stride
 	t.longer = t.longest - t.stored

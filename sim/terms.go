@@ -411,5 +411,6 @@ func (c *checker) promisedEarlier(t *term, op *operation, n *nodeState, a *reply
 // term grants. By clocks that are worse than allowed it need not, if others
 // have led in between.
 func (c *checker) counts(t *term, l *leaseState) bool {
-	return !c.w.replicated() || c.w.exclusion() || l.told[t.server.index].term == t
+	last := l.told[t.server.index].term
+	return c.w.exclusion() || last == t || !c.w.replicated() && (last == nil || last.hosts == t.hosts)
 }
