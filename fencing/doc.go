@@ -1,6 +1,6 @@
 // Package fencing holds the rules of Cirrus: the server's (S1 to S12, type
 // Server), the holder's (C1 to C7, type Holder), and what a resource does with
-// an epoch (type Gate). They are plain functions of a state and a time. The
+// an epoch (type Gate); docs/design.md states them. They are plain functions of a state and a time. The
 // package does no IO, reads no clock, starts no goroutine, takes no lock and
 // draws no randomness; it must stay that way, because that is what lets a test,
 // a simulator and a reader go through them one step at a time.
@@ -82,9 +82,10 @@
 // # Why epochs rise (P3)
 //
 // The highest epoch is the maximum over the pool's records and grants under
-// way; a record's epoch outlives its lease. A store that was lost is followed
-// by one whose first epoch lies above all that the lost one can have given
-// (S7), unless the wall clock at its creation was set back.
+// way; a record's epoch outlives its lease. Each start, of any store, begins at a
+// base that is higher than the one before and goes up with the wall clock (S2): so
+// the epochs of writes that a store lost, or of a lost store, don't come again,
+// unless the wall clock was set back meanwhile.
 //
 // # What ends well (P4)
 //

@@ -1,7 +1,8 @@
 package fencing
 
 import (
-	"hash/maphash"
+	"crypto/sha256"
+	"encoding/binary"
 	"iter"
 	"slices"
 
@@ -26,15 +27,14 @@ type indexSlot struct {
 	node uint32 // plus 1; 0: empty
 }
 
-// indexSeed keeps those who choose keys from choosing hashes. No order depends
-// on it: an index is asked for keys only.
-var indexSeed = maphash.MakeSeed()
-
-func hashOfApp(app AppID) uint32 { return uint32(maphash.String(indexSeed, string(app))) }
-
-func hashOfInstance(instance *InstanceHash) uint32 {
-	return uint32(maphash.Bytes(indexSeed, instance[:]))
+// hashOfApp and hashOfInstance are parts of what nobody can choose: whoever picks
+// keys must not make them collide.
+func hashOfApp(app AppID) uint32 {
+	sum := sha256.Sum256([]byte(app))
+	return binary.BigEndian.Uint32(sum[:])
 }
+
+func hashOfInstance(instance *InstanceHash) uint32 { return binary.BigEndian.Uint32(instance[:]) }
 
 // reserve makes room for so many entries at once.
 func (x *nodeIndex) reserve(entries int) {

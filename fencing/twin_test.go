@@ -7,7 +7,7 @@ import (
 )
 
 // twin watches from outside what is asked, decided, made durable, promised and
-// minted in a world with one pool, and knows the promises of DESIGN.md by
+// minted in a world with one pool, and knows the promises of docs/design.md by
 // heart. It is dumb on purpose: it keeps everything, searches linearly, and
 // shares neither code nor types with the rules that it judges.
 //

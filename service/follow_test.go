@@ -642,9 +642,14 @@ func TestHeadersOfAnotherStore(t *testing.T) {
 			req.Header.Set("Content-Type", "application/json")
 			req.Header.Set(memberHeader, "x")
 			req.Header.Set(storeHeader, letters(1000))
-			resp := must(a.http.Do(req))
+			resp, err := a.http.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
 			body := must(io.ReadAll(resp.Body))
-			_ = resp.Body.Close()
+			if err := resp.Body.Close(); err != nil {
+				t.Fatal(err)
+			}
 			if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(body), string(reasonWrongStore)) {
 				t.Fatalf("%s: %s", resp.Status, body)
 			}

@@ -54,7 +54,7 @@ func (w *world) loseUntold(d dice) {
 	whole := cloneDisk(s.disk, 0)
 	kept, ok := s.cut(where)
 	told := ok && w.check.lostMark(kept.Meta)
-	if !ok || told && !(file && w.check.apart(kept.Meta)) {
+	if !ok || told && (!file || !w.check.apart(kept.Meta)) {
 		s.disk = whole
 		return
 	}

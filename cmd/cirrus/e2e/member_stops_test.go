@@ -12,7 +12,6 @@ import (
 	"time"
 
 	cirrusclient "github.com/cirrus-id/cirrus/client"
-	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/internal/etcdtest"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 )
@@ -56,7 +55,7 @@ func TestClusterMemberStops(t *testing.T) {
 }
 
 func stopMembers(t *testing.T, session time.Duration) {
-	ttl := fencing.ShortestTTL(session)
+	ttl := 4 * session // the shortest that S11 allows
 	etcd := etcdtest.Start(t, members, "--log-level", "error")
 	urls := startReplicas(t, etcd, session, ttl)
 	held := holdMany(t, strings.Join(urls, ","))
