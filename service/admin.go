@@ -275,22 +275,42 @@ var rpcRevoke = rpc[cirrusv1.RevokeRequest, cirrusv1.RevokeResponse]{
 }
 
 func (t *term) answerRevoke(ctx context.Context, req *cirrusv1.RevokeRequest) (*cirrusv1.RevokeResponse, error) {
-	pool, r := poolName(req.Pool)
-	if r != nil {
-		return nil, t.s.refusal(r)
-	}
-	node, epoch := snowflake.NodeID(req.NodeId), fencing.Epoch(req.Epoch)
-	d, err := t.carryOut(ctx, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
+	epoch := fencing.Epoch(req.Epoch)
+	lease, err := t.changeLease(ctx, req.Pool, req.NodeId, func(now fencing.Now, pool fencing.PoolName, node snowflake.NodeID) (fencing.Decision, *fencing.Refusal) {
 		return t.core.Revoke(now, pool, node, epoch)
 	})
 	if err != nil {
 		return nil, err
 	}
-	resp := t.revoked(pool, node)
+	return &cirrusv1.RevokeResponse{Lease: lease}, nil
+}
+
+// changeLease makes durable what an operator has decided of a node ID's lease, and
+// shows the lease as it is then.
+func (t *term) changeLease(ctx context.Context, name string, id uint32, ask func(fencing.Now, fencing.PoolName, snowflake.NodeID) (fencing.Decision, *fencing.Refusal)) (*cirrusv1.LeaseStatus, error) {
+	pool, r := poolName(name)
+	if r != nil {
+		return nil, t.s.refusal(r)
+	}
+	node := snowflake.NodeID(id)
+	d, err := t.carryOut(ctx, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
+		return ask(now, pool, node)
+	})
+	if err != nil {
+		return nil, err
+	}
+	lease := t.showLease(pool, node)
 	if d.Write == nil {
 		err = t.confirm(ctx) // nothing was written, so this is a listing
 	}
-	return resp, err
+	return lease, err
+}
+
+func (t *term) showLease(pool fencing.PoolName, node snowflake.NodeID) *cirrusv1.LeaseStatus {
+	now := t.enter()
+	defer t.leave()
+	status, _ := t.core.Lease(now, pool, node)
+	return wireStatus(status)
 }
 
 // Free ends a lease on the caller's word that its holder is dead.
@@ -304,28 +324,12 @@ var rpcFree = rpc[cirrusv1.FreeRequest, cirrusv1.FreeResponse]{
 }
 
 func (t *term) answerFree(ctx context.Context, req *cirrusv1.FreeRequest) (*cirrusv1.FreeResponse, error) {
-	pool, r := poolName(req.Pool)
-	if r != nil {
-		return nil, t.s.refusal(r)
-	}
-	node, epoch := snowflake.NodeID(req.NodeId), fencing.Epoch(req.Epoch)
-	last := (*snowflake.Millis)(req.LastTimestampMs)
-	d, err := t.carryOut(ctx, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
+	epoch, last := fencing.Epoch(req.Epoch), (*snowflake.Millis)(req.LastTimestampMs)
+	lease, err := t.changeLease(ctx, req.Pool, req.NodeId, func(now fencing.Now, pool fencing.PoolName, node snowflake.NodeID) (fencing.Decision, *fencing.Refusal) {
 		return t.core.Free(now, pool, node, epoch, last)
 	})
 	if err != nil {
 		return nil, err
 	}
-	resp := &cirrusv1.FreeResponse{Lease: t.revoked(pool, node).Lease}
-	if d.Write == nil {
-		err = t.confirm(ctx) // nothing was written, so this is a listing
-	}
-	return resp, err
-}
-
-func (t *term) revoked(pool fencing.PoolName, node snowflake.NodeID) *cirrusv1.RevokeResponse {
-	now := t.enter()
-	defer t.leave()
-	status, _ := t.core.Lease(now, pool, node)
-	return &cirrusv1.RevokeResponse{Lease: wireStatus(status)}
+	return &cirrusv1.FreeResponse{Lease: lease}, nil
 }
