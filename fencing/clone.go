@@ -73,14 +73,15 @@ func (h leaseHeap) in(leases *leaseTable) leaseHeap {
 // on. Left out is what can make no difference any more (a deadline whose
 // quarantine is over, a mark write that carries no promise), and what is only
 // for show: events not yet taken, the text of a failure, the clock offset as
-// last seen; and the order in which leases that are silent at once are noted,
-// since all of them are. All other times are exact.
+// last seen; the numbers of tickets, of which only the order counts as long as
+// nobody keeps one; and the order in which leases that are silent at once are
+// noted, since all of them are. All other times are exact.
 func (s *Server) AppendFingerprint(b []byte) []byte {
 	b = num(num(b, s.time.ms), s.time.rest, s.time.steady)
 	b = s.meta.appendFingerprint(b)
 	b = s.mark.appendFingerprint(b, s.time.steady)
 	b = flags(text(b, s.lastNoted), s.failed != nil, s.notesLeft)
-	b = num(num(num(b, s.lastTicket), s.shortestTTL), len(s.changing))
+	b = num(num(b, s.shortestTTL), len(s.changing))
 	for _, name := range sorted(s.changing, cmp.Compare[PoolName]) {
 		b = text(b, name)
 	}
@@ -142,7 +143,7 @@ func (p *pool) appendFingerprint(b []byte, steady time.Duration) []byte {
 	b = num(b, p.leaving[:]...)
 	b = num(b, len(p.queue))
 	for _, in := range p.queue {
-		b = num(num(append(b, in.instance[:]...), in.ticket), in.requests)
+		b = num(append(b, in.instance[:]...), in.requests)
 	}
 	return b
 }

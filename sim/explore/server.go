@@ -151,7 +151,9 @@ func (v *server) call(now fencing.Now, c fencing.Call) outcome {
 	ref := fencing.LeaseRef{Pool: c.Pool, Node: c.Node, Epoch: c.Epoch, Instance: c.Instance.Hash()}
 	switch c.Kind {
 	case fencing.CallAcquire:
-		return v.answer(v.rules.Acquire(now, fencing.AcquireRequest{Pool: c.Pool, App: c.App, Instance: ref.Instance, TTL: c.TTL}))
+		d, r := v.rules.Acquire(now, fencing.AcquireRequest{Pool: c.Pool, App: c.App, Instance: ref.Instance, TTL: c.TTL})
+		v.rules.LeaveQueue(c.Pool, d.Ticket) // one that waits may as well arrive later
+		return v.answer(d, r)
 	case fencing.CallHeartbeat:
 		return v.answer(v.rules.Heartbeat(now, ref))
 	}
