@@ -800,6 +800,7 @@ func (c *checker) known(t *term, f *flight) {
 		c.settings(t, &pool, t.meta.Stride)
 		c.reckon(t.server)
 	}
+	at := c.tick() // what ends together ends at once: who asks first then stands first
 	for i := range b.Records {
 		r := &b.Records[i]
 		n := c.node(string(r.Pool), int(r.Node))
@@ -807,7 +808,7 @@ func (c *checker) known(t *term, f *flight) {
 			c.unique(r)
 		}
 		if old := n.durable; old.Status == fencing.Live && (old.Instance != r.Instance || r.Status != fencing.Live) {
-			c.leaseEnded(&old)
+			c.leaseEnded(&old, at)
 		}
 		n.durable, n.writtenAt = *r, t.server.machine.steady()
 		if l := n.lease(uint64(r.Epoch)); l != nil && r.Status == fencing.Ended {

@@ -66,12 +66,12 @@ func (c *checker) end(op *operation, r *reply) {
 	}
 }
 
-// leaseEnded tells that an instance's lease has ended. It had no place in line until
-// now: it would have got its lease again.
-func (c *checker) leaseEnded(r *fencing.Record) {
+// leaseEnded tells that an instance's lease has ended, at that tick. It had no place
+// in line until now: it would have got its lease again.
+func (c *checker) leaseEnded(r *fencing.Record, at int) {
 	for _, op := range c.asking {
 		if op.call.request.pool == string(r.Pool) && fencing.InstanceID(op.call.request.instance).Hash() == r.Instance {
-			op.inLine = c.tick()
+			op.inLine = at
 		}
 	}
 }
