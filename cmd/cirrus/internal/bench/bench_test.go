@@ -79,7 +79,7 @@ func TestEveryRowIsMeasured(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkEnded(t, cfg, pids, 37)
+	checkEnded(t, cfg, pids, 38)
 	checkEmpty(t, cfg.Etcd)
 	var names []string
 	for _, r := range report.Rows {
