@@ -10,8 +10,12 @@ var edgeBugs = []Bug{
 		Rule: "S2",
 		Edits: []Edit{{
 			File: "fencing/line.go",
-			Old:  "\t\tp.queue = append(p.queue, place{req.Instance, s.lastTicket, 1})\n",
-			New:  "\t\tp.queue = append([]place{{req.Instance, s.lastTicket, 1}}, p.queue...)\n",
+			Old:  "p.queue[0].instance == instance\n",
+			New:  "p.queue[len(p.queue)-1].instance == instance\n",
+		}, {
+			File: "fencing/line.go",
+			Old:  "\t\treturn p.queue[0].ticket\n",
+			New:  "\t\treturn p.queue[len(p.queue)-1].ticket\n",
 		}},
 		Found: breaks(sim.PromiseLine),
 	},
