@@ -180,11 +180,7 @@ func (t *term) commit(w *fencing.Write) error {
 // may be the write's own, where a panic that nobody recovers ends the process.
 func (t *term) settled(w *fencing.Write, err error) (outcome error) {
 	defer func() {
-		switch p := recover(); p {
-		case nil:
-		case http.ErrAbortHandler: // somebody ends this very handler
-			panic(p)
-		default:
+		if p := caught(recover()); p != nil {
 			t.s.log.Error("what a write has done could not be taken in", "panic", p, "stack", string(debug.Stack()))
 			outcome = t.cause()
 		}
@@ -236,15 +232,20 @@ func (t *term) endWrite() {
 // other: what it wrote is unknown (S9).
 func (t *term) durable(b fencing.Batch) (err error) {
 	defer func() {
-		switch p := recover(); p {
-		case nil:
-		case http.ErrAbortHandler: // somebody ends this very handler
-			panic(p)
-		default:
+		if p := caught(recover()); p != nil {
 			err = fmt.Errorf("the store panicked: %v", p)
 		}
 	}()
 	return t.store.Commit(t.ctx, b)
+}
+
+// caught is what recover returned, unless somebody ends this very handler: that
+// goes on.
+func caught(p any) any {
+	if p == http.ErrAbortHandler {
+		panic(p)
+	}
+	return p
 }
 
 // commitAll makes writes durable, one after the other, and errs with what the

@@ -16,7 +16,6 @@ import (
 
 // newFree ends a lease on an operator's word (S11).
 func newFree() *cobra.Command {
-	var epoch uint64
 	var last int64
 	cmd := &cobra.Command{
 		Use:   "free NODE_ID --epoch E",
@@ -38,25 +37,19 @@ that came after the one you meant.`,
 		Example: `  cirrus free 7 --epoch 1835000000000001
   cirrus free 7 --epoch 1835000000000001 --pool billing --yes
   cirrus free 7 --epoch 1835000000000001 --last-timestamp 1795364184800`,
-		Args: cobra.ExactArgs(1),
 	}
-	cmd.Flags().Uint64Var(&epoch, "epoch", 0, "the lease's epoch; on the command line only")
+	named := addNamedLease(cmd)
 	cmd.Flags().Int64Var(&last, "last-timestamp", 0, "the last timestamp that the holder used, in Unix `ms` (default: the window promised to it is waited out); on the command line only")
 	cmd.Flags().Bool("yes", false, "don't ask: the holder is dead")
-	mustBeExplicit(cmd, "epoch")
 	mustBeExplicit(cmd, "last-timestamp")
 	addAddr(cmd)
-	addPool(cmd)
 	output := addOutput(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		node, err := strconv.ParseUint(args[0], 10, 32)
+		lease, err := named(args)
 		if err != nil {
-			return usagef("%q is no node ID: give a number, such as 7", args[0])
-		}
-		if err := required(cmd, "epoch"); err != nil {
 			return err
 		}
-		req := &cirrusv1.FreeRequest{NodeId: uint32(node), Epoch: epoch}
+		req := &cirrusv1.FreeRequest{Pool: lease.pool, NodeId: lease.node, Epoch: lease.epoch}
 		if given(cmd.Flags(), "last-timestamp") {
 			req.LastTimestampMs = &last
 		}
@@ -65,10 +58,7 @@ that came after the one you meant.`,
 	return cmd
 }
 
-func free(cmd *cobra.Command, req *cirrusv1.FreeRequest, o outputFlag) (err error) {
-	if req.Pool, err = cmd.Flags().GetString("pool"); err != nil {
-		return err
-	}
+func free(cmd *cobra.Command, req *cirrusv1.FreeRequest, o outputFlag) error {
 	if err := confirmDead(cmd, req); err != nil {
 		return err
 	}

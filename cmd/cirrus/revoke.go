@@ -10,7 +10,6 @@ import (
 )
 
 func newRevoke() *cobra.Command {
-	var epoch uint64
 	cmd := &cobra.Command{
 		Use:   "revoke NODE_ID --epoch E",
 		Short: "Take a lease away from its holder",
@@ -20,31 +19,48 @@ the holder may not know yet. cirrus ls shows the epoch; that it has to be given
 keeps you from revoking the lease that came after the one you meant.`,
 		Example: `  cirrus revoke 7 --epoch 1835000000000001
   cirrus revoke 7 --epoch 1835000000000001 --pool billing`,
-		Args: cobra.ExactArgs(1),
 	}
-	cmd.Flags().Uint64Var(&epoch, "epoch", 0, "the lease's epoch; on the command line only")
-	mustBeExplicit(cmd, "epoch")
+	named := addNamedLease(cmd)
 	addAddr(cmd)
-	addPool(cmd)
 	output := addOutput(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		node, err := strconv.ParseUint(args[0], 10, 32)
+		lease, err := named(args)
 		if err != nil {
-			return usagef("%q is no node ID: give a number, such as 7", args[0])
-		}
-		if err := required(cmd, "epoch"); err != nil {
 			return err
 		}
-		return revoke(cmd, &cirrusv1.RevokeRequest{NodeId: uint32(node), Epoch: epoch}, *output)
+		return revoke(cmd, &cirrusv1.RevokeRequest{Pool: lease.pool, NodeId: lease.node, Epoch: lease.epoch}, *output)
 	}
 	return cmd
 }
 
-func revoke(cmd *cobra.Command, req *cirrusv1.RevokeRequest, o outputFlag) error {
-	var err error
-	if req.Pool, err = cmd.Flags().GetString("pool"); err != nil {
-		return err
+// namedLease is the lease that a command's argument and flags name.
+type namedLease struct {
+	pool  string
+	node  uint32
+	epoch uint64
+}
+
+// addNamedLease lets a command name a lease: by its node ID as the only argument,
+// its epoch and its pool. What it returns reads them.
+func addNamedLease(cmd *cobra.Command) func(args []string) (namedLease, error) {
+	cmd.Args = cobra.ExactArgs(1)
+	epoch := cmd.Flags().Uint64("epoch", 0, "the lease's epoch; on the command line only")
+	mustBeExplicit(cmd, "epoch")
+	addPool(cmd)
+	return func(args []string) (namedLease, error) {
+		node, err := strconv.ParseUint(args[0], 10, 32)
+		if err != nil {
+			return namedLease{}, usagef("%q is no node ID: give a number, such as 7", args[0])
+		}
+		if err := required(cmd, "epoch"); err != nil {
+			return namedLease{}, err
+		}
+		pool, err := cmd.Flags().GetString("pool")
+		return namedLease{pool, uint32(node), *epoch}, err
 	}
+}
+
+func revoke(cmd *cobra.Command, req *cirrusv1.RevokeRequest, o outputFlag) error {
 	admin, err := dialAdmin(cmd)
 	if err != nil {
 		return err

@@ -111,7 +111,7 @@ type plan struct {
 func startCluster(t *testing.T, p plan) *cluster {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("takes a minute or so")
+		t.Skip("-short: faults of replicas on etcd take a minute or so")
 	}
 	t.Parallel()
 	c := &cluster{T: t, etcd: etcdtest.Start(t, members, "--log-level", "error"), obs: newObserver(clusterQuarantine), spare: firstSpareID}

@@ -60,7 +60,7 @@ var hasty = habits{
 // judges by what they saw whether it forgot anything that it had acknowledged.
 func TestKill(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes more than a minute")
+		t.Skip("-short: fifty kills take more than a minute")
 	}
 	t.Parallel() // it waits most of the time
 	seed := *seedFlag

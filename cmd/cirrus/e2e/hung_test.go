@@ -19,15 +19,17 @@ import (
 )
 
 // frozenDisk mounts a file system of its own, and returns where, and what
-// freezes and thaws it: while it is frozen every write to it stands still.
+// freezes and thaws it: while it is frozen every write to it stands still. Where
+// that can't be had the test is left out, and says why; TestSlowWrites and its
+// neighbours in service look at a store that hangs wherever they run.
 func frozenDisk(t *testing.T) (dir string, freeze, thaw func()) {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("only root can mount a file system to freeze")
+		t.Skip("needs root, to mount a file system and freeze it")
 	}
 	for _, tool := range []string{"mkfs.ext4", "mount", "umount", "fsfreeze"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Skip("there is no " + tool)
+			t.Skipf("needs %s, to make a file system that can be frozen", tool)
 		}
 	}
 	image := filepath.Join(t.TempDir(), "disk")
@@ -46,7 +48,7 @@ func frozenDisk(t *testing.T) (dir string, freeze, thaw func()) {
 		return err
 	}
 	if tool("mkfs.ext4", "-q", image) != nil || tool("mount", "-o", "loop", image, dir) != nil {
-		t.Skip("no file system can be mounted here")
+		t.Skip("needs loop devices, to mount a file system: see the log above for what mount said")
 	}
 	t.Cleanup(func() { _ = tool("umount", "-l", dir) })
 	frozen := false
@@ -59,7 +61,7 @@ func frozenDisk(t *testing.T) (dir string, freeze, thaw func()) {
 	t.Cleanup(thaw) // before it is unmounted
 	return dir, func() {
 		if tool("fsfreeze", "-f", dir) != nil {
-			t.Skip("the file system can't be frozen here")
+			t.Skip("needs a kernel that freezes file systems: see the log above for what fsfreeze said")
 		}
 		frozen = true
 	}, thaw

@@ -43,7 +43,7 @@ var memberStops = []struct {
 // that goes with the replicas' session TTL (S11).
 func TestClusterMemberStops(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes a minute or so")
+		t.Skip("-short: it stops etcd's members for a minute and measures meanwhile")
 	}
 	t.Parallel()
 	for _, session := range either([]time.Duration{2 * time.Second}, []time.Duration{2 * time.Second, sessionTTL}) {
