@@ -42,6 +42,15 @@ func TestCampaign(t *testing.T) {
 	t.Log(b.String())
 }
 
+// briefly leaves a test out of a brief run, which is the race detector's: it is to
+// see worlds run side by side, and each takes ten times as long.
+func briefly(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("-short: one world after the other, which tells the race detector nothing that TestCampaign doesn't")
+	}
+}
+
 // number reads a variable of the environment.
 func number(t *testing.T, name string, otherwise uint64) uint64 {
 	t.Helper()
@@ -92,6 +101,7 @@ func TestNothingStays(t *testing.T) {
 
 // TestSameSeedSameRun: one seed has one outcome, whatever the machine does.
 func TestSameSeedSameRun(t *testing.T) {
+	briefly(t)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	for seed := range uint64(12) {
 		for _, p := range Profiles() {
@@ -192,6 +202,7 @@ func TestPanic(t *testing.T) {
 
 // TestEveryKindAlone: each kind of fault can happen alone, and be switched off.
 func TestEveryKindAlone(t *testing.T) {
+	briefly(t)
 	for _, kind := range Kinds() {
 		var without []Kind
 		for _, k := range Kinds() {
