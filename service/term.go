@@ -152,7 +152,7 @@ func (t *term) leave() {
 // it knows may be half of it, which is no more to be relied on than a memory
 // that is ahead of the store (S9).
 func (t *term) panicked(p any) {
-	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) { // somebody ends this very handler
+	if endsHandler(p) {
 		return
 	}
 	t.fail(fmt.Errorf("a decision was broken off by a panic: %v", p))
@@ -239,13 +239,18 @@ func (t *term) durable(b fencing.Batch) (err error) {
 	return t.store.Commit(t.ctx, b)
 }
 
-// caught is what recover returned, unless somebody ends this very handler: that
-// goes on.
+// caught is what recover returned, unless that goes on.
 func caught(p any) any {
-	if p == http.ErrAbortHandler {
+	if endsHandler(p) {
 		panic(p)
 	}
 	return p
+}
+
+// endsHandler says whether a panic is somebody's who ends this very handler.
+func endsHandler(p any) bool {
+	err, ok := p.(error)
+	return ok && errors.Is(err, http.ErrAbortHandler)
 }
 
 // commitAll makes writes durable, one after the other, and errs with what the
