@@ -16,6 +16,12 @@ import (
 // quiet is for commands whose output is their own.
 var quiet = slog.New(slog.DiscardHandler)
 
+// warnings is for a command that has no log, but should say on stderr what is
+// wrong with the store.
+func warnings(cmd *cobra.Command) *slog.Logger {
+	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
+
 func addLog(cmd *cobra.Command) {
 	cmd.Flags().String("log-format", "text", "text or json, on stderr")
 	cmd.Flags().String("log-level", "info", "debug, info, warn or error; read again at SIGHUP")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -44,8 +45,9 @@ type end interface {
 	Close() error
 }
 
-// chosenPlace is the place that --store and the flags that go with it name.
-func chosenPlace(cmd *cobra.Command) (place, error) {
+// chosenPlace is the place that --store and the flags that go with it name. The
+// log gets what a store in a directory has to say.
+func chosenPlace(cmd *cobra.Command, log *slog.Logger) (place, error) {
 	kind, err := chosenStore(cmd)
 	if err != nil {
 		return nil, err
@@ -57,5 +59,5 @@ func chosenPlace(cmd *cobra.Command) (place, error) {
 	if err != nil {
 		return nil, err
 	}
-	return directory{dir, storeOptions(cmd, quiet)}, nil
+	return directory{dir, storeOptions(cmd, log)}, nil
 }

@@ -6,7 +6,6 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
-	"log/slog"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -45,9 +44,9 @@ func (w water) with(o water) water {
 // crash makes a store refuse what it has kept. It is synced under another name
 // and renamed, so a crash leaves the old or the new one.
 type highWater struct {
-	fs  vfs.FS
+	// fs ends the process where a write fails (S9).
+	fs  *failStopFS
 	dir string
-	log *slog.Logger
 	// atOnce: nothing is written in the background.
 	atOnce bool
 	// space is looked at in the background, too.
@@ -85,23 +84,19 @@ func (h *highWater) raise(to water) error {
 	return h.write()
 }
 
-// follow writes the file until it says what is wanted. Where that failed and
-// the process goes on, the next mark tries again.
+// follow writes the file until it says what is wanted.
 func (h *highWater) follow() {
 	defer h.background.Done()
 	for {
-		err := h.write()
+		_ = h.write() // a write that fails ends the process: it doesn't return (S9)
 		h.mu.Lock()
 		mark := h.wanted.mark
 		h.mu.Unlock()
 		h.space.look(mark)
 		h.mu.Lock()
-		done := err != nil || h.written == h.wanted
+		done := h.written == h.wanted
 		h.following = !done
 		h.mu.Unlock()
-		if err != nil {
-			h.log.Warn("the store's "+highWaterFile+" file is behind its mark: if acknowledged writes get lost now, it may not be noticed", "error", err)
-		}
 		if done {
 			return
 		}
@@ -158,13 +153,17 @@ func readHighWater(vf vfs.FS, dir string) (water, error) {
 		return water{}, nil
 	}
 	if err != nil {
-		return water{}, err
+		return water{}, unreadable(err)
 	}
 	data, err := io.ReadAll(f)
 	if err := errors.Join(err, f.Close()); err != nil {
-		return water{}, err
+		return water{}, unreadable(err)
 	}
 	return decodeWater(data)
+}
+
+func unreadable(err error) error {
+	return fmt.Errorf("its %s file can't be read: check who may read it, and its disk: %w", highWaterFile, err)
 }
 
 // The file is one line, to be read by people, too.
@@ -201,7 +200,12 @@ func (s *Store) openHighWater(kept water, opts Options, why purpose) error {
 	if err == nil {
 		err = noted.lost(kept)
 	}
-	if err != nil && why != toRecover {
+	damaged := errors.Is(err, store.ErrDamaged) || errors.Is(err, store.ErrLostWrites)
+	switch {
+	case err == nil:
+	case damaged && why == toRecover:
+		opts.Logger.Warn("the store is damaged, and is opened to be recovered", "error", err)
+	default: // a file that can't be read may say that writes were lost
 		return err
 	}
 	s.space = &space{fs: s.disk, dir: s.failure.dir, log: opts.Logger}
@@ -209,7 +213,7 @@ func (s *Store) openHighWater(kept water, opts Options, why purpose) error {
 		s.space.look(kept.mark)
 	}
 	s.high = &highWater{
-		fs: s.disk, dir: s.failure.dir, log: opts.Logger, atOnce: opts.Brief, space: s.space,
+		fs: s.disk, dir: s.failure.dir, atOnce: opts.Brief, space: s.space,
 		wanted: noted.with(kept), written: noted,
 	}
 	return nil

@@ -1,8 +1,10 @@
 package pebble
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -125,9 +127,15 @@ func TestLostWrites(t *testing.T) {
 // and base, and can be served afterwards.
 func recovered(t *testing.T, dir string, opts Options, last fencing.Meta) {
 	t.Helper()
-	s, err := OpenToRecover(dir, opts)
+	var log bytes.Buffer
+	warned := opts
+	warned.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	s, err := OpenToRecover(dir, warned)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !strings.Contains(log.String(), "the store is damaged") {
+		t.Errorf("it is opened to be recovered, and the log doesn't say what is wrong with it: %q", log.String())
 	}
 	snap, err := s.Load(context.Background())
 	if err != nil || snap.Meta.Mark < last.Mark || snap.Meta.FirstEpoch < last.FirstEpoch {
@@ -227,6 +235,42 @@ func TestHighWaterDamaged(t *testing.T) {
 			}
 			recovered(t, dir, opts, fencing.Meta{})
 		})
+	}
+}
+
+// TestHighWaterUnreadable: a file that can't be read at the moment may say that
+// writes were lost, and how far the mark had come. So nobody opens the store
+// without it, not to recover it either.
+func TestHighWaterUnreadable(t *testing.T) {
+	for name, kind := range map[string]errorfs.OpKind{"open": errorfs.OpOpen, "read": errorfs.OpFileRead} {
+		t.Run(name, func(t *testing.T) {
+			disk := vfs.NewMem()
+			create(t, options(disk, nil))
+			failing := errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
+				if op.Kind == kind && strings.HasSuffix(op.Path, highWaterFile) {
+					return syscall.EIO
+				}
+				return nil
+			}))
+			commitTo(t, options(disk, nil))
+			for name, open := range map[string]func(string, Options) (*Store, error){"Open": Open, "OpenToRecover": OpenToRecover} {
+				_, err := open(dir, options(failing, nil))
+				if !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), "can't be read") {
+					t.Errorf("%s: %v, want an error that says so", name, err)
+				}
+			}
+		})
+	}
+}
+
+// commitTo opens the store, commits a mark, and closes it.
+func commitTo(t *testing.T, opts Options) {
+	t.Helper()
+	s := open(t, opts)
+	meta := storetest.Meta()
+	commit(t, s, fencing.Batch{Meta: &meta})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 
