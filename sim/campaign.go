@@ -23,7 +23,8 @@ type Options struct {
 	Start uint64
 	// Seeds is how many there are; 0: as many as fit into For.
 	Seeds int
-	// For ends the campaign after a time; 0: never.
+	// For ends the campaign after a time, but not before its first seed was run;
+	// 0: never.
 	For time.Duration
 	// Jobs is how many worlds run at once; 0: as many as GOMAXPROCS allows.
 	Jobs int
@@ -167,7 +168,8 @@ func (c *campaign) work(ctx context.Context, begun time.Duration) {
 	defer ws.close()
 	for {
 		c.mu.Lock()
-		over := c.stop || c.Seeds > 0 && c.next >= c.Start+uint64(c.Seeds) || c.For > 0 && c.Clock()-begun >= c.For
+		late := c.For > 0 && c.next != c.Start && c.Clock()-begun >= c.For
+		over := c.stop || late || c.Seeds > 0 && c.next >= c.Start+uint64(c.Seeds)
 		if !over && ctx.Err() != nil {
 			over, c.report.Interrupted = true, true
 		}

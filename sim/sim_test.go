@@ -155,6 +155,22 @@ func TestMinimizeEnds(t *testing.T) {
 	}
 }
 
+// TestTooLittleTime: a campaign runs its first seed, however late it gets to it.
+// One of no seeds would pass for one in which nothing was broken.
+func TestTooLittleTime(t *testing.T) {
+	var elapsed time.Duration
+	report, err := Campaign(t.Context(), Options{Start: 1, For: time.Second, Jobs: 2, NoFloors: true, Clock: func() time.Duration {
+		defer func() { elapsed += time.Minute }()
+		return elapsed
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Seeds != 1 {
+		t.Errorf("%d seeds were run, not 1", report.Seeds)
+	}
+}
+
 // TestInterrupted: a campaign that is told to end says how far it came, and is
 // not taken for a whole one.
 func TestInterrupted(t *testing.T) {

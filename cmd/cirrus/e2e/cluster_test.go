@@ -21,6 +21,21 @@ import (
 // must have little else to do.
 var long = os.Getenv("CIRRUS_CLUSTER") == "long"
 
+// asCluster marks a test of replicas on etcd. They have a target of their own:
+// several etcd members, replicas and dozens of clients beside all other tests
+// would measure the machine.
+func asCluster(t *testing.T) {
+	t.Helper()
+	switch form := os.Getenv("CIRRUS_CLUSTER"); form {
+	case "brief", "long":
+	case "":
+		t.Skip("CIRRUS_CLUSTER is not set to brief or long: `make test-cluster` runs it")
+	default:
+		t.Fatalf("CIRRUS_CLUSTER is %q: give brief or long", form)
+	}
+	t.Parallel()
+}
+
 // either picks by the form of the run.
 func either[T any](short, whole T) T {
 	if long {
@@ -110,10 +125,7 @@ type plan struct {
 // most of the time.
 func startCluster(t *testing.T, p plan) *cluster {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("-short: faults of replicas on etcd take a minute or so")
-	}
-	t.Parallel()
+	asCluster(t)
 	c := &cluster{T: t, etcd: etcdtest.Start(t, members, "--log-level", "error"), obs: newObserver(clusterQuarantine), spare: firstSpareID}
 	if p.deposed {
 		c.obs.stale = clusterStride

@@ -42,10 +42,7 @@ var memberStops = []struct {
 // gaps between good answers, and no holder's lease expires at the shortest TTL
 // that goes with the replicas' session TTL (S11).
 func TestClusterMemberStops(t *testing.T) {
-	if testing.Short() {
-		t.Skip("-short: it stops etcd's members for a minute and measures meanwhile")
-	}
-	t.Parallel()
+	asCluster(t)
 	for _, session := range either([]time.Duration{2 * time.Second}, []time.Duration{2 * time.Second, sessionTTL}) {
 		t.Run(fmt.Sprintf("session_%v", session), func(t *testing.T) {
 			t.Parallel()
