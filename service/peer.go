@@ -24,6 +24,8 @@ type peer struct {
 	leases cirrusv1connect.LeaseServiceClient
 	admin  cirrusv1connect.AdminServiceClient
 	beats  gatherer
+	// hangUp closes the connections that carry nothing.
+	hangUp func()
 
 	mu    sync.Mutex
 	gone  bool
@@ -41,13 +43,25 @@ func newPeer(s *Service, m store.Member) *peer {
 	p := &peer{s: s, member: m, calls: map[*passing]bool{}, ended: make(chan struct{})}
 	p.doubt.begun = make(chan struct{})
 	p.doubt.proved = s.cfg.Steady.Now()
-	http := stamped{s.cfg.Reach(m.Address), s.cfg.Cluster}
+	var client connect.HTTPClient
+	client, p.hangUp = s.reach(m.Address)
+	http := stamped{client, s.cfg.Cluster}
 	plain := connect.WithAcceptCompression("gzip", nil, nil) // near by: it would only cost
 	p.leases = cirrusv1connect.NewLeaseServiceClient(http, m.Address, plain)
 	p.admin = cirrusv1connect.NewAdminServiceClient(http, m.Address, plain)
 	p.beats.p = p
 	s.spawn(p.probe)
 	return p
+}
+
+// reach gives the HTTP client for the replica at an address, and what closes its
+// idle connections when that replica is left.
+func (s *Service) reach(address string) (connect.HTTPClient, func()) {
+	if s.cfg.Reach != nil {
+		return s.cfg.Reach(address), func() {} // they are its owner's
+	}
+	c := newPeerClient(s.cfg.Steady)
+	return c, c.CloseIdleConnections
 }
 
 // stamped says of each request that a replica passes it on.
@@ -96,6 +110,9 @@ func (p *peer) leave(call *passing) (gone bool) {
 	delete(p.calls, call)
 	call.cancel()
 	p.under.end()
+	if p.gone && len(p.calls) == 0 {
+		p.hangUp()
+	}
 	return p.gone
 }
 
@@ -110,6 +127,7 @@ func (p *peer) left() {
 	for call := range p.calls {
 		call.cancel()
 	}
+	p.hangUp() // the last of the calls does so for those that it leaves
 }
 
 // pass passes a request on, and the answer back.

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cirrus-id/cirrus/internal/reach"
@@ -23,9 +23,12 @@ const (
 	peerIdleTime  = 90 * time.Second
 	// peerIdleConns is how many connections wait for the next call.
 	peerIdleConns = 128
+	// peerPlainTime is how long a replica that answered in HTTP/1.1 after a try
+	// in HTTP/2 had failed is not tried in HTTP/2 again.
+	peerPlainTime = time.Minute
 )
 
-// peerClient is the HTTP client by which replicas reach one another.
+// peerClient is the HTTP client by which one replica reaches another.
 type peerClient struct {
 	// quick carries calls that are answered soon, heartbeats above all, at the
 	// least cost to the leader: HTTP/1.1 costs it half of what HTTP/2 does.
@@ -35,18 +38,23 @@ type peerClient struct {
 	patient *http.Client
 	// plain carries the same to where nothing but HTTP/1.1 is understood, such as
 	// a proxy: a connection for each, and no pings.
-	plain *http.Client
-	// spoken are the hosts that have answered, with whether that was in HTTP/2.
-	spoken sync.Map
+	plain  *http.Client
+	steady Steady
+	// two: it has answered in HTTP/2.
+	two atomic.Bool
+	// plainUntil is until when, by the steady clock, plain is used unless two. The
+	// failure may have been of one connection, so it does not last.
+	plainUntil atomic.Int64
 }
 
-func newPeerClient() *peerClient {
+func newPeerClient(steady Steady) *peerClient {
 	var one, two http.Protocols // HTTP/1.1 alone, HTTP/2 alone
 	one.SetHTTP1(true)
 	two.SetHTTP2(true)
 	two.SetUnencryptedHTTP2(true)
 	dialer := net.Dialer{Timeout: peerDialTime, KeepAlive: peerSilence}
 	return &peerClient{
+		steady: steady,
 		plain: reach.NewClient(&http.Transport{
 			DialContext:         dialer.DialContext,
 			TLSHandshakeTimeout: peerDialTime,
@@ -88,21 +96,22 @@ func (c *peerClient) Do(r *http.Request) (*http.Response, error) {
 	return c.quick.Do(r)
 }
 
-// long sends what may wait long for its answer, in HTTP/2 unless the host has
-// answered in HTTP/1.1 alone. What failed before a host ever spoke HTTP/2 is
-// sent once more in HTTP/1.1: whatever is asked this way may be asked again.
+// long sends what may wait long for its answer, in HTTP/2 unless that has failed
+// of late and HTTP/1.1 has not. What failed before the other replica ever
+// answered in HTTP/2 is sent once more in HTTP/1.1: whatever is asked this way
+// may be asked again.
 func (c *peerClient) long(r *http.Request) (*http.Response, error) {
-	two, known := c.spoken.Load(r.URL.Host)
-	if known && two == false {
+	two := c.two.Load()
+	if !two && int64(c.steady.Now()) < c.plainUntil.Load() {
 		return c.plain.Do(r)
 	}
 	resp, err := c.patient.Do(r)
 	if err == nil {
-		c.spoken.Store(r.URL.Host, true)
+		c.two.Store(true)
 		return resp, nil
 	}
 	var op *net.OpError
-	if known || r.Context().Err() != nil || r.GetBody == nil || errors.As(err, &op) && op.Op == "dial" {
+	if two || r.Context().Err() != nil || r.GetBody == nil || errors.As(err, &op) && op.Op == "dial" {
 		return nil, err
 	}
 	again := r.Clone(r.Context())
@@ -110,7 +119,7 @@ func (c *peerClient) long(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if resp, err = c.plain.Do(again); err == nil {
-		c.spoken.Store(r.URL.Host, false)
+		c.plainUntil.Store(int64(c.steady.Now() + peerPlainTime))
 	}
 	return resp, err
 }

@@ -2,15 +2,22 @@ package service
 
 import (
 	"context"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
+	"github.com/jonboulle/clockwork"
 
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
+	"github.com/cirrus-id/cirrus/store"
 )
 
 // answering answers every Acquire and Watch.
@@ -35,7 +42,7 @@ func TestPeerSpeaksHTTP1(t *testing.T) {
 		mux.Handle(cirrusv1connect.NewLeaseServiceHandler(answering{}))
 		mux.Handle(cirrusv1connect.NewAdminServiceHandler(answering{}))
 		srv := httptest.NewUnstartedServer(mux) // HTTP/1.1 alone
-		c := newPeerClient()
+		c := newPeerClient(steadyClock{time.Now()})
 		if tls {
 			srv.StartTLS()
 			for _, client := range []*http.Client{c.patient, c.plain, c.quick} {
@@ -63,6 +70,92 @@ func TestPeerSpeaksHTTP1(t *testing.T) {
 	}
 }
 
+// breaking is a listener whose first connection breaks.
+type breaking struct {
+	net.Listener
+	broken atomic.Bool
+}
+
+func (l *breaking) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil && !l.broken.Swap(true) {
+		_ = c.Close()
+	}
+	return c, err
+}
+
+// TestPeerTriesHTTP2Again: one broken connection does not keep a replica from
+// asking the leader in HTTP/2 for ever.
+func TestPeerTriesHTTP2Again(t *testing.T) {
+	versions := make(chan int, 1)
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { versions <- r.ProtoMajor }))
+	srv.Config.Protocols = &http.Protocols{}
+	srv.Config.Protocols.SetHTTP1(true)
+	srv.Config.Protocols.SetUnencryptedHTTP2(true)
+	srv.Listener = &breaking{Listener: srv.Listener}
+	srv.Start()
+	defer srv.Close()
+	clock := clockwork.NewFakeClockAt(theDay)
+	c := newPeerClient(fakeSteady{clock, theDay})
+	defer c.CloseIdleConnections()
+	for _, step := range []struct {
+		after time.Duration
+		want  int
+	}{{0, 1}, {peerPlainTime - 1, 1}, {1, 2}, {0, 2}} {
+		clock.Advance(step.after)
+		req, err := http.NewRequest(http.MethodPost, srv.URL+cirrusv1connect.LeaseServiceAcquireProcedure, strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := c.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if got := <-versions; got != step.want {
+			t.Errorf("after %v it was asked in HTTP/%d, want HTTP/%d", clock.Since(theDay), got, step.want)
+		}
+	}
+}
+
+// TestLeftPeerHangsUp: a replica keeps no connection to one that has led before.
+func TestLeftPeerHangsUp(t *testing.T) {
+	mux := http.NewServeMux()
+	mux.Handle(cirrusv1connect.NewLeaseServiceHandler(answering{}))
+	mux.Handle(cirrusv1connect.NewAdminServiceHandler(answering{}))
+	srv := httptest.NewUnstartedServer(mux)
+	srv.Config.Protocols = &http.Protocols{}
+	srv.Config.Protocols.SetHTTP1(true)
+	srv.Config.Protocols.SetUnencryptedHTTP2(true)
+	var open sync.WaitGroup
+	srv.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateClosed:
+			open.Done()
+		}
+	}
+	srv.Start()
+	defer srv.Close()
+	c := newTestCluster(newTestStore(newBatch(t, theDay, true, nil)))
+	s, err := New(context.Background(), Config{Cluster: c.join(store.Member{ID: "b", Address: "http://b"}), Steady: steadyClock{time.Now()}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	p := newPeer(s, store.Member{ID: "a", Address: srv.URL})
+	ctx := context.Background()
+	if _, err := p.acquire(ctx, &cirrusv1.AcquireRequest{}); err != nil { // in HTTP/2
+		t.Error(err)
+	}
+	if _, err := p.release(ctx, &cirrusv1.ReleaseRequest{}); connect.CodeOf(err) != connect.CodeUnimplemented { // in HTTP/1.1
+		t.Error(err)
+	}
+	p.left()
+	open.Wait()
+}
+
 // TestPeerFollowsNoRedirect: what is passed on holds instance IDs, which are
 // secrets, so nobody may send it elsewhere: in no version of HTTP, whatever is
 // asked (C5).
@@ -78,7 +171,7 @@ func TestPeerFollowsNoRedirect(t *testing.T) {
 		srv.Config.Protocols.SetHTTP1(true)
 		srv.Config.Protocols.SetUnencryptedHTTP2(http2)
 		srv.Start()
-		c := newPeerClient()
+		c := newPeerClient(steadyClock{time.Now()})
 		leases := cirrusv1connect.NewLeaseServiceClient(c, srv.URL)
 		if _, err := leases.Acquire(context.Background(), &cirrusv1.AcquireRequest{}); err == nil {
 			t.Errorf("Acquire, HTTP/2 %v: a redirect was an answer", http2)

@@ -144,8 +144,6 @@ type Service struct {
 	// ctx ends with closing. It is for what waits in the cluster.
 	ctx    context.Context
 	cancel context.CancelFunc
-	// hangUp closes what connections there are to other replicas.
-	hangUp func()
 }
 
 // role is what a replica is at an instant.
@@ -185,15 +183,11 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, log: cfg.Logger, turns: newTurns(), watches: shares{most: maxWatchesPerAddress}, closing: make(chan struct{}), failed: make(chan struct{}), hangUp: func() {}}
+	s := &Service{cfg: cfg, log: cfg.Logger, turns: newTurns(), watches: shares{most: maxWatchesPerAddress}, closing: make(chan struct{}), failed: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.role.Store(&role{news: make(chan struct{})})
 	s.metrics = newMetrics(s)
 	if cfg.Cluster != nil {
-		if cfg.Reach == nil {
-			client := newPeerClient()
-			s.cfg.Reach, s.hangUp = func(string) connect.HTTPClient { return client }, client.CloseIdleConnections
-		}
 		s.spawn(s.watchLeader)
 		s.spawn(s.lead)
 		return s, nil
@@ -264,7 +258,6 @@ func (s *Service) Close() {
 	s.closed = true
 	s.mu.Unlock()
 	s.tasks.Wait()
-	s.hangUp()
 }
 
 // stopping says whether StopRequests was called.

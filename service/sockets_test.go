@@ -113,7 +113,7 @@ func TestSilentLeaderIsNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	client := newPeerClient()
+	client := newPeerClient(steadyClock{time.Now()})
 	defer client.CloseIdleConnections()
 	var all sync.WaitGroup
 	for procedure, most := range map[string]time.Duration{

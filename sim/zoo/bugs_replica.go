@@ -87,8 +87,8 @@ var replicaBugs = []Bug{
 			inTerm(whenUnsure, "\t\treturn fmt.Errorf(\"a write failed: %w\", err)\n"),
 			{
 				File: "service/service.go",
-				Old:  "\thangUp func()\n",
-				New:  "\thangUp func()\n\tlast   store.Term\n\tgiven  store.Office\n",
+				Old:  "\tcancel context.CancelFunc\n",
+				New:  "\tcancel context.CancelFunc\n\tlast   store.Term\n\tgiven  store.Office\n",
 			},
 			{
 				File: "service/lead.go",
@@ -140,8 +140,8 @@ var replicaBugs = []Bug{
 		Edits: []Edit{
 			{
 				File: "service/service.go",
-				Old:  "\thangUp func()\n",
-				New:  "\thangUp func()\n\tkept   *fencing.Server\n",
+				Old:  "\tcancel context.CancelFunc\n",
+				New:  "\tcancel context.CancelFunc\n\tkept   *fencing.Server\n",
 			},
 			{
 				File: "service/term.go",
