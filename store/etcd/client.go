@@ -40,14 +40,19 @@ type client struct {
 	turn  int
 	moved chan struct{}
 	// unknown are the endpoints that have not said yet which cluster they are of.
+	// askTime is how long one that is asked is waited for.
 	unknown []string
+	askTime time.Duration
 	// split, if not nil, is that two clusters answered before anything was done.
 	split error
 }
 
 // newClient begins with any member, so that replicas spread over them.
 func newClient(cfg Config) *client {
-	c := &client{cfg: cfg, dialing: make(chan struct{}, 1), turn: rand.N(len(cfg.Endpoints)), moved: make(chan struct{})}
+	c := &client{
+		cfg: cfg, dialing: make(chan struct{}, 1), turn: rand.N(len(cfg.Endpoints)), moved: make(chan struct{}),
+		askTime: min(cfg.Timeout, askTime),
+	}
 	if len(cfg.Endpoints) > 1 {
 		c.unknown = cfg.Endpoints
 	}
@@ -132,7 +137,8 @@ func (c *client) moveOn(turn int) {
 	c.moved = make(chan struct{})
 }
 
-// askTime is how long a member is waited for that is asked for its cluster.
+// askTime is how long a member is waited for at most that is asked for its
+// cluster.
 const askTime = time.Second
 
 // askClusters asks the members that have not said yet which cluster they are of.
@@ -143,7 +149,7 @@ func (c *client) askClusters(ctx context.Context, conn *clientv3.Client) error {
 	ask := c.unknown
 	c.unknown = nil
 	c.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, min(c.cfg.Timeout, askTime))
+	ctx, cancel := context.WithTimeout(ctx, c.askTime)
 	defer cancel()
 	errs := make([]error, len(ask))
 	var asking sync.WaitGroup
@@ -161,6 +167,14 @@ func (c *client) askClusters(ctx context.Context, conn *clientv3.Client) error {
 	}
 	asking.Wait()
 	return errors.Join(errs...)
+}
+
+// allKnown reports whether no member is left to be asked. Whoever asks must not
+// be asking meanwhile.
+func (c *client) allKnown() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.unknown) == 0
 }
 
 func (c *client) dial(endpoint string) (*clientv3.Client, error) {

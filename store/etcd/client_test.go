@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/cirrus-id/cirrus/internal/etcdtest"
+	"github.com/cirrus-id/cirrus/store"
 )
 
 // refuser is an etcd that answers every transaction and read with an error.
@@ -125,12 +126,17 @@ func (prompt) Txn(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error) {
 // serves lets one listen on a port of its own.
 func serves(t *testing.T, kv pb.KVServer) string {
 	t.Helper()
+	return servesAll(t, func(s *grpc.Server) { pb.RegisterKVServer(s, kv) })
+}
+
+func servesAll(t *testing.T, register func(*grpc.Server)) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := grpc.NewServer()
-	pb.RegisterKVServer(s, kv)
+	register(s)
 	served := make(chan error)
 	go func() { served <- s.Serve(l) }()
 	t.Cleanup(func() {
@@ -168,6 +174,60 @@ func TestSilentMemberIsLeft(t *testing.T) {
 			if err := write(); err != nil {
 				t.Errorf("a later write of who began with member %d got %v", first, err)
 			}
+		}
+	}
+}
+
+// stuck is a member that takes the question which cluster it is of and does not
+// answer.
+type stuck struct {
+	pb.UnimplementedMaintenanceServer
+	asked chan struct{}
+}
+
+func (s stuck) Status(ctx context.Context, _ *pb.StatusRequest) (*pb.StatusResponse, error) {
+	select {
+	case s.asked <- struct{}{}:
+	default:
+	}
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestStuckMemberHidesNoLeader: who leads is noticed while a member is asked
+// for its cluster and does not answer.
+func TestStuckMemberHidesNoLeader(t *testing.T) {
+	cfg := config(t)
+	a := open(t, cfg)
+	member := stuck{asked: make(chan struct{}, 1)}
+	cfg.Endpoints = append(cfg.Endpoints[:1:1], servesAll(t, func(s *grpc.Server) { pb.RegisterMaintenanceServer(s, member) }))
+	cfg.SessionTTL = time.Second
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newClient(cfg)
+	t.Cleanup(func() { _ = c.close() })
+	c.turn = 0
+	if _, err := c.connect(context.Background()); err != nil { // which asks, too
+		t.Fatal(err)
+	}
+	<-member.asked
+	c.askTime = 2 * patience
+	e := newElection(c, store.Member{ID: "b"})
+	t.Cleanup(func() { _ = e.Close() })
+	<-member.asked
+	campaign(t, a)
+	deadline := time.After(patience)
+	for {
+		m, news := e.Leader()
+		if m == a.Self() {
+			return
+		}
+		select {
+		case <-news:
+		case <-deadline:
+			t.Fatalf("it sees %+v lead, want %+v", m, a.Self())
 		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/cirrus-id/cirrus/internal/etcdtest"
 	"github.com/cirrus-id/cirrus/store"
 )
@@ -109,6 +111,30 @@ func TestCampaignCancelled(t *testing.T) {
 	if n := queued(t, cfg); n != 1 {
 		t.Errorf("%d stand in the queue", n)
 	}
+}
+
+// TestKeyLost: a replica whose key was deleted while it waited stands again, when
+// nobody leads.
+func TestKeyLost(t *testing.T) {
+	cfg := config(t)
+	a, b := open(t, cfg), open(t, cfg)
+	first := campaign(t, a)
+	won := make(chan store.Office)
+	go func() { won <- campaign(t, b) }()
+	for queued(t, cfg) < 2 {
+	}
+	direct := etcdClient(t, cfg.Endpoints...)
+	resp, err := direct.Get(context.Background(), cfg.Prefix+"leader/", clientv3.WithLastCreate()...)
+	if err == nil {
+		_, err = direct.Delete(context.Background(), string(resp.Kvs[0].Key))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Resign(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	takeOver(t, <-won)
 }
 
 // TestCloseEndsCampaign, and whoever comes later is told why.

@@ -54,6 +54,7 @@ func newElection(c *client, self store.Member) *election {
 	}
 	e.life, e.end = context.WithCancel(context.Background())
 	e.running.Go(func() { e.observe(e.life) })
+	e.running.Go(func() { e.askClusters(e.life) })
 	return e
 }
 
@@ -105,8 +106,12 @@ func (e *election) Campaign(ctx context.Context) (Leadership, error) {
 // errSessionLost is why a campaign begins again.
 var errSessionLost = errors.New("the session was lost, since etcd did not answer for the session's TTL")
 
+// errKeyLost is another reason: etcd keeps the session, and somebody has deleted
+// its key.
+var errKeyLost = errors.New("the key of this replica in the election is gone: look who writes to the prefix")
+
 // campaign makes a session, puts its key, and waits until that is the oldest,
-// the session is lost, or ctx ends.
+// the session or the key is lost, or ctx ends.
 func (e *election) campaign(ctx context.Context) (_ *leadership, err error) {
 	l, err := e.newSession(ctx)
 	if err != nil {
@@ -122,10 +127,13 @@ func (e *election) campaign(ctx context.Context) (_ *leadership, err error) {
 	}
 	for {
 		e.mu.Lock()
-		first, news := e.first, e.news
+		first, seen, news := e.first, e.seen, e.news
 		e.mu.Unlock()
-		if first == l.key {
+		switch {
+		case first == l.key:
 			return l, nil
+		case first == "" && seen >= l.revision:
+			return nil, errKeyLost
 		}
 		select {
 		case <-news:
@@ -415,15 +423,34 @@ func (e *election) follow(ctx context.Context, works func()) error {
 				continue
 			}
 		case <-tick.C:
-			if err := e.client.askClusters(ctx, conn.Client); err != nil {
-				e.log.Error("a member of etcd that did not answer before is of another cluster", "error", err)
-			}
 		case <-conn.moved:
 			return nil
 		}
 		if revision, err = e.look(ctx); err != nil {
 			return err
 		}
+	}
+}
+
+// askPauseMax is the longest pause before members that have not said which
+// cluster they are of are asked again.
+const askPauseMax = 30 * time.Second
+
+// askClusters asks those members until all have answered. Nothing waits for it:
+// a member that is down takes the whole time of each try.
+func (e *election) askClusters(ctx context.Context) {
+	for wait := max(e.ttl/3, time.Second/3); pause(ctx, wait); {
+		conn, err := e.client.connect(ctx)
+		if err != nil {
+			continue
+		}
+		if e.client.allKnown() {
+			return
+		}
+		if err := e.client.askClusters(ctx, conn.Client); err != nil {
+			e.log.Error("a member of etcd that did not answer before is of another cluster", "error", err)
+		}
+		wait = min(2*wait, askPauseMax)
 	}
 }
 
