@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	"connectrpc.com/connect"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
@@ -40,6 +41,13 @@ func knownService(name string) bool {
 	}
 	return false
 }
+
+// NoLeaderKnown is the state of a replica that neither leads nor knows who does.
+const NoLeaderKnown = "no leader known"
+
+// StateEvery is how often to look at the state again where there is no news of
+// it: a mark becomes overdue by time alone.
+const StateEvery = time.Second
 
 // markOverdue is how a store shows that stands still or is slower than its
 // stride.
@@ -82,11 +90,12 @@ func (s *Service) state() (string, bool) {
 		}
 		return text, true
 	}
-	return "no leader known", false
+	return NoLeaderKnown, false
 }
 
 // State says in a few words what the replica is, and whether it is ready, as
-// /readyz does. The channel is closed when that may have changed.
+// /readyz does. The channel is closed when that may have changed, unless it
+// changes by time alone: see StateEvery.
 func (s *Service) State() (text string, ready bool, news <-chan struct{}) {
 	news = s.role.Load().news // first, so that no change is missed
 	text, ready = s.state()
@@ -119,12 +128,17 @@ func (s *Service) watchHealth(ctx context.Context, req *healthv1.HealthCheckRequ
 		if over {
 			return nil
 		}
+		again := s.cfg.Clock.NewTimer(StateEvery)
 		select {
 		case <-ctx.Done():
-			return toWire(ctx.Err())
 		case <-s.closing:
 		case <-s.failed:
 		case <-news:
+		case <-again.Chan():
+		}
+		again.Stop()
+		if err := ctx.Err(); err != nil {
+			return toWire(err)
 		}
 	}
 }

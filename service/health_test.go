@@ -96,6 +96,24 @@ func TestHealthWatch(t *testing.T) {
 	}
 }
 
+// A health stream tells that the mark is overdue, and that it no longer is, which
+// nothing but time brings about.
+func TestHealthWatchTellsOverdueMark(t *testing.T) {
+	inBubble(t, bubbleOptions{}, func(b *bubble) {
+		watch := b.healthWatch("")
+		b.store.holdIf(anyMark)
+		b.pass(fencing.DefaultStride + 2*StateEvery)
+		b.store.holdIf(nil)
+		b.store.letAll()
+		b.pass(2 * StateEvery)
+		b.s.StopRequests()
+		b.settle()
+		if got := watch.done(t, "the stream"); got != "SERVING NOT_SERVING SERVING NOT_SERVING" {
+			t.Errorf("the stream said %s", got)
+		}
+	})
+}
+
 func (b *bubble) probe(path string) string { return probe(b.s, path) }
 
 func probe(s *Service, path string) string {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -67,15 +68,22 @@ func here(host string) bool {
 	return host == "localhost" || ip.IsLoopback() || ip.IsUnspecified()
 }
 
+// stater is the part of a service that says what the replica is.
+type stater interface {
+	State() (text string, ready bool, news <-chan struct{})
+}
+
 // tellState says on stdout what the replica is, in the words of /readyz, and
 // each change, until the function that it returns is called.
-func tellState(cmd *cobra.Command, svc *service.Service, c store.Cluster) (end func()) {
+func tellState(cmd *cobra.Command, svc stater, c store.Cluster) (end func()) {
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
+		again := time.NewTicker(service.StateEvery)
+		defer again.Stop()
 		for said := ""; ; {
-			state, ready, news := svc.State()
-			if !ready {
+			state, _, news := svc.State()
+			if state == service.NoLeaderKnown {
 				state += ": waiting for " + awaited(cmd, c)
 			}
 			if state != said {
@@ -84,6 +92,7 @@ func tellState(cmd *cobra.Command, svc *service.Service, c store.Cluster) (end f
 			}
 			select {
 			case <-news:
+			case <-again.C:
 			case <-stop:
 				return
 			}

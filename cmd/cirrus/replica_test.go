@@ -1,0 +1,59 @@
+package main
+
+import (
+	"bytes"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cirrus-id/cirrus/service"
+	"github.com/cirrus-id/cirrus/store"
+)
+
+// staged is a replica in the states that a test puts it into, without news.
+type staged struct {
+	mu   sync.Mutex
+	text string
+}
+
+func (s *staged) State() (string, bool, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text, false, nil
+}
+
+func (s *staged) become(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.text = text
+}
+
+// answered is a cluster whose store has answered.
+type answered struct{ store.Cluster }
+
+func (answered) ID() string { return "store" }
+
+// Each state is told, also where time alone changes it. Only a replica that
+// knows of no leader waits for the election.
+func TestTellState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		cmd := &cobra.Command{}
+		cmd.SetOut(&out)
+		svc := &staged{text: service.NoLeaderKnown}
+		end := tellState(cmd, svc, answered{})
+		for _, text := range []string{"leading", "leading, but late", "leading, but late"} {
+			time.Sleep(service.StateEvery)
+			synctest.Wait()
+			svc.become(text)
+		}
+		time.Sleep(service.StateEvery)
+		end()
+		if got, want := out.String(), "no leader known: waiting for the election\nleading\nleading, but late\n"; got != want {
+			t.Errorf("it said\n%swant\n%s", got, want)
+		}
+	})
+}
