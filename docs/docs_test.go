@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -56,6 +57,33 @@ func TestCitedRulesAreInTheDesign(t *testing.T) {
 	}
 	if len(cited) < 20 {
 		t.Errorf("found %d cited rules in Go comments, want at least 20: the search is broken", len(cited))
+	}
+}
+
+// TestEachRuleHasAPlace checks that architecture.md says of each rule in the
+// design where the code keeps it, and that those files cite the rule.
+func TestEachRuleHasAPlace(t *testing.T) {
+	const architecture = "architecture.md"
+	places := map[string]string{}
+	for row := range strings.Lines(read(t, architecture)) {
+		if rule, place, ok := strings.Cut(strings.TrimPrefix(row, "| "), " | "); ok && ruleName.FindString(rule) == rule {
+			places[rule] = place
+		}
+	}
+	for _, h := range headings(read(t, design)) {
+		rule := ruleName.FindString(h)
+		if !strings.HasPrefix(h, "### "+rule+" ") || rule == "" || rule[0] == 'P' {
+			continue
+		}
+		place, ok := places[rule]
+		if !ok {
+			t.Errorf("%s has no row for %s", architecture, rule)
+		}
+		for _, m := range link.FindAllStringSubmatch(place, -1) {
+			if !slices.Contains(ruleName.FindAllString(read(t, m[1]), -1), rule) {
+				t.Errorf("%s has %s in %s, which doesn't cite it", architecture, rule, m[1])
+			}
+		}
 	}
 }
 
