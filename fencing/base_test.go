@@ -7,6 +7,20 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
+// S2: what is stored counts, though a base is above all that a server can have
+// granted before.
+func TestEpochsRiseAboveTheStored(t *testing.T) {
+	g := newRig(t, 10*time.Second, smallPool(9))
+	key := recordKey{DefaultPool, g.lease("kept").Node}
+	rec := g.store.records[key]
+	rec.Epoch += 1 << 40
+	g.store.records[key] = rec
+	g.restart(10 * time.Second)
+	if l := g.lease("next"); l.Epoch <= rec.Epoch {
+		t.Errorf("the next epoch is %d, and one of %d is stored", l.Epoch, rec.Epoch)
+	}
+}
+
 // S2: no start repeats an epoch, though the store has lost every grant of the
 // one before.
 func TestNoStartRepeatsAnEpoch(t *testing.T) {

@@ -440,7 +440,8 @@ func (c *checker) loaded(p *process, snap fencing.Snapshot) {
 		}
 	}
 	if !slices.Contains(metas, snap.Meta) {
-		c.w.violate(PromiseDurable, "the store was loaded with mark %d, which is not the acknowledged one, %d, nor one whose write was under way", snap.Meta.Mark, c.meta.Mark)
+		c.w.violate(PromiseDurable, "the store was loaded with mark %d, stride %v and base %d; acknowledged was mark %d, stride %v and base %d, and no other was under way",
+			snap.Meta.Mark, snap.Meta.Stride, snap.Meta.FirstEpoch, c.meta.Mark, c.meta.Stride, c.meta.FirstEpoch)
 	}
 	seen := map[nodeKey]bool{}
 	for i := range snap.Records {

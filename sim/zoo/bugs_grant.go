@@ -55,25 +55,18 @@ var grantBugs = []Bug{
 	{
 		Name: "epochs-in-memory-only",
 		Rule: "S2",
-		Edits: append(nextEpoch(`	p.grants++
-	epoch := s.meta.FirstEpoch - 1 + p.grants
-	p.highest = max(p.highest, epoch)
-`), Edit{
-			File: "fencing/acquire.go",
-			Old:  "Epoch: p.highest, App: req.App,",
-			New:  "Epoch: epoch, App: req.App,",
-		}, Edit{
+		Edits: []Edit{{
 			File: "fencing/index.go",
-			Old:  "type pool struct {\n",
-			New:  "type pool struct {\n\tgrants Epoch\n",
-		}),
-		Found: breaks(sim.PromiseEpochs),
+			Old:  "\tp.highest = max(p.highest, l.epoch)\n",
+			New:  "",
+		}},
+		Found: fails("fencing", "TestEpochsRiseAboveTheStored", "a start's base is above all that the starts before it have granted: only a hand in the store can make a higher epoch"),
 	},
 	{
 		Name: "epochs-start-over-after-a-release",
 		Rule: "S2",
 		Edits: nextEpoch(`	p.highest = s.meta.FirstEpoch - 1
-	for _, l := range p.leases {
+	for l := range p.leases.all() {
 		if l.status != Ended {
 			p.highest = max(p.highest, l.epoch)
 		}
@@ -86,7 +79,7 @@ var grantBugs = []Bug{
 		Name: "epochs-per-node-id",
 		Rule: "S2",
 		Edits: nextEpoch(`	p.highest = s.meta.FirstEpoch
-	if l := p.leases[node]; l != nil {
+	if l := p.leases.at(node); l != nil {
 		p.highest = l.epoch + 1
 	}
 `),
@@ -98,7 +91,7 @@ var grantBugs = []Bug{
 		Name: "epochs-of-grants-under-way-forgotten",
 		Rule: "S2",
 		Edits: nextEpoch(`	p.highest = s.meta.FirstEpoch - 1
-	for _, l := range p.leases {
+	for l := range p.leases.all() {
 		p.highest = max(p.highest, l.epoch)
 	}
 	p.highest++

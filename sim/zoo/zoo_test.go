@@ -43,6 +43,29 @@ func TestNamesAreUniqueAndWhole(t *testing.T) {
 	}
 }
 
+// The tests that are to find bugs exist: one that was renamed would find nothing.
+func TestFindersAreThere(t *testing.T) {
+	root, err := Root(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range Bugs() {
+		if b.Found.bySimulator() {
+			continue
+		}
+		files, err := filepath.Glob(filepath.Join(root, filepath.FromSlash(b.Found.Package), "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(files, func(file string) bool {
+			text, err := os.ReadFile(file)
+			return err == nil && strings.Contains(string(text), "\nfunc "+b.Found.Test+"(t *testing.T) {")
+		}) {
+			t.Errorf("%s: %s has no %s", b.Name, b.Found.Package, b.Found.Test)
+		}
+	}
+}
+
 // An old text that is not there once is told, with the name of the bug.
 func TestOldTextMustBeThereOnce(t *testing.T) {
 	root := t.TempDir()
