@@ -224,7 +224,7 @@ func (t *term) answerListLeases(ctx context.Context, req *cirrusv1.ListLeasesReq
 	defer turn.made()
 	rows, next, more, server, r := t.rows(pool, from, size)
 	if r != nil {
-		endTurn(ctx) // the term record may be read
+		turn.end() // the term record may be read
 		return nil, t.refused(ctx, r)
 	}
 	if err := t.confirmInTurn(ctx, turn); err != nil {

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -179,6 +180,34 @@ func TestWatchConfirms(t *testing.T) {
 		f.pass(31 * time.Second)
 		w.sees(t)
 		notConfirmed.check(t, "the end of the stream", w.err(t))
+	})
+}
+
+// Nobody has a turn while a Watch waits for the Confirm of its events (S14), even
+// if no row of the page before was sent, since all are free.
+func TestWatchConfirmsWithoutTurn(t *testing.T) {
+	leading(t, func(f *fleet, a *replica) {
+		var leases []*cirrusv1.Lease
+		for i := range firstWatchPage + 1 {
+			leases = append(leases, a.acquired(fmt.Sprint(i)))
+		}
+		for _, l := range leases {
+			a.released(l)
+		}
+		f.pass(time.Second)
+		f.c.holdIf(opIs("confirm"))
+		w := a.watch("")
+		page := f.oneHeld()
+		a.released(a.acquired("0"))
+		page.let()
+		events := f.oneHeld()
+		if n := len(a.s.turns); n != 0 {
+			t.Errorf("%d turns are held while events are confirmed, want none", n)
+		}
+		f.c.holdIf(nil)
+		events.let()
+		f.settle()
+		w.sees(t, "GRANTED 0 held", "RELEASED 0 free", "FREED 0 free", "SYNCED")
 	})
 }
 

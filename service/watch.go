@@ -188,6 +188,7 @@ func (t *term) present(ctx context.Context, w *watcher, stream *connect.ServerSt
 	if w.synced {
 		return stream.Send(&cirrusv1.WatchResponse{Event: cirrusv1.Event_EVENT_SYNCED, ServerTimeMs: int64(server)})
 	}
+	turn.end() // no row may have been sent, and events may have to be confirmed
 	for len(w.events) > 0 {
 		events, open := w.take(nil)
 		if !open {
