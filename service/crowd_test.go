@@ -359,9 +359,12 @@ func TestNoTurnWaitsForTheWire(t *testing.T) {
 // reply. The one for the reply lasts until it is encoded.
 func TestWhatNeedsATurn(t *testing.T) {
 	inBubble(t, bubbleOptions{}, func(b *bubble) {
-		took := func(path, body string) time.Duration {
+		took := func(path, body string, header ...string) time.Duration {
 			r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
 			r.Header.Set("Content-Type", "application/json")
+			for i := 0; i < len(header); i += 2 {
+				r.Header.Set(header[i], header[i+1])
+			}
 			began := time.Now()
 			b.s.Handler().ServeHTTP(httptest.NewRecorder(), r)
 			return time.Since(began)
@@ -382,6 +385,16 @@ func TestWhatNeedsATurn(t *testing.T) {
 			if got := took(c.path, c.body); got != c.turns*turnPatience {
 				t.Errorf("%s with %d bytes waited %v for turns, want %v", c.path, len(c.body), got, c.turns*turnPatience)
 			}
+		}
+		const batches = cirrusv1connect.LeaseServiceHeartbeatBatchProcedure
+		if got := took(batches, string(zipped([]byte(large))), "Content-Encoding", "gzip"); got != 3*turnPatience {
+			t.Errorf("a large request in gzip waited %v for turns, want %v", got, 3*turnPatience)
+		}
+		if got := took(batches, "", "Content-Type", "application/grpc", "Grpc-Encoding", "gzip"); got != turnPatience {
+			t.Errorf("a gRPC request that may be compressed waited %v for turns, want %v", got, turnPatience)
+		}
+		if got := took(batches, `{"heartbeats": [{}]}`, "Content-Encoding", "identity"); got != 0 {
+			t.Errorf("a small request that is not compressed waited %v for turns", got)
 		}
 		for range cap(b.s.turns) {
 			<-b.s.turns

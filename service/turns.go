@@ -20,7 +20,8 @@ import (
 // nothing else to do. Reading from a connection and writing to one are no part
 // of a turn: whoever is at the other end could hold it up.
 const (
-	// turnBytes is the size from which a request is decoded in a turn.
+	// turnBytes is the size from which a request is decoded in a turn, as one is
+	// that is compressed: its size tells nothing.
 	turnBytes = 8 << 10
 	// turnPatience is how long one waits for a turn. Then it goes ahead, so that
 	// no mistake in who ends a turn stops the service.
@@ -111,7 +112,8 @@ func (s *Service) inTurns(next http.Handler) http.Handler {
 		case cirrusv1connect.LeaseServiceHeartbeatBatchProcedure:
 			b := bodies.Get().(*bytes.Buffer)
 			defer giveBack(b)
-			if r.Body = read(r.Body, b); b.Len() >= turnBytes && t.take(ctx) != nil {
+			r.Body = read(r.Body, b)
+			if (b.Len() >= turnBytes || compressed(r)) && t.take(ctx) != nil {
 				return // the client has gone
 			}
 		default:
@@ -121,6 +123,17 @@ func (s *Service) inTurns(next http.Handler) http.Handler {
 		defer t.end()
 		next.ServeHTTP(turnWriter{w, t}, r.WithContext(ctx))
 	})
+}
+
+// compressed reports whether the message of a request may be compressed, as the
+// request's protocol tells.
+func compressed(r *http.Request) bool {
+	for _, header := range []string{"Content-Encoding", "Grpc-Encoding"} {
+		if coding := r.Header.Get(header); coding != "" && coding != "identity" {
+			return true
+		}
+	}
+	return false
 }
 
 // turnWriter ends a request's turn when something is written.
