@@ -22,7 +22,8 @@ type AcquireRequest struct {
 	// TTL is what the app asks for; 0: the pool's.
 	TTL time.Duration
 	// Queue: wait in line where no ID is free. Without it, a request has a place
-	// in line only while it waits for the mark and those before it are served.
+	// in line only while it waits for the mark, and while those before it are
+	// served and an ID may be left for it.
 	Queue bool
 	// Ticket is the place in line that an earlier answer gave. It is the
 	// instance's: all its requests that wait have the same one.

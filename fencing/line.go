@@ -23,31 +23,32 @@ func (p *pool) isTurn(instance InstanceHash) bool {
 }
 
 // enqueue lets the request wait in line, or refuses it where it doesn't want to
-// and isn't about to be served.
+// and nothing may be left for it.
 func (s *Server) enqueue(p *pool, req AcquireRequest, at reading) (Decision, *Refusal) {
-	if !req.Queue && p.mayServe(req, at) {
-		return Decision{Wait: WaitTurn, Ticket: req.Ticket, At: at.steady + retrySoon}, nil
-	}
-	if !req.Queue {
+	if !req.Queue && !p.mayServe(req, at) {
 		r := refuse(ReasonNoFreeNodeID, "every node ID of pool %q is taken or in quarantine: ask again later, wait in line, or grow the pool's range", string(p.Name))
 		r.RetryAfter = s.untilFree(p, at)
 		return Decision{}, r
 	}
 	ticket, ok := s.join(p, req)
-	if !ok {
+	switch {
+	case !ok:
 		r := refuse(ReasonQueueFull, "%d apps already wait for a node ID of pool %q, which is the most: ask again later, or grow the pool's range", MaxQueue, string(p.Name))
 		r.RetryAfter = min(time.Second, s.untilFree(p, at))
 		return Decision{}, r
+	case !req.Queue:
+		return Decision{Wait: WaitTurn, Ticket: ticket, At: at.steady + retrySoon}, nil
+	case !p.isTurn(req.Instance):
+		return Decision{Wait: WaitFree, Ticket: ticket}, nil
 	}
 	next, _ := p.nextFree(at)
 	return Decision{Wait: WaitFree, Ticket: ticket, At: next}, nil
 }
 
-// mayServe says whether an ID may be left for a request in line when those before
-// it have been served.
+// mayServe says whether an ID may be left for a request when those before it in
+// line have been served.
 func (p *pool) mayServe(req AcquireRequest, at reading) bool {
-	return !p.isTurn(req.Instance) && p.hasFree(at) &&
-		slices.ContainsFunc(p.queue, func(other place) bool { return other.ticket == req.Ticket })
+	return !p.isTurn(req.Instance) && p.hasFree(at)
 }
 
 // hasFree says whether there is a free ID, or may be one that settle hasn't got to

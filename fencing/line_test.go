@@ -116,6 +116,61 @@ func TestWaitingForTheMarkWithoutQueue(t *testing.T) {
 	}
 }
 
+// A request that comes while the line is being served has a place behind it, and
+// gets an ID if one is left. It overtakes nobody.
+func TestComesWhileTheLineIsServed(t *testing.T) {
+	g := newRig(t, 10*time.Second, smallPool(1))
+	l, other := g.lease("l"), g.lease("other")
+	first := g.waits(t, "first", 0, WaitFree)
+	wantReason(t, "Release", g.release(l, ptr(l.Floor)), "")
+	wantReason(t, "Release", g.release(other, ptr(other.Floor)), "")
+	g.set(time.Second)
+
+	req := ask("brief")
+	d, r := g.s.Acquire(g.now, req)
+	if r != nil || d.Wait != WaitTurn || d.Ticket == 0 || d.At <= g.now.Steady {
+		t.Fatalf("with two free IDs and one before it in line it gets %+v, %v, want to wait for its turn", d, r)
+	}
+	req.Ticket = d.Ticket
+	if turn := g.s.Turn(DefaultPool); turn != first {
+		t.Errorf("it is the turn of ticket %d, want %d, which came first", turn, first)
+	}
+	g.lease("first")
+	if l, r := g.acquire(req); r != nil {
+		t.Errorf("with an ID left for it it gets %+v, %v", l, r)
+	}
+	if err := g.s.Check(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Behind a full line it is refused with the reason why.
+func TestComesWhileFullLineIsServed(t *testing.T) {
+	g := newRig(t, 10*time.Second, smallPool(0))
+	l := g.lease("l")
+	for i := range MaxQueue {
+		g.waits(t, string(rune('a'+i%26))+string(rune('a'+i/26)), 0, WaitFree)
+	}
+	wantReason(t, "Release", g.release(l, ptr(l.Floor)), "")
+	g.set(time.Second)
+	_, r := g.s.Acquire(g.now, ask("brief"))
+	wantReason(t, "one too many", r, ReasonQueueFull)
+}
+
+// The first in line alone is told when an ID may come free: all who wait would ask
+// at that instant otherwise, and all but one for nothing.
+func TestFirstInLineWaitsForTheTime(t *testing.T) {
+	g := newRig(t, 10*time.Second, smallPool(0))
+	g.lease("holder")
+	for i, want := range []time.Duration{g.now.Steady + 50*time.Second, 0} {
+		req := ask(string(rune('a' + i)))
+		req.Queue = true
+		if d, r := g.s.Acquire(g.now, req); r != nil || d.Wait != WaitFree || d.At != want {
+			t.Errorf("number %d in line gets %+v, %v, want to wait for %v", i+1, d, r, want)
+		}
+	}
+}
+
 // It is refused where nothing is left for it, though others wait in line.
 func TestNothingIsLeftBehindTheLine(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(0))
@@ -204,9 +259,6 @@ func TestRetryIsSoon(t *testing.T) {
 			t.Errorf("before it is durable: ask again in %v", got)
 		}
 		g.do(d.Write)
-		if got := refused(t, g); got > retrySoon {
-			t.Errorf("with 500 free ones: ask again in %v", got)
-		}
 	})
 	t.Run("a full line is about to move", func(t *testing.T) {
 		g := newRig(t, 10*time.Second, smallPool(0))

@@ -214,8 +214,9 @@ type Decision struct {
 	// pass it along when asking again.
 	Ticket Ticket
 	// At is, with WaitFree, the steady time at which the next node ID can
-	// become free, or 0 where only an event can tell; with WaitTurn, when to ask
-	// again whatever happens.
+	// become free, or 0 where only an event can tell. It is 0 for all but the
+	// first in line, too: to them the event is that the first is served. With
+	// WaitTurn it is when to ask again whatever happens.
 	At time.Duration
 }
 

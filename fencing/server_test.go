@@ -931,7 +931,7 @@ func TestQueue(t *testing.T) {
 	g.set(time.Second)
 	req = ask("e") // nobody overtakes, whether it would wait or not
 	_, r = g.acquire(req)
-	wantReason(t, "overtaking", r, ReasonNoFreeNodeID)
+	wantReason(t, "overtaking", r, ReasonQueueFull)
 	req = ask("c1")
 	req.Queue, req.Ticket = true, first.Ticket+1
 	if got, r := g.acquire(req); r != nil || got.Node != 0 {

@@ -269,6 +269,8 @@ func (s *transcript) decided(d Decision, r *Refusal) string {
 		return "waits for the write under way\n"
 	case d.Wait == WaitFree:
 		return fmt.Sprintf("waits for a free node ID, ticket %d, %s\n", d.Ticket, s.when(d.At))
+	case d.Wait == WaitTurn:
+		return fmt.Sprintf("waits for its turn, ticket %d\n", d.Ticket)
 	case d.Lease.Epoch != 0:
 		return s.lease(d.Lease)
 	}

@@ -72,8 +72,8 @@ func TestQueueIsFair(t *testing.T) {
 	})
 }
 
-// A request without wait is refused while others wait, even where an ID is
-// free at that moment.
+// A request without wait lets those in line go first, even where an ID is free at
+// that moment, and is refused only when they have left none.
 func TestNobodyOvertakes(t *testing.T) {
 	inBubble(t, bubbleOptions{pool: nodes(1)}, func(b *bubble) {
 		one := b.acquired("one")
@@ -89,10 +89,11 @@ func TestNobodyOvertakes(t *testing.T) {
 		b.settle()
 		c.done(t, "the release")
 		pushy := b.acquire("pushy", 0)
-		b.settle()
-		pushy.failed(t, "a request that would overtake", noFree)
+		b.pass(time.Second)
+		pushy.waits(t, "a request that comes while the line is to be served")
 		b.pass(time.Minute)
 		holds(t, "at the end of its wait", "+", line)
+		pushy.failed(t, "a request that would overtake", noFree)
 	})
 }
 
