@@ -255,12 +255,12 @@ type poolState struct {
 	excused uint64
 	// nodes are those that each epoch was sent with.
 	nodes map[uint64]int
-	// rest is the shortest quarantine that the pool had since the beginning.
+	// first is the first node ID of those by which the pool has grown, if it has.
 	grown bool
 	first int
-	// since and openedAt are when, by the server's steady clock, its process
-	// began to run the pool, and found it opened.
-	since, openedAt time.Duration
+	// since, openedAt and changedAt are when, by the server's steady clock, its
+	// process began to run the pool, found it opened, and last saw it change.
+	since, openedAt, changedAt time.Duration
 	// longest is the longest max_ttl that the pool ever had, and suspected the
 	// longest quarantine since its process began to run it, while it is
 	// suspicious.
@@ -503,7 +503,7 @@ func (c *checker) rests(t *term, snap fencing.Snapshot) {
 	t.longer = t.longest - t.stored
 	t.clock, t.clockAt = int64(snap.Meta.Mark.Add(-t.longest)), t.loadedAt
 	for _, pool := range c.pools {
-		pool.since, pool.openedAt, pool.rangeAt = t.loadedAt, t.loadedAt, t.loadedAt
+		pool.since, pool.openedAt, pool.changedAt, pool.rangeAt = t.loadedAt, t.loadedAt, t.loadedAt, t.loadedAt
 	}
 	for i := range snap.Records {
 		r := &snap.Records[i]
@@ -785,6 +785,7 @@ func (c *checker) known(t *term, f *flight) {
 			c.opens(t, st)
 		}
 		now := t.server.machine.steady()
+		st.changedAt = now
 		if !st.known {
 			st.since, st.openedAt = now, now
 		} else if pool.Opened && !st.Opened {

@@ -32,13 +32,20 @@ func (c *checker) inLine(t *term, r *fencing.Record, s time.Duration) {
 }
 
 // waitsInLine says whether a request stands in line, as far as can be told from
-// outside: it does if it wants to wait, still does, and has no lease.
+// outside: it does if it wants to wait, still does, has no lease, and was not
+// refused. A refusal may wait for a Confirm (S10) while the pool opens after all,
+// or comes to allow the TTL that was asked for.
 func (c *checker) waitsInLine(t *term, op *operation, s time.Duration) bool {
 	r := op.call.request
+	pool := c.pool(fencing.PoolName(r.pool))
+	refused := pool.openedAt
+	if r.ttl != 0 {
+		refused = pool.changedAt
+	}
 	switch {
 	case r.wait == 0, s+t.tolerance() >= op.steady+r.wait:
 		return false // it is refused
-	case op.call.gaveUp, op.call.from.dead, op.steady <= max(t.loadedAt, t.servesFrom):
+	case op.call.gaveUp, op.call.from.dead, op.steady <= max(t.loadedAt, t.servesFrom, refused):
 		return false // nobody waits for it, or it came before this term served, and waits for a leader
 	case r.instance == "" || c.hasLease(t, r.pool, fencing.InstanceID(r.instance).Hash()):
 		return false // it waits for the write of its own lease

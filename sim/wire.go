@@ -31,6 +31,7 @@ type request struct {
 	app      string
 	instance string
 	last     *int64
+	ttl      time.Duration // 0: the pool's
 	wait     time.Duration // in line
 	items    []*request    // of a batch
 }
@@ -58,7 +59,8 @@ func readRequest(procedure string, body []byte) *request {
 	case callAcquire:
 		var m cirrusv1.AcquireRequest
 		read(body, &m)
-		r.pool, r.app, r.instance, r.wait = m.GetPool(), m.GetAppId(), m.GetInstanceId(), m.GetWait().AsDuration()
+		r.pool, r.app, r.instance = m.GetPool(), m.GetAppId(), m.GetInstanceId()
+		r.ttl, r.wait = m.GetTtl().AsDuration(), m.GetWait().AsDuration()
 	case callHeartbeat:
 		var m cirrusv1.HeartbeatRequest
 		read(body, &m)
