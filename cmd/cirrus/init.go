@@ -28,6 +28,7 @@ left in a manifest to vouch for a store that was lost.`,
 }
 
 func initStore(cmd *cobra.Command) error {
+	defer boundSignal(cmd)()
 	at, err := chosenPlace(cmd, quiet)
 	if err != nil {
 		return err

@@ -37,6 +37,7 @@ too; whatever it had come to, at most one of the two places can be served.`,
 }
 
 func migrateStore(cmd *cobra.Command) (err error) {
+	defer boundSignal(cmd)()
 	from, to, err := endsOf(cmd)
 	if err != nil {
 		return err

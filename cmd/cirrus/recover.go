@@ -51,6 +51,7 @@ pool was given there.`,
 }
 
 func recoverStore(cmd *cobra.Command) (err error) {
+	defer boundSignal(cmd)()
 	at, err := chosenPlace(cmd, warnings(cmd))
 	if err != nil {
 		return err

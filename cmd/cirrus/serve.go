@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -87,7 +86,7 @@ func serve(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	begun, over := boundEnd(cmd)
+	begun, over := boundEnd(cmd, "look at the disk; nothing that was acknowledged is lost")
 	defer over()
 	if err := tellOthers(cmd, log); err != nil {
 		return err
@@ -163,14 +162,16 @@ func openPebble(cmd *cobra.Command, log *slog.Logger) (*pebble.Store, error) {
 	return pebble.Open(dir, opts)
 }
 
-// serveOpened serves until the context ends or the store fails, and calls ending
-// then. When it returns the store can be closed.
+// serveOpened serves until the context ends or the store fails. It calls ending
+// before it ends anything. When it returns the store can be closed.
 func serveOpened(cmd *cobra.Command, cfg service.Config, limits bounds, ending func()) error {
 	svc, err := service.New(cmd.Context(), cfg)
 	if err != nil {
+		ending()
 		return unlessStopped(cmd, withConfirmingFlag(err))
 	}
 	defer svc.Close()
+	defer ending() // before it, whatever the end comes of
 	tellSuspicion(svc, cfg.Logger)
 	servers, err := listenAndTell(cmd, svc, limits, cfg.Logger)
 	if err != nil {
@@ -188,43 +189,6 @@ func serveOpened(cmd *cobra.Command, cfg service.Config, limits bounds, ending f
 	hush()
 	svc.StopRequests()
 	return errors.Join(err, stop(servers))
-}
-
-// closeTime is how long the store may take to end once requests have: with
-// drainTime it is less than the 5 s in which a signal ends the process.
-const closeTime = time.Second
-
-// boundEnd ends the process where its end takes longer than drainTime and
-// closeTime: the store's disk may not answer any more, whether the store is being
-// opened, written or closed (S9). The end begins with a signal or with a call of
-// begun, and over says that it has come.
-func boundEnd(cmd *cobra.Command) (begun, over func()) {
-	ctx, begun := context.WithCancel(cmd.Context())
-	ended := make(chan struct{})
-	go func() {
-		select {
-		case <-ctx.Done():
-		case <-ended:
-			return
-		}
-		select {
-		case <-time.After(drainTime + closeTime):
-			giveUp(cmd)
-		case <-ended:
-		}
-	}()
-	return begun, func() {
-		begun()
-		close(ended)
-	}
-}
-
-// giveUp ends a process whose store doesn't answer any more: what is under way
-// may have become durable or not, as at any other end.
-func giveUp(cmd *cobra.Command) {
-	cmd.PrintErrln("cirrus: the store has not answered in time, so the process ends without its answer: look at the disk; nothing that was acknowledged is lost")
-	flushLog(cmd)
-	os.Exit(exitFailed)
 }
 
 // unlessStopped: a signal during the start is an end like any other.

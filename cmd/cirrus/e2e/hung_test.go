@@ -154,6 +154,11 @@ func TestHungDiskAtStartAndClose(t *testing.T) {
 	srv = serve()
 	eventually(t, "the process to wait for the disk", func() bool { return standsStill(srv.Process.Pid) })
 	wantGivenUp(t, srv, thaw)
+	freeze()
+	creating := start(t, command(t, "init", "--data", filepath.Join(dir, "other")))
+	t.Cleanup(thaw) // before it is waited for
+	eventually(t, "init to wait for the disk", func() bool { return standsStill(creating.Process.Pid) })
+	wantGivenUp(t, creating, thaw)
 }
 
 // standsStill reports whether one of a process's threads is in the hands of a
