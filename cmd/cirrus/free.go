@@ -1,12 +1,8 @@
 package main
 
 import (
-	"bufio"
-	"errors"
 	"fmt"
-	"io"
 	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -59,7 +55,7 @@ that came after the one you meant.`,
 }
 
 func free(cmd *cobra.Command, req *cirrusv1.FreeRequest, o outputFlag) error {
-	if err := confirmDead(cmd, req); err != nil {
+	if err := whetherDead(req).confirm(cmd); err != nil {
 		return err
 	}
 	admin, err := dialAdmin(cmd)
@@ -73,31 +69,16 @@ func free(cmd *cobra.Command, req *cirrusv1.FreeRequest, o outputFlag) error {
 	return printOne(cmd.OutOrStdout(), o, resp.GetLease(), statusFields(resp.GetLease()))
 }
 
-// confirmDead asks for the node ID once more, unless --yes vouches for the
-// holder's death. Where nobody can be asked, only --yes does: a script that
-// pipes something in has not been thought about.
-func confirmDead(cmd *cobra.Command, req *cirrusv1.FreeRequest) error {
-	yes, err := cmd.Flags().GetBool("yes")
-	if err != nil || yes {
-		return err
-	}
-	if !isTerminal(cmd.InOrStdin()) {
-		return usagef("--yes is missing, and there is no terminal to ask at: if the holder of node ID %d is dead, say so with --yes", req.GetNodeId())
-	}
-	return typedAgain(cmd.InOrStdin(), cmd.ErrOrStderr(), req)
-}
-
-// typedAgain wants the node ID typed.
-func typedAgain(in io.Reader, out io.Writer, req *cirrusv1.FreeRequest) error {
+// whetherDead asks for the node ID once more, to vouch for the holder's death.
+func whetherDead(req *cirrusv1.FreeRequest) question {
 	risk := "two live holders share the node ID"
 	if req.LastTimestampMs != nil {
 		risk += ", and the same IDs can be minted twice"
 	}
-	_, _ = fmt.Fprintf(out, "This ends the lease of node ID %d in pool %s, epoch %d. If its holder is alive after all, %s. If it is dead, type the node ID to go on: ",
-		req.GetNodeId(), req.GetPool(), req.GetEpoch(), risk)
-	answer, _ := bufio.NewReader(in).ReadString('\n') // an end without a line is no answer
-	if strings.TrimSpace(answer) != strconv.FormatUint(uint64(req.GetNodeId()), 10) {
-		return errors.New("not confirmed, so nothing was changed: type the node ID, or pass --yes")
+	return question{
+		text: fmt.Sprintf("This ends the lease of node ID %d in pool %s, epoch %d. If its holder is alive after all, %s. If it is dead, type the node ID to go on",
+			req.GetNodeId(), req.GetPool(), req.GetEpoch(), risk),
+		answer: strconv.FormatUint(uint64(req.GetNodeId()), 10),
+		vouch:  fmt.Sprintf("if the holder of node ID %d is dead, say so with --yes", req.GetNodeId()),
 	}
-	return nil
 }

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -92,7 +90,12 @@ func recoverStore(cmd *cobra.Command) (err error) {
 		batch.Meta.ID = newStoreID()
 		what = fmt.Sprintf("take back %s, which was moved away: the store that it became may have granted leases since, and must never be served again. It will %s", at, what)
 	}
-	if err := confirm(cmd, what); err != nil {
+	q := question{
+		text:   fmt.Sprintf("This will %s. Type yes to go on", what),
+		answer: "yes",
+		vouch:  fmt.Sprintf("this would %s; if that is meant, say so with --yes", what),
+	}
+	if err := q.confirm(cmd); err != nil {
 		return err
 	}
 	if err := st.Commit(context.WithoutCancel(cmd.Context()), batch); err != nil {
@@ -108,18 +111,4 @@ func withWayBack(err error) error {
 		return err
 	}
 	return fmt.Errorf("%w; if that one is lost or given up for good, take this one back with --moved-away", err)
-}
-
-// confirm asks for a yes unless --yes has said it.
-func confirm(cmd *cobra.Command, what string) error {
-	yes, err := cmd.Flags().GetBool("yes")
-	if err != nil || yes {
-		return err
-	}
-	cmd.PrintErrf("This will %s. Type yes to go on: ", what)
-	answer, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n') // an end without a line is no yes
-	if strings.TrimSpace(answer) != "yes" {
-		return fmt.Errorf("not confirmed, so nothing was changed: type yes, or pass --yes")
-	}
-	return nil
 }
