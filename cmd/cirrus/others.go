@@ -48,18 +48,30 @@ func tellOthers(cmd *cobra.Command, log *slog.Logger) error {
 	return nil
 }
 
-// readable is a directory in the store's directory whose files others can read;
-// "" where there is none. Of the store's own directory they see names alone.
+// readable is a directory in the store's directory with a file in it that others
+// can read; "" where there is none. Of the store's own directory they see names
+// and the high-water file, which are no secrets.
 func readable(dir string) string {
-	if othersMay(dir)&othersEnter == 0 {
-		return ""
-	}
-	entries, _ := os.ReadDir(dir) // what is wrong with it, opening the store says
-	for _, e := range entries {
-		inner := filepath.Join(dir, e.Name())
-		if e.IsDir() && othersMay(inner)&othersEnter != 0 {
-			return inner
+	for _, inner := range reached(dir) {
+		for _, file := range reached(inner) {
+			if othersMay(file)&othersRead != 0 {
+				return inner
+			}
 		}
 	}
 	return ""
+}
+
+// reached are the paths of what is in a directory, none if it isn't one or others
+// can't reach what is in it.
+func reached(dir string) []string {
+	if othersMay(dir)&othersEnter == 0 {
+		return nil
+	}
+	entries, _ := os.ReadDir(dir) // what is wrong with it, opening the store says
+	paths := make([]string, len(entries))
+	for i, e := range entries {
+		paths[i] = filepath.Join(dir, e.Name())
+	}
+	return paths
 }
