@@ -75,7 +75,7 @@ func (a *acquiring) wait(ctx context.Context, d fencing.Decision, changed <-chan
 	case fencing.WaitMark, fencing.WaitKey:
 		return a.writes.wait(ctx, changed)
 	case fencing.WaitTurn:
-		return a.t.s.wait(ctx, a.place.wake, d.At)
+		return a.writes.waitUntil(ctx, a.place.wake, d.At)
 	}
 	begun := a.t.s.cfg.Steady.Now()
 	if begun >= a.until {

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/cirrus-id/cirrus/fencing"
@@ -29,7 +30,7 @@ func (s *Service) wait(ctx context.Context, woken <-chan struct{}, at time.Durat
 const writePatience = 2 * time.Second
 
 // writeWait is a request's waiting for the store: for a write of its own, of the
-// mark, or of its key.
+// mark, of its key, or of those before it in line.
 type writeWait struct {
 	t     *term
 	until time.Duration // steady; 0: it has not waited yet
@@ -53,10 +54,16 @@ func (w *writeWait) extend(by time.Duration) {
 
 // wait waits for the next write that is acknowledged or fails.
 func (w *writeWait) wait(ctx context.Context, changed <-chan struct{}) error {
+	return w.waitUntil(ctx, changed, math.MaxInt64)
+}
+
+// waitUntil waits until woken, and no longer than to the steady time at: for what
+// others' writes stand in the way of.
+func (w *writeWait) waitUntil(ctx context.Context, woken <-chan struct{}, at time.Duration) error {
 	if w.left() <= 0 {
 		return w.t.s.refusal(errStoreSlow)
 	}
-	return w.t.s.wait(ctx, changed, w.until)
+	return w.t.s.wait(ctx, woken, min(w.until, at))
 }
 
 // write makes writes durable, one after the other, and waits for that, unless
