@@ -420,6 +420,19 @@ func TestLongWithoutALeader(t *testing.T) {
 	})
 }
 
+// How long nobody has led counts from the start of this replica, not of its
+// machine.
+func TestWaitsForALeaderAfterStart(t *testing.T) {
+	inFleet(t, nil, func(f *fleet) {
+		a := f.start("a", func(c *Config) { c.Steady = steadyClock{time.Now().Add(-time.Hour)} })
+		c := a.acquire("app", 0)
+		f.settle()
+		c.waits(t, "an Acquire where nobody leads yet")
+		f.leads(a)
+		after(f, c, leaderPatience).done(t, "an Acquire as one leads")
+	})
+}
+
 // A leader that can't be reached is as good as none; the request that it may
 // have seen goes to the next.
 func TestLeaderCantBeReached(t *testing.T) {

@@ -185,7 +185,7 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 	}
 	s := &Service{cfg: cfg, log: cfg.Logger, turns: newTurns(), watches: shares{most: maxWatchesPerAddress}, closing: make(chan struct{}), failed: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.role.Store(&role{news: make(chan struct{})})
+	s.role.Store(&role{since: cfg.Steady.Now(), news: make(chan struct{})})
 	s.metrics = newMetrics(s)
 	if cfg.Cluster != nil {
 		s.spawn(s.watchLeader)
