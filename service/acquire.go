@@ -18,7 +18,7 @@ func (t *term) acquire(ctx context.Context, req fencing.AcquireRequest, wait tim
 		d, changed, r := a.ask()
 		switch {
 		case r != nil:
-			return fencing.Lease{}, t.refused(ctx, r)
+			return fencing.Lease{}, a.writes.refused(ctx, r)
 		case d.Write != nil:
 			// The grant is looked at again once its write is acknowledged: the
 			// instance has a live record then, and gets it as if by heartbeat. So

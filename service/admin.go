@@ -86,12 +86,13 @@ func (t *term) updatePool(ctx context.Context, name fencing.PoolName, c fencing.
 
 // changePool makes a change durable and returns the pool as it is then.
 func (t *term) changePool(ctx context.Context, name fencing.PoolName, ask func(fencing.Now) (fencing.Decision, *fencing.Refusal)) (*cirrusv1.Pool, error) {
-	d, err := t.carryOut(ctx, ask)
+	waits := writeWait{t: t}
+	d, err := waits.carryOut(ctx, ask)
 	if err != nil {
 		return nil, err
 	}
 	if d.Write == nil {
-		return t.confirmedPool(ctx, name) // there was nothing to change
+		return waits.confirmedPool(ctx, name) // there was nothing to change
 	}
 	shown, r := t.showPool(name)
 	if r != nil {
@@ -111,12 +112,12 @@ func (t *term) showPool(name fencing.PoolName) (*cirrusv1.Pool, *fencing.Refusal
 }
 
 // confirmedPool is what a listing shows of a pool.
-func (t *term) confirmedPool(ctx context.Context, name fencing.PoolName) (*cirrusv1.Pool, error) {
-	shown, r := t.showPool(name)
+func (w *writeWait) confirmedPool(ctx context.Context, name fencing.PoolName) (*cirrusv1.Pool, error) {
+	shown, r := w.t.showPool(name)
 	if r != nil {
-		return nil, t.refused(ctx, r)
+		return nil, w.refused(ctx, r)
 	}
-	return shown, t.confirm(ctx)
+	return shown, w.confirm(ctx)
 }
 
 // GetPool shows one pool.
@@ -134,7 +135,8 @@ func (t *term) answerGetPool(ctx context.Context, req *cirrusv1.GetPoolRequest) 
 	if r != nil {
 		return nil, t.s.refusal(r)
 	}
-	p, err := t.confirmedPool(ctx, name)
+	waits := writeWait{t: t}
+	p, err := waits.confirmedPool(ctx, name)
 	return &cirrusv1.GetPoolResponse{Pool: p}, err
 }
 
@@ -293,7 +295,8 @@ func (t *term) changeLease(ctx context.Context, name string, id uint32, ask func
 		return nil, t.s.refusal(r)
 	}
 	node := snowflake.NodeID(id)
-	d, err := t.carryOut(ctx, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
+	waits := writeWait{t: t}
+	d, err := waits.carryOut(ctx, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
 		return ask(now, pool, node)
 	})
 	if err != nil {
@@ -301,7 +304,7 @@ func (t *term) changeLease(ctx context.Context, name string, id uint32, ask func
 	}
 	lease := t.showLease(pool, node)
 	if d.Write == nil {
-		err = t.confirm(ctx) // nothing was written, so this is a listing
+		err = waits.confirm(ctx) // nothing was written, so this is a listing
 	}
 	return lease, err
 }

@@ -33,11 +33,11 @@ func (t *term) answerBatch(ctx context.Context, req *cirrusv1.HeartbeatBatchRequ
 		return nil, err
 	}
 	t.noticeLost(b.lost)
+	b.waits = writeWait{t: t}
 	// One look at the term record serves all that the rules refused.
 	if b.ruled {
-		b.unsure = t.confirm(ctx)
+		b.unsure = b.waits.confirm(ctx)
 	}
-	b.waits = writeWait{t: t}
 	if err := b.endSilence(ctx); err != nil {
 		return nil, err
 	}

@@ -29,8 +29,10 @@ type confirmation struct {
 }
 
 // confirm returns nil if this term was still the last one at an instant after
-// the call. Otherwise the error is what the request gets.
-func (t *term) confirm(ctx context.Context) error {
+// the call. Otherwise the error is what the request gets. It waits for as long as
+// the request may wait for the store yet.
+func (w *writeWait) confirm(ctx context.Context) error {
+	t := w.t
 	if t.s.cfg.Cluster == nil { // nobody else writes: there is nothing to share
 		if t.store.Confirm(ctx) != nil {
 			return t.s.refusal(errNotConfirmed)
@@ -38,8 +40,7 @@ func (t *term) confirm(ctx context.Context) error {
 		return nil
 	}
 	c := t.joinConfirm()
-	until := t.s.cfg.Steady.Now() + writePatience
-	if err := t.s.wait(ctx, c.done, until); err != nil {
+	if err := t.s.wait(ctx, c.done, w.deadline()); err != nil {
 		return err
 	}
 	select {
@@ -54,6 +55,11 @@ func (t *term) confirm(ctx context.Context) error {
 		return errNotLeading
 	}
 	return t.s.refusal(errNotConfirmed)
+}
+
+// confirm is that of a request that has not waited for the store.
+func (t *term) confirm(ctx context.Context) error {
+	return (&writeWait{t: t}).confirm(ctx)
 }
 
 // joinConfirm takes part in the next Confirm to begin.

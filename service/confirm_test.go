@@ -117,6 +117,24 @@ func TestConfirmFails(t *testing.T) {
 	})
 }
 
+// S9: what a request waits for Confirm is part of its patience, too.
+func TestConfirmGetsWhatIsLeft(t *testing.T) {
+	leading(t, func(f *fleet, a *replica) {
+		lease := a.acquired("app")
+		f.c.holdIf(func(o *clusterOp) bool { return grantOf(o) || o.op == "confirm" })
+		a.release(lease, nil)
+		held := f.oneHeld()
+		beat := a.heartbeat(lease)
+		f.pass(writePatience / 2)
+		held.let()
+		f.oneHeld() // the Confirm
+		f.pass(writePatience/2 - time.Millisecond)
+		beat.waits(t, "a heartbeat of what was released")
+		f.pass(time.Millisecond)
+		beat.failed(t, "a heartbeat of what was released", notConfirmed)
+	})
+}
+
 // One Confirm serves all items of a batch, whose promises need none.
 func TestBatchConfirmsOnce(t *testing.T) {
 	leading(t, func(f *fleet, a *replica) {

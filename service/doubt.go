@@ -21,8 +21,9 @@ const (
 	// probePauseMax.
 	probePause    = 50 * time.Millisecond
 	probePauseMax = time.Second
-	// probeTime is how long a probe's answer may take.
-	probeTime = time.Second
+	// probeTime is how long a probe's answer may take: longer than the leader waits
+	// for its store, since one whose store is slow does lead.
+	probeTime = writePatience + time.Second
 	// doubtQuiet is how long a doubt lasts before anybody is told, since every
 	// takeover begins with one, and doubtAgain how often it is told then.
 	doubtQuiet = time.Second
@@ -69,6 +70,7 @@ func (p *peer) judge(err error) {
 	switch {
 	case err == nil:
 		p.prove()
+	case errors.Is(err, errNoAnswer): // a probe finds out
 	case errors.As(err, new(*unreachable)):
 		p.suspect(err)
 	case errors.As(err, new(*connect.Error)):

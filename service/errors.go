@@ -160,12 +160,18 @@ func (t *term) isOver() error {
 
 // refused is how a refusal by the rules leaves. It rests on what the store
 // holds, so it is one only if this term may still say so (S3, S10).
-func (t *term) refused(ctx context.Context, r *fencing.Refusal) error {
+func (w *writeWait) refused(ctx context.Context, r *fencing.Refusal) error {
+	t := w.t
 	if r.Reason == fencing.ReasonStoreFailed {
 		return t.ruling(r, nil)
 	}
 	t.noticeLost(lostBy(r))
-	return t.ruling(r, t.confirm(ctx))
+	return t.ruling(r, w.confirm(ctx))
+}
+
+// refused is that of a request that has not waited for the store.
+func (t *term) refused(ctx context.Context, r *fencing.Refusal) error {
+	return (&writeWait{t: t}).refused(ctx, r)
 }
 
 // ruling is refused once Confirm has said its word.

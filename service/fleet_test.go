@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -156,6 +157,8 @@ const (
 	faultCut     fault = iota + 1 // they fail
 	faultStalled                  // they hang, like those to a stopped process
 	faultMute                     // they arrive, and their answers don't
+	faultLost                     // they find no way, and time out while dialing
+	faultSlow                     // they are given up by the transport
 )
 
 // cuttable fails where the way is cut, even on a connection that is there.
@@ -170,6 +173,10 @@ func (c *cuttable) Do(r *http.Request) (*http.Response, error) {
 	switch c.f.fault(c.from, c.to) {
 	case faultCut:
 		return nil, &net.OpError{Op: "dial", Err: errors.New("connection refused")}
+	case faultLost:
+		return nil, &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}
+	case faultSlow:
+		return nil, errNoAnswer
 	case faultStalled:
 		<-r.Context().Done()
 		return nil, r.Context().Err()

@@ -526,6 +526,54 @@ func TestLeaderInDoubt(t *testing.T) {
 	})
 }
 
+// A dial that times out is no deadline of the asker's: the leader can't be
+// reached.
+func TestDialTimesOut(t *testing.T) {
+	following(t, func(f *fleet, a, b *replica) {
+		lease := b.acquired("app")
+		f.befall("b", "a", faultLost)
+		after(f, b.heartbeat(lease), 3*time.Second).failed(t, "a heartbeat", noLeader)
+		after(f, b.acquire("other", 0), 3*time.Second).failed(t, "an Acquire", noLeader)
+		if text, _, _ := b.s.State(); !strings.Contains(text, "nothing can be passed on") {
+			t.Errorf("it is %q", text)
+		}
+	})
+}
+
+// A call that took too long casts no doubt on a leader that answers probes. It is
+// not the asker's deadline either.
+func TestSlowAnswerIsNoDoubt(t *testing.T) {
+	following(t, func(f *fleet, a, b *replica) {
+		lease := b.acquired("app")
+		f.befall("b", "a", faultSlow)
+		beat := b.heartbeat(lease)
+		f.pass(2 * retryPause)
+		if text, _, _ := b.s.State(); text != "following http://a" {
+			t.Errorf("it is %q", text)
+		}
+		f.befall("b", "a", 0)
+		after(f, beat, leaderPatience).done(t, "the heartbeat")
+	})
+}
+
+// A leader whose store is slow does lead: it answers a probe when it has waited
+// for its store.
+func TestSlowStoreIsNoDoubt(t *testing.T) {
+	following(t, func(f *fleet, a, b *replica) {
+		f.c.holdIf(opIs("confirm"))
+		before := f.called("b", "a")
+		for passed := time.Duration(0); passed < 3*b.member.SessionTTL(); passed += 100 * time.Millisecond {
+			f.pass(100 * time.Millisecond)
+			if text, _, _ := b.s.State(); text != "following http://a" {
+				t.Fatalf("after %v it is %q", passed, text)
+			}
+		}
+		if f.called("b", "a")-before < 2 {
+			t.Error("the leader was not asked")
+		}
+	})
+}
+
 // What nobody asks for, a replica that follows finds out by itself.
 func TestIdleFollower(t *testing.T) {
 	inFleet(t, []string{"a", "b"}, func(f *fleet) {

@@ -256,7 +256,8 @@ func TestPanicInRulesEndsTheTerm(t *testing.T) {
 	h := newHost(t, nil)
 	func() {
 		defer func() { _ = recover() }()
-		_, _ = h.s.role.Load().term.carryOut(context.Background(), func(fencing.Now) (fencing.Decision, *fencing.Refusal) { panic("a rule") })
+		waits := writeWait{t: h.s.role.Load().term}
+		_, _ = waits.carryOut(context.Background(), func(fencing.Now) (fencing.Decision, *fencing.Refusal) { panic("a rule") })
 	}()
 	if !h.s.role.Load().term.mu.TryLock() {
 		t.Fatal("the core is locked for ever")

@@ -162,7 +162,8 @@ func (t *term) answerRelease(ctx context.Context, req *cirrusv1.ReleaseRequest) 
 	if req.LastTimestampMs != nil {
 		last = (*snowflake.Millis)(req.LastTimestampMs)
 	}
-	_, err := t.carryOut(ctx, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
+	waits := writeWait{t: t}
+	_, err := waits.carryOut(ctx, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
 		return t.core.Release(now, ref, last)
 	})
 	if err != nil {

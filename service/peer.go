@@ -3,7 +3,6 @@ package service
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -170,11 +169,12 @@ func (p *peer) read(ctx context.Context, err error, gone bool) error {
 		return copied(e)
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case failedToDial(err): // also where that took too long, which is no deadline of the asker's
+		return &unreachable{err, true}
 	case connect.CodeOf(err) == connect.CodeDeadlineExceeded && !gone:
 		return context.DeadlineExceeded // a hair before the context says so
 	}
-	var op *net.OpError
-	return &unreachable{err, errors.As(err, &op) && op.Op == "dial"}
+	return &unreachable{cause: err}
 }
 
 // tellWrongStore counts and logs that the leader's address, which this replica's

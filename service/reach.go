@@ -1,7 +1,9 @@
 package service
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -16,8 +18,8 @@ import (
 const (
 	peerDialTime = time.Second
 	// peerQuickTime is how long the answer may take of a call that waits for
-	// the store at most.
-	peerQuickTime = writePatience + 2*time.Second
+	// the store at most: writePatience, and what one write takes after that.
+	peerQuickTime = 2*writePatience + time.Second
 	peerSilence   = 2 * time.Second // nothing heard for so long: ping
 	peerPingTime  = time.Second
 	peerIdleTime  = 90 * time.Second
@@ -93,7 +95,21 @@ func (c *peerClient) Do(r *http.Request) (*http.Response, error) {
 	case cirrusv1connect.LeaseServiceAcquireProcedure, cirrusv1connect.AdminServiceWatchProcedure:
 		return c.long(r)
 	}
-	return c.quick.Do(r)
+	resp, err := c.quick.Do(r)
+	if errors.Is(err, context.DeadlineExceeded) && r.Context().Err() == nil && !failedToDial(err) {
+		return nil, errNoAnswer // net/http's own error would pass for the caller's deadline
+	}
+	return resp, err
+}
+
+// errNoAnswer is the end of a call that took longer than peerQuickTime. It does
+// not tell a leader that is gone from one whose store is slow: a probe does.
+var errNoAnswer = fmt.Errorf("no answer within %v", peerQuickTime)
+
+// failedToDial reports whether a call failed before anything was sent.
+func failedToDial(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
 }
 
 // long sends what may wait long for its answer, in HTTP/2 unless that has failed
@@ -110,8 +126,7 @@ func (c *peerClient) long(r *http.Request) (*http.Response, error) {
 		c.two.Store(true)
 		return resp, nil
 	}
-	var op *net.OpError
-	if two || r.Context().Err() != nil || r.GetBody == nil || errors.As(err, &op) && op.Op == "dial" {
+	if two || r.Context().Err() != nil || r.GetBody == nil || failedToDial(err) {
 		return nil, err
 	}
 	again := r.Clone(r.Context())

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -154,6 +155,29 @@ func TestLeftPeerHangsUp(t *testing.T) {
 	}
 	p.left()
 	open.Wait()
+}
+
+// TestPeerGetsNoAnswer: a call that the transport gives up does not look like one
+// whose caller's deadline has passed.
+func TestPeerGetsNoAnswer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // it takes connections and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c := newPeerClient(steadyClock{time.Now()})
+	defer c.CloseIdleConnections()
+	c.quick.Transport.(*http.Transport).ResponseHeaderTimeout = time.Millisecond
+	_, err = cirrusv1connect.NewLeaseServiceClient(c, "http://"+l.Addr().String()).HeartbeatBatch(context.Background(), &cirrusv1.HeartbeatBatchRequest{})
+	if !errors.Is(err, errNoAnswer) || connect.CodeOf(err) != connect.CodeUnavailable {
+		t.Errorf("got %v, want %v", err, errNoAnswer)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Nanosecond)
+	defer cancel()
+	_, err = cirrusv1connect.NewLeaseServiceClient(c, "http://"+l.Addr().String()).HeartbeatBatch(ctx, &cirrusv1.HeartbeatBatchRequest{})
+	if connect.CodeOf(err) != connect.CodeDeadlineExceeded {
+		t.Errorf("got %v, want that the deadline is exceeded", err)
+	}
 }
 
 // TestPeerFollowsNoRedirect: what is passed on holds instance IDs, which are

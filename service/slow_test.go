@@ -78,6 +78,42 @@ func TestPatienceIsOne(t *testing.T) {
 	})
 }
 
+// S9: with a Cluster, a batch waits for no further write when its time is over.
+// The write is made all the same.
+func TestSlowNotesWithACluster(t *testing.T) {
+	inFleetOf(t, newTestStore(newBatch(t, time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), true, hourly)), []string{"a"}, func(f *fleet) {
+		a := f.all[0]
+		f.leads(a)
+		a.store = f.c.data
+		req := &cirrusv1.HeartbeatBatchRequest{}
+		for _, l := range a.silent(3*recordsTogether + 1) {
+			req.Heartbeats = append(req.Heartbeats, heartbeatRequest(l))
+		}
+		f.c.holdIf(grantOf)
+		batch := start(func(ctx context.Context) (*cirrusv1.HeartbeatBatchResponse, error) {
+			return a.leases.HeartbeatBatch(ctx, req)
+		})
+		for range 2 { // the second one ends too late for a third
+			held := f.oneHeld()
+			f.pass(writePatience * 3 / 4)
+			batch.waits(t, "the batch")
+			held.let()
+			f.settle()
+		}
+		results := batch.done(t, "the batch").Results
+		for i, res := range results {
+			if want := i < 2*recordsTogether; (res.GetLease() != nil) != want || !want && res.GetError().GetReason() != string(reasonStoreSlow) {
+				t.Fatalf("heartbeat %d got %v", i, res)
+			}
+		}
+		f.c.letAll()
+		f.settle()
+		for _, h := range req.Heartbeats {
+			a.wantNoted(&cirrusv1.Lease{NodeId: h.NodeId}, false)
+		}
+	})
+}
+
 // S9, S14: a silence note that the store doesn't take away in time holds up the
 // other heartbeats of the batch, but doesn't cost them their answers.
 func TestSlowNoteInABatch(t *testing.T) {

@@ -30,20 +30,22 @@ func (s *Service) wait(ctx context.Context, woken <-chan struct{}, at time.Durat
 const writePatience = 2 * time.Second
 
 // writeWait is a request's waiting for the store: for a write of its own, of the
-// mark, of its key, or of those before it in line.
+// mark, of its key, or of those before it in line, and for Confirm.
 type writeWait struct {
 	t     *term
 	until time.Duration // steady; 0: it has not waited yet
 }
 
-// left is for how long it may wait yet.
-func (w *writeWait) left() time.Duration {
-	now := w.t.s.cfg.Steady.Now()
+// deadline is until when it may wait, by the steady clock.
+func (w *writeWait) deadline() time.Duration {
 	if w.until == 0 {
-		w.until = now + writePatience
+		w.until = w.t.s.cfg.Steady.Now() + writePatience
 	}
-	return w.until - now
+	return w.until
 }
+
+// left is for how long it may wait yet.
+func (w *writeWait) left() time.Duration { return w.deadline() - w.t.s.cfg.Steady.Now() }
 
 // extend leaves out time in which the request has waited for something else.
 func (w *writeWait) extend(by time.Duration) {
@@ -75,9 +77,7 @@ func (w *writeWait) write(ctx context.Context, writes ...*fencing.Write) error {
 	}
 	s := w.t.s
 	if s.cfg.Cluster != nil {
-		// Its store gives up a write by itself, which ends the term, and the
-		// request goes on to the next.
-		return w.t.commitAll(writes)
+		return w.writeInTurn(writes)
 	}
 	var err error
 	done := make(chan struct{})
@@ -99,12 +99,27 @@ func (w *writeWait) write(ctx context.Context, writes ...*fencing.Write) error {
 	return s.refusal(errStoreSlow)
 }
 
+// writeInTurn is write with a Cluster. Its store gives up a write by itself, which
+// ends the term, and the request goes on to the next: so a write is waited for to
+// its end, and only before each is it seen whether there is time for it.
+func (w *writeWait) writeInTurn(writes []*fencing.Write) error {
+	for i := range writes {
+		if w.left() <= 0 {
+			w.t.s.cfg.Runner.Go(func() { _ = w.t.commitAll(writes[i:]) }) // they were decided
+			return w.t.s.refusal(errStoreSlow)
+		}
+		if err := w.t.commitAll(writes[i : i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // carryOut decides, and makes durable what is decided.
-func (t *term) carryOut(ctx context.Context, ask func(fencing.Now) (fencing.Decision, *fencing.Refusal)) (fencing.Decision, error) {
-	waits := writeWait{t: t}
-	d, err := waits.decide(ctx, ask)
+func (w *writeWait) carryOut(ctx context.Context, ask func(fencing.Now) (fencing.Decision, *fencing.Refusal)) (fencing.Decision, error) {
+	d, err := w.decide(ctx, ask)
 	if err == nil && d.Write != nil {
-		err = waits.write(ctx, d.Write)
+		err = w.write(ctx, d.Write)
 	}
 	return d, err
 }
@@ -116,7 +131,7 @@ func (w *writeWait) decide(ctx context.Context, ask func(fencing.Now) (fencing.D
 		d, changed, r := w.t.askOnce(ask)
 		switch {
 		case r != nil:
-			return d, w.t.refused(ctx, r)
+			return d, w.refused(ctx, r)
 		case d.Wait == fencing.WaitNone:
 			return d, nil
 		case d.Wait == fencing.WaitMark:

@@ -197,8 +197,8 @@ var replicaBugs = []Bug{
 		Rule: "S10",
 		Edits: []Edit{{
 			File: "service/errors.go",
-			Old:  "\treturn t.ruling(r, t.confirm(ctx))\n",
-			New:  "\tif r.Reason == fencing.ReasonLeaseLost {\n\t\treturn t.ruling(r, nil)\n\t}\n\treturn t.ruling(r, t.confirm(ctx))\n",
+			Old:  "\treturn t.ruling(r, w.confirm(ctx))\n",
+			New:  "\tif r.Reason == fencing.ReasonLeaseLost {\n\t\treturn t.ruling(r, nil)\n\t}\n\treturn t.ruling(r, w.confirm(ctx))\n",
 		}},
 		Found: breaks(sim.PromiseConfirm),
 	},
