@@ -114,8 +114,8 @@ var edgeBugs = []Bug{
 		Rule: "S9",
 		Edits: []Edit{{
 			File: "service/wait.go",
-			Old:  "\tif w.left() <= 0 {\n\t\treturn w.t.s.refusal(errStoreSlow)\n\t}\n\treturn w.t.s.wait(ctx, changed, w.until)\n",
-			New:  "\treturn w.t.s.wait(ctx, changed, 0)\n",
+			Old:  "\tif w.left() <= 0 {\n\t\treturn w.t.s.refusal(errStoreSlow)\n\t}\n\treturn w.t.s.wait(ctx, woken, min(w.until, at))\n",
+			New:  "\tif at == math.MaxInt64 {\n\t\tat = 0\n\t}\n\treturn w.t.s.wait(ctx, woken, at)\n",
 		}},
 		Found: breaks(sim.PromisePatience),
 	},
