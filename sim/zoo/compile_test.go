@@ -29,7 +29,7 @@ func TestCatalogueCompiles(t *testing.T) {
 	}
 	p := listProgram(t)
 	for _, b := range slices.Concat(Bugs(), controls) {
-		if err := p.compiles(b); err != nil {
+		if err := p.compiles(b); err != nil && !errors.Is(err, errTree) { // of which Check tells
 			t.Errorf("%s does not compile: bring its new text up to date in sim/zoo:\n%v", b.Name, err)
 		}
 	}

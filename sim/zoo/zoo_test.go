@@ -66,6 +66,63 @@ func TestFindersAreThere(t *testing.T) {
 	}
 }
 
+// The table in docs/simulation.md has a row for each bug, control and the
+// canary, in the order of the zoo's own, and says who finds it.
+func TestDocumentedTable(t *testing.T) {
+	root, err := Root(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(root, "docs", "simulation.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "<!-- ZOO TABLE: BEGIN")
+	table, _, _ = strings.Cut(table, "<!-- ZOO TABLE: END")
+	var want, got []string
+	by := map[string][]string{}
+	add := func(b Bug, control bool, finders ...string) {
+		name := strings.Join(Finding{Bug: b, Control: control}.Row()[:2], " | ")
+		want = append(want, name)
+		by[name] = finders
+	}
+	for _, b := range Bugs() {
+		finders := []string{b.Found.Package + " " + b.Found.Test}
+		for _, p := range b.Found.Promises {
+			finders = append(finders, string(p))
+		}
+		add(b, false, finders...)
+	}
+	for _, c := range controls {
+		add(c, true, "nobody")
+	}
+	add(canary, false, string(sim.PromiseCanary))
+	for line := range strings.Lines(table) {
+		cells := strings.Split(strings.Trim(line, "| \n"), " | ")
+		if len(cells) != 5 || cells[0] == "bug" {
+			continue
+		}
+		name := cells[0] + " | " + cells[1]
+		got = append(got, name)
+		if finders, ok := by[name]; ok && !slices.Contains(finders, cells[2]) {
+			t.Errorf("%s: the table says that it is found by %s, the catalogue by one of %q", name, cells[2], finders)
+		}
+	}
+	for _, name := range want {
+		if !slices.Contains(got, name) {
+			t.Errorf("there is no row of %s: see `cirrus sim zoo --markdown --only …`", name)
+		}
+	}
+	for _, name := range got {
+		if by[name] == nil {
+			t.Errorf("there is a row of %s, which the catalogue does not have", name)
+		}
+	}
+	if !t.Failed() && !slices.Equal(got, want) {
+		t.Errorf("the rows are in another order than the catalogue:\nwant %q\ngot  %q", want, got)
+	}
+}
+
 // An old text that is not there once is told, with the name of the bug.
 func TestOldTextMustBeThereOnce(t *testing.T) {
 	root := t.TempDir()
