@@ -14,6 +14,12 @@ const UnconfirmedTime = 24 * time.Hour
 // an earlier one was most likely left out, or given in seconds.
 const EarliestOrigin snowflake.Millis = 946_684_800_000
 
+// The fields of a request that confirm what it asks for.
+const (
+	confirmLongTimes   = "confirm_long_times"
+	confirmEarlyOrigin = "confirm_early_origin"
+)
+
 // Confirmed is what whoever asks for a pool says is meant (S11). The zero value
 // confirms nothing.
 type Confirmed struct {
@@ -27,7 +33,7 @@ type Confirmed struct {
 // ValidNew says what of a new pool has to be confirmed and isn't, if anything.
 func (c Confirmed) ValidNew(p Pool) *Refusal {
 	if origin := p.Layout.Origin; origin < EarliestOrigin && !c.EarlyOrigin {
-		return invalid("origin_ms", "%d ms since 1970 is %s, and an origin before 2000 was most likely left out or given in seconds; it can't be changed later: give one in ms, such as %d, or confirm it with confirm_early_origin",
+		return unconfirmed(confirmEarlyOrigin, "origin_ms", "%d ms since 1970 is %s, and an origin before 2000 was most likely left out or given in seconds; it can't be changed later: give one in ms, such as %d",
 			origin, origin.Time().UTC().Format(time.DateOnly), snowflake.DefaultLayout.Origin)
 	}
 	return c.validTimes(p, Pool{})
@@ -40,10 +46,10 @@ func (c Confirmed) validTimes(p, old Pool) *Refusal {
 		return nil
 	}
 	if p.MaxTTL > max(UnconfirmedTime, old.MaxTTL) {
-		return invalid("max_ttl", "%v is above %v, and a lease that is granted for so long keeps its node ID for so long, whatever is set later: give less, or confirm it with confirm_long_times", p.MaxTTL, UnconfirmedTime)
+		return unconfirmed(confirmLongTimes, "max_ttl", "%v is above %v, and a lease that is granted for so long keeps its node ID for so long, whatever is set later: give less", p.MaxTTL, UnconfirmedTime)
 	}
 	if p.Quarantine > max(UnconfirmedTime, old.Quarantine) {
-		return invalid("quarantine", "%v is above %v, and node IDs whose holders die are kept for so long: give less, or confirm it with confirm_long_times", p.Quarantine, UnconfirmedTime)
+		return unconfirmed(confirmLongTimes, "quarantine", "%v is above %v, and node IDs whose holders die are kept for so long: give less", p.Quarantine, UnconfirmedTime)
 	}
 	return nil
 }

@@ -42,6 +42,9 @@ type Refusal struct {
 	Message string
 	// Field is the request's field that is malformed, with ReasonInvalid.
 	Field string
+	// ConfirmedBy is the request's field with which the same request is accepted
+	// (S11); "" if there is none.
+	ConfirmedBy string
 	// RetryAfter is when asking again can help; 0: nobody knows, or never.
 	RetryAfter time.Duration
 	// Forgotten says that the request knows of a later grant than the store
@@ -62,4 +65,11 @@ func refuse(reason Reason, format string, args ...any) *Refusal {
 
 func invalid(field, format string, args ...any) *Refusal {
 	return &Refusal{Reason: ReasonInvalid, Field: field, Message: field + ": " + fmt.Sprintf(format, args...)}
+}
+
+// unconfirmed is invalid for what another field of the request can confirm.
+func unconfirmed(by, field, format string, args ...any) *Refusal {
+	r := invalid(field, format+", or confirm it with "+by, args...)
+	r.ConfirmedBy = by
+	return r
 }

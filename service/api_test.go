@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -82,9 +83,18 @@ func TestConfirmedPools(t *testing.T) {
 	pool := &cirrusv1.Pool{
 		Name: "slow", Layout: &cirrusv1.Layout{OriginMs: 1_577_836_800, TimestampBits: 41, NodeBits: 10, SequenceBits: 12}, MaxTtl: proto3(25 * time.Hour),
 	}
-	for _, req := range []*cirrusv1.CreatePoolRequest{{Pool: pool, ConfirmLongTimes: true}, {Pool: pool, ConfirmEarlyOrigin: true}} {
-		if _, err := p.admin.CreatePool(ctx, req); connect.CodeOf(err) != connect.CodeInvalidArgument {
-			t.Errorf("half confirmed: %v", err)
+	for missing, req := range map[string]*cirrusv1.CreatePoolRequest{
+		"confirm_early_origin": {Pool: pool, ConfirmLongTimes: true},
+		"confirm_long_times":   {Pool: pool, ConfirmEarlyOrigin: true},
+	} {
+		_, err := p.admin.CreatePool(ctx, req)
+		var e *connect.Error
+		if !errors.As(err, &e) || e.Code() != connect.CodeInvalidArgument {
+			t.Fatalf("half confirmed: %v", err)
+		}
+		info, _, _ := details(t, e)
+		if got := info.GetMetadata()[ConfirmedBy]; got != missing {
+			t.Errorf("half confirmed, it asks for the field %q, want %q", got, missing)
 		}
 	}
 	made, err := p.admin.CreatePool(ctx, &cirrusv1.CreatePoolRequest{Pool: pool, ConfirmLongTimes: true, ConfirmEarlyOrigin: true})

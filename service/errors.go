@@ -204,9 +204,17 @@ func toWire(err error) error {
 	return err
 }
 
+// ConfirmedBy is the key in the metadata of an ErrorInfo that says which field of
+// the request would confirm what is refused (S11).
+const ConfirmedBy = "confirmed_by"
+
 func wireRefusal(r *fencing.Refusal) *connect.Error {
 	e := connect.NewError(codes[r.Reason], r)
-	addDetail(e, &errdetails.ErrorInfo{Reason: string(r.Reason), Domain: errorDomain})
+	info := &errdetails.ErrorInfo{Reason: string(r.Reason), Domain: errorDomain}
+	if r.ConfirmedBy != "" {
+		info.Metadata = map[string]string{ConfirmedBy: r.ConfirmedBy}
+	}
+	addDetail(e, info)
 	if r.RetryAfter > 0 {
 		addDetail(e, &errdetails.RetryInfo{RetryDelay: durationpb.New(r.RetryAfter)})
 	}

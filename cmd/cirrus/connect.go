@@ -176,6 +176,18 @@ func callContext(cmd *cobra.Command, wait time.Duration) (context.Context, conte
 	return context.WithTimeout(cmd.Context(), callTimeout+wait)
 }
 
+// answeredError is an error of the service, in words for its user.
+type answeredError struct {
+	text  string
+	error // what the service said, with its details
+}
+
+// Error gives the words.
+func (e answeredError) Error() string { return e.text }
+
+// Unwrap gives the error as it came.
+func (e answeredError) Unwrap() error { return e.error }
+
 // explain turns a call's error into the sentence that its user should read.
 func explain(err error) error {
 	var all reach.Failures
@@ -192,7 +204,7 @@ func explain(err error) error {
 	}
 	switch {
 	case connect.IsWireError(err):
-		return errors.New(message(err))
+		return answeredError{message(err), e}
 	case errors.Is(err, context.Canceled):
 		return errors.New("interrupted before there was an answer: what was asked for may have been done or not")
 	}

@@ -1,15 +1,19 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 
 	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/service"
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
@@ -81,12 +85,31 @@ func withConfirmingFlag(err error) error {
 	if err == nil {
 		return nil
 	}
-	for field, flag := range confirmingFlags {
-		if strings.Contains(err.Error(), field) {
-			return fmt.Errorf("%w; on the command line that is %s", err, flag)
-		}
+	if flag := confirmingFlags[confirmedBy(err)]; flag != "" {
+		return fmt.Errorf("%w; on the command line that is %s", err, flag)
 	}
 	return err
+}
+
+// confirmedBy is the field that a refusal asks for, of the rules or of a service;
+// "" if it asks for none.
+func confirmedBy(err error) string {
+	var r *fencing.Refusal
+	if errors.As(err, &r) {
+		return r.ConfirmedBy
+	}
+	var e *connect.Error
+	if !errors.As(err, &e) {
+		return ""
+	}
+	for _, d := range e.Details() {
+		if v, err := d.Value(); err == nil {
+			if info, ok := v.(*errdetails.ErrorInfo); ok {
+				return info.GetMetadata()[service.ConfirmedBy]
+			}
+		}
+	}
+	return ""
 }
 
 func givenDuration(f *pflag.FlagSet, name string) *time.Duration {
