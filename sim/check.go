@@ -108,8 +108,10 @@ type checker struct {
 	// heardOf is when each server has last heard of an instance.
 	heardOf   map[hearing]time.Duration
 	decidedAt time.Duration // true time of the last grant
-	// generations counts the stores: what one held means nothing in the next.
+	// generation counts the stores: what one held means nothing in the next.
 	generation int
+	// story counts the stores that could not know the epochs of those before.
+	story int
 
 	// Of replicas: reigning is the last term that etcd has begun, numbers counts
 	// them, and heard is what leaders told those who follow.

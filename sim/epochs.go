@@ -20,10 +20,13 @@ func (c *checker) ahead(epoch uint64) bool {
 }
 
 // excuse takes the epochs of a store that is gone for unknown to the next one,
-// where they were ahead of its clock.
+// where they were ahead of its clock. With that another story begins, in which
+// epochs may be below those of the one before.
 func (c *checker) excuse() {
+	begun := c.story
 	for _, p := range c.pools {
 		if c.ahead(p.highest) {
+			c.story = begun + 1
 			p.excused, p.nodes = p.highest, map[uint64]int{}
 			for k, n := range c.nodes {
 				if k.pool == string(p.Name) {

@@ -17,6 +17,8 @@ type operation struct {
 	proc        *process
 	begun, done time.Duration
 	first, last int // the numbers of the events, which order what is at one time
+	// storyBegun and storyDone are the checker's story at its arrival and answer.
+	storyBegun, storyDone int
 	// inLine is the number of the event since which its instance may have its place
 	// in line: it has asked there without a break, and had no lease.
 	inLine  int
@@ -38,7 +40,7 @@ type operation struct {
 }
 
 func (c *checker) begin(by *call, p *process) *operation {
-	op := &operation{call: by, proc: p, begun: c.w.now(), first: c.tick(), steady: p.machine.steady()}
+	op := &operation{call: by, proc: p, begun: c.w.now(), first: c.tick(), steady: p.machine.steady(), storyBegun: c.story}
 	op.node = nodeKey{by.request.pool, by.request.node}
 	c.history = append(c.history, op)
 	op.inLine = op.first
@@ -60,7 +62,7 @@ func (c *checker) begin(by *call, p *process) *operation {
 
 func (c *checker) end(op *operation, r *reply) {
 	c.askedNoMore(func(o *operation) bool { return o == op })
-	op.done, op.last, op.reply = max(c.w.now(), 1), c.tick(), r
+	op.done, op.last, op.storyDone, op.reply = max(c.w.now(), 1), c.tick(), c.story, r
 	if r.lease {
 		op.node.node = r.node
 	}
@@ -87,12 +89,17 @@ func (c *checker) tick() int {
 	return c.ticks
 }
 
-// linearizable looks at the whole history, one node ID after the other.
+// linearizable looks at the whole history, one node ID and one story after the
+// other.
 func (c *checker) linearizable() {
 	if c.w.plan.profile == Vows {
 		return
 	}
-	byNode := map[nodeKey][]porcupine.Operation{}
+	type part struct {
+		nodeKey
+		story int
+	}
+	parts := map[part][]porcupine.Operation{}
 	for _, op := range c.history {
 		in := history.Input{Call: history.Call(op.call.procedure), Epoch: op.call.request.epoch}
 		out := history.Output{Unknown: true}
@@ -105,11 +112,17 @@ func (c *checker) linearizable() {
 			op.reply != nil && !op.reply.good {
 			continue // it says nothing about a node ID; a refusal fits any order, and many at once take long to order
 		}
-		byNode[op.node] = append(byNode[op.node], porcupine.Operation{Input: in, Call: int64(op.first), Output: out, Return: end})
+		if op.reply != nil && op.storyDone != op.storyBegun {
+			continue
+		}
+		p := part{op.node, op.storyBegun}
+		parts[p] = append(parts[p], porcupine.Operation{Input: in, Call: int64(op.first), Output: out, Return: end})
 	}
 	for _, key := range c.order {
-		if ops := byNode[key]; len(ops) > 0 && history.Possible(ops, 0) != porcupine.Ok {
-			c.w.violate(PromiseHistory, "the %d calls about node ID %d of pool %q can't have happened one after the other", len(ops), key.node, key.pool)
+		for story := range c.story + 1 {
+			if ops := parts[part{key, story}]; len(ops) > 0 && history.Possible(ops, 0) != porcupine.Ok {
+				c.w.violate(PromiseHistory, "the %d calls about node ID %d of pool %q can't have happened one after the other", len(ops), key.node, key.pool)
+			}
 		}
 	}
 }
