@@ -91,9 +91,10 @@ func TestNobodyOvertakes(t *testing.T) {
 		pushy := b.acquire("pushy", 0)
 		b.pass(time.Second)
 		pushy.waits(t, "a request that comes while the line is to be served")
+		b.pass(time.Second)
+		pushy.failed(t, "a request before which nobody is served", storeSlow)
 		b.pass(time.Minute)
 		holds(t, "at the end of its wait", "+", line)
-		pushy.failed(t, "a request that would overtake", noFree)
 	})
 }
 
