@@ -12,51 +12,6 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// Promise names what a run is checked for, in the words of the design.
-type Promise string
-
-// The promises.
-const (
-	PromiseExclusion  Promise = "P1 exclusion"         // at most one live holder of a node ID
-	PromiseUniqueness Promise = "P2 uniqueness"        // no ID is minted twice
-	PromiseWindow     Promise = "P2 window"            // IDs lie in their windows, windows of a node ID rise and don't touch
-	PromiseEpochs     Promise = "P3 epochs"            // epochs rise over everything ever sent
-	PromiseFencing    Promise = "P3 fencing"           // a stale epoch is refused
-	PromiseLiveness   Promise = "P4 liveness"          // what must happen happens in time
-	PromiseDurable    Promise = "S1 durable"           // what is told is durable, and what is durable survives
-	PromiseQuarantine Promise = "S2 quarantine"        // no grant inside deadline + quarantine
-	PromiseLine       Promise = "S2 line"              // nobody overtakes who stands in line
-	PromiseSuspicion  Promise = "S7 suspicion"         // a suspicious pool is not opened too early
-	PromiseStride     Promise = "S8 stride"            // a stride shrinks only once the longer one has passed
-	PromiseHeartbeat  Promise = "S3 heartbeat"         // who holds a lease is not told that it is lost
-	PromiseSilence    Promise = "S5 silence"           // a silence note says what was promised, and nothing is while it stands
-	PromiseFailStop   Promise = "S9 fail-stop"         // nothing is promised after a failed write
-	PromisePatience   Promise = "S9 patience"          // a request is answered in time, however long the store takes
-	PromiseMark       Promise = "S10 mark"             // no promise above the mark, or longer than a stride after it was written
-	PromiseState      Promise = "server state"         // the server's own invariants
-	PromiseAnswer     Promise = "C5 answer"            // only the service's own words end a lease or a holder
-	PromiseLog        Promise = "S14 log"              // nothing is logged under the lock that heartbeats need
-	PromiseAlarm      Promise = "S12 alarm"            // whoever knows of a lease that the store has lost is told of
-	PromiseLostWrites Promise = "S13 lost writes"      // a store that has lost acknowledged writes is not served
-	PromiseOneLease   Promise = "S2 one lease"         // an instance has one lease of a pool
-	PromiseRecover    Promise = "S7 recover"           // what recover leaves lies above all that was ever promised
-	PromiseInstance   Promise = "C1 instance"          // each lease has an instance of its own
-	PromiseTerm       Promise = "S10 term"             // only the last term writes, each write is sent once, and no takeover that lands late ends a term
-	PromiseConfirm    Promise = "S10 confirm"          // what only a Confirm can tell was true after the request had arrived
-	PromiseForward    Promise = "S10 forward"          // a replica that doesn't lead answers with the leader's words
-	PromiseHistory    Promise = "linearizable history" // the calls about a node ID could have happened one after the other
-	PromiseCanary     Promise = "canary"               // none: it was asked for
-	PromiseNoPanic    Promise = "no panic"             // the product, and the simulator, keep going
-)
-
-// broken says that it is.
-func (p Promise) broken() string {
-	if p == PromiseNoPanic {
-		return "the run panicked"
-	}
-	return string(p) + " is broken"
-}
-
 // Violation is a promise that was broken.
 type Violation struct {
 	Promise Promise       `json:"promise"`

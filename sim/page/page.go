@@ -23,29 +23,6 @@ var pageCSS string
 //go:embed page.js
 var pageJS string
 
-// promises say in plain words what each promise is; Promise's own words are
-// short.
-var promises = map[sim.Promise]string{
-	sim.PromiseExclusion:  "At no instant do two live holders share a node ID.",
-	sim.PromiseUniqueness: "No two IDs that were minted are equal.",
-	sim.PromiseWindow:     "IDs lie in the windows that their minters were told, and the windows of a node ID don't touch.",
-	sim.PromiseEpochs:     "Each grant has a higher epoch than all before it.",
-	sim.PromiseFencing:    "Whoever comes with an old epoch is turned away.",
-	sim.PromiseLiveness:   "Once faults stop, what has to happen happens in time.",
-	sim.PromiseDurable:    "What was told is on the disk, and what is on the disk stays there.",
-	sim.PromiseQuarantine: "An expired node ID rests before somebody else gets it.",
-	sim.PromiseHeartbeat:  "A holder is not told that it lost a lease that it has.",
-	sim.PromiseSilence:    "A silence note says what was promised under a lease, and nothing is promised while it stands.",
-	sim.PromisePatience:   "A request is answered in time, however long the store takes.",
-	sim.PromiseFailStop:   "After a write that failed, the server promises nothing more.",
-	sim.PromiseMark:       "Nothing is promised beyond the mark that is on the disk.",
-	sim.PromiseState:      "The server's own books are in order.",
-	sim.PromiseOneLease:   "An instance has no more than one lease of a pool.",
-	sim.PromiseRecover:    "What recover leaves behind lies above all that was ever promised.",
-	sim.PromiseInstance:   "Each lease has an instance ID of its own.",
-	sim.PromiseHistory:    "The answers about a node ID could have been given one after the other.",
-}
-
 // content is what the template is filled with.
 type content struct {
 	CSS     template.CSS
@@ -116,7 +93,7 @@ func brokenIn(r *sim.Result) []broken {
 		}
 		name, text, _ := strings.Cut(rec.Text, ": ")
 		p := sim.Promise(name)
-		list = append(list, broken{Promise: p, Means: promises[p], Text: text, Event: rec.N, At: seconds(rec.At), Micros: rec.At.Microseconds()})
+		list = append(list, broken{Promise: p, Means: p.Means(), Text: text, Event: rec.N, At: seconds(rec.At), Micros: rec.At.Microseconds()})
 	}
 	return list
 }
