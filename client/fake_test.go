@@ -74,7 +74,7 @@ func (s *fakeService) around(ctx context.Context, request any, f func() error) e
 	return err
 }
 
-// promise is a copy of the lease, prolonged.
+// setMixUp lets answers be for another instance, or not.
 func (s *fakeService) setMixUp(mixUp bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

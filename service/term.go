@@ -26,9 +26,8 @@ type term struct {
 
 	mu   sync.Mutex
 	core *fencing.Server
-	// changed, which is there while somebody waits, is closed when a write is
-	// acknowledged or fails:
-	// whoever waits for a key or for the mark asks again.
+	// changed is closed when a write is acknowledged or fails, so that whoever
+	// waits for a key or for the mark asks again. It is nil while nobody waits.
 	changed chan struct{}
 	// waiting are those who stand in a queue for a free node ID.
 	waiting waiters

@@ -44,9 +44,9 @@ const (
 type watcher struct {
 	pool   fencing.PoolName
 	events chan fencing.Event
-	// What is present is shown in pages. The rows of node IDs below from have
-	// been taken, of all where synced: what happens to the others is in their
-	// rows. page is how many were taken last.
+	// The present leases are shown in pages. from is the node ID up to which their
+	// rows have been taken; synced: all have. What happens to a lease before its
+	// row is taken shows in the row. page is how many were taken last.
 	from   snowflake.NodeID
 	synced bool
 	page   int

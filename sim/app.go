@@ -25,7 +25,7 @@ type app struct {
 	proc   *process
 	holder *client.Holder
 	clock  *clock
-	// told are the leases that the process was told of.
+	// leases are those that the process was told of.
 	leases []*window
 	// gone: it comes back no more.
 	gone bool

@@ -53,8 +53,7 @@ type checker struct {
 	damaged, lostWrites bool
 	// forged: somebody has made up an epoch, so that an alarm (S12) may be false.
 	forged bool
-	// used are the instance IDs with which holders have spoken of a lease, and
-	// which process each is of.
+	// instances are, by their IDs, those with which holders have spoken of a lease.
 	instances map[string]*instance
 	// promisedAt is the highest server time of a promise.
 	promisedAt int64
@@ -149,9 +148,10 @@ type nodeState struct {
 	used int64
 	// admitted is the highest epoch that the resource has let in.
 	admitted uint64
-	// restUntil and loadedCeiling are what a start must take a record that it
-	// loads for (S6): its deadline by the server's steady clock, and its ceiling.
-	loaded    fencing.Epoch // the record's; 0: it had ended
+	// loaded is the epoch of the record that the last start has loaded, 0 if it had
+	// ended, and restUntil the deadline by the server's steady clock that the start
+	// must take it to have (S6).
+	loaded    fencing.Epoch
 	restUntil time.Duration
 	// noted: it had a silence note, so that no stride is added (S6); notedAt is
 	// when the last one was decided on, by the server's steady clock.
@@ -212,7 +212,7 @@ type poolState struct {
 	excused uint64
 	// nodes are those that each epoch was sent with.
 	nodes map[uint64]int
-	// first is the first node ID of those by which the pool has grown, if it has.
+	// grown: the pool has grown, by the node IDs from first on.
 	grown bool
 	first int
 	// since, openedAt and changedAt are when, by the server's steady clock, its

@@ -19,7 +19,7 @@ import (
 type network struct {
 	w     *world
 	calls int
-	// cutUntil are the ends of cuts, by direction.
+	// toServer and fromServer are when the cuts of apps end, by machine.
 	toServer, fromServer map[string]time.Duration
 	open                 []*call
 	// links are cuts between machines, of replicas' worlds.

@@ -83,7 +83,7 @@ type effect struct {
 
 func nameOf(i int) string { return string(rune('A' + i)) }
 
-// instances are the IDs that are ever made.
+// instance makes the instance ID with a number.
 func instance(n uint8) fencing.InstanceID { return fencing.InstanceID(fmt.Sprintf("instance-%07d", n)) }
 
 func (w *world) newHolder(i int) fencing.Holder {

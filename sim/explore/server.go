@@ -63,7 +63,7 @@ const (
 	lost                        // LEASE_LOST
 )
 
-// number puts a server into the table. It must not be changed afterwards.
+// server puts a server into the table and returns its number. It must not be changed afterwards.
 func (w *world) server(v *server) uint32 {
 	w.key = v.rules.AppendFingerprint(w.key[:0])
 	for _, write := range v.writes {
