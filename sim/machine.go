@@ -136,13 +136,15 @@ func (m *machine) hardware() time.Duration {
 	return m.raw + time.Duration(d+d/1e6*m.rate+d%1e6*m.rate/1e6)
 }
 
-// setRate changes how fast the machine's clock goes, and with it its timers.
+// setRate changes how fast the machine's clock goes, and with it its timers. What
+// is left of a sleep is true time.
 func (m *machine) setRate(rate int64) {
 	m.raw, m.since = m.hardware(), m.loop.now
+	goOn := max(m.asleep, m.loop.now)
 	for _, t := range m.timers {
-		left := int64(t.event.at - m.loop.now)
+		left := int64(t.event.at - goOn)
 		if m.rate != rate && m.loop.cancel(t.event) {
-			t.plan(m.loop.now + time.Duration(left+left/(1e6+rate)*(m.rate-rate)))
+			t.plan(goOn + time.Duration(left+left/(1e6+rate)*(m.rate-rate)))
 		}
 	}
 	m.rate = rate
