@@ -70,12 +70,6 @@ type lease struct {
 	prev, next *lease
 }
 
-func newLease(rec *Record) *lease {
-	l := &lease{node: rec.Node}
-	l.set(rec)
-	return l
-}
-
 // set takes over a record as it was acknowledged.
 func (l *lease) set(rec *Record) {
 	l.status, l.epoch, l.app, l.instance = rec.Status, rec.Epoch, rec.App, rec.Instance

@@ -109,6 +109,7 @@ func (s *Server) restore(records []Record, now Now) error {
 	for name, p := range s.pools {
 		p.grow(perPool[name])
 	}
+	leases := make([]lease, len(records)) // one by one they would take longer
 	for i := range records {
 		rec := &records[i]
 		p := s.pools[rec.Pool]
@@ -119,7 +120,9 @@ func (s *Server) restore(records []Record, now Now) error {
 			p.remember(rec.TTL)
 			p.unsaved = true
 		}
-		l := newLease(rec)
+		l := &leases[i]
+		l.node = rec.Node
+		l.set(rec)
 		if rec.Status != Ended {
 			l.deadline = now.Steady + s.mark.stride + rec.TTL
 			l.ceiling = max(rec.Ceiling, s.meta.Mark.Add(rec.TTL))

@@ -11,7 +11,7 @@ func restored(old, instead string) []Edit {
 const (
 	restoredDeadline = "\t\t\tl.deadline = now.Steady + s.mark.stride + rec.TTL\n"
 	restoredCeiling  = "\t\t\tl.ceiling = max(rec.Ceiling, s.meta.Mark.Add(rec.TTL))\n"
-	restoredLease    = "\t\tl := newLease(rec)\n"
+	restoredLease    = "\t\tl.set(rec)\n"
 )
 
 // startBugs: a start that forgets what an earlier process promised.
