@@ -7,6 +7,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/service"
 )
 
@@ -53,6 +54,24 @@ func (d *disk) hung() (before, after time.Duration) {
 		return 0, long
 	}
 	return long, 0
+}
+
+// tempts lets an app's last heartbeat arrive once more just after the mark has run
+// out, where the write of the next one takes so long: a server that promises then
+// promises what it must not (S10). That is a hundredth of a stride at most, by
+// which server time may be slow (S8), so chance alone would rarely bring it.
+func (d *disk) tempts(b fencing.Batch, takes time.Duration) {
+	w, m, c := d.s.w, d.s.machine, d.s.w.net.heartbeat
+	t := w.check.term(d.p)
+	if b.Meta == nil || !t.written || c == nil {
+		return
+	}
+	keeps := t.keeps()
+	left := t.sent + keeps - m.steady() + w.dice("temptation", d.s.index).duration(t.tolerance(), keeps/100)
+	if left <= 0 || m.trueTime(left) >= takes || !w.spend() {
+		return
+	}
+	w.after(m.trueTime(left), "request again", func() { w.net.arrive(c) })
 }
 
 // blocks makes a line of the log wait for its reader, on the task that logs. No

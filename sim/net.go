@@ -26,6 +26,8 @@ type network struct {
 	links map[link]time.Duration
 	// delivered are the last answers that reached each machine, by RPC.
 	delivered map[string]delivered
+	// heartbeat is the last one that an app has sent.
+	heartbeat *call
 }
 
 // link is the way from one machine to another.
@@ -198,6 +200,9 @@ func (n *network) latency(c *call) time.Duration {
 
 // send lets a request leave its machine.
 func (n *network) send(c *call) {
+	if c.procedure == callHeartbeat && !c.peer {
+		n.heartbeat = c
+	}
 	w := n.w
 	n.open = append(n.open, c)
 	to := n.address(c)

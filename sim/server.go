@@ -405,6 +405,7 @@ func (d *disk) Commit(ctx context.Context, b fencing.Batch) error {
 		}
 	}
 	early, late := d.hung()
+	d.tempts(b, before+after+early+late)
 	w.hangs(early, "hanging")
 	if w.on(WriteCrash) && w.fault(WriteCrash, 0, 40) {
 		d.die(ctx, f, before)
