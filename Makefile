@@ -88,9 +88,19 @@ sim: build ## Simulate lives for SIMTIME, up to the first that breaks a promise.
 zoo: build ## Plant bugs, and see that the simulator finds each.
 	./bin/cirrus sim zoo $(ARGS)
 
-.PHONY: lint
-lint: ## Check style, the direction of imports, and the .proto files.
+.PHONY: check
+check: check-format ## The loop before a commit: vet, and the tests that take seconds.
+	$(GO) vet ./...
+	$(GO) test -short ./client ./docs ./fencing ./internal/... ./snowflake ./store
+	$(GO) test -run 'Catalogue|Finders|Documented' ./sim/zoo
+	SIM_START=$(SIM_START) SIM_SEEDS=300 $(GO) test -run TestCampaign ./sim
+
+.PHONY: check-format
+check-format:
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "not gofmt'ed (make fmt does it):"; echo "$$out"; exit 1; fi
+
+.PHONY: lint
+lint: check-format ## Check style, the direction of imports, and the .proto files.
 	$(BUF) lint
 	$(BUF) format --diff --exit-code
 	$(GOLANGCI) config verify
