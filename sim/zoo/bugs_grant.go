@@ -321,8 +321,8 @@ var quarantineBugs = []Bug{
 			},
 			{
 				File: "fencing/mark.go",
-				Old:  "l.pending != nil || !p.isFree(l, at) {",
-				New:  "l.pending != nil || at.steady < l.deadline || at.server <= l.ceiling {",
+				Old:  "l.shelf != Free || l.status == Ended || l.pending != nil || !p.isFree(l, at) {",
+				New:  "l.status == Ended || l.pending != nil || at.steady < l.deadline || at.server <= l.ceiling {",
 			},
 		},
 		Found: breaks(sim.PromiseQuarantine),
