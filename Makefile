@@ -57,7 +57,7 @@ test: ## Run all tests, with the race detector where there are threads.
 	@if [ -z '$(RACE)' ]; then echo 'make test: no C compiler, so the race detector stays off' >&2; fi
 	SIM_START=$(SIM_START) SIM_SEEDS=2000 $(GO) test -timeout $(TEST_TIMEOUT) $(PURE)
 	$(GO) test $(RACE) -timeout $(TEST_TIMEOUT) $$($(GO) list ./... | grep -vxF "$$($(GO) list $(PURE))")
-	$(GO) test $(RACE) -short -timeout $(TEST_TIMEOUT) ./sim
+	SIM_SEEDS=40 $(GO) test $(RACE) -short -timeout $(TEST_TIMEOUT) ./sim
 
 # Not a part of `make test`: three etcd members, three replicas and dozens of
 # clients want the machine for themselves.

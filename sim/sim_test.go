@@ -67,6 +67,7 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 
 // TestKeptSeeds runs the worlds that once broke a promise.
 func TestKeptSeeds(t *testing.T) {
+	briefly(t)
 	data, err := os.ReadFile("testdata/seeds.json")
 	if err != nil {
 		t.Fatal(err)
