@@ -144,8 +144,9 @@ func TestComesWhileTheLineIsServed(t *testing.T) {
 	}
 }
 
-// Behind a full line it is refused with the reason why.
-func TestComesWhileFullLineIsServed(t *testing.T) {
+// aboutToMove is a full line for a node ID that has just come free.
+func aboutToMove(t *testing.T) *rig {
+	t.Helper()
 	g := newRig(t, 10*time.Second, smallPool(0))
 	l := g.lease("l")
 	for i := range MaxQueue {
@@ -153,6 +154,12 @@ func TestComesWhileFullLineIsServed(t *testing.T) {
 	}
 	wantReason(t, "Release", g.release(l, ptr(l.Floor)), "")
 	g.set(time.Second)
+	return g
+}
+
+// Behind a full line it is refused with the reason why.
+func TestComesWhileFullLineIsServed(t *testing.T) {
+	g := aboutToMove(t)
 	_, r := g.s.Acquire(g.now, ask("brief"))
 	wantReason(t, "one too many", r, ReasonQueueFull)
 }
@@ -261,13 +268,7 @@ func TestRetryIsSoon(t *testing.T) {
 		g.do(d.Write)
 	})
 	t.Run("a full line is about to move", func(t *testing.T) {
-		g := newRig(t, 10*time.Second, smallPool(0))
-		l := g.lease("gone")
-		for i := range MaxQueue {
-			g.waits(t, string(rune('a'+i%26))+string(rune('a'+i/26)), 0, WaitFree)
-		}
-		wantReason(t, "Release", g.release(l, ptr(l.Floor)), "")
-		g.set(time.Second)
+		g := aboutToMove(t)
 		req := ask("new")
 		req.Queue = true
 		_, r := g.s.Acquire(g.now, req)

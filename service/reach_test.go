@@ -160,15 +160,11 @@ func TestLeftPeerHangsUp(t *testing.T) {
 // TestPeerGetsNoAnswer: a call that the transport gives up does not look like one
 // whose caller's deadline has passed.
 func TestPeerGetsNoAnswer(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") // it takes connections and says nothing
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
+	l := silent(t)
 	c := newPeerClient(steadyClock{time.Now()})
 	defer c.CloseIdleConnections()
 	c.quick.Transport.(*http.Transport).ResponseHeaderTimeout = time.Millisecond
-	_, err = cirrusv1connect.NewLeaseServiceClient(c, "http://"+l.Addr().String()).HeartbeatBatch(context.Background(), &cirrusv1.HeartbeatBatchRequest{})
+	_, err := cirrusv1connect.NewLeaseServiceClient(c, "http://"+l.Addr().String()).HeartbeatBatch(context.Background(), &cirrusv1.HeartbeatBatchRequest{})
 	if !errors.Is(err, errNoAnswer) || connect.CodeOf(err) != connect.CodeUnavailable {
 		t.Errorf("got %v, want %v", err, errNoAnswer)
 	}

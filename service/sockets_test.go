@@ -106,13 +106,20 @@ func TestFollowerInEveryProtocol(t *testing.T) {
 	}
 }
 
-// A leader that has gone without a word is noticed by the transport.
-func TestSilentLeaderIsNoticed(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") // it takes connections and says nothing
+// silent listens, takes connections, and says nothing.
+func silent(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+// A leader that has gone without a word is noticed by the transport.
+func TestSilentLeaderIsNoticed(t *testing.T) {
+	l := silent(t)
 	client := newPeerClient(steadyClock{time.Now()})
 	defer client.CloseIdleConnections()
 	var all sync.WaitGroup

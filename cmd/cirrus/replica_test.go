@@ -37,7 +37,8 @@ type answered struct{ store.Cluster }
 func (answered) ID() string { return "store" }
 
 // Each state is told, also where time alone changes it. Only a replica that
-// knows of no leader waits for the election.
+// knows of no leader waits for the election. The sleeps are on the bubble's clock,
+// which moves when everybody waits.
 func TestTellState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
