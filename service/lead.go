@@ -238,7 +238,7 @@ func (s *Service) reign(t *term, o store.Office) error {
 		// What is under way may end: no more comes. After that the term
 		// promises nothing, whoever is chosen next, and when.
 		timer := s.cfg.Clock.NewTimer(stopGrace)
-		s.cfg.Runner.Wait(timer.Chan(), t.writes.over(), t.over, nil)
+		s.cfg.Runner.Wait(timer.Chan(), t.under.over(), t.over, nil)
 		timer.Stop()
 		t.end(errStopped)
 	} else {

@@ -209,6 +209,42 @@ func TestStopResigns(t *testing.T) {
 	})
 }
 
+// So may a request that writes nothing, or whose write is done already.
+func TestStopLetsAnswersOut(t *testing.T) {
+	leading(t, func(f *fleet, a *replica) {
+		lease := a.acquired("app")
+		for range cap(a.s.turns) {
+			a.s.turns <- struct{}{}
+		}
+		many := make([]*cirrusv1.HeartbeatRequest, batchTurn+1)
+		for i := range many {
+			many[i] = heartbeatRequest(lease)
+		}
+		answer := start(func(ctx context.Context) (*cirrusv1.HeartbeatBatchResponse, error) {
+			return a.leases.HeartbeatBatch(ctx, &cirrusv1.HeartbeatBatchRequest{Heartbeats: many})
+		})
+		f.settle()
+		a.s.StopRequests()
+		f.settle()
+		if a.member.resigned != 0 {
+			t.Error("it resigned while a request was under way")
+		}
+		f.pass(stopGrace / 2)
+		for range cap(a.s.turns) {
+			<-a.s.turns
+		}
+		f.settle()
+		for i, got := range answer.done(t, "the batch that was under way").Results {
+			if got.GetLease() == nil {
+				t.Fatalf("heartbeat %d: %v", i, got.GetError())
+			}
+		}
+		if a.member.resigned != 1 {
+			t.Errorf("it resigned %d times, want once, when all was answered", a.member.resigned)
+		}
+	})
+}
+
 // A write that hangs holds up no resignation; nor does a cluster that does not
 // answer hold up the end for long.
 func TestStopWithoutTheCluster(t *testing.T) {

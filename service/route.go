@@ -87,6 +87,8 @@ func (c *rpc[Req, Res]) route(ctx context.Context, s *Service, req *Req) (*Res, 
 func (c *rpc[Req, Res]) try(ctx context.Context, r *role, req *Req) (*Res, error) {
 	switch {
 	case r.term != nil:
+		r.term.under.begin()
+		defer r.term.under.end()
 		return c.here(r.term, ctx, req)
 	case passedOn(ctx):
 		return nil, errNotLeading // and no further, or requests could go round

@@ -42,8 +42,8 @@ type term struct {
 
 	// kick makes the keeper look at the mark at once.
 	kick chan struct{}
-	// writes are the commits under way.
-	writes underway
+	// under are the requests and the commits under way.
+	under underway
 	// confirms are the looks at the term record that requests share.
 	confirms confirms
 }
@@ -218,12 +218,12 @@ func (t *term) beginWrite() error {
 	if !t.s.beginTask() {
 		return errStopping
 	}
-	t.writes.begin()
+	t.under.begin()
 	return nil
 }
 
 func (t *term) endWrite() {
-	t.writes.end()
+	t.under.end()
 	t.s.tasks.Done()
 }
 
