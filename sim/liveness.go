@@ -62,6 +62,7 @@ func (c *checker) freeBy(t *term, n *nodeState) (time.Duration, bool) {
 			ceiling = max(ceiling, l.ceiling)
 		}
 		free = max(free, deadline+c.quarantine(d.Pool, d.TTL))
+		free = max(free, c.pool(d.Pool).changedAt) // a shorter quarantine may end what had not ended
 	}
 	if left := ceiling + 1 - t.clock; left > 0 {
 		// Server time may run 1 % slow, to let a wall clock that was set back
