@@ -224,7 +224,7 @@ func (c *testCluster) join(self store.Member) *testMember {
 
 var _ store.Cluster = (*testMember)(nil)
 
-func (m *testMember) Campaign(ctx context.Context) (store.Office, error) {
+func (m *testMember) Campaign(ctx context.Context) (store.Leadership, error) {
 	m.stand(true)
 	defer m.stand(false)
 	select {

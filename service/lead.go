@@ -72,7 +72,7 @@ func (s *Service) unlessStopping(msg string, err error) {
 
 // serve holds an office: one term after the other, as long as it may. It says
 // for how long to let others try.
-func (s *Service) serve(o store.Office) (pause time.Duration) {
+func (s *Service) serve(o store.Leadership) (pause time.Duration) {
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
 	s.whileHeld(ctx, o, cancel)
@@ -111,7 +111,7 @@ func (s *Service) serve(o store.Office) (pause time.Duration) {
 
 // whileHeld ends a context when the office is lost, or was resigned because
 // nothing came of it.
-func (s *Service) whileHeld(ctx context.Context, o store.Office, cancel context.CancelFunc) {
+func (s *Service) whileHeld(ctx context.Context, o store.Leadership, cancel context.CancelFunc) {
 	s.spawn(func() {
 		idle := s.untilIdle(ctx, o)
 		cancel()
@@ -127,7 +127,7 @@ func (s *Service) whileHeld(ctx context.Context, o store.Office, cancel context.
 // office ought to end, since for officePatience this replica neither led nor got
 // any further with a takeover: what holds it up would keep all others from
 // leading, too, for as long as its session is kept alive.
-func (s *Service) untilIdle(ctx context.Context, o store.Office) bool {
+func (s *Service) untilIdle(ctx context.Context, o store.Leadership) bool {
 	since, seen := s.cfg.Steady.Now(), s.progress()
 	for held(o) && ctx.Err() == nil {
 		r := s.role.Load()
@@ -158,7 +158,7 @@ func (s *Service) progress() uint64 {
 	return steps
 }
 
-func held(o store.Office) bool {
+func held(o store.Leadership) bool {
 	select {
 	case <-o.Lost():
 		return false
@@ -168,7 +168,7 @@ func held(o store.Office) bool {
 }
 
 // takeOver begins a term, with a store if there is none yet.
-func (s *Service) takeOver(ctx context.Context, o store.Office) (*term, error) {
+func (s *Service) takeOver(ctx context.Context, o store.Leadership) (*term, error) {
 	st, err := o.TakeOver(ctx)
 	if err != nil {
 		return nil, unlessServable(fmt.Errorf("taking over: %w", err))
@@ -229,7 +229,7 @@ func (s *Service) create(ctx context.Context, st store.Term) error {
 
 // reign leads by a term until it is over, the office is lost or the service
 // stops, and says which.
-func (s *Service) reign(t *term, o store.Office) error {
+func (s *Service) reign(t *term, o store.Leadership) error {
 	s.become(func(r *role) { r.term = t })
 	s.log.Info("this replica leads") // S14: which it does, whoever hears it
 	t.tellSuspicion()
@@ -250,7 +250,7 @@ func (s *Service) reign(t *term, o store.Office) error {
 
 // resign lets others lead. It is tried for a while: who has lost the cluster
 // can't, and need not.
-func (s *Service) resign(o store.Office) {
+func (s *Service) resign(o store.Leadership) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	done := make(chan struct{})

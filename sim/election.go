@@ -117,7 +117,7 @@ func (el *election) look(ctx context.Context) ([]etcd.KeyValue, error) {
 }
 
 // Campaign implements etcd.Election.
-func (el *election) Campaign(ctx context.Context) (etcd.Leadership, error) {
+func (el *election) Campaign(ctx context.Context) (etcd.Elected, error) {
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		l, err := el.campaign(ctx)
 		if err == nil {
@@ -182,7 +182,7 @@ type leadership struct {
 	over     bool // lost is closed
 }
 
-var _ etcd.Leadership = (*leadership)(nil)
+var _ etcd.Elected = (*leadership)(nil)
 
 // enter puts the key.
 func (l *leadership) enter(ctx context.Context) error {
@@ -244,16 +244,16 @@ func (l *leadership) lose() {
 	}
 }
 
-// Key implements etcd.Leadership.
+// Key implements etcd.Elected.
 func (l *leadership) Key() string { return l.session.key }
 
-// Revision implements etcd.Leadership.
+// Revision implements etcd.Elected.
 func (l *leadership) Revision() int64 { return l.revision }
 
-// Lost implements etcd.Leadership.
+// Lost implements etcd.Elected.
 func (l *leadership) Lost() <-chan struct{} { return l.lost }
 
-// Resign implements etcd.Leadership.
+// Resign implements etcd.Elected.
 func (l *leadership) Resign(ctx context.Context) error { return l.drop(ctx) }
 
 // drop ends the session, here and, if it can, in etcd.

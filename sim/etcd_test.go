@@ -88,12 +88,12 @@ func (d *driver) reach(use func(*process, *etcd.Cluster) error) (err error) {
 
 // simulated is a store in the simulated etcd, as one process has it.
 type simulated struct {
-	d       *driver
-	p       *process
-	term    store.Term
-	cluster *etcd.Cluster
-	office  store.Office
-	closed  bool
+	d          *driver
+	p          *process
+	term       store.Term
+	cluster    *etcd.Cluster
+	leadership store.Leadership
+	closed     bool
 }
 
 func (s *simulated) Load(ctx context.Context) (snap fencing.Snapshot, err error) {
@@ -115,7 +115,7 @@ func (s *simulated) Close() (err error) {
 	s.d.call(s.p, func(*process) {
 		if !s.closed {
 			s.closed = true
-			err = errors.Join(s.office.Resign(context.Background()), s.cluster.Close())
+			err = errors.Join(s.leadership.Resign(context.Background()), s.cluster.Close())
 		}
 	})
 	return err
@@ -136,8 +136,8 @@ func TestEtcdConforms(t *testing.T) {
 				s := &simulated{d: d}
 				err := d.reach(func(p *process, c *etcd.Cluster) (err error) {
 					s.p, s.cluster = p, c
-					if s.office, err = c.Campaign(ctx); err == nil {
-						s.term, err = s.office.TakeOver(ctx)
+					if s.leadership, err = c.Campaign(ctx); err == nil {
+						s.term, err = s.leadership.TakeOver(ctx)
 					}
 					return err
 				})

@@ -123,7 +123,7 @@ type walkover struct {
 }
 
 // Campaign implements etcd.Election.
-func (e *walkover) Campaign(context.Context) (etcd.Leadership, error) {
+func (e *walkover) Campaign(context.Context) (etcd.Elected, error) {
 	l := &walkedOver{lost: make(chan struct{})}
 	if _, err := e.etcd.state.Txn(etcd.Txn{Ops: []etcd.Op{{Key: l.Key(), Value: writeMember(e.self)}}}); err != nil {
 		return nil, err
@@ -149,16 +149,16 @@ type walkedOver struct {
 	resigned bool
 }
 
-// Key implements etcd.Leadership.
+// Key implements etcd.Elected.
 func (l *walkedOver) Key() string { return otherPrefix + "leader/1" }
 
-// Revision implements etcd.Leadership.
+// Revision implements etcd.Elected.
 func (l *walkedOver) Revision() int64 { return l.revision }
 
-// Lost implements etcd.Leadership.
+// Lost implements etcd.Elected.
 func (l *walkedOver) Lost() <-chan struct{} { return l.lost }
 
-// Resign implements etcd.Leadership.
+// Resign implements etcd.Elected.
 func (l *walkedOver) Resign(context.Context) error {
 	if !l.resigned {
 		l.resigned = true

@@ -170,25 +170,25 @@ type watchedCluster struct {
 }
 
 // Campaign implements store.Cluster.
-func (c *watchedCluster) Campaign(ctx context.Context) (store.Office, error) {
+func (c *watchedCluster) Campaign(ctx context.Context) (store.Leadership, error) {
 	o, err := c.Cluster.Campaign(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &watchedOffice{o, c}, nil
+	return &watchedLeadership{o, c}, nil
 }
 
-type watchedOffice struct {
-	store.Office
+type watchedLeadership struct {
+	store.Leadership
 	of *watchedCluster
 }
 
-// TakeOver implements store.Office.
-func (o *watchedOffice) TakeOver(ctx context.Context) (store.Term, error) {
+// TakeOver implements store.Leadership.
+func (o *watchedLeadership) TakeOver(ctx context.Context) (store.Term, error) {
 	c := o.of
 	t := c.s.w.check.beginsTerm(c.s, c.p)
 	c.way.terms = append(c.way.terms, t)
-	inner, err := o.Office.TakeOver(ctx)
+	inner, err := o.Leadership.TakeOver(ctx)
 	if err != nil {
 		c.s.w.check.failedTerm(t)
 		return nil, err

@@ -13,7 +13,7 @@ import (
 type Cluster interface {
 	// Campaign waits until the election chooses this replica, or ctx ends. It
 	// rides out what goes wrong meanwhile: the store may not be there yet.
-	Campaign(ctx context.Context) (Office, error)
+	Campaign(ctx context.Context) (Leadership, error)
 	// Leader is who leads, as far as this replica has heard: the zero Member
 	// where it knows of nobody. The channel is closed when there is news.
 	Leader() (Member, <-chan struct{})
@@ -35,11 +35,11 @@ type Member struct {
 	Address string
 }
 
-// Office is what the election gave.
-type Office interface {
+// Leadership is what a replica has that the election has chosen.
+type Leadership interface {
 	// TakeOver begins a term with one transaction, which writes a term record
 	// that nobody wrote before. From then on no term before it can write. It
-	// may be called again, for another term, as long as the office is held;
+	// may be called again, for another term, as long as Lost is open;
 	// an error means that the term may or may not have begun.
 	TakeOver(ctx context.Context) (Term, error)
 	// Lost is closed once the election may have chosen another.

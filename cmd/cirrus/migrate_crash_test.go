@@ -151,7 +151,7 @@ func (p *migration) prefix(t *testing.T) *etcdEnd {
 // nobody is an election in which whoever asks has won.
 type nobody struct{}
 
-func (nobody) Campaign(context.Context) (etcd.Leadership, error) { return nobody{}, nil }
+func (nobody) Campaign(context.Context) (etcd.Elected, error) { return nobody{}, nil }
 func (nobody) Leader() (store.Member, <-chan struct{})           { return store.Member{}, nil }
 func (nobody) Close() error                                      { return nil }
 func (nobody) Key() string                                       { return "no key" }

@@ -88,7 +88,7 @@ var replicaBugs = []Bug{
 			{
 				File: "service/service.go",
 				Old:  "\tcancel context.CancelFunc\n",
-				New:  "\tcancel context.CancelFunc\n\tlast   store.Term\n\tgiven  store.Office\n",
+				New:  "\tcancel context.CancelFunc\n\tlast   store.Term\n\tgiven  store.Leadership\n",
 			},
 			{
 				File: "service/lead.go",
@@ -105,10 +105,10 @@ var replicaBugs = []Bug{
 			inTerm("\tguard   Compare // holds while no other term has begun\n", "\tguard   Compare\n\tearly   *loader\n"),
 			{
 				File: "store/etcd/cluster.go",
-				Old:  "\tt, done, err := o.cluster.takeOver(ctx, ForTakeOver, Compare{Key: o.Key(), CreateRevision: o.Revision()})\n",
-				New: `	early := loader{keys: o.cluster.keys}
-	_, _ = newTermOf(o.cluster, nil).survey(ctx, &early)
-	t, done, err := o.cluster.takeOver(ctx, ForTakeOver, Compare{Key: o.Key(), CreateRevision: o.Revision()})
+				Old:  "\tt, done, err := l.cluster.takeOver(ctx, ForTakeOver, Compare{Key: l.Key(), CreateRevision: l.Revision()})\n",
+				New: `	early := loader{keys: l.cluster.keys}
+	_, _ = newTermOf(l.cluster, nil).survey(ctx, &early)
+	t, done, err := l.cluster.takeOver(ctx, ForTakeOver, Compare{Key: l.Key(), CreateRevision: l.Revision()})
 `,
 			},
 			{

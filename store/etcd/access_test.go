@@ -67,7 +67,7 @@ func TestTokens(t *testing.T) {
 		}
 	}
 	if isClosed(o.Lost()) {
-		t.Error("the office was lost")
+		t.Error("the leadership was lost")
 	}
 	t.Logf("%d commits", commits)
 }

@@ -18,7 +18,7 @@ import (
 
 // benchTerm is a term on a cluster of three members that sync their disks, with
 // the pool "p" in its store; observe may be nil.
-func benchTerm(b *testing.B, observe func(RoundTrip)) (*Cluster, store.Office, store.Term) {
+func benchTerm(b *testing.B, observe func(RoundTrip)) (*Cluster, store.Leadership, store.Term) {
 	b.Helper()
 	etcd := etcdtest.StartWith(b, etcdtest.Config{Dir: b.TempDir(), Members: 3, Sync: true})
 	c := open(b, Config{Endpoints: etcd.Endpoints(), Observe: observe})
@@ -111,10 +111,10 @@ func BenchmarkTakeOver(b *testing.B) {
 	if err := off.Write(context.Background(), batch); err != nil {
 		b.Fatal(err)
 	}
-	office := campaign(b, c)
+	leadership := campaign(b, c)
 	b.ResetTimer()
 	for range b.N {
-		term := takeOver(b, office)
+		term := takeOver(b, leadership)
 		snap, err := term.Load(context.Background())
 		if err != nil || len(snap.Records) != records {
 			b.Fatal(len(snap.Records), err)

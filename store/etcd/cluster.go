@@ -35,17 +35,17 @@ func New(kv KV, election Election, opts Options) (*Cluster, error) {
 	return &Cluster{kv: kv, election: election, opts: opts, keys: keysUnder(opts.Prefix), gate: newGate(opts.Wait)}, nil
 }
 
-// Campaign implements store.Cluster. An office that was lost or resigned is
+// Campaign implements store.Cluster. A leadership that was lost or resigned is
 // gone: the next call campaigns anew.
-func (c *Cluster) Campaign(ctx context.Context) (store.Office, error) {
+func (c *Cluster) Campaign(ctx context.Context) (store.Leadership, error) {
 	if err := c.gate.open(); err != nil {
 		return nil, err
 	}
-	l, err := c.election.Campaign(ctx)
+	elected, err := c.election.Campaign(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &office{cluster: c, Leadership: l}, nil
+	return &leadership{cluster: c, Elected: elected}, nil
 }
 
 // Leader implements store.Cluster.
@@ -80,30 +80,30 @@ func (c *Cluster) Close() error {
 	return err
 }
 
-// office is an election won.
-type office struct {
+// leadership implements store.Leadership on an election that was won.
+type leadership struct {
 	cluster *Cluster
-	Leadership
+	Elected
 }
 
-// TakeOver implements store.Office. That the leader's key is still there is
+// TakeOver implements store.Leadership. That the leader's key is still there is
 // compared for liveness alone: it keeps a replica that lost an election from
 // ending the winner's term. Were it not compared, the two would take turns, and
 // still at most one of them could write.
-func (o *office) TakeOver(ctx context.Context) (store.Term, error) {
-	t, done, err := o.cluster.takeOver(ctx, ForTakeOver, Compare{Key: o.Key(), CreateRevision: o.Revision()})
+func (l *leadership) TakeOver(ctx context.Context) (store.Term, error) {
+	t, done, err := l.cluster.takeOver(ctx, ForTakeOver, Compare{Key: l.Key(), CreateRevision: l.Revision()})
 	switch {
 	case err != nil:
 		return nil, err
 	case done:
 		return t, nil
 	}
-	key, err := o.cluster.read(ctx, ForTakeOver, o.Key())
+	key, err := l.cluster.read(ctx, ForTakeOver, l.Key())
 	if err != nil {
 		return nil, err
 	}
-	if key == nil || key.CreateRevision != o.Revision() {
-		_ = o.Resign(ctx) // so that Lost is closed
+	if key == nil || key.CreateRevision != l.Revision() {
+		_ = l.Resign(ctx) // so that Lost is closed
 		return nil, errors.New("no term was begun, since the election has been lost meanwhile: campaign again")
 	}
 	return nil, errOvertaken

@@ -12,15 +12,15 @@ import (
 type Election interface {
 	// Campaign waits until this replica is chosen, or ctx ends. It rides out
 	// what goes wrong meanwhile.
-	Campaign(ctx context.Context) (Leadership, error)
+	Campaign(ctx context.Context) (Elected, error)
 	// Leader is who is chosen, as store.Cluster has it.
 	Leader() (store.Member, <-chan struct{})
 	// Close ends it, with what it runs beside its callers.
 	Close() error
 }
 
-// Leadership is an election won.
-type Leadership interface {
+// Elected is an election won.
+type Elected interface {
 	// Key is there, created at Revision, for as long as nobody else is chosen.
 	Key() string
 	Revision() int64

@@ -31,7 +31,7 @@ func TestElection(t *testing.T) {
 	if a.ID() == "" || a.ID() != b.ID() || !strings.HasSuffix(a.ID(), cfg.Prefix) {
 		t.Errorf("they name the store %q and %q", a.ID(), b.ID())
 	}
-	second := make(chan store.Office)
+	second := make(chan store.Leadership)
 	go func() { second <- campaign(t, b) }()
 	takeOver(t, first)
 	select {
@@ -74,13 +74,13 @@ func TestSilentLeader(t *testing.T) {
 	t.Logf("followed after %v", time.Since(start))
 }
 
-// TestSessionLost: an office whose session etcd has ended is lost, and the next
+// TestSessionLost: an leadership whose session etcd has ended is lost, and the next
 // campaign has another session.
 func TestSessionLost(t *testing.T) {
 	cfg := config(t)
 	a := open(t, cfg)
 	o := campaign(t, a)
-	lease := o.(*office).Leadership.(*leadership).lease
+	lease := o.(*leadership).Elected.(*session).lease
 	if _, err := etcdClient(t, cfg.Endpoints...).Revoke(context.Background(), lease); err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +119,7 @@ func TestKeyLost(t *testing.T) {
 	cfg := config(t)
 	a, b := open(t, cfg), open(t, cfg)
 	first := campaign(t, a)
-	won := make(chan store.Office)
+	won := make(chan store.Leadership)
 	go func() { won <- campaign(t, b) }()
 	for queued(t, cfg) < 2 {
 	}
@@ -209,7 +209,7 @@ func TestBeforeEtcd(t *testing.T) {
 			if c.ID() != "" {
 				t.Error(c.ID())
 			}
-			won := make(chan store.Office)
+			won := make(chan store.Leadership)
 			go func() { won <- campaign(t, c) }()
 			if line := <-said; !strings.Contains(line, cluster.Endpoints()[0]) || !strings.Contains(line, "at which anybody listens") {
 				t.Errorf("it says: %s", line)

@@ -47,12 +47,12 @@ func ExampleOpen() {
 		fmt.Println(err)
 		return
 	}
-	office, err := c.Campaign(ctx)
+	leadership, err := c.Campaign(ctx)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	term, err := office.TakeOver(ctx)
+	term, err := leadership.TakeOver(ctx)
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -60,7 +60,7 @@ func ExampleOpen() {
 	snap, err := term.Load(ctx)
 	fmt.Println(snap.Meta.Mark, err)
 	snap.Meta.Mark += 10_000
-	fmt.Println(term.Commit(ctx, fencing.Batch{Meta: &snap.Meta}), term.Confirm(ctx), office.Resign(ctx))
+	fmt.Println(term.Commit(ctx, fencing.Batch{Meta: &snap.Meta}), term.Confirm(ctx), leadership.Resign(ctx))
 	// Output:
 	// 1800000000000 <nil>
 	// <nil> <nil> <nil>

@@ -22,8 +22,8 @@ func TestMembersDie(t *testing.T) {
 	cluster := etcdtest.Start(t, 3)
 	cfg := Config{Endpoints: cluster.Endpoints(), Timeout: time.Second}
 	c := open(t, cfg)
-	office := campaign(t, c)
-	term := takeOver(t, office)
+	leadership := campaign(t, c)
+	term := takeOver(t, leadership)
 	if err := term.Create(context.Background(), firstBatch()); err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func TestMembersDie(t *testing.T) {
 				n--
 				continue
 			}
-			office, term, _ = comeBack(t, c, office)
+			leadership, term, _ = comeBack(t, c, leadership)
 			terms++
 		}
 	}
@@ -84,8 +84,8 @@ func TestNoQuorum(t *testing.T) {
 	cluster := etcdtest.Start(t, 3)
 	cfg := Config{Endpoints: cluster.Endpoints(), Timeout: 500 * time.Millisecond, SessionTTL: time.Second}
 	c := open(t, cfg)
-	office := campaign(t, c)
-	term := takeOver(t, office)
+	leadership := campaign(t, c)
+	term := takeOver(t, leadership)
 	if err := term.Create(context.Background(), firstBatch()); err != nil {
 		t.Fatal(err)
 	}
@@ -101,11 +101,11 @@ func TestNoQuorum(t *testing.T) {
 	if took := time.Since(start); took > 3*cfg.Timeout {
 		t.Errorf("it took %v", took)
 	}
-	<-office.Lost()
+	<-leadership.Lost()
 	if err := cluster.Start(); err != nil {
 		t.Fatal(err)
 	}
-	_, next, _ := comeBack(t, c, office)
+	_, next, _ := comeBack(t, c, leadership)
 	if err := next.Commit(context.Background(), grant(1, 2)); err != nil {
 		t.Error(err)
 	}
@@ -117,9 +117,9 @@ func TestSessionAdrift(t *testing.T) {
 	cluster := etcdtest.Start(t, 1)
 	cfg := Config{Endpoints: cluster.Endpoints(), Timeout: 500 * time.Millisecond, SessionTTL: 10 * patience}
 	a, b := open(t, cfg), open(t, cfg)
-	office := campaign(t, a)
+	leadership := campaign(t, a)
 	cluster.Kill()
-	if err := office.Resign(context.Background()); err == nil {
+	if err := leadership.Resign(context.Background()); err == nil {
 		t.Error("it resigned without etcd")
 	}
 	if err := cluster.Start(); err != nil {
@@ -136,8 +136,8 @@ func TestSessionAdrift(t *testing.T) {
 func TestStandsStill(t *testing.T) {
 	cluster := etcdtest.Start(t, 1)
 	c := open(t, Config{Endpoints: cluster.Endpoints(), Timeout: time.Second})
-	office := campaign(t, c)
-	term := takeOver(t, office)
+	leadership := campaign(t, c)
+	term := takeOver(t, leadership)
 	if err := term.Create(context.Background(), firstBatch()); err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func TestStandsStill(t *testing.T) {
 	if err := cluster.Member(0).Continue(); err != nil {
 		t.Fatal(err)
 	}
-	_, _, snap := comeBack(t, c, office)
+	_, _, snap := comeBack(t, c, leadership)
 	t.Logf("%d records are there", len(snap.Records)) // either is right
 }
 
@@ -162,8 +162,8 @@ func TestOneStandsStill(t *testing.T) {
 	cluster := etcdtest.Start(t, 3)
 	cfg := Config{Endpoints: cluster.Endpoints(), SessionTTL: 3 * time.Second, Timeout: time.Second}
 	c, other := open(t, cfg), open(t, cfg)
-	office := campaign(t, c)
-	term := takeOver(t, office)
+	leadership := campaign(t, c)
+	term := takeOver(t, leadership)
 	if err := term.Create(context.Background(), firstBatch()); err != nil {
 		t.Fatal(err)
 	}
@@ -197,11 +197,11 @@ func TestOneStandsStill(t *testing.T) {
 			err := commit()
 			for tries := 0; err != nil; tries++ {
 				failed++
-				if isClosed(office.Lost()) || tries > 20 {
-					t.Fatalf("member %d stands still, and the office is lost after %v and %d failed calls, the last one: %v", i, time.Since(start), failed, err)
+				if isClosed(leadership.Lost()) || tries > 20 {
+					t.Fatalf("member %d stands still, and the leadership is lost after %v and %d failed calls, the last one: %v", i, time.Since(start), failed, err)
 				}
 				var next store.Term
-				if next, err = office.TakeOver(context.Background()); err == nil {
+				if next, err = leadership.TakeOver(context.Background()); err == nil {
 					term = next
 				}
 			}
@@ -223,7 +223,7 @@ func TestOneStandsStill(t *testing.T) {
 		}
 	}
 	// Who follows hears of changes, whichever member it was connected to.
-	if err := office.Resign(context.Background()); err != nil {
+	if err := leadership.Resign(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	hears(t, other, store.Member{})
@@ -236,7 +236,7 @@ func TestFollowerMovesOn(t *testing.T) {
 	cfg := Config{Endpoints: cluster.Endpoints(), SessionTTL: time.Second, Timeout: time.Second}
 	a, b := open(t, cfg), open(t, cfg)
 	hears(t, b, store.Member{})
-	office := campaign(t, a)
+	leadership := campaign(t, a)
 	hears(t, b, a.Self())
 	kv := b.kv.(*client)
 	kv.mu.Lock()
@@ -250,7 +250,7 @@ func TestFollowerMovesOn(t *testing.T) {
 			defer func() { _ = m.Continue() }()
 		}
 	}
-	if err := office.Resign(context.Background()); err != nil {
+	if err := leadership.Resign(context.Background()); err != nil {
 		t.Logf("%v", err) // its own member may be the one
 	}
 	hears(t, b, store.Member{})
@@ -261,8 +261,8 @@ func TestFollowerMovesOn(t *testing.T) {
 func TestNoSpace(t *testing.T) {
 	cluster := etcdtest.Start(t, 1, "--quota-backend-bytes", "2000000")
 	c := open(t, Config{Endpoints: cluster.Endpoints()})
-	office := campaign(t, c)
-	term := takeOver(t, office)
+	leadership := campaign(t, c)
+	term := takeOver(t, leadership)
 	if err := term.Create(context.Background(), firstBatch()); err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +275,7 @@ func TestNoSpace(t *testing.T) {
 	if err := term.Commit(context.Background(), grant(1, 1)); err == nil || !strings.Contains(err.Error(), "is out of space") || !strings.Contains(err.Error(), "alarm disarm") {
 		t.Errorf("Commit: %v", err)
 	}
-	if _, err := office.TakeOver(context.Background()); err == nil || !strings.Contains(err.Error(), "is out of space") {
+	if _, err := leadership.TakeOver(context.Background()); err == nil || !strings.Contains(err.Error(), "is out of space") {
 		t.Errorf("TakeOver: %v", err)
 	}
 	// It gets space again.
@@ -296,7 +296,7 @@ func TestNoSpace(t *testing.T) {
 	if _, err := etcd.AlarmDisarm(ctx, &clientv3.AlarmMember{}); err != nil {
 		t.Fatal(err)
 	}
-	_, term, _ = comeBack(t, c, office)
+	_, term, _ = comeBack(t, c, leadership)
 	if err := term.Commit(ctx, grant(1, 1)); err != nil {
 		t.Error(err)
 	}

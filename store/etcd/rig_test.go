@@ -37,7 +37,7 @@ func open(t testing.TB, cfg Config) *Cluster {
 	return c
 }
 
-func campaign(t testing.TB, c *Cluster) store.Office {
+func campaign(t testing.TB, c *Cluster) store.Leadership {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -48,7 +48,7 @@ func campaign(t testing.TB, c *Cluster) store.Office {
 	return o
 }
 
-func takeOver(t testing.TB, o store.Office) store.Term {
+func takeOver(t testing.TB, o store.Leadership) store.Term {
 	t.Helper()
 	term, err := o.TakeOver(context.Background())
 	if err != nil {
@@ -58,7 +58,7 @@ func takeOver(t testing.TB, o store.Office) store.Term {
 }
 
 // comeBack begins another term, as a leader does whose term is over.
-func comeBack(t testing.TB, c *Cluster, o store.Office) (store.Office, store.Term, fencing.Snapshot) {
+func comeBack(t testing.TB, c *Cluster, o store.Leadership) (store.Leadership, store.Term, fencing.Snapshot) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; {
 		select {

@@ -79,15 +79,15 @@ func (e *election) run(f func()) bool {
 }
 
 // Campaign implements Election.
-func (e *election) Campaign(ctx context.Context) (Leadership, error) {
+func (e *election) Campaign(ctx context.Context) (Elected, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(e.life, func() { cancel(errClosed) })()
 	said := ""
 	for wait := (retry{}); ; {
-		l, err := e.campaign(ctx)
+		s, err := e.campaign(ctx)
 		if err == nil {
-			return l, nil
+			return s, nil
 		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -112,17 +112,17 @@ var errKeyLost = errors.New("the key of this replica in the election is gone: lo
 
 // campaign makes a session, puts its key, and waits until that is the oldest,
 // the session or the key is lost, or ctx ends.
-func (e *election) campaign(ctx context.Context) (_ *leadership, err error) {
-	l, err := e.newSession(ctx)
+func (e *election) campaign(ctx context.Context) (_ *session, err error) {
+	s, err := e.newSession(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			_ = l.Resign(context.WithoutCancel(ctx)) // else etcd does it, when the session's TTL is over
+			_ = s.Resign(context.WithoutCancel(ctx)) // else etcd does it, when the session's TTL is over
 		}
 	}()
-	if err := l.stand(ctx); err != nil {
+	if err := s.stand(ctx); err != nil {
 		return nil, err
 	}
 	for {
@@ -130,14 +130,14 @@ func (e *election) campaign(ctx context.Context) (_ *leadership, err error) {
 		first, seen, news := e.first, e.seen, e.news
 		e.mu.Unlock()
 		switch {
-		case first == l.key:
-			return l, nil
-		case first == "" && seen >= l.revision:
+		case first == s.key:
+			return s, nil
+		case first == "" && seen >= s.revision:
 			return nil, errKeyLost
 		}
 		select {
 		case <-news:
-		case <-l.lost:
+		case <-s.lost:
 			return nil, errSessionLost
 		case <-ctx.Done():
 			return nil, ctx.Err()
@@ -145,8 +145,8 @@ func (e *election) campaign(ctx context.Context) (_ *leadership, err error) {
 	}
 }
 
-// leadership is a session, and its key in the election.
-type leadership struct {
+// session is an etcd lease, and its key in the election.
+type session struct {
 	elect    *election
 	lease    clientv3.LeaseID
 	key      string
@@ -156,7 +156,7 @@ type leadership struct {
 }
 
 // newSession begins a session and keeps it alive.
-func (e *election) newSession(ctx context.Context) (*leadership, error) {
+func (e *election) newSession(ctx context.Context) (*session, error) {
 	e.endStale(ctx)
 	var granted *clientv3.LeaseGrantResponse
 	asked := time.Now()
@@ -173,27 +173,27 @@ func (e *election) newSession(ctx context.Context) (*leadership, error) {
 		e.log.Warn("etcd doesn't make sessions that short: raise --etcd-session-ttl, or replicas wait longer for a silent leader than they know",
 			"session_ttl", e.ttl, "etcd_seconds", granted.TTL)
 	}
-	l := &leadership{elect: e, lease: granted.ID, key: fmt.Sprintf("%s%x", e.keys.leaderFrom, granted.ID), lost: make(chan struct{})}
-	if !e.run(func() { l.keepAlive(e.life, asked) }) {
-		l.lose()
+	s := &session{elect: e, lease: granted.ID, key: fmt.Sprintf("%s%x", e.keys.leaderFrom, granted.ID), lost: make(chan struct{})}
+	if !e.run(func() { s.keepAlive(e.life, asked) }) {
+		s.lose()
 		return nil, errClosed
 	}
-	return l, nil
+	return s, nil
 }
 
 // stand puts the session's key.
-func (l *leadership) stand(ctx context.Context) error {
-	e := l.elect
+func (s *session) stand(ctx context.Context) error {
+	e := s.elect
 	err := e.client.call(ctx, ForElection, func(ctx context.Context, conn *clientv3.Client) error {
-		put := clientv3.OpPut(l.key, encodeMember(e.self), clientv3.WithLease(l.lease))
-		resp, err := conn.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(l.key), "=", 0)).Then(put).Commit()
+		put := clientv3.OpPut(s.key, encodeMember(e.self), clientv3.WithLease(s.lease))
+		resp, err := conn.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(s.key), "=", 0)).Then(put).Commit()
 		if err != nil {
 			return err
 		}
 		if !resp.Succeeded {
-			return fmt.Errorf("the key %s is there already: look who writes to the prefix", l.key)
+			return fmt.Errorf("the key %s is there already: look who writes to the prefix", s.key)
 		}
-		l.revision = resp.Header.Revision
+		s.revision = resp.Header.Revision
 		return nil
 	})
 	if err == nil {
@@ -205,25 +205,25 @@ func (l *leadership) stand(ctx context.Context) error {
 // keepAlive keeps the session alive until it is over. It asks three times in a
 // TTL, and gives each try no more than a third: so a member that stands still is
 // left for another one, which has a third of the TTL to answer.
-func (l *leadership) keepAlive(ctx context.Context, kept time.Time) {
-	e := l.elect
+func (s *session) keepAlive(ctx context.Context, kept time.Time) {
+	e := s.elect
 	var p pulse
-	defer l.lose()
+	defer s.lose()
 	defer func() { p.end() }()
 	for wait := e.ttl / 3; ; {
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
-		case <-l.lost:
+		case <-s.lost:
 		case <-ctx.Done():
 		}
 		timer.Stop()
-		if isClosed(l.lost) || ctx.Err() != nil {
+		if isClosed(s.lost) || ctx.Err() != nil {
 			return
 		}
 		asked := time.Now()
 		err := e.client.within(ctx, min(e.client.cfg.Timeout, e.ttl/3), func(limited context.Context, conn *clientv3.Client) error {
-			return p.beat(ctx, limited, conn, l.lease)
+			return p.beat(ctx, limited, conn, s.lease)
 		})
 		if err != nil {
 			p.end()
@@ -290,29 +290,29 @@ func isClosed(c <-chan struct{}) bool {
 }
 
 // lose closes lost, once.
-func (l *leadership) lose() { l.over.Do(func() { close(l.lost) }) }
+func (s *session) lose() { s.over.Do(func() { close(s.lost) }) }
 
-// Key implements Leadership.
-func (l *leadership) Key() string { return l.key }
+// Key implements Elected.
+func (s *session) Key() string { return s.key }
 
-// Revision implements Leadership.
-func (l *leadership) Revision() int64 { return l.revision }
+// Revision implements Elected.
+func (s *session) Revision() int64 { return s.revision }
 
-// Lost implements Leadership. The session's end is noticed late where this
+// Lost implements Elected. The session's end is noticed late where this
 // process stood still: nothing may rest on it.
-func (l *leadership) Lost() <-chan struct{} { return l.lost }
+func (s *session) Lost() <-chan struct{} { return s.lost }
 
-// Resign implements Leadership: it ends the session, here and, if it can, in
+// Resign implements Elected: it ends the session, here and, if it can, in
 // etcd, where the key goes with it. If it can't, the next session begins with
 // that.
-func (l *leadership) Resign(ctx context.Context) error {
-	l.lose()
-	e := l.elect
-	err := e.revoke(ctx, l.lease)
+func (s *session) Resign(ctx context.Context) error {
+	s.lose()
+	e := s.elect
+	err := e.revoke(ctx, s.lease)
 	if err != nil {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		e.stale = append(e.stale, l.lease)
+		e.stale = append(e.stale, s.lease)
 	}
 	return err
 }

@@ -111,29 +111,29 @@ func openTerm(cfg Config) (_ storetest.Store, err error) {
 		return nil, err
 	}
 	ctx := context.Background()
-	office, err := c.Campaign(ctx)
+	leadership, err := c.Campaign(ctx)
 	if err != nil {
 		return nil, err
 	}
-	term, err := office.TakeOver(ctx)
+	term, err := leadership.TakeOver(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &served{term, c, office}, nil
+	return &served{term, c, leadership}, nil
 }
 
 // served is a term that is closed like a store of one process.
 type served struct {
 	store.Term
-	cluster *Cluster
-	office  store.Office
+	cluster    *Cluster
+	leadership store.Leadership
 }
 
 func (s *served) Close() error {
 	if s.cluster.gate.open() != nil {
 		return nil // closed already
 	}
-	return errors.Join(s.office.Resign(context.Background()), s.cluster.Close())
+	return errors.Join(s.leadership.Resign(context.Background()), s.cluster.Close())
 }
 
 // etcdClient is a client past the store.

@@ -34,7 +34,7 @@ func TestStoreInMemory(t *testing.T) {
 				if err != nil {
 					return nil, err
 				}
-				return &served{Term: term, replica: r, office: o}, nil
+				return &served{Term: term, replica: r, leadership: o}, nil
 			},
 			Put: func(key, value []byte) error {
 				_, err := w.etcd.Txn(etcd.Txn{Ops: []etcd.Op{{Key: prefix + string(key), Value: value, Delete: value == nil}}})
@@ -56,11 +56,11 @@ func TestStoreInMemory(t *testing.T) {
 // served is a term that is closed like a store of one process.
 type served struct {
 	store.Term
-	replica *replica
-	office  store.Office
+	replica    *replica
+	leadership store.Leadership
 }
 
-func (s *served) Close() error { return errors.Join(s.office.Resign(ctx), s.replica.Close()) }
+func (s *served) Close() error { return errors.Join(s.leadership.Resign(ctx), s.replica.Close()) }
 
 // TestDeposed: once another term has begun, the one before writes nothing, and
 // says why, whoever was elected.
@@ -190,7 +190,7 @@ func TestUnknownWrite(t *testing.T) {
 			}
 			r.onRange = nil
 
-			next, err := o.TakeOver(ctx) // the office is still held
+			next, err := o.TakeOver(ctx) // the leadership is still held
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -328,7 +328,7 @@ func TestLateTakeOverUnderAnother(t *testing.T) {
 	}
 }
 
-// TestOvertaken: a takeover that another one was faster than keeps the office,
+// TestOvertaken: a takeover that another one was faster than keeps the leadership,
 // and can be tried again.
 func TestOvertaken(t *testing.T) {
 	w := filled(t)
@@ -344,7 +344,7 @@ func TestOvertaken(t *testing.T) {
 	}
 	select {
 	case <-o.Lost():
-		t.Error("it has lost its office")
+		t.Error("it has lost its leadership")
 	default:
 	}
 	if _, err := o.TakeOver(ctx); err != nil {
@@ -384,7 +384,7 @@ func TestOfficeLost(t *testing.T) {
 	select {
 	case <-o.Lost():
 	default:
-		t.Error("it still holds the office")
+		t.Error("it still holds the leadership")
 	}
 	if err := winner.Commit(ctx, grants(1, 1, 1)); err != nil {
 		t.Error(err)

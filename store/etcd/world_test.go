@@ -41,10 +41,10 @@ type wire struct {
 	etcd *etcdsim.Store
 	self store.Member
 
-	mu      sync.Mutex
-	txns    []etcd.Txn      // all that were sent
-	ctx     context.Context // of the last one
-	offices int
+	mu        sync.Mutex
+	txns      []etcd.Txn      // all that were sent
+	ctx       context.Context // of the last one
+	elections int
 	// onTxn and onRange stand in the way; nil: the way is clear.
 	onTxn   func(etcd.Txn) (bool, error)
 	onRange func(etcd.Range) (etcd.Page, error)
@@ -100,10 +100,10 @@ func (k kv) Range(_ context.Context, r etcd.Range) (etcd.Page, error) {
 
 func (k kv) Cluster() string { return "sim" }
 
-func (e election) Campaign(context.Context) (etcd.Leadership, error) {
+func (e election) Campaign(context.Context) (etcd.Elected, error) {
 	e.mu.Lock()
-	e.offices++
-	l := &leadership{etcd: e.etcd, key: fmt.Sprintf("%sleader/%s-%d", prefix, e.self.ID, e.offices), lost: make(chan struct{})}
+	e.elections++
+	l := &leadership{etcd: e.etcd, key: fmt.Sprintf("%sleader/%s-%d", prefix, e.self.ID, e.elections), lost: make(chan struct{})}
 	e.mu.Unlock()
 	value := fmt.Sprintf(`{"id":%q,"address":%q}`, e.self.ID, e.self.Address)
 	_, err := e.etcd.Txn(etcd.Txn{Ops: []etcd.Op{{Key: l.key, Value: []byte(value)}}})
@@ -140,7 +140,7 @@ func (w *wire) sent() int {
 	return len(w.txns)
 }
 
-func (r *replica) campaign(t *testing.T) store.Office {
+func (r *replica) campaign(t *testing.T) store.Leadership {
 	t.Helper()
 	o, err := r.Campaign(ctx)
 	if err != nil {
