@@ -1,5 +1,5 @@
-// Package etcdtest runs real etcd clusters on loopback ports, for tests, for
-// make cluster and for measurements. It knows nothing of Cirrus.
+// Package etcdtest runs real etcd clusters on loopback ports, for tests,
+// measurements and make cluster. It knows nothing of Cirrus.
 package etcdtest
 
 import (
@@ -11,8 +11,8 @@ import (
 	"sync"
 )
 
-// Binary is the path of the etcd server that tools/etcd/go.mod names. Go builds
-// it the first time, which takes half a minute, and keeps it in its cache.
+// Binary returns the path of the etcd server of the version in tools/etcd/go.mod.
+// The first time, Go builds the server, which takes half a minute, and caches it.
 var Binary = sync.OnceValues(func() (string, error) {
 	mod, err := run("", "env", "GOMOD")
 	if err != nil {

@@ -141,14 +141,14 @@ func TestStandsStill(t *testing.T) {
 	if err := term.Create(context.Background(), firstBatch()); err != nil {
 		t.Fatal(err)
 	}
-	if err := cluster.Member(0).Stop(); err != nil {
+	if err := cluster.Member(0).Freeze(); err != nil {
 		t.Fatal(err)
 	}
 	err := term.Commit(context.Background(), grant(1, 1))
 	if err == nil || !strings.Contains(err.Error(), "unknown") {
 		t.Errorf("Commit: %v", err)
 	}
-	if err := cluster.Member(0).Continue(); err != nil {
+	if err := cluster.Member(0).Thaw(); err != nil {
 		t.Fatal(err)
 	}
 	_, _, snap := comeBack(t, c, leadership)
@@ -186,7 +186,7 @@ func TestOneStandsStill(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := m.Stop(); err != nil {
+		if err := m.Freeze(); err != nil {
 			t.Fatal(err)
 		}
 		// For longer than the session lasts: whoever keeps it alive has to find out.
@@ -215,7 +215,7 @@ func TestOneStandsStill(t *testing.T) {
 			t.Errorf("member %d was not in use, and %d calls failed", i, failed)
 		}
 		t.Logf("member %d stood still (in use: %v, etcd's leader: %v): %d calls failed, the longest gap was %v", i, used, i == leader, failed, gap)
-		if err := m.Continue(); err != nil {
+		if err := m.Thaw(); err != nil {
 			t.Fatal(err)
 		}
 		if err := m.Await(); err != nil {
@@ -244,10 +244,10 @@ func TestFollowerMovesOn(t *testing.T) {
 	kv.mu.Unlock()
 	for i := range 3 {
 		if m := cluster.Member(i); m.Endpoint == at {
-			if err := m.Stop(); err != nil {
+			if err := m.Freeze(); err != nil {
 				t.Fatal(err)
 			}
-			defer func() { _ = m.Continue() }()
+			defer func() { _ = m.Thaw() }()
 		}
 	}
 	if err := leadership.Resign(context.Background()); err != nil {

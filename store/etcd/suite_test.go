@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 		shared.cluster.Kill()
 		_ = os.RemoveAll(shared.dir)
 	}
-	if err := goleak.Find(goleak.IgnoreTopFunction("github.com/cirrus-id/cirrus/internal/etcdtest.serve")); err != nil && code == 0 {
+	if err := goleak.Find(goleak.IgnoreTopFunction("github.com/cirrus-id/cirrus/internal/process.serve")); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}

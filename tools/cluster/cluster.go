@@ -14,17 +14,17 @@ import (
 	"github.com/cirrus-id/cirrus/internal/etcdtest"
 )
 
-// size is how many members and how many replicas there are.
+// size is the number of etcd members, and of replicas.
 const size = 3
 
-// node is one of the six.
+// node is an etcd member or a replica.
 type node interface {
 	Start() error
 	Await() error
 	Kill()
 	Running() bool
 	PID() int
-	Gone() <-chan struct{}
+	Done() <-chan struct{}
 }
 
 var (
@@ -32,19 +32,20 @@ var (
 	_ node = (*replica)(nil)
 )
 
-// cluster is the six, and who may be told to start one again.
+// cluster is three etcd members and three replicas.
 type cluster struct {
 	dir      string
 	out      io.Writer
 	nodes    map[string]node
 	replicas []*replica
 
-	mu     sync.Mutex // of all below, and of starting and killing
-	ending bool
-	say    sync.Mutex // a line at a time
+	mu     sync.Mutex // held while a node is started or killed
+	ending bool       // guarded by mu
+
+	printing sync.Mutex // guards out
 }
 
-// supervise runs the six until the context ends.
+// supervise runs the nodes until ctx ends.
 func supervise(ctx context.Context, o options, out io.Writer) (err error) {
 	dir, err := os.MkdirTemp("", "cirrus-cluster-")
 	if err != nil {
@@ -63,12 +64,12 @@ func supervise(ctx context.Context, o options, out io.Writer) (err error) {
 	defer stop()
 	c.explain(o)
 	<-ctx.Done()
-	c.print("\nending all six")
+	c.print("\nstopping all six")
 	return nil
 }
 
 func (c *cluster) startAll(ctx context.Context, o options) error {
-	c.print("starting etcd, which is built from source the first time: that takes a minute")
+	c.print("starting etcd; it is built from source the first time, which takes a minute")
 	members, err := etcdtest.New(etcdtest.Config{Dir: c.dir, Members: size, Sync: true})
 	if err != nil {
 		return err
@@ -79,12 +80,12 @@ func (c *cluster) startAll(ctx context.Context, o options) error {
 	if err := members.Start(); err != nil {
 		return err
 	}
-	at := []string{"--store", "etcd", "--etcd-endpoints", strings.Join(members.Endpoints(), ",")}
-	if said, err := exec.CommandContext(ctx, o.cirrus, append([]string{"init"}, at...)...).CombinedOutput(); err != nil {
-		return fmt.Errorf("the store was not created: %w: %s", err, said)
+	store := []string{"--store", "etcd", "--etcd-endpoints", strings.Join(members.Endpoints(), ",")}
+	if out, err := exec.CommandContext(ctx, o.cirrus, append([]string{"init"}, store...)...).CombinedOutput(); err != nil {
+		return fmt.Errorf("creating the store: %w: %s", err, out)
 	}
 	for i := range size {
-		c.addReplica(o, i, at)
+		c.addReplica(o, i, store)
 	}
 	for _, r := range c.replicas {
 		if err := r.Start(); err != nil {
@@ -102,19 +103,19 @@ func (c *cluster) startAll(ctx context.Context, o options) error {
 	return nil
 }
 
-func (c *cluster) addReplica(o options, i int, at []string) {
+func (c *cluster) addReplica(o options, i int, store []string) {
 	listen, metrics := fmt.Sprintf("127.0.0.1:%d", o.port+i), fmt.Sprintf("127.0.0.1:%d", o.port+10+i)
 	name := fmt.Sprintf("replica-%d", i+1)
 	r := &replica{
 		name: name, path: o.cirrus, url: "http://" + listen, ready: "http://" + metrics + "/readyz",
-		args: append([]string{"serve", "--listen", listen, "--metrics-listen", metrics, "--advertise", "http://" + listen}, at...),
+		args: append([]string{"serve", "--listen", listen, "--metrics-listen", metrics, "--advertise", "http://" + listen}, store...),
 		log:  filepath.Join(c.dir, name+".log"), say: c.print,
 	}
 	c.nodes[name] = r
 	c.replicas = append(c.replicas, r)
 }
 
-// explain says who runs where, and what to try.
+// explain prints where each node runs, and what to try.
 func (c *cluster) explain(o options) {
 	var b strings.Builder
 	addrs := make([]string, 0, size)
@@ -130,27 +131,28 @@ func (c *cluster) explain(o options) {
 	fmt.Fprintf(&b, `
 In another terminal, in this folder, mint IDs while you kill any of the six:
   %s ids -n 100000 --rate 20 --addr %s
-Kill one, or let it stand still and go on:
+Kill one, or freeze it and let it continue:
   kill -9 %d
   kill -STOP %[3]d; kill -CONT %[3]d
-Start one again that was killed:
+Start a killed one again:
   %s
-Ctrl-C here ends all six.
+Ctrl-C here stops all six.
 `, o.cirrus, strings.Join(addrs, ","), c.replicas[0].PID(), c.command("start", c.replicas[0].name))
 	c.print(strings.TrimSuffix(b.String(), "\n"))
 }
 
-// command is what starts or kills one of the six from another terminal.
+// command returns the command line that starts or kills a node from another
+// terminal.
 func (c *cluster) command(what, name string) string {
 	return fmt.Sprintf("%s -in %s %s %s", os.Args[0], c.dir, what, name)
 }
 
-// watch says when one of the six ends that was not told to. The caller holds mu,
-// or nobody else runs yet.
+// watch prints when a node ends that was not stopped by this program. The caller
+// holds mu, or no other goroutine runs yet.
 func (c *cluster) watch(name string) {
-	gone, pid := c.nodes[name].Gone(), c.nodes[name].PID()
+	done, pid := c.nodes[name].Done(), c.nodes[name].PID()
 	go func() {
-		<-gone
+		<-done
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if !c.ending {
@@ -159,48 +161,52 @@ func (c *cluster) watch(name string) {
 	}()
 }
 
-// start starts one again, and waits until it is ready.
+// start starts a node again, and does not wait until it is ready.
 func (c *cluster) start(name string) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := c.nodes[name]
 	switch {
 	case c.ending:
-		return "", errors.New("the cluster is ending")
+		return "", errors.New("the cluster is being stopped")
 	case n == nil:
-		return "", fmt.Errorf("there is no %q: name one of etcd-1 to etcd-%d and replica-1 to replica-%[2]d", name, size)
+		return "", fmt.Errorf("no node is called %q: give one of etcd-1 to etcd-%d and replica-1 to replica-%[2]d", name, size)
 	case n.Running():
-		return "", fmt.Errorf("%s runs already, as pid %d", name, n.PID())
+		return "", fmt.Errorf("%s is running already, as pid %d", name, n.PID())
 	}
 	if err := n.Start(); err != nil {
 		return "", err
 	}
 	c.watch(name)
-	done := fmt.Sprintf("%s runs again, as pid %d", name, n.PID())
-	c.print(done)
-	return done, nil
+	report := fmt.Sprintf("%s is running again, as pid %d", name, n.PID())
+	c.print(report)
+	return report, nil
 }
 
-// kill ends one with SIGKILL.
+// kill ends a node with SIGKILL.
 func (c *cluster) kill(name string) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := c.nodes[name]
 	if n == nil || !n.Running() {
-		return "", fmt.Errorf("no %q runs", name)
+		return "", fmt.Errorf("no node called %q is running", name)
 	}
 	n.Kill()
 	return fmt.Sprintf("%s is killed; start it again with: %s", name, c.command("start", name)), nil
 }
 
-// end ends all that run: first the replicas, which resign.
+// end ends all nodes: the replicas first, so that the leader can resign.
 func (c *cluster) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ending = true
 	var all sync.WaitGroup
 	for _, r := range c.replicas {
-		all.Go(r.Stop)
+		all.Go(func() {
+			if err := r.Stop(stopTimeout); err != nil {
+				c.print(fmt.Sprintf("%s was killed: %v", r.name, err))
+			}
+		})
 	}
 	all.Wait()
 	for _, n := range c.nodes {
@@ -209,7 +215,7 @@ func (c *cluster) end() {
 }
 
 func (c *cluster) print(line string) {
-	c.say.Lock()
-	defer c.say.Unlock()
-	fmt.Fprintln(c.out, line) //nolint:errcheck // whoever reads may be gone
+	c.printing.Lock()
+	defer c.printing.Unlock()
+	fmt.Fprintln(c.out, line) //nolint:errcheck // the terminal may be closed
 }

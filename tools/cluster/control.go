@@ -11,7 +11,7 @@ import (
 
 func socket(dir string) string { return filepath.Join(dir, "control") }
 
-// listen takes orders from other terminals until stop is called.
+// listen takes commands from other terminals until stop is called.
 func (c *cluster) listen() (stop func(), err error) {
 	l, err := net.Listen("unix", socket(c.dir))
 	if err != nil {
@@ -21,7 +21,7 @@ func (c *cluster) listen() (stop func(), err error) {
 		for {
 			conn, err := l.Accept()
 			if err != nil {
-				return // it was closed
+				return // stop closed the listener
 			}
 			go c.answer(conn)
 		}
@@ -29,31 +29,31 @@ func (c *cluster) listen() (stop func(), err error) {
 	return func() { _ = l.Close() }, nil
 }
 
-// answer does what one line says.
+// answer carries out one command.
 func (c *cluster) answer(conn net.Conn) {
-	defer conn.Close() //nolint:errcheck // whoever asked may be gone
+	defer conn.Close() //nolint:errcheck // the other end may be closed
 	line, _ := bufio.NewReader(conn).ReadString('\n')
 	what, name, _ := strings.Cut(strings.TrimSpace(line), " ")
-	said, err := "", fmt.Errorf("%q is no order: give start or kill", what)
+	reply, err := "", fmt.Errorf("unknown command %q: give start or kill", what)
 	switch what {
 	case "start":
-		said, err = c.start(name)
+		reply, err = c.start(name)
 	case "kill":
-		said, err = c.kill(name)
+		reply, err = c.kill(name)
 	}
 	if err != nil {
-		said = err.Error()
+		reply = err.Error()
 	}
-	fmt.Fprintln(conn, said) //nolint:errcheck // whoever asked may be gone
+	fmt.Fprintln(conn, reply) //nolint:errcheck // the other end may be closed
 }
 
-// ask gives an order to the cluster in the directory.
+// ask sends a command to the cluster in dir, and prints the reply.
 func ask(dir, what, name string, out io.Writer) error {
 	conn, err := net.Dial("unix", socket(dir))
 	if err != nil {
-		return fmt.Errorf("no cluster runs in %s: %w", dir, err)
+		return fmt.Errorf("no cluster is running in %s: %w", dir, err)
 	}
-	defer conn.Close() //nolint:errcheck // what it said was read
+	defer conn.Close() //nolint:errcheck // the reply has been read
 	if _, err := fmt.Fprintf(conn, "%s %s\n", what, name); err != nil {
 		return err
 	}

@@ -1,6 +1,6 @@
 // Command cluster runs three etcd members and three replicas of Cirrus on this
-// machine, to see what happens when some of them are killed: it is `make
-// cluster`. Called with the name of one of the six, it starts that one again.
+// machine, so that you can see what happens when some of them are killed. It is
+// `make cluster`. With -in DIR it starts or kills a node of a running cluster.
 package main
 
 import (
@@ -23,7 +23,7 @@ func main() {
 	}
 }
 
-// options are what the command line says.
+// options are the flags.
 type options struct {
 	cirrus string
 	port   int
@@ -33,9 +33,9 @@ type options struct {
 func run(ctx context.Context, args []string, out io.Writer) error {
 	var o options
 	f := flag.NewFlagSet("cluster", flag.ContinueOnError)
-	f.StringVar(&o.cirrus, "cirrus", "./bin/cirrus", "the binary to run")
-	f.IntVar(&o.port, "port", 20051, "the first replica's port; the others have the next two, and the metrics are ten above")
-	f.StringVar(&o.in, "in", "", "the directory of a cluster that runs, for start and kill")
+	f.StringVar(&o.cirrus, "cirrus", "./bin/cirrus", "`path` of the binary to run")
+	f.IntVar(&o.port, "port", 20051, "`port` of the first replica; the others get the next two, and metrics are 10 above")
+	f.StringVar(&o.in, "in", "", "`directory` of a running cluster, for start and kill")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	case o.in != "" && f.NArg() == 2:
 		return ask(o.in, f.Arg(0), f.Arg(1), out)
 	case o.in != "" || f.NArg() != 0:
-		return errors.New("give no arguments to run a cluster, or -in DIR {start|kill} NAME to start or kill one of those that run")
+		return errors.New("give no arguments to run a cluster, or -in DIR {start|kill} NAME to start or kill a node of a running one")
 	}
 	return supervise(ctx, o, out)
 }

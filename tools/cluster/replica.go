@@ -1,93 +1,62 @@
 package main
 
 import (
-	"bufio"
-	"errors"
+	"bytes"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"time"
 
-	"github.com/cirrus-id/cirrus/internal/etcdtest"
+	"github.com/cirrus-id/cirrus/internal/process"
 )
 
-// patience is how long something may take that should come soon.
-const patience = 30 * time.Second
+const (
+	// readyTimeout is how long a replica may take to lead or to follow.
+	readyTimeout = 30 * time.Second
+	// stopTimeout is how long a replica may take to end when asked to.
+	stopTimeout = 10 * time.Second
+)
 
-// replica is a `cirrus serve`.
+// replica is a `cirrus serve`. Its Process is the one that was started last.
 type replica struct {
+	*process.Process
 	name       string
 	path       string
 	args       []string
 	url, ready string
-	log        string // the file for what it logs
+	log        string // the file that it logs to
 	say        func(line string)
-
-	cmd  *exec.Cmd
-	gone chan struct{}
 }
 
-// Start starts it. It does not wait for it.
+// Start starts the replica, and does not wait until it is ready.
 func (r *replica) Start() error {
 	log, err := os.OpenFile(r.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
+	defer log.Close() //nolint:errcheck // the replica writes to a copy of it
 	cmd := exec.Command(r.path, r.args...)
 	cmd.Stderr = log
-	out, err := cmd.StdoutPipe()
+	cmd.Stdout = &relay{to: func(line string) { r.say(r.name + ": " + line) }}
+	p, err := process.Start(cmd)
 	if err != nil {
 		return err
 	}
-	if err := etcdtest.StartForLife(cmd); err != nil {
-		return err
-	}
-	gone := make(chan struct{})
-	r.cmd, r.gone = cmd, gone
-	go func() {
-		defer close(gone)
-		r.relay(out)
-		_ = cmd.Wait()  // how it ended, its log tells
-		_ = log.Close() // it has all
-	}()
+	r.Process = p
 	return nil
 }
 
-// relay passes on what it says of itself, after the greeting.
-func (r *replica) relay(out io.Reader) {
-	greeted := false
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if greeted {
-			r.say(fmt.Sprintf("%s: %s", r.name, lines.Text()))
-		}
-		greeted = greeted || strings.HasPrefix(lines.Text(), "try: ")
-	}
-}
-
-// Await waits until it leads or follows.
+// Await waits until the replica leads or follows.
 func (r *replica) Await() error {
-	for deadline := time.Now().Add(patience); ; {
-		select {
-		case <-r.gone:
-			log, _ := os.ReadFile(r.log)
-			return fmt.Errorf("%s has ended: %s", r.name, log)
-		case <-time.After(10 * time.Millisecond):
-		}
-		err := get(r.ready)
-		if err == nil {
-			return nil
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("%s is not ready after %v: %w; see %s", r.name, patience, err, r.log)
-		}
+	if err := r.Process.Await(readyTimeout, func() error { return isOK(r.ready) }); err != nil {
+		return fmt.Errorf("%s: %w\nits log is %s", r.name, err, r.log)
 	}
+	return nil
 }
 
-func get(url string) error {
+func isOK(url string) error {
 	client := http.Client{Timeout: time.Second}
 	resp, err := client.Get(url)
 	if err != nil {
@@ -95,40 +64,29 @@ func get(url string) error {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return errors.New(resp.Status)
+		return fmt.Errorf("%s answers %s", url, resp.Status)
 	}
 	return nil
 }
 
-// Running says whether it was started and has not ended since.
-func (r *replica) Running() bool {
-	if r.cmd == nil {
-		return false
-	}
-	select {
-	case <-r.gone:
-		return false
-	default:
-		return true
-	}
+// relay passes on the lines that a replica prints after its greeting.
+type relay struct {
+	to      func(line string)
+	greeted bool
+	partial []byte // a line whose end has not come
 }
 
-// Kill ends it with SIGKILL, and waits for that.
-func (r *replica) Kill() { r.end(syscall.SIGKILL) }
-
-// Stop ends it with SIGTERM, and waits for that.
-func (r *replica) Stop() { r.end(syscall.SIGTERM) }
-
-func (r *replica) end(sig os.Signal) {
-	if r.cmd == nil {
-		return
+func (r *relay) Write(p []byte) (int, error) {
+	r.partial = append(r.partial, p...)
+	for {
+		line, rest, ended := bytes.Cut(r.partial, []byte("\n"))
+		if !ended {
+			return len(p), nil
+		}
+		if r.greeted {
+			r.to(string(line))
+		}
+		r.greeted = r.greeted || strings.HasPrefix(string(line), "try: ")
+		r.partial = rest
 	}
-	_ = r.cmd.Process.Signal(sig) // it may be gone already
-	<-r.gone
 }
-
-// PID is its process ID.
-func (r *replica) PID() int { return r.cmd.Process.Pid }
-
-// Gone is closed when it has ended.
-func (r *replica) Gone() <-chan struct{} { return r.gone }

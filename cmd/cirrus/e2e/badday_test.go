@@ -188,8 +188,8 @@ func TestFileTooLarge(t *testing.T) {
 	cmd.Args = append([]string{"sh", "-c", limit, cmd.Path}, cmd.Args[1:]...)
 	cmd.Path = lookPath(t, "sh")
 	lookPath(t, "prlimit")
-	srv.process = start(t, cmd)
-	srv.awaitAnswer(t)
+	srv.program = start(t, cmd)
+	srv.awaitListening(t, srv.addr)
 	fillUntilItFails(t, srv, "nothing that was acknowledged is lost")
 }
 
@@ -275,7 +275,7 @@ func fillUntilItFails(t *testing.T, srv *server, want ...string) {
 		fillers.Go(func() { fill(t, srv, i, highest[:]) })
 	}
 	fillers.Wait()
-	complains(t, srv.end(t, patience), srv.stderr.String(), want...)
+	complains(t, srv.exit(t, timeout), srv.Log(), want...)
 	grants := 0
 
 	if info, err := os.Stat(filepath.Join(filepath.Dir(srv.dir), "ballast")); err == nil && !info.IsDir() {
@@ -306,7 +306,7 @@ func fillUntilItFails(t *testing.T, srv *server, want ...string) {
 func fill(t *testing.T, srv *server, i int, highest []atomic.Uint64) {
 	leases, _ := dial(srv.url(), i)
 	app := fmt.Sprintf("%d-%s", i, strings.Repeat("x", 240))
-	for began := time.Now(); time.Since(began) < 3*patience; {
+	for began := time.Now(); time.Since(began) < 3*timeout; {
 		resp, err := leases.Acquire(t.Context(), &cirrusv1.AcquireRequest{AppId: app})
 		if err != nil {
 			return
@@ -321,5 +321,5 @@ func fill(t *testing.T, srv *server, i int, highest []atomic.Uint64) {
 			return
 		}
 	}
-	t.Errorf("it still takes writes after %v", 3*patience)
+	t.Errorf("it still takes writes after %v", 3*timeout)
 }

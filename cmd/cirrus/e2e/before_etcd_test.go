@@ -12,6 +12,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/cirrus-id/cirrus/internal/etcdtest"
+	"github.com/cirrus-id/cirrus/internal/process"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 )
 
@@ -26,18 +27,18 @@ func TestBeforeEtcd(t *testing.T) {
 	}
 	t.Cleanup(members.Kill)
 	var replicas []*server
-	var said []*buffer
+	var said []*process.Log
 	for range 2 {
 		s := &server{addr: freeAddr(t)}
 		cmd := command(t, slices.Concat([]string{"serve", "--listen", s.addr, "--metrics-listen="},
 			[]string{"--store", "etcd", "--etcd-endpoints", members.Endpoints()[0], "--advertise", s.url()})...)
-		out := &buffer{}
+		out := &process.Log{}
 		cmd.Stdout = out
-		s.process = start(t, cmd)
+		s.program = start(t, cmd)
 		replicas, said = append(replicas, s), append(said, out)
 	}
 	for i, s := range replicas {
-		s.awaitAnswer(t)
+		s.awaitListening(t, s.addr)
 		eventually(t, "word of what it waits for", func() bool {
 			return strings.Contains(said[i].String(), "no leader known: waiting for etcd at "+members.Endpoints()[0]+"\n")
 		})

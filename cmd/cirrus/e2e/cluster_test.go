@@ -112,7 +112,7 @@ const members = 3
 type plan struct {
 	replicas int
 	// run starts a replica; nil: with `cirrus serve`.
-	run func(*replica) *process
+	run func(*replica) *program
 	// deposed: a leader may live on beside its successor, and not know of it
 	// for a stride.
 	deposed bool
@@ -138,7 +138,7 @@ func startCluster(t *testing.T, p plan) *cluster {
 	for i := range p.replicas {
 		r := c.newReplica(fmt.Sprintf("r%d", i))
 		if p.run != nil {
-			r.start = func() *process { return p.run(r) }
+			r.start = func() *program { return p.run(r) }
 		}
 		r.begin()
 		c.replicas = append(c.replicas, r)

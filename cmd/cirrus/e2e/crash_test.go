@@ -165,20 +165,20 @@ func killUntilDone(ctx context.Context, t *testing.T, srv *server, obs *observer
 		if done || ctx.Err() != nil || obs.failed() {
 			return kills, early
 		}
-		srv.process = start(t, command(t, srv.args()...))
+		srv.program = start(t, command(t, srv.args()...))
 	}
 }
 
 // killAlive kills the service, which must not have ended by itself.
 func killAlive(t *testing.T, srv *server) {
 	t.Helper()
-	if !srv.ended() {
+	if srv.Running() {
 		srv.kill(t)
 	}
-	if ws := srv.ProcessState.Sys().(syscall.WaitStatus); ws.Signal() != syscall.SIGKILL {
-		t.Fatalf("the service ended by itself (%v):\n%s", srv.ProcessState, srv.stderr)
+	if ws := srv.State().Sys().(syscall.WaitStatus); ws.Signal() != syscall.SIGKILL {
+		t.Fatalf("the service ended by itself (%v):\n%s", srv.State(), srv.Log())
 	}
-	srv.look(t)
+	srv.checkLog(t)
 }
 
 // uptime draws how long the service lives: now and then it doesn't get to

@@ -53,12 +53,12 @@ func (c *cluster) elsewhere(than *replica) {
 
 // eventuallyDone does something that may fail for a while.
 func (c *cluster) eventuallyDone(what string, do func(context.Context, *roamer) error) error {
-	return c.doneWithin(patience, what, do)
+	return c.doneWithin(timeout, what, do)
 }
 
 func (c *cluster) doneWithin(d time.Duration, what string, do func(context.Context, *roamer) error) error {
 	r := c.roamer(c.first)
-	for deadline := time.Now().Add(d); ; nap(c.Context(), 10*look) {
+	for deadline := time.Now().Add(d); ; nap(c.Context(), 10*pollEvery) {
 		err := within(c.Context(), restless.try, func(ctx context.Context) error { return do(ctx, r) })
 		if err == nil {
 			return nil
@@ -73,7 +73,7 @@ func (c *cluster) doneWithin(d time.Duration, what string, do func(context.Conte
 // newLease takes a lease for the test itself.
 func (c *cluster) newLease(pool, app string) *lease {
 	c.Helper()
-	return c.newLeaseWithin(pool, app, patience)
+	return c.newLeaseWithin(pool, app, timeout)
 }
 
 // newLeaseWithin waits for longer, or not as long.

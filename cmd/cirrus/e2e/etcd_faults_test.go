@@ -50,12 +50,12 @@ func (c *cluster) stopMember() {
 	const name = "SIGSTOP etcd's leader for 15s"
 	m := c.etcd.Member(c.etcdLeader())
 	stopped := now()
-	c.must(m.Stop())
-	defer func() { _ = m.Continue() }()
+	c.must(m.Freeze())
+	defer func() { _ = m.Thaw() }()
 	c.grantOne()
 	granted := time.Duration(now() - stopped)
 	nap(c.Context(), 15*time.Second-granted)
-	c.must(m.Continue())
+	c.must(m.Thaw())
 	back := c.settle()
 	c.saw(name, "a grant took %v; all as before after %v", ms3(granted), ms3(back))
 	c.nobodyLapsed(name)
@@ -199,7 +199,7 @@ func (c *cluster) askEtcd(i int, what string, request any) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := http.Client{Timeout: patience}
+	client := http.Client{Timeout: timeout}
 	resp, err := client.Post(c.etcd.Member(i).Endpoint+"/v3/"+what, "application/json", bytes.NewReader(body))
 	if err != nil {
 		return nil, err

@@ -137,7 +137,7 @@ func TestHungDiskAtStartAndClose(t *testing.T) {
 	if code, _, stderr := run(t, "init", "--data", data, "--stride", "1m", "--quarantine", "5m"); code != 0 {
 		t.Fatalf("cirrus init: exit code %d:\n%s", code, stderr)
 	}
-	serve := func() *process {
+	serve := func() *program {
 		srv := start(t, command(t, "serve", "--data", data, "--stride", "1m", "--listen", addr, "--metrics-listen", ""))
 		t.Cleanup(thaw) // before it is waited for
 		return srv
@@ -152,12 +152,12 @@ func TestHungDiskAtStartAndClose(t *testing.T) {
 	wantGivenUp(t, srv, thaw)
 	freeze()
 	srv = serve()
-	eventually(t, "the process to wait for the disk", func() bool { return standsStill(srv.Process.Pid) })
+	eventually(t, "the process to wait for the disk", func() bool { return standsStill(srv.PID()) })
 	wantGivenUp(t, srv, thaw)
 	freeze()
 	creating := start(t, command(t, "init", "--data", filepath.Join(dir, "other")))
 	t.Cleanup(thaw) // before it is waited for
-	eventually(t, "init to wait for the disk", func() bool { return standsStill(creating.Process.Pid) })
+	eventually(t, "init to wait for the disk", func() bool { return standsStill(creating.PID()) })
 	wantGivenUp(t, creating, thaw)
 }
 
@@ -174,21 +174,21 @@ func standsStill(pid int) bool {
 
 // wantGivenUp wants SIGTERM to end a process within 5 s, and what a busy machine
 // adds, without an answer of its store.
-func wantGivenUp(t *testing.T, srv *process, thaw func()) {
+func wantGivenUp(t *testing.T, srv *program, thaw func()) {
 	t.Helper()
 	told := time.Now()
-	if err := srv.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := srv.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	// Its threads that are in the disk's hands can't end before the disk lets them.
 	eventually(t, "the process to go without the store's answer", func() bool {
-		return srv.ended() || strings.Contains(srv.stderr.String(), "ends without its answer")
+		return !srv.Running() || strings.Contains(srv.Log(), "ends without its answer")
 	})
 	if took := time.Since(told); took > 6*time.Second {
 		t.Errorf("it gave the store up %v after SIGTERM, want within 5 s", took.Round(time.Millisecond))
 	}
 	thaw()
-	if code := srv.end(t, patience); code != 1 {
+	if code := srv.exit(t, timeout); code != 1 {
 		t.Errorf("exit code %d, want 1: the store has not answered", code)
 	}
 }

@@ -52,8 +52,8 @@ func (c *cluster) terminateLeader(times int) {
 		told := now()
 		leader.signal(c, syscall.SIGTERM)
 		took = append(took, c.answered(told, c.others(leader), leader))
-		if code := leader.end(c, stopTime); code != 0 {
-			c.Fatalf("%s: exit code %d after SIGTERM:\n%s", leader.name, code, leader.stderr)
+		if code := leader.exit(c, stopTime); code != 0 {
+			c.Fatalf("%s: exit code %d after SIGTERM:\n%s", leader.name, code, leader.Log())
 		}
 		c.stable(leader)
 		leader.begin()

@@ -85,8 +85,8 @@ func startReplicas(t *testing.T, etcd *etcdtest.Cluster, session, ttl time.Durat
 	}
 	for range 3 {
 		s := &server{addr: freeAddr(t)}
-		s.process = start(t, command(t, append([]string{"serve", "--listen", s.addr, "--advertise", s.url(), "--metrics-listen="}, store...)...))
-		s.awaitAnswer(t)
+		s.program = start(t, command(t, append([]string{"serve", "--listen", s.addr, "--advertise", s.url(), "--metrics-listen="}, store...)...))
+		s.awaitListening(t, s.addr)
 		urls = append(urls, s.url())
 	}
 	return urls
@@ -103,11 +103,11 @@ func stopMember(t *testing.T, m *etcdtest.Member, urls []string, around time.Dur
 		asked.employ(ctx, t, url)
 	}
 	nap(ctx, around)
-	if err := m.Stop(); err != nil {
+	if err := m.Freeze(); err != nil {
 		t.Fatal(err)
 	}
 	nap(ctx, memberStopped)
-	if err := m.Continue(); err != nil {
+	if err := m.Thaw(); err != nil {
 		t.Fatal(err)
 	}
 	nap(ctx, around)
@@ -160,7 +160,7 @@ func (a *askers) ask(ctx context.Context, gap *time.Duration, try time.Duration,
 				a.mu.Unlock()
 				good = at
 			}
-			nap(ctx, 10*look)
+			nap(ctx, 10*pollEvery)
 		}
 	})
 }
@@ -211,7 +211,7 @@ func (h *holders) watch(ctx context.Context, holder *cirrusclient.Holder) {
 		h.mu.Lock()
 		h.least = min(h.least, left)
 		h.mu.Unlock()
-		nap(ctx, 10*look)
+		nap(ctx, 10*pollEvery)
 	}
 }
 

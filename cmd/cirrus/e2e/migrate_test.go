@@ -69,10 +69,10 @@ func TestMigrate(t *testing.T) {
 		if servable(t, trip.old) || !servable(t, trip.now) {
 			t.Fatalf("%s: it did not move", trip.name)
 		}
-		srv.process = start(t, command(t, slices.Concat([]string{"serve", "--listen", srv.addr, "--metrics-listen=", "--stride", "1s"}, trip.again)...))
+		srv.program = start(t, command(t, slices.Concat([]string{"serve", "--listen", srv.addr, "--metrics-listen=", "--stride", "1s"}, trip.again)...))
 		eventually(t, "the leases as they were", func() bool {
-			if srv.ended() {
-				t.Fatalf("cirrus serve has ended: %s", srv.stderr)
+			if !srv.Running() {
+				t.Fatalf("cirrus serve has ended: %s", srv.Log())
 			}
 			return sameEpochs(rows, epochsNow(t, srv))
 		})
@@ -160,7 +160,7 @@ type executioner struct {
 	mu     sync.Mutex
 	left   int  // transactions up to that one; 0: nobody is killed
 	done   bool // it is done, but the command doesn't hear of it
-	victim chan *process
+	victim chan *program
 }
 
 func newExecutioner(t *testing.T, target string) *executioner {
@@ -195,18 +195,18 @@ func (e *executioner) until(t *testing.T, args []string, check func()) (kills in
 	for n := 1; n <= 20; n++ {
 		for _, done := range []bool{false, true} {
 			e.mu.Lock()
-			e.left, e.done, e.victim = n, done, make(chan *process, 1)
+			e.left, e.done, e.victim = n, done, make(chan *program, 1)
 			e.mu.Unlock()
 			p := start(t, command(t, args...))
 			e.victim <- p
-			switch code := p.end(t, patience); code {
+			switch code := p.exit(t, timeout); code {
 			case 0:
 				return kills
 			case -1:
 				kills++
 				check()
 			default:
-				t.Fatalf("exit code %d: %s", code, p.stderr)
+				t.Fatalf("exit code %d: %s", code, p.Log())
 			}
 		}
 	}
@@ -215,7 +215,7 @@ func (e *executioner) until(t *testing.T, args []string, check func()) (kills in
 }
 
 // strike says whether the command is to be killed at this transaction.
-func (e *executioner) strike(method string) (now, done bool, victim chan *process) {
+func (e *executioner) strike(method string) (now, done bool, victim chan *program) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if method != "/etcdserverpb.KV/Txn" || e.left == 0 {
@@ -254,10 +254,9 @@ func (e *executioner) handle(_ any, near grpc.ServerStream) error {
 	})
 }
 
-func execute(victim chan *process) error {
+func execute(victim chan *program) error {
 	p := <-victim
-	_ = p.Process.Kill() // nobody else ends it
-	<-p.gone
+	p.Kill()
 	return status.Error(codes.Unavailable, "nobody is there to hear this")
 }
 

@@ -31,7 +31,7 @@ func nodeOf(id uint64) uint64     { return id >> nodeShift & nodeIDMask }
 
 // minter is a `cirrus ids -n 0`, and what it has printed.
 type minter struct {
-	*process
+	*program
 	mu  sync.Mutex
 	ids []uint64
 	eof chan struct{} // closed when all that it wrote has been read
@@ -41,17 +41,17 @@ type minter struct {
 func mint(t testing.TB, url, app string, flags ...string) *minter {
 	t.Helper()
 	m := &minter{eof: make(chan struct{})}
-	cmd := command(t, append([]string{"ids", "-n", "0", "--addr", url, "--app", app, "--wait", patience.String()}, flags...)...)
+	cmd := command(t, append([]string{"ids", "-n", "0", "--addr", url, "--app", app, "--wait", timeout.String()}, flags...)...)
 	out, in, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd.Stdout = in
-	m.process = start(t, cmd)
+	m.program = start(t, cmd)
 	in.Close() // the process has it now, and its end is the pipe's
 	go m.read(t, out)
 	t.Cleanup(func() {
-		_ = m.Process.Kill() // it may be gone already
+		m.Kill()
 		<-m.eof
 		out.Close()
 	})

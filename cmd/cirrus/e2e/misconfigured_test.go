@@ -46,7 +46,7 @@ func TestClusterSameAddress(t *testing.T) {
 	leader.terminate(c)
 	eventually(c, "the twin leading", func() bool { return twin.state() == "leading" })
 	namesake.says(message, namesake.advertised())
-	_, err := c.beat(c.Context(), newRoamer([]string{twin.url()}, connectProto, 0).replicaClients, c.probe, patience)
+	_, err := c.beat(c.Context(), newRoamer([]string{twin.url()}, connectProto, 0).replicaClients, c.probe, timeout)
 	c.must(err)
 	answer := c.refused(namesake, connect.CodeUnavailable)
 	twin.terminate(c)
@@ -62,7 +62,7 @@ func (r *replica) says(words ...string) {
 	r.c.Helper()
 	eventually(r.c, fmt.Sprintf("%s says %q", r.name, words), func() bool {
 	lines:
-		for line := range strings.Lines(r.stderr.String()) {
+		for line := range strings.Lines(r.Log()) {
 			for _, w := range words {
 				if !strings.Contains(line, w) {
 					continue lines
@@ -103,7 +103,7 @@ func TestClusterOtherStore(t *testing.T) {
 		if peers != nil {
 			r.peers = peers
 		}
-		r.start = func() *process { return start(c, command(c, append(r.args(), "--etcd-prefix", prefix)...)) }
+		r.start = func() *program { return start(c, command(c, append(r.args(), "--etcd-prefix", prefix)...)) }
 		r.begin()
 		return r
 	}
@@ -144,7 +144,7 @@ func TestClusterClocksApart(t *testing.T) {
 	offs := []time.Duration{9 * time.Minute, 0, -7 * time.Minute}
 	i := 0
 	off := map[*replica]time.Duration{}
-	c := startCluster(t, plan{replicas: len(offs), back: clusterStride, run: func(r *replica) *process {
+	c := startCluster(t, plan{replicas: len(offs), back: clusterStride, run: func(r *replica) *program {
 		if _, known := off[r]; !known {
 			off[r] = offs[i]
 			i++

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	cirrusclient "github.com/cirrus-id/cirrus/client"
+	"github.com/cirrus-id/cirrus/internal/process"
 )
 
 // TestNoLeaderIsTold asks three replicas of which none can lead, since there is no
@@ -20,18 +21,18 @@ func TestNoLeaderIsTold(t *testing.T) {
 	var urls []string
 	for range 3 {
 		s := &server{addr: freeAddr(t)}
-		s.process = start(t, command(t, "serve", "--listen", s.addr, "--advertise", s.url(), "--metrics-listen=",
+		s.program = start(t, command(t, "serve", "--listen", s.addr, "--advertise", s.url(), "--metrics-listen=",
 			// Long, so that none refuses at once because nobody has led for so long.
 			"--store", "etcd", "--etcd-endpoints", "http://"+freeAddr(t), "--etcd-session-ttl", "10m"))
-		s.awaitAnswer(t)
+		s.awaitListening(t, s.addr)
 		urls = append(urls, s.url())
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
-	told := &buffer{}
+	told := &process.Log{}
 	go func() {
 		for ctx.Err() == nil && strings.Count(told.String(), "an address of the service fails") < len(urls) {
-			nap(ctx, look)
+			nap(ctx, pollEvery)
 		}
 		cancel()
 	}()

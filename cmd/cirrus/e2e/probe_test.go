@@ -45,7 +45,7 @@ func (c *cluster) beat(ctx context.Context, to replicaClients, l *lease, try tim
 // an instant, through any of those replicas, and by another leader than not.
 func (c *cluster) answered(since instant, through []*replica, not *replica) time.Duration {
 	c.Helper()
-	ctx, cancel := context.WithTimeout(c.Context(), patience)
+	ctx, cancel := context.WithTimeout(c.Context(), timeout)
 	defer cancel()
 	first := make(chan instant, len(through))
 	for _, r := range through {
@@ -57,7 +57,7 @@ func (c *cluster) answered(since instant, through []*replica, not *replica) time
 					first <- now()
 					return
 				}
-				nap(ctx, look)
+				nap(ctx, pollEvery)
 			}
 		}()
 	}
@@ -65,7 +65,7 @@ func (c *cluster) answered(since instant, through []*replica, not *replica) time
 	case at := <-first:
 		return time.Duration(at - since)
 	case <-ctx.Done():
-		c.Fatalf("no heartbeat was answered within %v", patience)
+		c.Fatalf("no heartbeat was answered within %v", timeout)
 		return 0
 	}
 }
@@ -93,7 +93,7 @@ func (c *cluster) openLine(r *replica) *line {
 		cirrusv1connect.NewLeaseServiceClient(h, "http://"+r.listen),
 		cirrusv1connect.NewAdminServiceClient(h, "http://"+r.listen),
 	}}
-	_, err := c.beat(c.Context(), l.replicaClients, c.probe, patience)
+	_, err := c.beat(c.Context(), l.replicaClients, c.probe, timeout)
 	c.must(err)
 	return l
 }
@@ -141,7 +141,7 @@ func (c *cluster) lay(qs []*question, next *lease) {
 		})
 		go func() {
 			defer close(q.done)
-			ctx, cancel := context.WithTimeout(ctx, patience)
+			ctx, cancel := context.WithTimeout(ctx, timeout)
 			defer cancel()
 			q.answer, q.err = q.ask(ctx, q.line.replicaClients)
 		}()
@@ -165,7 +165,7 @@ func (q *question) told() string {
 // askHeartbeat asks whether a lease is still kept.
 func (c *cluster) askHeartbeat(l *lease) func(context.Context, replicaClients) (string, error) {
 	return func(ctx context.Context, to replicaClients) (string, error) {
-		by, err := c.beat(ctx, to, l, patience)
+		by, err := c.beat(ctx, to, l, timeout)
 		if by != "" {
 			return "kept, by another", err
 		}

@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"bytes"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -20,18 +19,18 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cirrus-id/cirrus/internal/etcdtest"
+	"github.com/cirrus-id/cirrus/internal/process"
 )
 
-// moduleRoot is seen from this folder, where tests run.
+// moduleRoot is relative to this folder, where tests run.
 const moduleRoot = "../../.."
 
-// patience is how long a test waits for what should come soon. It decides when
-// to give up, never whether something is right.
-const patience = 30 * time.Second
+// timeout is how long a test waits for what should come soon. It decides when to
+// give up, never whether something is right.
+const timeout = 30 * time.Second
 
-// look is how often a condition is looked at.
-const look = 5 * time.Millisecond
+// pollEvery is how often a condition is checked.
+const pollEvery = 5 * time.Millisecond
 
 var built struct {
 	once sync.Once
@@ -41,8 +40,8 @@ var built struct {
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// Who is started by nohup, or the like, ignores SIGHUP, and so does all that
-	// he starts.
+	// A program that nohup starts ignores SIGHUP, and so do its children. Children
+	// of a program that handles SIGHUP do not.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	code := m.Run()
 	if built.dir != "" {
@@ -54,8 +53,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// binary is the path of a cirrus built from this module, once for all tests,
-// with the race detector if the tests have it. An offclock lies beside it.
+// binary returns the path of a cirrus that is built from this module, once for
+// all tests, with the race detector if the tests have it. An offclock is beside it.
 func binary(t testing.TB) string {
 	t.Helper()
 	built.once.Do(func() { built.dir, built.err = build() })
@@ -66,7 +65,7 @@ func binary(t testing.TB) string {
 }
 
 func build() (string, error) {
-	if err := seeSources(); err != nil {
+	if err := statSources(); err != nil {
 		return "", err
 	}
 	dir, err := os.MkdirTemp("", "cirrus-e2e-")
@@ -88,7 +87,7 @@ func build() (string, error) {
 	return dir, nil
 }
 
-// raceDetector says whether these tests were built with -race.
+// raceDetector reports whether these tests were built with -race.
 func raceDetector() bool {
 	info, _ := debug.ReadBuildInfo()
 	for _, s := range info.Settings {
@@ -99,9 +98,10 @@ func raceDetector() bool {
 	return false
 }
 
-// seeSources looks at every source file, so that `go test` knows what a cached
-// result depends on: it can't see what is built here.
-func seeSources() error {
+// statSources reads the state of every source file. `go test` records which files
+// a test has looked at, and uses a cached result only while they are unchanged;
+// it does not see that build compiles them.
+func statSources() error {
 	return filepath.WalkDir(moduleRoot, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -115,32 +115,10 @@ func seeSources() error {
 	})
 }
 
-// process is a cirrus at work.
-type process struct {
-	*exec.Cmd
-	stderr *buffer
-	gone   chan struct{} // closed when it has ended
-}
+// program is a program that the test started.
+type program struct{ *process.Process }
 
-// buffer collects what a process writes, for many to read.
-type buffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
-// command prepares a cirrus that knows nothing of the test's environment.
+// command prepares a cirrus that gets nothing of the test's environment.
 func command(t testing.TB, args ...string) *exec.Cmd {
 	cmd := exec.Command(binary(t), args...)
 	// Without the setting, the race detector takes a second to exit.
@@ -148,101 +126,84 @@ func command(t testing.TB, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// start starts a command that lives no longer than the test, even if that is
-// killed. What it says on
-// stderr is shown if the test fails.
-func start(t testing.TB, cmd *exec.Cmd) *process {
+// start starts a command, and kills it when the test ends. The test shows what
+// the program logged if it fails, and fails if the log has what no log may have.
+func start(t testing.TB, cmd *exec.Cmd) *program {
 	t.Helper()
-	p := &process{Cmd: cmd, stderr: &buffer{}, gone: make(chan struct{})}
-	cmd.Stderr = p.stderr
-	if err := etcdtest.StartForLife(cmd); err != nil {
+	started, err := process.Start(cmd)
+	if err != nil {
 		t.Fatal(err)
 	}
-	go func() {
-		_ = cmd.Wait() // ProcessState says the same
-		close(p.gone)
-	}()
+	p := &program{started}
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may be gone already
-		<-p.gone
-		p.look(t)
+		p.Kill()
+		p.checkLog(t)
 		if t.Failed() {
-			t.Logf("%s (%v) said:\n%s", strings.Join(cmd.Args[1:], " "), cmd.ProcessState, p.stderr)
+			t.Logf("%s (%v) logged:\n%s", strings.Join(p.Args()[1:], " "), p.State(), p.Log())
 		}
 	})
 	return p
 }
 
-// look fails the test if the process has said what no process may say.
-func (p *process) look(t testing.TB) {
+// checkLog fails the test if the program has logged what no program may log.
+func (p *program) checkLog(t testing.TB) {
 	t.Helper()
 	for _, bad := range []string{"DATA RACE", "panic:", "panicked", "fatal error:", "(S12)"} {
-		if strings.Contains(p.stderr.String(), bad) {
-			t.Errorf("%q on stderr:\n%s", bad, p.stderr)
+		if strings.Contains(p.Log(), bad) {
+			t.Errorf("%q on stderr:\n%s", bad, p.Log())
 			return
 		}
 	}
 }
 
-// ended says whether the process has ended.
-func (p *process) ended() bool {
-	select {
-	case <-p.gone:
-		return true
-	default:
-		return false
-	}
-}
-
-// end waits for the process to end within d, and returns its exit code: -1 if
-// a signal killed it.
-func (p *process) end(t testing.TB, d time.Duration) int {
+// exit waits for the program to end within d, and returns its exit code: -1 if a
+// signal killed it.
+func (p *program) exit(t testing.TB, d time.Duration) int {
 	t.Helper()
-	select {
-	case <-p.gone:
-	case <-time.After(d):
-		t.Fatalf("%v has not ended within %v; it said:\n%s", p.Args[1:], d, p.stderr)
+	if err := p.Wait(d); err != nil {
+		t.Fatal(err)
 	}
-	return p.ProcessState.ExitCode()
+	return p.State().ExitCode()
 }
 
-func (p *process) signal(t testing.TB, sig os.Signal) {
+func (p *program) signal(t testing.TB, sig os.Signal) {
 	t.Helper()
-	if err := p.Process.Signal(sig); err != nil {
-		t.Fatalf("%v to %v: %v; it said:\n%s", sig, p.Args[1:], err, p.stderr)
+	if err := p.Signal(sig); err != nil {
+		t.Fatalf("sending %v to %v: %v; its log:\n%s", sig, p.Args()[1:], err, p.Log())
 	}
 }
 
-// terminate asks the process to end, and fails the test unless it does so as
-// a process should.
-func (p *process) terminate(t testing.TB) {
+// terminate sends SIGTERM, and fails the test unless the program ends with exit
+// code 0.
+func (p *program) terminate(t testing.TB) {
 	t.Helper()
 	p.signal(t, syscall.SIGTERM)
-	if code := p.end(t, patience); code != 0 {
-		t.Fatalf("exit code %d after SIGTERM; it said:\n%s", code, p.stderr)
+	if code := p.exit(t, timeout); code != 0 {
+		t.Fatalf("exit code %d after SIGTERM, want 0; the log:\n%s", code, p.Log())
 	}
 }
 
-// kill ends the process with SIGKILL and waits until it is gone.
-func (p *process) kill(t testing.TB) {
+// kill ends the program with SIGKILL, and fails the test if it has ended already.
+func (p *program) kill(t testing.TB) {
 	t.Helper()
 	p.signal(t, syscall.SIGKILL)
-	p.end(t, patience)
+	p.exit(t, timeout)
 }
 
-// freeze stops the process and returns when none of its threads runs any more.
-func (p *process) freeze(t testing.TB) {
+// freeze stops the program, and returns when every thread has stopped.
+func (p *program) freeze(t testing.TB) {
 	t.Helper()
-	p.signal(t, syscall.SIGSTOP)
-	if err := etcdtest.AwaitStop(p.Process.Pid); err != nil {
-		t.Fatalf("waiting for the process to stop: %v", err)
+	if err := p.Freeze(); err != nil {
+		t.Fatalf("freezing %v: %v; its log:\n%s", p.Args()[1:], err, p.Log())
 	}
 }
 
-// thaw lets a stopped process go on.
-func (p *process) thaw(t testing.TB) {
+// thaw lets a frozen program continue.
+func (p *program) thaw(t testing.TB) {
 	t.Helper()
-	p.signal(t, syscall.SIGCONT)
+	if err := p.Thaw(); err != nil {
+		t.Fatalf("thawing %v: %v; its log:\n%s", p.Args()[1:], err, p.Log())
+	}
 }
 
 // run runs a cirrus to its end.
@@ -254,14 +215,14 @@ func run(t testing.TB, args ...string) (code int, stdout, stderr string) {
 // finish runs a command to its end.
 func finish(t testing.TB, cmd *exec.Cmd) (code int, stdout, stderr string) {
 	t.Helper()
-	var out buffer
+	var out process.Log
 	cmd.Stdout = &out
 	p := start(t, cmd)
-	code = p.end(t, patience)
-	return code, out.String(), p.stderr.String()
+	code = p.exit(t, timeout)
+	return code, out.String(), p.Log()
 }
 
-// initStore makes a store that grants at once, and returns its directory.
+// initStore creates a store, and returns its directory.
 func initStore(t testing.TB, settings ...string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "data")
@@ -276,14 +237,14 @@ func initStoreIn(t testing.TB, dir string, settings ...string) {
 	}
 }
 
-// server is a `cirrus serve`, and how to start it again in the same place.
+// server is a `cirrus serve` that can be started again in the same place.
 type server struct {
-	*process
+	*program
 	dir, addr string
 	flags     []string
 }
 
-// serve starts a service for the store in dir and waits until it answers.
+// serve starts a server for the store in dir, and waits until it answers.
 func serve(t testing.TB, dir string, flags ...string) *server {
 	t.Helper()
 	s := &server{dir: dir, addr: freeAddr(t), flags: flags}
@@ -295,52 +256,51 @@ func (s *server) args() []string {
 	return append([]string{"serve", "--data", s.dir, "--listen", s.addr, "--metrics-listen="}, s.flags...)
 }
 
-// restart starts the service once more and waits until it answers.
+// restart starts the server again, and waits until it answers.
 func (s *server) restart(t testing.TB) {
 	t.Helper()
-	s.process = start(t, command(t, s.args()...))
-	s.awaitAnswer(t)
-}
-
-func (s *server) awaitAnswer(t testing.TB) {
-	t.Helper()
-	eventually(t, "an answer of "+s.addr, func() bool {
-		if s.ended() {
-			t.Fatalf("cirrus serve has ended (%v):\n%s", s.ProcessState, s.stderr)
-		}
-		return answers(s.addr)
-	})
+	s.program = start(t, command(t, s.args()...))
+	s.awaitListening(t, s.addr)
 }
 
 func (s *server) url() string { return "http://" + s.addr }
 
-// answers says whether somebody listens.
-func answers(addr string) bool {
-	conn, err := net.DialTimeout("tcp", addr, time.Second)
-	if err != nil {
-		return false
+// awaitListening waits until the program listens at an address.
+func (p *program) awaitListening(t testing.TB, addr string) {
+	t.Helper()
+	if err := p.Await(timeout, func() error { return listens(addr) }); err != nil {
+		t.Fatal(err)
 	}
-	conn.Close()
-	return true
 }
 
-// freeAddr is an address at which nobody listens, and nobody else will.
+// listens returns nil if a program listens at the address.
+func listens(addr string) error {
+	conn, err := net.DialTimeout("tcp", addr, time.Second)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// freeAddr returns an address at which no program listens, and that no other
+// program will use.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	host := etcdtest.OwnHost()
-	port, err := etcdtest.FreePort(host)
+	host := process.OwnHost()
+	port, err := process.FreePort(host)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return net.JoinHostPort(host, strconv.Itoa(port))
 }
 
-// eventually waits until the condition holds.
-func eventually(t testing.TB, what string, cond func() bool) {
+// eventually waits until the condition holds, and fails the test if that takes
+// longer than the timeout. want says what the condition is.
+func eventually(t testing.TB, want string, cond func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !cond(); time.Sleep(look) {
+	for deadline := time.Now().Add(timeout); !cond(); time.Sleep(pollEvery) {
 		if time.Now().After(deadline) {
-			t.Fatalf("in vain for %v: %s", patience, what)
+			t.Fatalf("waited %v in vain for %s", timeout, want)
 		}
 	}
 }

@@ -84,7 +84,7 @@ func (k talker) within(t *testing.T, d time.Duration) {
 // hears waits for a line.
 func (k talker) hears(t *testing.T, line string) {
 	t.Helper()
-	k.within(t, patience)
+	k.within(t, timeout)
 	if got, err := k.ReadString('\n'); err != nil || got != line+"\n" {
 		t.Fatalf("heard %q, %v; want %q", got, err, line)
 	}
@@ -225,7 +225,7 @@ func TestProxyEnds(t *testing.T) {
 	if err := k.Conn.(*net.TCPConn).CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
-	k.within(t, patience)
+	k.within(t, timeout)
 	if _, err := k.ReadString('\n'); !errors.Is(err, io.EOF) {
 		t.Errorf("ended with %v, want EOF", err)
 	}
@@ -234,7 +234,7 @@ func TestProxyEnds(t *testing.T) {
 	if err == nil {
 		k = talker{conn, bufio.NewReader(conn)}
 		defer k.Close()
-		k.within(t, patience)
+		k.within(t, timeout)
 		_, err = k.ReadString('\n')
 	}
 	if !errors.Is(err, syscall.ECONNRESET) {

@@ -13,14 +13,14 @@ import (
 
 // replica is a `cirrus serve` of several.
 type replica struct {
-	*process
+	*program
 	c               *cluster
 	name            string
 	listen, metrics string
 	stores          []*proxy // to the etcd members
 	clients         *proxy   // before it, for clients
 	peers           *proxy   // before it, for the other replicas
-	start           func() *process
+	start           func() *program
 }
 
 // advertised is where the others reach it.
@@ -32,7 +32,7 @@ func (r *replica) url() string { return "http://" + r.clients.addr }
 // newReplica prepares a replica with its proxies.
 func (c *cluster) newReplica(name string) *replica {
 	r := &replica{c: c, name: name, listen: freeAddr(c), metrics: freeAddr(c)}
-	r.start = func() *process { return start(c, command(c, r.args()...)) }
+	r.start = func() *program { return start(c, command(c, r.args()...)) }
 	for _, endpoint := range c.etcd.Endpoints() {
 		r.stores = append(r.stores, startProxy(c, strings.TrimPrefix(endpoint, "http://")))
 	}
@@ -56,13 +56,8 @@ func (r *replica) args() []string {
 // begin starts the replica and waits until it answers.
 func (r *replica) begin() {
 	r.c.Helper()
-	r.process = r.start()
-	eventually(r.c, "an answer of "+r.name, func() bool {
-		if r.ended() {
-			r.c.Fatalf("%s has ended (%v):\n%s", r.name, r.ProcessState, r.stderr)
-		}
-		return answers(r.listen)
-	})
+	r.program = r.start()
+	r.awaitListening(r.c, r.listen)
 }
 
 // state is what the replica says that it is; "" if it says nothing.
@@ -88,7 +83,7 @@ func (c *cluster) stable(except ...*replica) *replica {
 	rs := c.others(except...)
 	var leader *replica
 	var states []string
-	for deadline := time.Now().Add(patience); ; time.Sleep(look) {
+	for deadline := time.Now().Add(timeout); ; time.Sleep(pollEvery) {
 		leader, states = nil, nil
 		following := map[string]int{}
 		for _, r := range rs {
@@ -104,7 +99,7 @@ func (c *cluster) stable(except ...*replica) *replica {
 			return leader
 		}
 		if time.Now().After(deadline) {
-			c.Fatalf("after %v, there is no leader that all follow: %s", patience, strings.Join(states, "; "))
+			c.Fatalf("after %v, there is no leader that all follow: %s", timeout, strings.Join(states, "; "))
 		}
 	}
 }

@@ -212,7 +212,7 @@ func slowNetwork(t *testing.T, target string, lag time.Duration) *network {
 	})}
 	go srv.ListenAndServe() //nolint:errcheck // it ends with the test
 	t.Cleanup(func() { srv.Close() })
-	eventually(t, "the proxy", func() bool { return answers(srv.Addr) })
+	eventually(t, "the proxy", func() bool { return listens(srv.Addr) == nil })
 	return nw
 }
 

@@ -66,7 +66,7 @@ func TestChildOfAnotherUser(t *testing.T) {
 	job := start(t, cmd)
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
-		t.Skipf("no program may run as another user here: %v; it said: %s", err, job.stderr)
+		t.Skipf("no program may run as another user here: %v; it said: %s", err, job.Log())
 	}
 	child, err := strconv.Atoi(strings.TrimSpace(line))
 	if err != nil {
@@ -76,16 +76,16 @@ func TestChildOfAnotherUser(t *testing.T) {
 
 	srv.freeze(t)
 	eventually(t, "a word of the child that can't be killed", func() bool {
-		return strings.Contains(job.stderr.String(), "the child can't be killed")
+		return strings.Contains(job.Log(), "the child can't be killed")
 	})
-	if err := syscall.Kill(child, 0); err != nil || job.ended() {
-		t.Errorf("the child is gone (%v), or cirrus is (%v)", err, job.ended())
+	if err := syscall.Kill(child, 0); err != nil || !job.Running() {
+		t.Errorf("the child is gone (%v), or cirrus is (%v)", err, !job.Running())
 	}
 	srv.thaw(t)
 	if err := syscall.Kill(child, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if code := job.end(t, patience); code != 137 {
+	if code := job.exit(t, timeout); code != 137 {
 		t.Errorf("exit code %d, want 137", code)
 	}
 }
@@ -112,14 +112,14 @@ func TestSurvivorOfAnotherUser(t *testing.T) {
 	line, _ := bufio.NewReader(out).ReadString('\n')
 	survivor, err := strconv.Atoi(strings.TrimSpace(line))
 	if err != nil {
-		t.Skipf("no program may run as another user here: %v; it said: %s", err, job.stderr)
+		t.Skipf("no program may run as another user here: %v; it said: %s", err, job.Log())
 	}
 	t.Cleanup(func() { _ = syscall.Kill(survivor, syscall.SIGKILL) })
 	in.Close() // the child ends
-	if code := job.end(t, patience); code != 3 {
+	if code := job.exit(t, timeout); code != 3 {
 		t.Errorf("exit code %d, want 3", code)
 	}
-	if text := job.stderr.String(); !strings.Contains(text, "lives on and may not be killed") {
+	if text := job.Log(); !strings.Contains(text, "lives on and may not be killed") {
 		t.Errorf("it said %q, want that a process lives on", text)
 	}
 	_, admin := dial(srv.url(), connectProto)

@@ -18,6 +18,7 @@ import (
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 
 	"github.com/cirrus-id/cirrus/internal/etcdtest"
+	"github.com/cirrus-id/cirrus/internal/process"
 )
 
 // unread is a pipe that is full and that nobody reads, as a log collector that
@@ -51,34 +52,22 @@ func unread(t *testing.T) *os.File {
 
 // startUnread starts a command whose stderr nobody reads, and whose stdout
 // nobody reads either unless it has one already.
-func startUnread(t *testing.T, cmd *exec.Cmd) *process {
+func startUnread(t *testing.T, cmd *exec.Cmd) *program {
 	t.Helper()
 	pipe := unread(t)
 	if cmd.Stdout == nil {
 		cmd.Stdout = pipe
 	}
 	cmd.Stderr = pipe
-	p := &process{Cmd: cmd, stderr: &buffer{}, gone: make(chan struct{})}
-	if err := etcdtest.StartForLife(cmd); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		_ = cmd.Wait() // ProcessState says the same
-		close(p.gone)
-	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may be gone already
-		<-p.gone
-	})
-	return p
+	return start(t, cmd)
 }
 
 // serveUnread starts a service that nobody listens to, and waits until it
 // answers.
 func serveUnread(t *testing.T, cmd *exec.Cmd, addr string) *server {
 	t.Helper()
-	s := &server{addr: addr, process: startUnread(t, cmd)}
-	s.awaitAnswer(t)
+	s := &server{addr: addr, program: startUnread(t, cmd)}
+	s.awaitListening(t, s.addr)
 	return s
 }
 
@@ -97,7 +86,7 @@ func TestUnreadRun(t *testing.T) {
 		t.Fatalf("the child said %q, %v", line, err)
 	}
 	srv.freeze(t)
-	if code := job.end(t, patience); code != 137 {
+	if code := job.exit(t, timeout); code != 137 {
 		t.Errorf("exit code %d, want 137: the child was killed", code)
 	}
 	srv.thaw(t)
@@ -109,31 +98,21 @@ func TestReaderGoneRun(t *testing.T) {
 	srv := serve(t, initStore(t, "--ttl", "3s", "--quarantine", "10s"))
 	cmd := command(t, "run", "--app", "job", "--addr", srv.url(), "--",
 		"sh", "-c", `exec 2>/dev/null; trap "echo asked; exit 7" TERM; echo ready; while :; do sleep 0.1; done`)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
 	reader, stderr, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd.Stderr = stderr
-	if err := etcdtest.StartForLife(cmd); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	var out process.Log
+	cmd.Stdout, cmd.Stderr = &out, stderr
+	job := start(t, cmd)
 	stderr.Close()
-	lines := bufio.NewReader(out)
-	if line, err := lines.ReadString('\n'); line != "ready\n" {
-		t.Fatalf("the child said %q, %v", line, err)
-	}
+	eventually(t, "the child to be ready", func() bool { return out.String() == "ready\n" })
 	reader.Close()
 	srv.freeze(t)
-	said, _ := io.ReadAll(lines) // until all have closed it
-	_ = cmd.Wait()               // ProcessState says the same
+	code := job.exit(t, timeout)
 	srv.thaw(t)
-	if string(said) != "asked\n" || cmd.ProcessState.ExitCode() != 7 {
-		t.Errorf("the child said %q, and cirrus ended with %v; want the child asked, and its exit code 7", said, cmd.ProcessState)
+	if want := "ready\nasked\n"; out.String() != want || code != 7 {
+		t.Errorf("the child printed %q, and cirrus ended with %d; want %q, and the child's exit code 7", out.String(), code, want)
 	}
 }
 
@@ -157,21 +136,9 @@ func TestReaderGoneServe(t *testing.T) {
 	}
 	cmd.Stdout, cmd.Stderr = stderr, stderr
 	reader.Close()
-	p := &process{Cmd: cmd, stderr: &buffer{}, gone: make(chan struct{})}
-	if err := etcdtest.StartForLife(cmd); err != nil {
-		t.Fatal(err)
-	}
+	srv := &server{addr: addr, program: start(t, cmd)}
 	stderr.Close()
-	go func() {
-		_ = cmd.Wait() // ProcessState says the same
-		close(p.gone)
-	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may be gone already
-		<-p.gone
-	})
-	srv := &server{addr: addr, process: p}
-	srv.awaitAnswer(t)
+	srv.awaitListening(t, srv.addr)
 	acquire(t, srv, 1)
 	eventually(t, "lost lines that are counted", func() bool {
 		text := get(t, "http://"+metrics+"/metrics")
@@ -198,9 +165,9 @@ func TestUnreadStoreFailure(t *testing.T) {
 			last := l.FloorMs - 1
 			_, _ = leases.Release(t.Context(), &cirrusv1.ReleaseRequest{NodeId: l.NodeId, Epoch: l.Epoch, InstanceId: l.InstanceId, LastTimestampMs: &last})
 		}
-		return srv.ended()
+		return !srv.Running()
 	})
-	if code := srv.ProcessState.ExitCode(); code != 1 {
+	if code := srv.State().ExitCode(); code != 1 {
 		t.Errorf("exit code %d, want 1", code)
 	}
 }
@@ -228,8 +195,8 @@ func TestUnreadReplica(t *testing.T) {
 		return strings.TrimSpace(string(text))
 	}
 	cmd, addr, metrics := replica()
-	first := &server{addr: addr, process: start(t, cmd)}
-	first.awaitAnswer(t)
+	first := &server{addr: addr, program: start(t, cmd)}
+	first.awaitListening(t, first.addr)
 	eventually(t, "a replica that leads", func() bool { return state(metrics) == "leading" })
 
 	cmd, addr, metrics = replica()
@@ -280,7 +247,7 @@ func TestUnreadIDs(t *testing.T) {
 			t.Errorf("app %s mints without a lease", app)
 		}
 		p.signal(t, sig)
-		p.end(t, patience)
+		p.exit(t, timeout)
 		if held(app) {
 			t.Errorf("after %v the lease is still held", sig)
 		}
@@ -298,11 +265,11 @@ func TestUnreadIDs(t *testing.T) {
 		t.Fatal(err)
 	}
 	out.Close()
-	p.end(t, patience)
+	p.exit(t, timeout)
 	if held("gone") {
 		t.Error("after the end of its reader the lease is still held")
 	}
-	if text := p.stderr.String(); text != "" {
+	if text := p.Log(); text != "" {
 		t.Errorf("it said %q, want nothing", text)
 	}
 }

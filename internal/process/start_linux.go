@@ -1,4 +1,4 @@
-package etcdtest
+package process
 
 import (
 	"os/exec"
@@ -9,7 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// starter starts processes from one thread that lasts as long as this program.
+// diesWithParent says that startForLife does what its name says.
+const diesWithParent = true
+
+// starter starts processes from one thread that lives as long as this program.
 var starter = sync.OnceValue(func() chan<- func() {
 	work := make(chan func())
 	go serve(work)
@@ -23,10 +26,11 @@ func serve(work <-chan func()) {
 	}
 }
 
-// StartForLife starts a process that the kernel kills when this program ends,
-// however it ends: or rather when the thread that started it does. It has a
-// process group of its own, so that Ctrl-C reaches this program alone.
-func StartForLife(cmd *exec.Cmd) error {
+// startForLife starts a process that the kernel kills when this program ends,
+// however it ends. The kernel counts from the end of the thread that started the
+// process, hence the starter. The process has a group of its own, so that Ctrl-C
+// reaches this program alone.
+func startForLife(cmd *exec.Cmd) error {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
@@ -37,8 +41,8 @@ func StartForLife(cmd *exec.Cmd) error {
 	return <-result
 }
 
-// AwaitStop waits until no thread of the process runs any more.
-func AwaitStop(pid int) error {
+// awaitFrozen waits until every thread of the process has stopped.
+func awaitFrozen(pid int) error {
 	for {
 		err := unix.Waitid(unix.P_PID, pid, nil, unix.WSTOPPED, nil)
 		if err != unix.EINTR {

@@ -1,6 +1,6 @@
 //go:build linux
 
-package etcdtest
+package process
 
 import (
 	"net"
@@ -10,8 +10,7 @@ import (
 	"testing"
 )
 
-// TestFreePortWhileStarting starts other programs meanwhile: none of them may
-// keep a port that was probed in use.
+// While other children are started, no port that FreePort returns is in use.
 func TestFreePortWhileStarting(t *testing.T) {
 	done := make(chan struct{})
 	var starting sync.WaitGroup
@@ -22,7 +21,7 @@ func TestFreePortWhileStarting(t *testing.T) {
 				case <-done:
 					return
 				default:
-					_ = exec.Command("/bin/true").Run() // whatever it says
+					_ = exec.Command("/bin/true").Run() // only the fork matters
 				}
 			}
 		})
@@ -37,7 +36,7 @@ func TestFreePortWhileStarting(t *testing.T) {
 		}
 		l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 		if err != nil {
-			t.Fatalf("the port that was found free a moment ago is not: %v", err)
+			t.Fatalf("FreePort returned a port that is in use: %v", err)
 		}
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
