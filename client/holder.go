@@ -35,9 +35,9 @@ type Holder struct {
 	holdErr, releaseErr  error
 }
 
-// ErrOver says that the holder was released, or ended for good. Hold again to
+// ErrEnded says that the holder was released, or ended for good. Hold again to
 // get another lease.
-var ErrOver = errors.New("the holder is over: hold again to get another lease")
+var ErrEnded = errors.New("the holder has ended: hold again to get another lease")
 
 // errAsking is all there is to say while the service has not answered yet.
 var errAsking = errors.New("no lease is held just now: the service has been asked")
@@ -151,14 +151,14 @@ func (h *Holder) Valid() bool { return h.Remaining() > 0 }
 
 // Err says why the node ID must not be used now; nil: it may be. It is the
 // error of the last call, if that failed, or that of the service which ended the
-// holder, or ErrOver after Release.
+// holder, or ErrEnded after Release.
 func (h *Holder) Err() error {
 	v := h.now.Load()
 	switch {
 	case h.remaining(v) > 0:
 		return nil
 	case h.over.isOpen():
-		return errors.Join(ErrOver, h.holdErr)
+		return errors.Join(ErrEnded, h.holdErr)
 	}
 	if why := h.why.Load(); why != nil {
 		return *why

@@ -28,9 +28,9 @@ var errNoAnswer = errors.New("no answer in time: check that the service runs and
 
 // loop is what only the holder's loop may touch.
 type loop struct {
-	rules fencing.Holder
-	base  context.Context // of all calls
-	lease *snowflake.Lease
+	rules   fencing.Holder
+	base    context.Context // of all calls
+	session *snowflake.Session
 
 	cancel context.CancelFunc // of the call under way
 	asked  *reach.Address     // where the last call went
@@ -218,7 +218,7 @@ func (h *Holder) perform(acts []fencing.Action) {
 			h.tell(a)
 		}
 	}
-	if h.loop.rules.Phase() == fencing.HolderOver {
+	if h.loop.rules.Phase() == fencing.HolderEnded {
 		h.loop.lookup.cancel()
 		h.over.open() // before first: who passes that looks whether it is over
 		h.stopped.open()
@@ -243,7 +243,7 @@ func (h *Holder) send(c fencing.Call) {
 
 // mint gives the generator a new state (G4), and then shows the lease.
 func (h *Holder) mint(a fencing.Action) error {
-	lease, err := h.generator.Begin(snowflake.Grant{
+	session, err := h.generator.Begin(snowflake.Grant{
 		Layout:   a.Lease.Layout,
 		Node:     a.Lease.Node,
 		Floor:    a.Lease.Floor,
@@ -254,14 +254,14 @@ func (h *Holder) mint(a fencing.Action) error {
 	if err != nil {
 		return err
 	}
-	h.loop.lease = lease
+	h.loop.session = session
 	h.show(a)
 	return nil
 }
 
 // extend takes over what a good heartbeat brought.
 func (h *Holder) extend(a fencing.Action) {
-	err := h.loop.lease.Extend(snowflake.Extension{Ceiling: a.Lease.Ceiling, Deadline: a.Deadline, Time: h.sample(a)})
+	err := h.loop.session.Extend(snowflake.Extension{Ceiling: a.Lease.Ceiling, Deadline: a.Deadline, Time: h.sample(a)})
 	if err != nil {
 		h.log.say(slog.LevelError, "generator refused a heartbeat's answer", "lease", describe(a.Lease), "error", err)
 	}
@@ -293,9 +293,9 @@ func (h *Holder) stop() {
 	h.now.Store(&v)
 	var last snowflake.Millis
 	var used bool
-	if h.loop.lease != nil {
-		last, used = h.loop.lease.Stop()
-		h.loop.lease = nil
+	if h.loop.session != nil {
+		last, used = h.loop.session.Stop()
+		h.loop.session = nil
 	}
 	v.lost.open()
 	h.perform(h.loop.rules.Stopped(h.steady(), last, used))

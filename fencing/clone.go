@@ -216,7 +216,7 @@ func (h Holder) AppendFingerprint(b []byte, at, grid time.Duration) []byte {
 	b = num(text(text(b, h.cfg.Pool), h.cfg.App), h.cfg.TTL, h.cfg.Wait)
 	b = flags(b, h.cfg.NoReacquire, h.live, h.held, h.inFlight)
 	b = append(b, byte(h.phase))
-	if h.phase == HolderNew || h.phase == HolderOver {
+	if h.phase == HolderNew || h.phase == HolderEnded {
 		return b
 	}
 	b = text(b, h.instance)

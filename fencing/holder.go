@@ -91,13 +91,13 @@ const (
 	HolderStopping
 	// HolderReleasing: minting has stopped, and the service is being told.
 	HolderReleasing
-	// HolderOver: it has no lease and wants none.
-	HolderOver
+	// HolderEnded: it has no lease and wants none.
+	HolderEnded
 )
 
 // String gives the phase in lower case.
 func (p HolderPhase) String() string {
-	names := [...]string{"new", "acquiring", "confirming", "holding", "stopping", "releasing", "over"}
+	names := [...]string{"new", "acquiring", "confirming", "holding", "stopping", "releasing", "ended"}
 	if int(p) < len(names) {
 		return names[p]
 	}
@@ -176,7 +176,7 @@ func (h Holder) Live(at time.Duration) bool {
 // Next returns the steady time at which Tick is due, if it is ever.
 func (h Holder) Next() (at time.Duration, ok bool) {
 	switch {
-	case h.phase == HolderNew || h.phase == HolderStopping || h.phase == HolderOver:
+	case h.phase == HolderNew || h.phase == HolderStopping || h.phase == HolderEnded:
 		return 0, false
 	case h.inFlight:
 		at = h.giveUp
@@ -278,7 +278,7 @@ func (h *Holder) Abandon(at time.Duration) []Action {
 	case HolderStopping, HolderReleasing:
 		return h.end(ChangeReleased, acts)
 	}
-	h.phase, h.live = HolderOver, false
+	h.phase, h.live = HolderEnded, false
 	return acts
 }
 
@@ -395,7 +395,7 @@ func (h *Holder) lose(at time.Duration, acts []Action) []Action {
 	}
 	acts = append(acts, h.about(ActStop), h.tell(ChangeLost))
 	if h.cfg.NoReacquire {
-		h.phase = HolderOver
+		h.phase = HolderEnded
 	}
 	return acts
 }
@@ -414,7 +414,7 @@ func (h *Holder) released(at time.Duration, a Answer, current bool, j Jitter, ac
 
 // end is for what ends the holder but for a loss.
 func (h *Holder) end(c Change, acts []Action) []Action {
-	h.phase = HolderOver
+	h.phase = HolderEnded
 	return append(acts, h.tell(c))
 }
 
@@ -523,7 +523,7 @@ func sound(a Answer) bool {
 func (h Holder) Check() error {
 	leased := h.phase >= HolderConfirming && h.phase <= HolderReleasing
 	switch {
-	case h.phase > HolderOver:
+	case h.phase > HolderEnded:
 		return fmt.Errorf("holder in phase %d, which does not exist", h.phase)
 	case leased && (h.instance == "" || h.lease.Epoch == 0):
 		return fmt.Errorf("holder %v without a lease", h.phase)
@@ -533,7 +533,7 @@ func (h Holder) Check() error {
 		return fmt.Errorf("holder with a deadline %v later than TTL after its last call (C2)", h.deadline-h.call.SentAt)
 	case h.live && h.phase != HolderHolding:
 		return fmt.Errorf("holder told the app that it is live, but it is %v (C5, C6)", h.phase)
-	case h.inFlight && (h.phase == HolderNew || h.phase == HolderStopping || h.phase == HolderOver):
+	case h.inFlight && (h.phase == HolderNew || h.phase == HolderStopping || h.phase == HolderEnded):
 		return fmt.Errorf("holder %v with a %v under way", h.phase, h.call.Kind)
 	case h.round.tried > 0 && h.round.tried >= h.round.addresses:
 		return fmt.Errorf("holder that went on to address %d of %d (C3)", h.round.tried+1, h.round.addresses)

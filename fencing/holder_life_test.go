@@ -91,7 +91,7 @@ func forAllLives(t *testing.T, watch func() func(step) error) {
 			l.acquire()
 			for range rapid.SampledFrom([]int{5, 20, 60}).Draw(t, "steps") {
 				l.step()
-				if l.h.Phase() == fencing.HolderOver && odds(t, "end") < 30 {
+				if l.h.Phase() == fencing.HolderEnded && odds(t, "end") < 30 {
 					break
 				}
 			}

@@ -192,7 +192,7 @@ func TestHolderC5(t *testing.T) {
 				return errors.New("goes on minting under a lost lease")
 			case s.after.Live(s.at) || s.after.Live(0):
 				return errors.New("live under a lost lease")
-			case s.after.Phase() == fencing.HolderOver: // told not to
+			case s.after.Phase() == fencing.HolderEnded: // told not to
 				return nil
 			case s.find(fencing.ActAsk) < s.find(fencing.ActStop):
 				return errors.New("does not ask for a new lease after it has stopped")
@@ -209,7 +209,7 @@ func TestHolderC6(t *testing.T) {
 		var released, stopped bool
 		var last snowflake.Millis
 		return func(s step) error {
-			if s.in == inRelease && s.before.Phase() != fencing.HolderOver {
+			if s.in == inRelease && s.before.Phase() != fencing.HolderEnded {
 				if minting := s.before.Phase() == fencing.HolderHolding; minting && !s.has(fencing.ActStop) {
 					return errors.New("release without a stop")
 				}

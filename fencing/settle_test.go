@@ -262,7 +262,7 @@ func TestRoomForEvents(t *testing.T) {
 		g.set(31 * time.Second)
 		g.s.TakeEvents()
 		room := rapid.IntRange(0, 12).Draw(t, "room")
-		g.s.SetRoom(DefaultPool, room)
+		g.s.LimitEvents(DefaultPool, room)
 		for range 20 {
 			g.s.Settle(g.now, DefaultPool)
 		}
@@ -271,7 +271,7 @@ func TestRoomForEvents(t *testing.T) {
 		}
 		g.set(21 * time.Second)
 		g.tick()
-		g.s.SetRoom(DefaultPool, 0)
+		g.s.LimitEvents(DefaultPool, 0)
 		if d, r, _ := g.seek("other"); r != nil || d.Write == nil {
 			t.Fatalf("got %+v, %v: a grant waits for watchers", d, r)
 		}

@@ -69,11 +69,10 @@ func (s *Server) SetWatched(name PoolName, watched bool) {
 	}
 }
 
-// SetRoom says how many events that time alone brings may come about in a pool
-// that is watched until it is called again: a million leases may expire at one
-// instant, and no watcher could take that in. Below 0: any number. All else
-// brings its events whatever the room.
-func (s *Server) SetRoom(name PoolName, events int) {
+// LimitEvents limits the events that time alone brings in a watched pool, until
+// it is called again: a million leases may expire at one instant, and no watcher
+// could take that in. Below 0: no limit. All other events come in any number.
+func (s *Server) LimitEvents(name PoolName, events int) {
 	if p := s.pools[name]; p != nil && p.watched {
 		p.room = events
 	}

@@ -283,7 +283,7 @@ func (t *term) makeRoom(pool fencing.PoolName, steady time.Duration) {
 		}
 		room = min(room, left)
 	}
-	t.core.SetRoom(pool, max(room, 0))
+	t.core.LimitEvents(pool, max(room, 0))
 }
 
 // follow sends events as they come. Those that time alone brings come because

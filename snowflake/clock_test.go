@@ -51,7 +51,7 @@ func grantAt(c *testClock, l snowflake.Layout, server snowflake.Millis) snowflak
 }
 
 // started is a generator with a lease from grantAt, changed by edit.
-func started(t *testing.T, c *testClock, opts snowflake.Options, edit func(*snowflake.Grant)) (*snowflake.Generator, *snowflake.Lease) {
+func started(t *testing.T, c *testClock, opts snowflake.Options, edit func(*snowflake.Grant)) (*snowflake.Generator, *snowflake.Session) {
 	t.Helper()
 	g := snowflake.NewGenerator(c, opts)
 	grant := grantAt(c, small, t0)

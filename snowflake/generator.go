@@ -37,9 +37,9 @@ type Options struct {
 // holder's whole life, is safe for use by many goroutines, and mints nothing
 // until a lease has begun. Make one with NewGenerator.
 type Generator struct {
-	clock Clock
-	lead  time.Duration // at least 0
-	lease atomic.Pointer[Lease]
+	clock   Clock
+	lead    time.Duration // at least 0
+	session atomic.Pointer[Session]
 
 	begin sync.Mutex // taken by Begin, so that two can't both follow one lease
 }
@@ -51,10 +51,10 @@ func NewGenerator(clock Clock, opts Options) *Generator {
 		g.lead = DefaultMaxLead
 	}
 	// A lease that allows nothing, so that Next need not ask whether there is one.
-	none := &Lease{clock: clock}
+	none := &Session{clock: clock}
 	none.next.Store(sealed)
-	none.view.Store(&view{deadline: math.MinInt64})
-	g.lease.Store(none)
+	none.allowance.Store(&allowance{deadline: math.MinInt64})
+	g.session.Store(none)
 	return g
 }
 
@@ -69,24 +69,24 @@ const rounds = 8
 // nothing has changed.
 func (g *Generator) Next() (ID, error) {
 	for {
-		// The view is loaded before the clock is read, so the reading is never
-		// older than the view.
-		l := g.lease.Load()
-		v := l.view.Load()
+		// The allowance is loaded before the clock is read, so the reading is never
+		// older than the allowance.
+		s := g.session.Load()
+		a := s.allowance.Load()
 		now := g.clock.Now()
 		for range rounds {
-			next := l.next.Load()
-			first, end := v.room(now, next)
+			next := s.next.Load()
+			first, end := a.room(now, next)
 			if first >= end {
 				break
 			}
 			// G4: what was compared, first, is what goes into the ID. A Stop
 			// in between has changed next, and this fails.
-			if l.next.CompareAndSwap(next, first+1) {
-				return v.id(first), nil
+			if s.next.CompareAndSwap(next, first+1) {
+				return a.id(first), nil
 			}
 		}
-		if err := l.await(v, now); err != nil {
+		if err := s.await(a, now); err != nil {
 			return 0, err
 		}
 	}
@@ -99,21 +99,21 @@ func (g *Generator) Next() (ID, error) {
 // Errors: as with Next, if and only if n < len(dst); the first n IDs are good.
 func (g *Generator) NextN(dst []ID) (n int, err error) {
 	for n < len(dst) {
-		l := g.lease.Load()
-		v := l.view.Load()
+		s := g.session.Load()
+		a := s.allowance.Load()
 		now := g.clock.Now()
-		next := l.next.Load()
-		first, end := v.room(now, next)
+		next := s.next.Load()
+		first, end := a.room(now, next)
 		if first >= end {
-			if err := l.await(v, now); err != nil {
+			if err := s.await(a, now); err != nil {
 				return n, err
 			}
 			continue
 		}
 		end = min(end, first+uint64(len(dst)-n))
-		if l.next.CompareAndSwap(next, end) {
+		if s.next.CompareAndSwap(next, end) {
 			for p := first; p < end; p++ {
-				dst[n] = v.id(p)
+				dst[n] = a.id(p)
 				n++
 			}
 		}

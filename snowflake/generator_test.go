@@ -209,12 +209,12 @@ func TestLead(t *testing.T) {
 func TestWaitNotices(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
-		during func(*testing.T, *testClock, *snowflake.Lease)
+		during func(*testing.T, *testClock, *snowflake.Session)
 		want   error
 	}{
-		{"deadline", func(t *testing.T, c *testClock, l *snowflake.Lease) { c.now += time.Second }, snowflake.ErrLeaseNotValid},
-		{"stop", func(t *testing.T, c *testClock, l *snowflake.Lease) { c.now += ms; l.Stop() }, snowflake.ErrLeaseNotValid},
-		{"ceiling", func(t *testing.T, c *testClock, l *snowflake.Lease) {
+		{"deadline", func(t *testing.T, c *testClock, l *snowflake.Session) { c.now += time.Second }, snowflake.ErrLeaseNotValid},
+		{"stop", func(t *testing.T, c *testClock, l *snowflake.Session) { c.now += ms; l.Stop() }, snowflake.ErrLeaseNotValid},
+		{"ceiling", func(t *testing.T, c *testClock, l *snowflake.Session) {
 			extend(t, l, snowflake.Extension{Ceiling: t0 + 1500, Deadline: time.Hour,
 				Time: snowflake.TimeSample{ServerTime: t0 + 1500}})
 			c.now += ms
@@ -449,7 +449,7 @@ func TestNextDoesNotAllocate(t *testing.T) {
 	}
 }
 
-func extend(t *testing.T, l *snowflake.Lease, e snowflake.Extension) {
+func extend(t *testing.T, l *snowflake.Session, e snowflake.Extension) {
 	t.Helper()
 	if err := l.Extend(e); err != nil {
 		t.Fatalf("Extend: %v", err)

@@ -114,7 +114,7 @@ type pair struct {
 	*rapid.T
 	clock *testClock
 	gen   *snowflake.Generator
-	lease *snowflake.Lease
+	lease *snowflake.Session
 	twin  twin
 	calls []*call // of Next and NextN, each begun within the one before it
 	// reading counts the calls that hold a view while another call runs. No

@@ -145,7 +145,7 @@ func nextID(ctx context.Context, holder *client.Holder, out *bufio.Writer, say f
 			return id, err
 		}
 		switch why := holder.Err(); {
-		case errors.Is(why, client.ErrOver):
+		case errors.Is(why, client.ErrEnded):
 			return 0, explain(why)
 		case why != nil && !said:
 			said = true

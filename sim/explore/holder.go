@@ -206,7 +206,7 @@ func (h *holder) age(w *world, at time.Duration) {
 
 // ignore drops the replies to a holder that is over and does nothing about them.
 func (h *holder) ignore(w *world, at time.Duration) {
-	if h.rules.Phase() != fencing.HolderOver {
+	if h.rules.Phase() != fencing.HolderEnded {
 		return
 	}
 	for _, n := range h.replies {

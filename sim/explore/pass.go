@@ -77,7 +77,7 @@ func (w *world) canStandStill(s *state, i int) bool {
 		return false
 	}
 	h := w.holders.at(s.holders[i])
-	return h.rules.Phase() != fencing.HolderOver && Units(h.lag) < w.scope.Drift
+	return h.rules.Phase() != fencing.HolderEnded && Units(h.lag) < w.scope.Drift
 }
 
 // passFor goes on with the holders from the i-th, and then the servers.
@@ -89,7 +89,7 @@ func (w *world) passFor(s *state, next state, i int, by step, f found) {
 	}
 	h := w.holders.at(s.holders[i])
 	switch {
-	case h.rules.Phase() == fencing.HolderOver:
+	case h.rules.Phase() == fencing.HolderEnded:
 		w.passFor(s, next, i+1, by, f)
 		return
 	case by.who>>i&1 != 0:

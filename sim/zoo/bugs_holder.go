@@ -86,23 +86,23 @@ var holderBugs = []Bug{
 		Edits: []Edit{
 			{
 				File: "client/loop.go",
-				Old:  "\t\tlast, used = h.loop.lease.Stop()\n\t\th.loop.lease = nil\n",
-				New: `		last, used = h.loop.lease.Peek()
-		stops := h.loop.lease
+				Old:  "\t\tlast, used = h.loop.session.Stop()\n\t\th.loop.session = nil\n",
+				New: `		last, used = h.loop.session.Peek()
+		stops := h.loop.session
 		h.cfg.runner.Go(func() {
 			h.cfg.steady.Sleep(time.Second)
 			stops.Stop()
 		})
-		h.loop.lease = nil
+		h.loop.session = nil
 `,
 			},
 			{
-				File: "snowflake/lease.go",
+				File: "snowflake/session.go",
 				Old:  "// Stop ends minting under the lease, once and for all:",
 				New: `// Peek is Stop without an end.
-func (l *Lease) Peek() (last Millis, used bool) {
-	last = l.grant.Layout.Origin + Millis(int64(l.next.Load()&^sealed-1)>>l.grant.Layout.SequenceBits)
-	return last, last >= l.grant.Floor
+func (s *Session) Peek() (last Millis, used bool) {
+	last = s.grant.Layout.Origin + Millis(int64(s.next.Load()&^sealed-1)>>s.grant.Layout.SequenceBits)
+	return last, last >= s.grant.Floor
 }
 
 // Stop ends minting under the lease, once and for all:`,
@@ -215,8 +215,8 @@ func describe(l fencing.Lease) string {
 		Rule: "G4",
 		Edits: []Edit{{
 			File: "snowflake/generator.go",
-			Old:  "\t\t\t\treturn v.id(first), nil\n",
-			New:  "\t\t\t\treturn v.id(max(first, v.timeAt(g.clock.Now())/nsPerMs<<v.seqBits)), nil\n",
+			Old:  "\t\t\t\treturn a.id(first), nil\n",
+			New:  "\t\t\t\treturn a.id(max(first, a.timeAt(g.clock.Now())/nsPerMs<<a.seqBits)), nil\n",
 		}},
 		Found: breaks(sim.PromiseWindow, sim.PromiseUniqueness),
 	},
@@ -224,9 +224,9 @@ func describe(l fencing.Lease) string {
 		Name: "generator-wraps-its-sequence",
 		Rule: "G3",
 		Edits: []Edit{{
-			File: "snowflake/view.go",
-			Old:  "\tfirst = max(next, ms<<(v.seqBits&63))\n",
-			New:  "\tfirst = max(next, ms<<(v.seqBits&63))\n\tif first>>v.seqBits == ms+1 && v.lead > 0 {\n\t\tfirst -= 1 << v.seqBits // once more from 0\n\t}\n",
+			File: "snowflake/allowance.go",
+			Old:  "\tfirst = max(next, ms<<(a.seqBits&63))\n",
+			New:  "\tfirst = max(next, ms<<(a.seqBits&63))\n\tif first>>a.seqBits == ms+1 && a.lead > 0 {\n\t\tfirst -= 1 << a.seqBits // once more from 0\n\t}\n",
 		}},
 		Found: breaks(sim.PromiseUniqueness),
 	},
@@ -235,14 +235,14 @@ func describe(l fencing.Lease) string {
 		Rule: "G2",
 		Edits: []Edit{
 			{
-				File: "snowflake/view.go",
-				Old:  "\tms := min(v.timeAt(now)/nsPerMs, v.lastMs+1)\n",
-				New:  "\tms := min(v.timeAt(now)/nsPerMs, v.layoutMs+1)\n",
+				File: "snowflake/allowance.go",
+				Old:  "\tms := min(a.timeAt(now)/nsPerMs, a.lastMs+1)\n",
+				New:  "\tms := min(a.timeAt(now)/nsPerMs, a.layoutMs+1)\n",
 			},
 			{
-				File: "snowflake/view.go",
-				Old:  "\tend = (min(ms+v.lead, v.lastMs) + 1) << (v.seqBits & 63)\n",
-				New:  "\tend = (min(ms+v.lead, v.layoutMs) + 1) << (v.seqBits & 63)\n",
+				File: "snowflake/allowance.go",
+				Old:  "\tend = (min(ms+a.lead, a.lastMs) + 1) << (a.seqBits & 63)\n",
+				New:  "\tend = (min(ms+a.lead, a.layoutMs) + 1) << (a.seqBits & 63)\n",
 			},
 		},
 		Found: breaks(sim.PromiseWindow),
@@ -251,9 +251,9 @@ func describe(l fencing.Lease) string {
 		Name: "generator-ignores-the-deadline",
 		Rule: "G2",
 		Edits: []Edit{{
-			File: "snowflake/view.go",
-			Old:  "\tif now >= v.deadline {\n",
-			New:  "\tif v.deadline < 0 {\n",
+			File: "snowflake/allowance.go",
+			Old:  "\tif now >= a.deadline {\n",
+			New:  "\tif a.deadline < 0 {\n",
 		}},
 		Found: breaks(sim.PromiseExclusion),
 	},
@@ -261,9 +261,9 @@ func describe(l fencing.Lease) string {
 		Name: "generator-goes-on-after-a-stop",
 		Rule: "C6",
 		Edits: []Edit{{
-			File: "snowflake/lease.go",
-			Old:  "\tnext := l.next.Or(sealed) &^ sealed\n",
-			New:  "\tnext := l.next.Load() &^ sealed\n",
+			File: "snowflake/session.go",
+			Old:  "\tnext := s.next.Or(sealed) &^ sealed\n",
+			New:  "\tnext := s.next.Load() &^ sealed\n",
 		}},
 		Found: breaks(sim.PromiseWindow, sim.PromiseExclusion),
 	},
@@ -271,9 +271,9 @@ func describe(l fencing.Lease) string {
 		Name: "generator-skips-the-floor",
 		Rule: "G2",
 		Edits: []Edit{{
-			File: "snowflake/lease.go",
-			Old:  "\tl.next.Store(uint64(grant.Floor-grant.Layout.Origin) << grant.Layout.SequenceBits) ",
-			New:  "\tl.next.Store(uint64(grant.Floor-grant.Layout.Origin-1) << grant.Layout.SequenceBits) ",
+			File: "snowflake/session.go",
+			Old:  "\ts.next.Store(uint64(grant.Floor-grant.Layout.Origin) << grant.Layout.SequenceBits) ",
+			New:  "\ts.next.Store(uint64(grant.Floor-grant.Layout.Origin-1) << grant.Layout.SequenceBits) ",
 		}},
 		Found: breaks(sim.PromiseWindow),
 	},

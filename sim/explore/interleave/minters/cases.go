@@ -22,7 +22,7 @@ const (
 type stage struct {
 	clock *turns.Clock
 	gen   *snowflake.Generator
-	lease *snowflake.Lease
+	lease *snowflake.Session
 
 	minted []minted
 	// highest is the highest ID that was handed out.
@@ -51,7 +51,7 @@ func newStage(ms snowflake.Millis, lead, until time.Duration) *stage {
 	return s
 }
 
-func (s *stage) begin(node snowflake.NodeID, floor, ceiling snowflake.Millis) *snowflake.Lease {
+func (s *stage) begin(node snowflake.NodeID, floor, ceiling snowflake.Millis) *snowflake.Session {
 	l, err := s.gen.Begin(snowflake.Grant{
 		Layout: layout, Node: node, Floor: floor, Ceiling: ceiling, Deadline: s.deadline,
 		Time: snowflake.TimeSample{ServerTime: layout.Origin},

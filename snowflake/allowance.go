@@ -17,11 +17,10 @@ type instant = uint64
 
 const nsPerMs = uint64(time.Millisecond)
 
-// view is what a lease allows, and what time it is, as of the last reply. It
-// never changes; a reply brings a new one. Within a lease deadline and ceiling
-// only rise (C7), so a goroutine that still holds an older view is only
-// stricter.
-type view struct {
+// allowance says what a lease allows, and what time it is, as of the last reply.
+// It never changes; a reply brings a new one. Within a lease, deadline and
+// ceiling only rise (C7), so an older allowance only allows less.
+type allowance struct {
 	// Fixed for the lease.
 	node     uint64 // node ID, in its place in an ID
 	seqBits  uint8
@@ -44,61 +43,61 @@ type view struct {
 // timeAt is the generator's time at steady now (G1): from time on at half
 // speed, until target, which goes on at full speed, has caught up. Both rise,
 // so it never goes back.
-func (v *view) timeAt(now time.Duration) instant {
-	// A reading older than the view counts as one taken with it.
-	d := uint64(max(now-v.since, 0))
-	return max(v.time+d/2, v.target+d)
+func (a *allowance) timeAt(now time.Duration) instant {
+	// A reading older than the allowance counts as one taken with it.
+	d := uint64(max(now-a.since, 0))
+	return max(a.time+d/2, a.target+d)
 }
 
-// sampled is the view with its time corrected by a reply (G1) that showed true
-// server time to be in [lo, hi] at steady now.
-func (v view) sampled(now time.Duration, lo, hi instant) view {
-	v.time = max(v.timeAt(now), lo) // jump up, never back
-	v.target = min(v.time, hi)      // above hi: half speed until hi has caught up
-	v.since = now
-	return v
+// sampled returns the allowance with its time corrected by a reply (G1), which
+// showed true server time to be in [lo, hi] at steady now.
+func (a allowance) sampled(now time.Duration, lo, hi instant) allowance {
+	a.time = max(a.timeAt(now), lo) // jump up, never back
+	a.target = min(a.time, hi)      // above hi: half speed until hi has caught up
+	a.since = now
+	return a
 }
 
 // room is where the next ID goes (G2, G3): first, if first < end, and up to
 // end one after the other. Otherwise there is none, and refusal says why.
-func (v *view) room(now time.Duration, next position) (first, end position) {
-	if now >= v.deadline {
+func (a *allowance) room(now time.Duration, next position) (first, end position) {
+	if now >= a.deadline {
 		return 0, 0 // C4, G2
 	}
 	// G2: at or above the generator's time. Beyond lastMs it does not matter
 	// by how much, and what is cut off here can't overflow below.
-	ms := min(v.timeAt(now)/nsPerMs, v.lastMs+1)
-	first = max(next, ms<<(v.seqBits&63))
+	ms := min(a.timeAt(now)/nsPerMs, a.lastMs+1)
+	first = max(next, ms<<(a.seqBits&63))
 	// G2: no higher than ceiling and layout; G3: nor than max lead ahead.
-	end = (min(ms+v.lead, v.lastMs) + 1) << (v.seqBits & 63)
+	end = (min(ms+a.lead, a.lastMs) + 1) << (a.seqBits & 63)
 	return first, end
 }
 
 // refusal says why room has none: an error (G2), or how long to wait (G3), at
 // most a second at a time. Where there is room, neither.
-func (v *view) refusal(now time.Duration, next position) (wait time.Duration, err error) {
-	at := v.timeAt(now)
-	ms := max(next>>v.seqBits, at/nsPerMs)
-	first, end := v.room(now, next)
+func (a *allowance) refusal(now time.Duration, next position) (wait time.Duration, err error) {
+	at := a.timeAt(now)
+	ms := max(next>>a.seqBits, at/nsPerMs)
+	first, end := a.room(now, next)
 	switch {
 	case next&sealed != 0:
 		return 0, errStopped
-	case now >= v.deadline:
+	case now >= a.deadline:
 		return 0, errDeadline
-	case ms > v.layoutMs:
+	case ms > a.layoutMs:
 		return 0, ErrLayoutExhausted
-	case ms > v.ceilingMs:
+	case ms > a.ceilingMs:
 		return 0, ErrCeiling
 	case first < end:
 		return 0, nil
 	}
 	// G3: until the generator's time is within max lead of the next ID.
-	behind := min(ms-v.lead-at/nsPerMs, 1000)
+	behind := min(ms-a.lead-at/nsPerMs, 1000)
 	return time.Duration(behind*nsPerMs - at%nsPerMs), nil
 }
 
 // id is the ID at a position.
-func (v *view) id(p position) ID {
-	seq := p & (1<<(v.seqBits&63) - 1)
-	return ID((p-seq)<<(v.nodeBits&63) | v.node | seq)
+func (a *allowance) id(p position) ID {
+	seq := p & (1<<(a.seqBits&63) - 1)
+	return ID((p-seq)<<(a.nodeBits&63) | a.node | seq)
 }

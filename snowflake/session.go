@@ -33,13 +33,14 @@ type Extension struct {
 	Time     TimeSample
 }
 
-// Lease is the state of a generator under one lease. Begin returns it; who
-// holds the lease extends it with each heartbeat and stops it in the end.
-type Lease struct {
-	clock  Clock
-	grant  Grant      // as begun; fixed
-	extend sync.Mutex // taken by Extend
-	view   atomic.Pointer[view]
+// Session is the state of a generator under one lease: what it may mint, and
+// what it has minted. Begin returns it. The holder of the lease extends the
+// session after each good heartbeat, and stops it when the lease ends.
+type Session struct {
+	clock     Clock
+	grant     Grant      // as begun; fixed
+	extend    sync.Mutex // taken by Extend
+	allowance atomic.Pointer[allowance]
 
 	// next is the next unused position; it only rises. It has cache lines of
 	// its own, as every ID writes it and all else is mostly read.
@@ -53,7 +54,7 @@ type Lease struct {
 //
 // Errors: ErrLeaseRunning, ErrSameLease, or a sentence about the field that is
 // malformed. After an error nothing has changed.
-func (g *Generator) Begin(grant Grant) (*Lease, error) {
+func (g *Generator) Begin(grant Grant) (*Session, error) {
 	if err := grant.validate(); err != nil {
 		return nil, err
 	}
@@ -65,14 +66,14 @@ func (g *Generator) Begin(grant Grant) (*Lease, error) {
 
 	g.begin.Lock()
 	defer g.begin.Unlock()
-	if err := g.lease.Load().precedes(grant); err != nil {
+	if err := g.session.Load().precedes(grant); err != nil {
 		return nil, err
 	}
-	l := &Lease{clock: g.clock, grant: grant}
-	l.view.Store(grant.view(g.lead, now, lo))
-	l.next.Store(uint64(grant.Floor-grant.Layout.Origin) << grant.Layout.SequenceBits) // G2: at or above the floor
-	g.lease.Store(l)
-	return l, nil
+	s := &Session{clock: g.clock, grant: grant}
+	s.allowance.Store(grant.allowance(g.lead, now, lo))
+	s.next.Store(uint64(grant.Floor-grant.Layout.Origin) << grant.Layout.SequenceBits) // G2: at or above the floor
+	g.session.Store(s)
+	return s, nil
 }
 
 // Extend takes over what a good heartbeat brings. Replies may come late, twice
@@ -81,20 +82,20 @@ func (g *Generator) Begin(grant Grant) (*Lease, error) {
 //
 // Errors: a sentence about the field that is malformed; then nothing has
 // changed.
-func (l *Lease) Extend(e Extension) error {
-	l.extend.Lock()
-	defer l.extend.Unlock()
-	now := l.clock.Now()
-	lo, hi, err := e.Time.bounds(now, l.grant.Layout, e.Ceiling)
+func (s *Session) Extend(e Extension) error {
+	s.extend.Lock()
+	defer s.extend.Unlock()
+	now := s.clock.Now()
+	lo, hi, err := e.Time.bounds(now, s.grant.Layout, e.Ceiling)
 	if err != nil {
 		return err
 	}
-	v := l.view.Load().sampled(now, lo, hi)
-	v.deadline = max(v.deadline, e.Deadline)
+	a := s.allowance.Load().sampled(now, lo, hi)
+	a.deadline = max(a.deadline, e.Deadline)
 	// Not below the origin: bounds has found a server time between the two.
-	v.ceilingMs = max(v.ceilingMs, uint64(e.Ceiling-l.grant.Layout.Origin))
-	v.lastMs = min(v.ceilingMs, v.layoutMs)
-	l.view.Store(&v)
+	a.ceilingMs = max(a.ceilingMs, uint64(e.Ceiling-s.grant.Layout.Origin))
+	a.lastMs = min(a.ceilingMs, a.layoutMs)
+	s.allowance.Store(&a)
 	return nil
 }
 
@@ -103,25 +104,25 @@ func (l *Lease) Extend(e Extension) error {
 // for. last is the highest timestamp that went into an ID; used is false if
 // there was none, and last is the floor − 1 then. Every further Stop answers
 // the same.
-func (l *Lease) Stop() (last Millis, used bool) {
+func (s *Session) Stop() (last Millis, used bool) {
 	// One atomic step (C6): every compare-and-swap that is under way fails, and
 	// what the position was is the exact answer.
-	next := l.next.Or(sealed) &^ sealed
-	last = l.grant.Layout.Origin + Millis(int64(next-1)>>l.grant.Layout.SequenceBits)
-	return last, last >= l.grant.Floor
+	next := s.next.Or(sealed) &^ sealed
+	last = s.grant.Layout.Origin + Millis(int64(next-1)>>s.grant.Layout.SequenceBits)
+	return last, last >= s.grant.Floor
 }
 
 // await returns nil when it may be worth trying again: at once if there is
 // room, else after a nap (G3), which is short so that a stop, a passed deadline
 // or an earlier end of the wait is noticed soon. It returns an error if no wait
 // will help.
-func (l *Lease) await(v *view, now time.Duration) error {
-	if l.grant.Layout == (Layout{}) {
+func (s *Session) await(a *allowance, now time.Duration) error {
+	if s.grant.Layout == (Layout{}) {
 		return errNoLease
 	}
-	wait, err := v.refusal(now, l.next.Load())
+	wait, err := a.refusal(now, s.next.Load())
 	if err == nil && wait > 0 {
-		l.clock.Sleep(min(max(wait, minNap), maxNap))
+		s.clock.Sleep(min(max(wait, minNap), maxNap))
 	}
 	return err
 }
@@ -134,15 +135,15 @@ const (
 )
 
 // precedes says whether the lease can be followed by the one that is granted.
-func (l *Lease) precedes(grant Grant) error {
-	next := l.next.Load()
+func (s *Session) precedes(grant Grant) error {
+	next := s.next.Load()
 	if next&sealed == 0 {
 		return ErrLeaseRunning
 	}
 	// G4: one lease has one generator. The windows of one node ID never touch
 	// (S2), so a floor that doesn't clear what was used gives the lease away.
-	last, used := l.Stop()
-	if used && grant.Layout == l.grant.Layout && grant.Node == l.grant.Node && grant.Floor <= last {
+	last, used := s.Stop()
+	if used && grant.Layout == s.grant.Layout && grant.Node == s.grant.Node && grant.Floor <= last {
 		return fmt.Errorf("%w (floor %d, but node ID %d was used up to %d)", ErrSameLease, grant.Floor, grant.Node, last)
 	}
 	return nil
@@ -166,10 +167,10 @@ func (g Grant) validate() error {
 	return nil
 }
 
-// view is the first view of the lease. Its time starts, at steady now, at the
-// lower bound of true server time (G1).
-func (g Grant) view(lead, now time.Duration, lo instant) *view {
-	v := &view{
+// allowance returns the first allowance of the lease. Its time starts, at steady
+// now, at the lower bound of true server time (G1).
+func (g Grant) allowance(lead, now time.Duration, lo instant) *allowance {
+	a := &allowance{
 		node:      uint64(g.Node) << g.Layout.SequenceBits,
 		seqBits:   g.Layout.SequenceBits,
 		nodeBits:  g.Layout.NodeBits,
@@ -181,8 +182,8 @@ func (g Grant) view(lead, now time.Duration, lo instant) *view {
 		time:      lo,
 		target:    lo,
 	}
-	v.lastMs = min(v.ceilingMs, v.layoutMs)
-	return v
+	a.lastMs = min(a.ceilingMs, a.layoutMs)
+	return a
 }
 
 // bounds is what the sample says about server time at steady now, or what is
