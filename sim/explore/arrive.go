@@ -6,8 +6,8 @@ import (
 	"github.com/cirrus-id/cirrus/fencing"
 )
 
-// eachOfHolder: a holder begins, sends, gets answers, gives up, dies; and what
-// it sent arrives.
+// eachOfHolder takes each step of one holder: its clock, a reply, a release, a
+// restart; and the arrival of each of its requests.
 func (w *world) eachOfHolder(s *state, i int, f found) {
 	h := w.holders.at(s.holders[i])
 	fresh := w.fresh(s)
@@ -16,29 +16,30 @@ func (w *world) eachOfHolder(s *state, i int, f found) {
 	}
 	for at, n := range h.replies {
 		w.stepHolder(s, i, step{kind: stepReply, msg: uint8(at)}, holderOp{kind: hopReply, arg: n}, f)
-		if s.left.doubles > 0 {
+		if s.budget.doubles > 0 {
 			w.stepHolder(s, i, step{kind: stepReply, msg: uint8(at), keep: true}, holderOp{kind: hopReply, arg: n, keep: true}, f)
 		}
 	}
-	if phase := h.rules.Phase(); i < w.scope.Troubled && s.left.releases > 0 && (phase == fencing.HolderHolding || phase == fencing.HolderConfirming) {
-		for used := range uint8(lastWords) {
+	if phase := h.rules.Phase(); i < w.scope.Troubled && s.budget.releases > 0 && (phase == fencing.HolderHolding || phase == fencing.HolderConfirming) {
+		for used := range uint8(usedChoices) {
 			if h.minting || used == usedNone {
 				w.stepHolder(s, i, step{kind: stepRelease, msg: used}, holderOp{kind: hopRelease, arg: uint32(used)}, f)
 			}
 		}
 	}
-	if i < w.scope.Troubled && s.left.restarts > 0 && fresh != 0 {
+	if i < w.scope.Troubled && s.budget.restarts > 0 && fresh != 0 {
 		w.stepHolder(s, i, step{kind: stepRestart}, holderOp{kind: hopRestart, arg: uint32(i)}, f)
 	}
 	for at, n := range h.requests {
-		if i > int(s.heard) {
+		if i > int(s.reached) {
 			break
 		}
 		w.eachArrival(s, i, uint8(at), n, f)
 	}
 }
 
-// fresh is the next instance that can be made, 0 if there is none.
+// fresh returns the number of the next instance that can be made, 0 if the scope
+// allows no more.
 func (w *world) fresh(s *state) uint8 {
 	if int(s.made) == w.scope.Instances {
 		return 0
@@ -46,8 +47,8 @@ func (w *world) fresh(s *state) uint8 {
 	return s.made + 1
 }
 
-// stepHolder is one thing that a holder is told, in each way in which a
-// message can be lost by it.
+// stepHolder does one operation on a holder. If the operation makes one message
+// too many, it takes a step for each message that can be lost instead.
 func (w *world) stepHolder(s *state, i int, by step, op holderOp, f found) {
 	old := w.holders.at(s.holders[i])
 	by.who, op.holder, op.clock, op.fresh = uint8(i), s.holders[i], s.clock-old.lag, w.fresh(s)
@@ -67,17 +68,17 @@ func (w *world) stepHolder(s *state, i int, by step, op holderOp, f found) {
 		}
 		switch {
 		case op.keep:
-			next.left.doubles--
+			next.budget.doubles--
 		case op.kind == hopRelease:
-			next.left.releases--
+			next.budget.releases--
 		case op.kind == hopRestart:
-			next.left.restarts--
+			next.budget.restarts--
 		}
 		if e.holder == op.holder && op.kind == hopTick {
-			return // it was not time for anything
+			return // nothing was due
 		}
-		if w.loud {
-			w.tellHolder(i, op, &e)
+		if w.verbose {
+			w.describe(i, op, &e)
 		}
 		w.close(&next, e.closed)
 		f(by, next)
@@ -87,19 +88,17 @@ func (w *world) stepHolder(s *state, i int, by step, op holderOp, f found) {
 	}
 }
 
-// eachArrival: a request comes to a server.
+// eachArrival lets a request reach the leader, and each deposed server.
 func (w *world) eachArrival(s *state, i int, at uint8, call uint32, f found) {
 	by := step{kind: stepRequest, who: uint8(i), msg: at}
 	if s.leader != 0 {
 		out := w.serve(serverOp{server: s.leader, kind: opCall, now: w.now(s, 0), arg: call})
 		next := *s
-		next.heard = max(next.heard, uint8(i+1))
+		next.reached = max(next.reached, uint8(i+1))
 		next.leader = out.server
 		c := w.calls.at(call)
-		if w.loud {
-			if w.loud {
-				w.say("%s's %s comes to server %d, ", nameOf(i), w.call(c), w.serverName(s))
-			}
+		if w.verbose {
+			w.say("%s's %s reaches server %d, ", nameOf(i), w.call(c), w.serverName(s))
 		}
 		switch out.kind {
 		case waiting:
@@ -108,7 +107,7 @@ func (w *world) eachArrival(s *state, i int, at uint8, call uint32, f found) {
 			}
 			w.words = nil
 		case decided:
-			if w.loud {
+			if w.verbose {
 				w.say("which sends %s", w.batch(out.batch))
 			}
 			if out.grants {
@@ -120,13 +119,13 @@ func (w *world) eachArrival(s *state, i int, at uint8, call uint32, f found) {
 		}
 	}
 	for d := range s.deposed {
-		w.eachBelated(s, i, d, by, call, f)
+		w.eachArrivalAtDeposed(s, i, d, by, call, f)
 	}
 }
 
-// eachBelated: a request comes to a deposed server. Of its answers only promises
-// go out: for all others it would have to confirm that it leads (S10).
-func (w *world) eachBelated(s *state, i, d int, by step, call uint32, f found) {
+// eachArrivalAtDeposed lets a request reach a deposed server. Only its promises
+// are sent: for any other answer it would have to confirm that it leads (S10).
+func (w *world) eachArrivalAtDeposed(s *state, i, d int, by step, call uint32, f found) {
 	old := s.deposed[d]
 	if old.server == 0 {
 		return
@@ -137,28 +136,27 @@ func (w *world) eachBelated(s *state, i, d int, by step, call uint32, f found) {
 	}
 	next := *s
 	next.deposed[d].server = out.server
-	if w.loud {
-		w.say("%s's %s comes to %s, ", nameOf(i), w.call(w.calls.at(call)), deposedName(d))
+	if w.verbose {
+		w.say("%s's %s reaches %s, ", nameOf(i), w.call(w.calls.at(call)), deposedName(d))
 	}
 	by.old = uint8(d + 1)
 	w.answered(&next, i, by, call, out, f)
 }
 
-// answered puts an answer under way.
+// answered takes the request out of flight, unless it will arrive again, and puts
+// the answer into flight.
 func (w *world) answered(s *state, i int, by step, call uint32, out outcome, f found) {
 	switch out.kind {
 	case nothing:
-		if w.loud {
+		if w.verbose {
 			w.say("which refuses: %s", out.why)
 		}
 	case promised:
 		if c := &w.answers.at(out.answer).Call; c.Kind == fencing.CallHeartbeat && c.Epoch != out.lease.Epoch {
 			w.breaks(Fencing, "server %d answers a heartbeat for epoch %s with epoch %s", w.serverName(s), w.epoch(c.Epoch), w.epoch(out.lease.Epoch))
 		}
-		if w.loud {
-			if w.loud {
-				w.say("which promises %s", w.lease(&out.lease))
-			}
+		if w.verbose {
+			w.say("which promises %s", w.lease(&out.lease))
 		}
 		w.promising(s, &out.lease, by.old != 0)
 	case yes:
@@ -176,7 +174,7 @@ func (w *world) answered(s *state, i int, by step, call uint32, out outcome, f f
 	for _, keep := range [...]bool{false, true} {
 		from := taken
 		if keep {
-			if s.left.doubles == 0 {
+			if s.budget.doubles == 0 {
 				return
 			}
 			from = s.holders[i]
@@ -187,13 +185,11 @@ func (w *world) answered(s *state, i int, by step, call uint32, out outcome, f f
 			next.holders[i] = e.holder
 			w.words = append(w.words[:0], said...)
 			if keep {
-				next.left.doubles--
-				w.say("; the request will come again")
+				next.budget.doubles--
+				w.say("; the request will arrive again")
 			}
-			if e.full {
-				if w.loud {
-					w.say("; of the replies to %s one is lost", nameOf(i))
-				}
+			if e.full && w.verbose {
+				w.say("; of the replies to %s one is lost", nameOf(i))
 			}
 			by.lose, by.keep = uint8(lose), keep
 			f(by, next)

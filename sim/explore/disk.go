@@ -4,14 +4,14 @@ import (
 	"github.com/cirrus-id/cirrus/fencing"
 )
 
-// disk is what the store holds. A record whose Status is 0 is none.
+// disk is what the store holds. A record with Status 0 is not there.
 type disk struct {
 	meta    fencing.Meta
 	pool    fencing.Pool
 	records [MaxNodes]fencing.Record
 }
 
-// with is the disk after a commit.
+// with returns the disk after a commit.
 func (d disk) with(b *fencing.Batch) disk {
 	if b.Meta != nil {
 		d.meta = *b.Meta
@@ -25,7 +25,7 @@ func (d disk) with(b *fencing.Batch) disk {
 	return d
 }
 
-// load is what a server starts from.
+// load returns what a server loads at its start.
 func (d *disk) load() fencing.Snapshot {
 	snap := fencing.Snapshot{Meta: d.meta, Pools: []fencing.Pool{d.pool}}
 	for _, rec := range d.records {
@@ -36,11 +36,12 @@ func (d *disk) load() fencing.Snapshot {
 	return snap
 }
 
+// store returns the number of a disk.
 func (w *world) store(d disk) uint32 {
 	return w.disks.number(d, func() *disk { return &d })
 }
 
-// commitOp is a commit of one of the batches that the world's servers hold.
+// commitOp is a commit of a batch that one of the world's servers has sent.
 type commitOp struct {
 	disk  uint32
 	batch *fencing.Batch

@@ -1,48 +1,47 @@
-// Package explore looks at every state that the rules of package fencing can
-// get into in small scopes: one to three node IDs and holders, clocks that go in
-// a few steps, and a bounded number of faults, in every order. It drives the
-// real fencing.Server and fencing.Holder, by breadth-first search, and checks
-// the promises in each state. A simulation tries much that is likely; this tries
-// all that is small.
+// Package explore searches all states that the rules of package fencing can
+// reach in small scopes: one to three node IDs and holders, clocks of a few
+// steps, and a bounded number of faults, in every order. It is a breadth-first
+// search over the real fencing.Server and fencing.Holder, and checks the promises
+// in each state. The simulator samples large worlds; explore exhausts small ones.
 //
 // # What a state is
 //
-// A leader, and up to two deposed servers that don't know yet; the writes that
-// they wait for; what the store holds; the holders with all that their
-// generators may mint; requests and replies under way; the service's steady
-// clock, how far the others' lag behind it, and what the wall clock is off by;
-// and of the past what later steps can contradict: windows that were closed and
-// epochs that were told.
+// A state has a leader, and up to two deposed servers that do not know it yet;
+// the writes that these wait for; the contents of the store; the holders, each
+// with the window in which its generator may mint; requests and replies in
+// flight; the service's steady clock, the lag of the other steady clocks behind
+// it, and the offset of the wall clock; and that part of the past which a later
+// step can contradict: closed windows and promised epochs.
 //
 // # What can happen
 //
-// Time passes, for each machine or not; the wall clock is set. A request comes
-// to the leader or to a deposed server, a reply to its holder or to the next
-// incarnation: late, twice, out of order, or never. A write is acknowledged, in
-// any order. The leader crashes or is deposed, each of its writes under way
-// being durable or lost, and another one starts on what the store holds. A
-// holder gives its lease back, having used nothing, its floor or all; or dies.
-// An operator revokes a lease. A stranger tries to use one.
+// Time passes, for each machine or not; the wall clock is set. A request reaches
+// the leader or a deposed server, and a reply reaches its holder or the holder's
+// next incarnation: late, twice, out of order, or never. Writes are acknowledged
+// in any order. The leader crashes or is deposed; each of its pending writes is
+// then durable or lost, and another server starts on what the store holds. A
+// holder dies, or releases its lease after it has used nothing, only the floor,
+// or all of its window. An operator revokes a lease. A client with a made-up
+// instance ID tries to use a lease.
 //
 // # What is checked
 //
 // P1, P2 and P3 of the design; that a lease whose record is durable as ended or
-// revoked is never promised again; Server.Check and Holder.Check. P2 does not
-// wait until something is minted: what a holder may mint, it may mint at any
-// time until its generator is stopped, whatever its clock says, as it may have
-// been paused just after it had looked. P1 is left out where the scope's clocks
-// lie.
+// revoked is never promised again; and Server.Check and Holder.Check. For P2,
+// a holder may mint any timestamp of its window until its generator is stopped,
+// whatever its clock says, because it may have been paused just after it read the
+// clock. P1 is not checked in scopes whose clocks drift further than P1 allows.
 //
 // # How it stays small
 //
-// States that differ only in what can make no difference are one: see the
+// Two states are one if nothing that happens later can tell them apart: see the
 // AppendFingerprint methods of package fencing, and (*holder).age. Holders that
-// no server has heard of are alike. And unless a scope is Lazy, whoever has
-// something to do when its clock moves on does it then: what it sends may come
-// late or never, which is as good as having slept. What became of a part that
-// was told something is remembered, since most states differ in other parts.
+// have not reached a server are interchangeable. Unless a scope is Lazy, a server
+// or holder acts as soon as its clock says so; that its messages may be late or
+// lost covers the case in which it acts later. The search memoizes what one part
+// of a state does, because most states share that part with others.
 //
-// Not looked at: queues of waiting requests, changes of pools, stores that were
-// lost or recovered, times that differ by less than a Unit. Those are the
-// simulator's.
+// Not searched: queues of waiting requests, changes of pools, stores that were
+// lost or recovered, and times that differ by less than a Unit. The simulator
+// tries those.
 package explore

@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// node is how a state was reached.
+// node says how a state was reached: by a step from another state.
 type node struct {
 	from uint32
 	by   step
 }
 
-// search is a breadth-first search.
+// search is a breadth-first search. nodes has an entry for each state in all.
 type search struct {
 	w     *world
 	all   []state
@@ -21,10 +21,9 @@ type search struct {
 	known known
 }
 
-// Run looks at every state of a scope, those that take fewer steps first, and
-// stops at the first that breaks a promise. An error says what is wrong with
-// the scope. When ctx is done, the report is about what was looked at until
-// then.
+// Run visits every state of a scope, those that take fewer steps first, and stops
+// at the first that breaks a promise. An error says what is wrong with the scope.
+// When ctx is done, Run returns a report of the states visited until then.
 func Run(ctx context.Context, scope Scope) (Report, error) {
 	if err := scope.Validate(); err != nil {
 		return Report{}, err
@@ -33,7 +32,7 @@ func Run(ctx context.Context, scope Scope) (Report, error) {
 }
 
 func explore(ctx context.Context, scope Scope) (Report, error) {
-	began := time.Now()
+	started := time.Now()
 	w, first, err := newWorld(scope)
 	if err != nil {
 		return Report{}, fmt.Errorf("scope %q: %w", scope.Name, err)
@@ -42,16 +41,16 @@ func explore(ctx context.Context, scope Scope) (Report, error) {
 	x := &search{w: w}
 	x.add(first, node{})
 	x.run(ctx, &r)
-	r.States, r.Time = len(x.all), time.Since(began)
+	r.States, r.Time = len(x.all), time.Since(started)
 	return r, nil
 }
 
-// run goes through the states in the order in which they were found.
+// run visits the states in the order in which they were found.
 func (x *search) run(ctx context.Context, r *Report) {
-	const look = 1024 // how often to look whether somebody still waits
-	end := 1          // of the states of this depth
+	const checkEvery = 1024 // states between two checks of ctx
+	end := 1                // the first state of the next depth
 	for at := 0; at < len(x.all); at++ {
-		if at%look == 0 && ctx.Err() != nil {
+		if at%checkEvery == 0 && ctx.Err() != nil {
 			r.Interrupted = true
 			return
 		}
@@ -79,7 +78,8 @@ func (x *search) run(ctx context.Context, r *Report) {
 
 func bounded(limit, value int) bool { return limit > 0 && value >= limit }
 
-// take looks at where a step led.
+// take adds the state that a step leads to, checks it if it is new, and returns
+// the promise that the step or the state breaks, or nil.
 func (x *search) take(from uint32, by step, next state) *Violation {
 	if x.w.fault == nil && x.add(next, node{from, by}) {
 		x.w.check(&next)
@@ -92,7 +92,7 @@ func (x *search) take(from uint32, by step, next state) *Violation {
 	return &Violation{Promise: f.promise, What: f.what, Trace: x.trace(from, by)}
 }
 
-// add notes a state, if it is new.
+// add adds a state, and reports whether it is new.
 func (x *search) add(s state, n node) bool {
 	if _, ok := x.known.place(x.all, &s); ok {
 		return false
@@ -101,15 +101,15 @@ func (x *search) add(s state, n node) bool {
 	return true
 }
 
-// trace tells the way to a state, and the step after it.
+// trace describes the steps from the first state to a state, and one step more.
 func (x *search) trace(at uint32, last step) []string {
 	steps := []node{{at, last}}
 	for ; at != 0; at = x.nodes[at].from {
 		steps = append(steps, x.nodes[at])
 	}
 	w := x.w
-	w.loud = true
-	defer func() { w.loud, w.fault = false, nil }()
+	w.verbose = true
+	defer func() { w.verbose, w.fault = false, nil }()
 	lines := []string{w.opening()}
 	for i := len(steps) - 1; i >= 0; i-- {
 		lines = append(lines, fmt.Sprintf("%3d %5v  %s", len(steps)-i, span(Units(x.all[steps[i].from].clock)), x.words(steps[i])))
@@ -117,7 +117,7 @@ func (x *search) trace(at uint32, last step) []string {
 	return lines
 }
 
-// words tells one step.
+// words describes one step.
 func (x *search) words(n node) (line string) {
 	from := x.all[n.from]
 	x.w.words = nil

@@ -9,11 +9,11 @@ import (
 )
 
 var (
-	further = flag.Int("further", 0, "raise the horizon of each scope by so many units")
-	states  = flag.Int("states", 0, "end each search at so many states; 0: not before its end")
+	further = flag.Int("further", 0, "raise the horizon of each scope by this many units")
+	states  = flag.Int("states", 0, "end each search after this many states (0: no bound)")
 )
 
-// TestScopes looks at all states of each scope.
+// TestScopes searches each scope to exhaustion.
 func TestScopes(t *testing.T) {
 	for _, scope := range Scopes() {
 		scope.Horizon += Units(*further)
@@ -32,7 +32,7 @@ func TestScopes(t *testing.T) {
 	}
 }
 
-// tight is a scope of the smallest kind.
+// tight returns one of the smallest scopes.
 func tight() Scope {
 	return Scope{
 		Name: "tight", Nodes: 1, Holders: 2, Instances: 2, Apps: 1, TTL: 1, Quarantine: 1, Stride: 2, Horizon: 2,
@@ -40,13 +40,13 @@ func tight() Scope {
 	}
 }
 
-// TestItNotices: clocks that drift by more than the quarantine break P1, and
-// the transcript says how.
+// TestItNotices lets clocks drift by more than the quarantine. That breaks P1, and
+// the transcript must say how.
 func TestItNotices(t *testing.T) {
 	scope := tight()
 	scope.Quarantine = 0
 	if _, err := Run(t.Context(), scope); err == nil {
-		t.Error("Run took a scope that P1 is not promised in")
+		t.Error("Run accepted a scope in which P1 is not promised, want an error")
 	}
 	r, err := explore(t.Context(), scope)
 	if err != nil || r.Violation == nil || r.Violation.Promise != Exclusion {
@@ -55,8 +55,8 @@ func TestItNotices(t *testing.T) {
 	got := strings.Join(r.Violation.Trace, "\n")
 	for _, want := range []string{
 		"time passes, but not for A's steady clock",
-		"A gets the answer to its acquire as i1 (sent at 0s): good, ceiling 10s; it begins to mint: node ID 0 under epoch e1, 0s to 10s, until 10s by its clock",
-		"it begins to mint: node ID 0 under epoch e2, 50s to 60s, until 20s by its clock",
+		"A gets the answer to its acquire as i1 (sent at 0s): good, ceiling 10s; it starts to mint: node ID 0 under epoch e1, 0s to 10s, until 10s by its clock",
+		"it starts to mint: node ID 0 under epoch e2, 50s to 60s, until 20s by its clock",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the transcript lacks %q:\n%s", want, got)
@@ -64,20 +64,20 @@ func TestItNotices(t *testing.T) {
 	}
 	scope.Lies = true
 	if r, err := Run(t.Context(), scope); err != nil || r.Violation != nil {
-		t.Errorf("got %v, %v; want P2 and P3 kept where clocks lie", r, err)
+		t.Errorf("got %v, %v; want P2 and P3 kept although the clocks drift too far", r, err)
 	}
 }
 
-// TestSame: a search does the same each time.
+// TestSame runs a search twice: the results must be the same.
 func TestSame(t *testing.T) {
 	a, _ := Run(t.Context(), tight())
 	b, _ := Run(t.Context(), tight())
 	if a.States != b.States || a.Steps != b.Steps || a.Depth != b.Depth || a.States < 1000 {
-		t.Errorf("got %v and then %v", a, b)
+		t.Errorf("got %v and then %v, want the same twice, with at least 1000 states", a, b)
 	}
 }
 
-// TestBounded: a search that was cut short says so.
+// TestBounded ends a search early. Its report must say so.
 func TestBounded(t *testing.T) {
 	scope := tight()
 	scope.MaxDepth = 5
@@ -86,7 +86,7 @@ func TestBounded(t *testing.T) {
 	}
 }
 
-// TestValidate: a scope that does not fit is refused, by name.
+// TestValidate expects each scope to be refused, with the field's name.
 func TestValidate(t *testing.T) {
 	for _, c := range []struct {
 		change func(*Scope)
@@ -105,13 +105,13 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// A search that is told to end says so.
+// TestInterrupted cancels a search. Its report must say so.
 func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	r, err := Run(ctx, tight())
 	if err != nil || !r.Interrupted || r.Exhausted || !strings.Contains(r.String(), "interrupted") {
-		t.Errorf("%v, %v", r, err)
+		t.Errorf("got %v, %v; want it interrupted", r, err)
 	}
 }
 

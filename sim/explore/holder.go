@@ -10,42 +10,44 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// holder is the rules' state, which is never changed once it is in the table,
-// the least of a generator, and the messages from and to it.
+// holder is the state of a fencing.Holder, the little that matters of its
+// generator, and the messages from and to it. A holder in the table never changes.
 type holder struct {
 	rules fencing.Holder
-	// window is what the generator may put into IDs, while minting. Whatever
-	// of it was used or not: the rest may be at any time, however late, as
-	// nothing but a stop is sure to be noticed in between.
+	// window is what the generator may put into IDs while it mints. It may use
+	// any part of the window at any time until it is stopped, however late,
+	// because it may have been paused after it had checked its deadline.
 	window  window
 	minting bool
-	// lag is how far its steady clock is behind the service's.
+	// lag is how far the holder's steady clock is behind the service's.
 	lag uint8
-	// requests and replies under way are numbers in the world's tables, in
+	// requests and replies are those in flight: numbers in the world's tables, in
 	// rising order.
 	requests, replies []uint32
 
-	// broken is what Check says, node the node ID of its lease, if any.
+	// broken is the error of Holder.Check.
 	broken error
-	node   snowflake.NodeID
+	// node is the node ID of its lease, if it has one.
+	node snowflake.NodeID
 }
 
-// live is P1's question.
+// live reports whether the holder is live by its own clock (P1).
 func (h *holder) live(s *state) bool { return h.rules.Live(span(Units(s.clock - h.lag))) }
 
-// holderOp is one thing that a holder is told.
+// holderOp is an operation on a holder.
 type holderOp struct {
 	holder uint32
 	kind   holderOpKind
-	// clock is its steady clock's, in units.
+	// clock is the holder's steady clock, in units.
 	clock uint8
-	// arg is the number of a message, a last word, a lag or the holder's place.
+	// arg is the number of a message, how much of the window was used, a lag, or
+	// the holder's place.
 	arg uint32
-	// fresh is the instance that it gets when it asks for one; 0: none.
+	// fresh is the instance that the holder gets if it asks for one. 0: none.
 	fresh uint8
-	// lose is the place of the message that is lost where there is one too many.
+	// lose is the place of the message that is lost if there is one too many.
 	lose uint8
-	// keep: the message stays under way.
+	// keep leaves the message in flight, so that it arrives again.
 	keep bool
 }
 
@@ -56,41 +58,45 @@ const (
 	hopClock
 	hopTick
 	hopReply
-	hopPost  // a reply to it is put under way
-	hopTaken // a request of it has arrived
+	hopPost  // a reply to the holder is put into flight
+	hopTaken // a request of the holder has arrived
 	hopRelease
 	hopRestart
-	hopLag // its clock stands still
+	hopLag // the holder's clock stands still
 )
 
-// What a holder that releases used of its window: nothing, only its floor, all.
+// How much of its window a holder has used when it releases its lease.
 const (
 	usedNone = iota
 	usedFloor
 	usedAll
-	lastWords
+	usedChoices
 )
 
-// effect is what became of it.
+// effect is what an operation does to a holder.
 type effect struct {
 	holder uint32
-	// closed is the window that its generator was stopped in.
+	// closed is the part of its window that may be used when its generator is
+	// stopped.
 	closed window
-	// asked: the fresh instance was taken. full: a message was lost.
-	asked, full bool
-	acts        []fencing.Action
+	// asked says that the holder took the fresh instance.
+	asked bool
+	// full says that there was a message too many, and one was lost.
+	full bool
+	acts []fencing.Action
 }
 
 func nameOf(i int) string { return string(rune('A' + i)) }
 
-// instance makes the instance ID with a number.
+// instance returns the instance ID with a number.
 func instance(n uint8) fencing.InstanceID { return fencing.InstanceID(fmt.Sprintf("instance-%07d", n)) }
 
 func (w *world) newHolder(i int) fencing.Holder {
 	return fencing.NewHolder(fencing.HolderConfig{App: fencing.AppID(fmt.Sprintf("app-%d", i%w.scope.Apps+1))})
 }
 
-// holder puts a holder into the table. It must not be changed afterwards.
+// holder puts a holder into the table and returns its number. The holder must not
+// be changed afterwards.
 func (w *world) holder(h *holder, at time.Duration) uint32 {
 	b := h.rules.AppendFingerprint(w.key[:0], at, Unit)
 	if h.minting {
@@ -114,21 +120,22 @@ func (w *world) holder(h *holder, at time.Duration) uint32 {
 	return w.holders.add(string(b), h)
 }
 
-// step tells a holder something.
+// step does an operation on a holder, or remembers what it did the last time.
 func (w *world) step(op holderOp) effect {
 	if e, ok := w.stepped[op]; ok {
 		return e
 	}
 	h := *w.holders.at(op.holder) // the messages are shared until they change
 	var e effect
-	h.tell(w, op, &e)
+	h.do(w, op, &e)
 	h.ignore(w, span(Units(op.clock)))
 	e.holder = w.holder(&h, span(Units(op.clock)))
 	w.stepped[op] = e
 	return e
 }
 
-func (h *holder) tell(w *world, op holderOp, e *effect) {
+// do does an operation on the holder itself.
+func (h *holder) do(w *world, op holderOp, e *effect) {
 	at := span(Units(op.clock))
 	switch op.kind {
 	case hopBegin:
@@ -164,9 +171,8 @@ func (h *holder) tell(w *world, op holderOp, e *effect) {
 	}
 }
 
-// giveUp lets the holder's clock come to a time: a call that it gives up
-// before then it gives up in between. Whatever else falls due waits for its
-// next tick, as a paused holder would have it.
+// giveUp cancels the calls that the holder gives up before a time. What else is
+// due before then waits for the next tick, as in a holder that was paused.
 func (h *holder) giveUp(at time.Duration) {
 	for {
 		next, ok := h.rules.Next()
@@ -182,8 +188,8 @@ func (h *holder) giveUp(at time.Duration) {
 	}
 }
 
-// age makes the messages of one kind equal that were sent so long ago that it
-// makes no difference when: counted from there, the lease has expired.
+// age sets the time to 0 at which a message was sent, if a lease that is counted
+// from then has expired. So messages that differ only in that time become equal.
 func (h *holder) age(w *world, at time.Duration) {
 	old := func(c *fencing.Call) bool {
 		stale := c.SentAt > 0 && c.SentAt+span(w.scope.TTL) <= at
@@ -204,7 +210,7 @@ func (h *holder) age(w *world, at time.Duration) {
 	}
 }
 
-// ignore drops the replies to a holder that is over and does nothing about them.
+// ignore drops the replies that make no difference to a holder that has ended.
 func (h *holder) ignore(w *world, at time.Duration) {
 	if h.rules.Phase() != fencing.HolderEnded {
 		return
@@ -217,7 +223,7 @@ func (h *holder) ignore(w *world, at time.Duration) {
 	}
 }
 
-// act does what the rules ask for.
+// act carries out what the rules ask for.
 func (h *holder) act(w *world, acts []fencing.Action, at time.Duration, op holderOp, e *effect) {
 	e.acts = append(e.acts, acts...)
 	for _, a := range acts {
@@ -239,7 +245,7 @@ func (h *holder) act(w *world, acts []fencing.Action, at time.Duration, op holde
 				h.window.ceiling = max(h.window.ceiling, a.Lease.Ceiling)
 			}
 		case fencing.ActStop:
-			used := uint32(usedAll) // or may have, for all that anyone knows
+			used := uint32(usedAll) // nobody knows, so it may be all
 			if op.kind == hopRelease {
 				used = op.arg
 			}
@@ -248,7 +254,7 @@ func (h *holder) act(w *world, acts []fencing.Action, at time.Duration, op holde
 	}
 }
 
-// stop ends minting, with so much of the window used.
+// stop ends minting. used is how much of the window was used.
 func (h *holder) stop(used uint32, e *effect) {
 	if !h.minting {
 		return
@@ -258,7 +264,7 @@ func (h *holder) stop(used uint32, e *effect) {
 	h.window, h.minting = window{}, false
 }
 
-// last is the last timestamp of a window of which so much was used.
+// last returns the last timestamp that was used of a window.
 func (v window) last(used uint32) snowflake.Millis {
 	switch used {
 	case usedNone:
@@ -269,7 +275,7 @@ func (v window) last(used uint32) snowflake.Millis {
 	return v.ceiling
 }
 
-// release gives the lease back, with what it used as the last word (C6).
+// release releases the lease, and says the last timestamp used (C6).
 func (h *holder) release(w *world, at time.Duration, op holderOp, e *effect) {
 	used, last := h.minting && op.arg != usedNone, h.window.last(op.arg)
 	h.act(w, h.rules.Release(at), at, op, e)
@@ -278,11 +284,12 @@ func (h *holder) release(w *world, at time.Duration, op holderOp, e *effect) {
 	}
 }
 
-// put adds a message to those under way. Of one too many, one is lost.
+// put adds a message to those in flight. If there is one too many, it removes the
+// one at the place lose.
 func put(list []uint32, n uint32, most int, lose uint8) (after []uint32, full bool) {
 	at, ok := slices.BinarySearch(list, n)
 	if ok {
-		return list, false // its twin is under way already
+		return list, false // an equal one is in flight already
 	}
 	after = slices.Insert(slices.Clone(list), at, n)
 	if len(after) > most {
@@ -292,6 +299,7 @@ func put(list []uint32, n uint32, most int, lose uint8) (after []uint32, full bo
 	return after, false
 }
 
+// without returns the list without a number.
 func without(list []uint32, n uint32) []uint32 {
 	at, ok := slices.BinarySearch(list, n)
 	if !ok {

@@ -5,7 +5,8 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// eachOfServers: servers come, go, write and are told that they have written.
+// eachOfServers takes each step of the servers: one starts, crashes, is deposed,
+// writes, or gets an acknowledgement.
 func (w *world) eachOfServers(s *state, f found) {
 	if s.leader == 0 {
 		if next := w.starts(*s); next.leader != 0 {
@@ -15,11 +16,11 @@ func (w *world) eachOfServers(s *state, f found) {
 		return
 	}
 	v := w.servers.at(s.leader)
-	if s.left.crashes > 0 {
+	if s.budget.crashes > 0 {
 		for lands := range uint8(1) << len(v.writes) {
 			next := *s
-			next.left.crashes--
-			if w.loud {
+			next.budget.crashes--
+			if w.verbose {
 				w.say("server %d crashes", w.serverName(s))
 			}
 			w.land(&next, v.writes, lands)
@@ -27,7 +28,7 @@ func (w *world) eachOfServers(s *state, f found) {
 			f(step{kind: stepCrash, msg: lands}, w.startsSoon(next))
 		}
 	}
-	if s.left.takeovers > 0 && s.deposed[MaxDeposed-1].server == 0 {
+	if s.budget.takeovers > 0 && s.deposed[MaxDeposed-1].server == 0 {
 		for lands := range uint8(1) << len(v.writes) {
 			f(step{kind: stepTakeover, msg: lands}, w.depose(*s, v, lands))
 		}
@@ -35,7 +36,7 @@ func (w *world) eachOfServers(s *state, f found) {
 	if out := w.serve(serverOp{server: s.leader, kind: opTick, now: w.now(s, 0)}); w.scope.Lazy && out.kind == decided {
 		next := *s
 		next.leader = out.server
-		if w.loud {
+		if w.verbose {
 			w.say("server %d sends %s", w.serverName(s), w.batch(out.batch))
 		}
 		f(step{kind: stepMark}, next)
@@ -46,7 +47,7 @@ func (w *world) eachOfServers(s *state, f found) {
 	for d := range s.deposed {
 		if n := s.deposed[d].server; n != 0 {
 			for i := range w.servers.at(n).writes {
-				f(step{kind: stepWritten, msg: uint8(i), old: uint8(d + 1)}, w.hears(*s, d, i))
+				f(step{kind: stepWritten, msg: uint8(i), old: uint8(d + 1)}, w.writtenByDeposed(*s, d, i))
 			}
 		}
 	}
@@ -54,14 +55,14 @@ func (w *world) eachOfServers(s *state, f found) {
 	w.eachForgery(s, f)
 }
 
-// eachForgery: a stranger names a lease that the store shows. That it is
-// refused changes nothing, so it is no step; that it isn't is a find.
+// eachForgery lets a client with a made-up instance ID name each lease in the
+// store. A refusal changes nothing, so it is no step. Anything else is a violation.
 func (w *world) eachForgery(s *state, f found) {
 	tried := pair{s.leader, s.disk}
-	if w.forged[tried] && !w.loud {
+	if w.forgeries[tried] && !w.verbose {
 		return
 	}
-	w.forged[tried] = true
+	w.forgeries[tried] = true
 	for _, rec := range w.disks.at(s.disk).records[:w.scope.Nodes] {
 		for _, kind := range [...]fencing.CallKind{fencing.CallHeartbeat, fencing.CallRelease} {
 			if rec.Status != fencing.Live {
@@ -70,24 +71,25 @@ func (w *world) eachForgery(s *state, f found) {
 			c := fencing.Call{Kind: kind, Pool: rec.Pool, Instance: instance(0), Node: rec.Node, Epoch: rec.Epoch}
 			op := serverOp{server: s.leader, kind: opCall, now: w.now(s, 0), arg: w.calls.number(c, func() fencing.Call { return c })}
 			if out := w.serve(op); out.kind != lost && out.kind != waiting {
-				w.say("a stranger's %s comes to server %d, which takes it", w.call(c), w.serverName(s))
-				w.breaks(Fencing, "server %d takes a %v for epoch %s from a stranger", w.serverName(s), kind, w.epoch(rec.Epoch))
+				w.say("a forged %s reaches server %d, which accepts it", w.call(c), w.serverName(s))
+				w.breaks(Fencing, "server %d accepts a forged %v for epoch %s", w.serverName(s), kind, w.epoch(rec.Epoch))
 				f(step{kind: stepForgery, who: uint8(rec.Node), msg: uint8(kind)}, *s)
 			}
 		}
 	}
 }
 
+// starts starts the next server on what the disk holds.
 func (w *world) starts(s state) state {
-	if w.loud {
+	if w.verbose {
 		w.say("; server %d starts on %s", w.serverName(&s), w.contents(s.disk))
 	}
-	s.leader = w.look(&s, w.start(s.disk, w.now(&s, 0)))
+	s.leader = w.tick(&s, w.start(s.disk, w.now(&s, 0)))
 	return s
 }
 
-// startsSoon starts the next server at once, unless all is lazy. Where it comes
-// later, messages and deadlines do, too.
+// startsSoon starts the next server at once, unless the scope is lazy. A later
+// start is like late messages and deadlines.
 func (w *world) startsSoon(s state) state {
 	if w.scope.Lazy {
 		return s
@@ -95,30 +97,30 @@ func (w *world) startsSoon(s state) state {
 	return w.starts(s)
 }
 
-// land makes some of the writes under way durable, in their order, and loses
-// the others.
+// land makes some of the pending writes durable, in their order, and loses the
+// others. Bit i of lands is set if write i becomes durable.
 func (w *world) land(s *state, writes []*fencing.Write, lands uint8) {
 	for i, write := range writes {
 		if lands>>i&1 == 0 {
-			if w.loud {
+			if w.verbose {
 				w.say("; lost: %s", w.batch(&write.Batch))
 			}
 			continue
 		}
-		if w.loud {
-			w.say("; durable, though it never heard so: %s", w.batch(&write.Batch))
+		if w.verbose {
+			w.say("; durable, without its knowing: %s", w.batch(&write.Batch))
 		}
 		w.commit(s, &write.Batch)
 	}
 }
 
-// depose lets another server take over. Of the old one's writes under way some
-// have landed, and it may yet hear of those; no other will.
+// depose lets another server take over. Of the deposed server's pending writes
+// some have landed. Those may still be acknowledged to it; the others never land.
 func (w *world) depose(s state, v *server, lands uint8) state {
-	if w.loud {
+	if w.verbose {
 		w.say("server %d is deposed and doesn't know", w.serverName(&s))
 	}
-	s.left.takeovers--
+	s.budget.takeovers--
 	w.land(&s, v.writes, lands)
 	old := &server{rules: v.rules}
 	for i, write := range v.writes {
@@ -131,17 +133,17 @@ func (w *world) depose(s state, v *server, lands uint8) state {
 		d++
 	}
 	s.deposed[d], s.leader = deposed{server: w.server(old)}, 0
-	w.silence(&s)
+	w.dropSilent(&s)
 	return w.startsSoon(s)
 }
 
-// silence forgets deposed servers that have nothing to hear of any more, and
-// give no promise to whoever asks. They won't later, either: marks and promises
-// only run out.
-func (w *world) silence(s *state) {
+// dropSilent drops the deposed servers that can make no difference any more: they
+// wait for no write, and promise nothing to anyone who asks. They will not later,
+// either, because marks and promises only run out.
+func (w *world) dropSilent(s *state) {
 	kept := 0
 	for _, d := range s.deposed {
-		if w.speaks(s, d) {
+		if w.mayPromise(s, d) {
 			s.deposed[kept] = d
 			kept++
 		}
@@ -149,8 +151,9 @@ func (w *world) silence(s *state) {
 	clear(s.deposed[kept:])
 }
 
-// speaks says whether a deposed server may still promise, now or later.
-func (w *world) speaks(s *state, d deposed) bool {
+// mayPromise reports whether a deposed server may still promise something, now or
+// later.
+func (w *world) mayPromise(s *state, d deposed) bool {
 	v := w.servers.at(d.server)
 	if d.server == 0 || len(v.writes) > 0 {
 		return d.server != 0
@@ -169,32 +172,33 @@ func (w *world) speaks(s *state, d deposed) bool {
 	return false
 }
 
-// written makes a write durable and tells the server.
+// written makes a write of the leader durable and acknowledges it.
 func (w *world) written(s state, n uint32, i int) state {
-	if w.loud {
-		w.say("durable, and server %d knows: %s", w.serverName(&s), w.batch(&w.servers.at(n).writes[i].Batch))
+	if w.verbose {
+		w.say("durable, and acknowledged to server %d: %s", w.serverName(&s), w.batch(&w.servers.at(n).writes[i].Batch))
 	}
 	out := w.serve(serverOp{server: n, kind: opWritten, now: w.now(&s, 0), arg: uint32(i)})
 	s.leader = out.server
 	w.commit(&s, out.batch)
-	s.leader = w.look(&s, s.leader)
+	s.leader = w.tick(&s, s.leader)
 	return s
 }
 
-// hears tells the deposed server at a place of a write that had landed before.
-func (w *world) hears(s state, at, i int) state {
+// writtenByDeposed acknowledges a write to a deposed server. The write landed
+// before that server was deposed.
+func (w *world) writtenByDeposed(s state, at, i int) state {
 	d := &s.deposed[at]
-	if w.loud {
-		w.say("%s hears that it had written: %s", deposedName(at), w.batch(&w.servers.at(d.server).writes[i].Batch))
+	if w.verbose {
+		w.say("acknowledged to %s: %s", deposedName(at), w.batch(&w.servers.at(d.server).writes[i].Batch))
 	}
 	d.server = w.serve(serverOp{server: d.server, kind: opWritten, now: w.now(&s, d.lag), arg: uint32(i)}).server
-	w.silence(&s)
+	w.dropSilent(&s)
 	return s
 }
 
-// eachRevoke: an operator revokes a lease that the store shows.
+// eachRevoke lets an operator revoke each live lease in the store.
 func (w *world) eachRevoke(s *state, f found) {
-	if s.left.revokes == 0 {
+	if s.budget.revokes == 0 {
 		return
 	}
 	for _, rec := range w.disks.at(s.disk).records[:w.scope.Nodes] {
@@ -207,8 +211,8 @@ func (w *world) eachRevoke(s *state, f found) {
 		}
 		next := *s
 		next.leader = out.server
-		next.left.revokes--
-		if w.loud {
+		next.budget.revokes--
+		if w.verbose {
 			w.say("an operator revokes node ID %d under epoch %s; server %d sends %s", rec.Node, w.epoch(rec.Epoch), w.serverName(s), w.batch(out.batch))
 		}
 		f(step{kind: stepRevoke, who: uint8(rec.Node)}, next)

@@ -6,7 +6,8 @@ import (
 	"github.com/cirrus-id/cirrus/fencing"
 )
 
-// eachOfTime: clocks move on, each machine's or not, and the wall clock is set.
+// eachOfTime takes each step of the clocks: time passes, with some of the steady
+// clocks standing still; a clock catches up; the wall clock is set.
 func (w *world) eachOfTime(s *state, f found) {
 	if Units(s.clock) < w.scope.Horizon {
 		for still := range uint8(deposedBit << MaxDeposed) {
@@ -29,14 +30,14 @@ func (w *world) eachOfTime(s *state, f found) {
 			w.stepHolder(s, i, step{kind: stepCatchUp}, holderOp{kind: hopClock, arg: uint32(h.lag) - 1}, f)
 		}
 	}
-	for wall := uint8(0); s.left.wallSets > 0 && int(wall) <= len(w.scope.Walls); wall++ {
+	for wall := uint8(0); s.budget.wallSets > 0 && int(wall) <= len(w.scope.Walls); wall++ {
 		if wall == s.wall {
 			continue
 		}
 		next := *s
 		next.wall = wall
-		next.left.wallSets--
-		if w.loud {
+		next.budget.wallSets--
+		if w.verbose {
 			w.say("the wall clock is set to %v off", w.offset(&next))
 		}
 		w.settleAll(&next)
@@ -44,7 +45,8 @@ func (w *world) eachOfTime(s *state, f found) {
 	}
 }
 
-// pass is a unit of time, for all but the machines whose clocks stand still.
+// pass lets a unit of time pass. The steady clocks of the machines in still do not
+// move.
 func (w *world) pass(s *state, still uint8, f found) {
 	next := *s
 	next.clock++
@@ -72,6 +74,8 @@ func (w *world) pass(s *state, still uint8, f found) {
 	w.passFor(s, next, 0, step{kind: stepTime, who: still}, f)
 }
 
+// canStandStill reports whether the i-th holder's steady clock may fall behind by
+// one more unit.
 func (w *world) canStandStill(s *state, i int) bool {
 	if i >= w.scope.Troubled {
 		return false
@@ -80,7 +84,8 @@ func (w *world) canStandStill(s *state, i int) bool {
 	return h.rules.Phase() != fencing.HolderEnded && Units(h.lag) < w.scope.Drift
 }
 
-// passFor goes on with the holders from the i-th, and then the servers.
+// passFor moves the clocks of the holders from the i-th on, and then those of the
+// servers.
 func (w *world) passFor(s *state, next state, i int, by step, f found) {
 	if i == w.scope.Holders {
 		w.settleAll(&next)
@@ -103,9 +108,9 @@ func (w *world) passFor(s *state, next state, i int, by step, f found) {
 	for lose := range w.scope.Requests + 1 {
 		op.lose = uint8(lose)
 		e := w.step(op)
-		if w.words = append(w.words[:0], said...); w.loud && len(e.acts) > 0 {
+		if w.words = append(w.words[:0], said...); w.verbose && len(e.acts) > 0 {
 			w.say("; ")
-			w.tellHolder(i, op, &e)
+			w.describe(i, op, &e)
 		}
 		after := next
 		after.holders[i] = e.holder
@@ -119,16 +124,17 @@ func (w *world) passFor(s *state, next state, i int, by step, f found) {
 	}
 }
 
-// settleAll lets servers look at their clocks.
+// settleAll lets all servers read their clocks.
 func (w *world) settleAll(s *state) {
-	s.leader = w.look(s, w.settle(s, s.leader, 0))
+	s.leader = w.tick(s, w.settle(s, s.leader, 0))
 	for i := range s.deposed {
 		d := &s.deposed[i]
 		d.server = w.settle(s, d.server, d.lag)
 	}
-	w.silence(s)
+	w.dropSilent(s)
 }
 
+// settle lets a server read its clock, and returns its number afterwards.
 func (w *world) settle(s *state, n uint32, lag uint8) uint32 {
 	if n == 0 || w.scope.Lazy {
 		return n
@@ -136,13 +142,14 @@ func (w *world) settle(s *state, n uint32, lag uint8) uint32 {
 	return w.serve(serverOp{server: n, kind: opSettle, now: w.now(s, lag)}).server
 }
 
-// look lets a leader do what time alone brings.
-func (w *world) look(s *state, n uint32) uint32 {
+// tick lets a leader do what is due at its time. Unless marks are slow, the write
+// that it sends is durable and acknowledged at once.
+func (w *world) tick(s *state, n uint32) uint32 {
 	if n == 0 || w.scope.Lazy {
 		return n
 	}
 	out := w.serve(serverOp{server: n, kind: opTick, now: w.now(s, 0)})
-	if w.loud && out.kind == decided {
+	if w.verbose && out.kind == decided {
 		w.say("; the server sends %s", w.batch(out.batch))
 	}
 	if out.kind != decided || w.scope.SlowMarks {

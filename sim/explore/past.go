@@ -5,39 +5,39 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// past is what can't be seen in the present any more, and that a later step
-// can contradict.
+// past is what happened and a later step can contradict.
 type past struct {
-	// closed are the timestamps that leases may have minted, and that nothing
-	// adds to any more.
+	// closed are windows in which minting has ended: their timestamps may have
+	// been used. The first len are valid.
 	closed [2 * MaxInstances]window
 	len    uint8
-	// told is the highest epoch that anyone was ever told of, latest that of
-	// each node ID.
-	told   fencing.Epoch
-	latest [MaxNodes]fencing.Epoch
-	// over is the highest epoch of each node ID whose record was durable as
+	// promised is the highest epoch that a server has promised, and latest the
+	// highest of each node ID.
+	promised fencing.Epoch
+	latest   [MaxNodes]fencing.Epoch
+	// ended is the highest epoch of each node ID whose record was durable as
 	// ended or revoked.
-	over [MaxNodes]fencing.Epoch
+	ended [MaxNodes]fencing.Epoch
 }
 
-// window is the timestamps that may go into IDs under a lease.
+// window is the range of timestamps that may go into IDs under a lease.
 type window struct {
 	node           snowflake.NodeID
 	epoch          fencing.Epoch
 	floor, ceiling snowflake.Millis
 }
 
-// touches says whether both can mint the same timestamp of one node ID.
+// touches reports whether two windows share a timestamp of one node ID.
 func (v window) touches(o window) bool {
 	return v.node == o.node && v.floor <= o.ceiling && o.floor <= v.ceiling
 }
 
+// remember sets the state's past.
 func (w *world) remember(s *state, p past) {
 	s.past = w.pasts.number(p, func() *past { return &p })
 }
 
-// close adds what a lease may have minted to the past.
+// close adds a window in which minting has ended to the past.
 func (w *world) close(s *state, v window) {
 	if v.floor > v.ceiling || v == (window{}) {
 		return
@@ -57,15 +57,15 @@ func (w *world) close(s *state, v window) {
 	w.remember(s, p)
 }
 
-// granting checks a decision on a new grant (P3).
+// granting checks a new grant (P3).
 func (w *world) granting(s *state, rec *fencing.Record) {
-	if p := w.pasts.at(s.past); rec.Epoch <= p.told {
-		w.breaks(Fencing, "server %d grants node ID %d under epoch %s, and %s was told of before", w.serverName(s), rec.Node, w.epoch(rec.Epoch), w.epoch(p.told))
+	if p := w.pasts.at(s.past); rec.Epoch <= p.promised {
+		w.breaks(Fencing, "server %d grants node ID %d under epoch %s, and %s was promised before", w.serverName(s), rec.Node, w.epoch(rec.Epoch), w.epoch(p.promised))
 	}
 }
 
-// promising checks a promise that a server makes. A deposed one does not know
-// what came after it.
+// promising checks a server's promise. A deposed server does not know what later
+// servers have promised.
 func (w *world) promising(s *state, l *fencing.Lease, deposed bool) {
 	old := w.pasts.at(s.past)
 	p := *old
@@ -78,23 +78,23 @@ func (w *world) promising(s *state, l *fencing.Lease, deposed bool) {
 	case deposed:
 	case l.Epoch < latest:
 		w.breaks(Fencing, "server %d promises node ID %d under epoch %s again, after %s", w.serverName(s), l.Node, w.epoch(l.Epoch), w.epoch(latest))
-	case l.Epoch <= p.over[l.Node]:
-		w.breaks(Finality, "server %d promises node ID %d under epoch %s again, which the store holds as over", w.serverName(s), l.Node, w.epoch(l.Epoch))
+	case l.Epoch <= p.ended[l.Node]:
+		w.breaks(Finality, "server %d promises node ID %d under epoch %s again, which the store holds as ended or revoked", w.serverName(s), l.Node, w.epoch(l.Epoch))
 	}
-	p.told, p.latest[l.Node] = max(p.told, l.Epoch), max(p.latest[l.Node], l.Epoch)
+	p.promised, p.latest[l.Node] = max(p.promised, l.Epoch), max(p.latest[l.Node], l.Epoch)
 	if p != *old {
 		w.remember(s, p)
 	}
 }
 
-// ended notes that the store holds a record as ended or revoked.
+// ended remembers that the store holds a record as ended or revoked.
 func (w *world) ended(s *state, r *fencing.Record) {
 	p := *w.pasts.at(s.past)
-	p.over[r.Node] = max(p.over[r.Node], r.Epoch)
+	p.ended[r.Node] = max(p.ended[r.Node], r.Epoch)
 	w.remember(s, p)
 }
 
-// check looks at a state for what no step alone can break.
+// check checks what depends on a whole state.
 func (w *world) check(s *state) {
 	w.checkServer(s.leader)
 	for _, d := range s.deposed {
@@ -130,6 +130,7 @@ func (w *world) check(s *state) {
 	}
 }
 
+// checkServer checks the invariants of a server.
 func (w *world) checkServer(n uint32) {
 	if v := w.servers.at(n); n != 0 && v.broken != nil {
 		w.breaks(ServerState, "%v", v.broken)

@@ -6,52 +6,55 @@ import (
 	"time"
 )
 
-// Promise names what a search checks.
+// Promise names something that a search checks.
 type Promise string
 
-// What is checked in every state.
+// The promises that are checked in every state.
 const (
 	// Exclusion is P1: no two live holders of one node ID.
 	Exclusion Promise = "P1"
 	// Uniqueness is P2: no timestamp of a node ID is open to two leases.
 	Uniqueness Promise = "P2"
-	// Fencing is P3: every grant's epoch is above all that were ever told, and
-	// no server answers for an epoch after a later one of that node ID.
+	// Fencing is P3: every grant's epoch is above all that were promised before,
+	// and no server answers for an epoch after a later one of that node ID.
 	Fencing Promise = "P3"
-	// Finality is the rest of S3 to S5: a lease that the store holds as ended
-	// or revoked is never promised again.
+	// Finality follows from S3 to S5: a lease that the store holds as ended or
+	// revoked is never promised again.
 	Finality Promise = "finality"
-	// ServerState and HolderState are the Checks of fencing's own.
+	// ServerState and HolderState are the invariants of fencing itself.
 	ServerState Promise = "Server.Check"
 	HolderState Promise = "Holder.Check"
 )
 
-// Report is what a search found.
+// Report says what a search found.
 type Report struct {
 	Scope Scope
-	// States is how many different ones were reached, Steps how many steps
-	// between them, Depth the longest of the shortest ways to one.
-	States, Steps, Depth int
-	// Exhausted: all that the scope allows was looked at.
+	// States counts the different states that were reached, and Steps the steps
+	// between them.
+	States, Steps int
+	// Depth is the number of steps to the state that is farthest from the first.
+	Depth int
+	// Exhausted says that the search reached all states of the scope.
 	Exhausted bool
-	// Interrupted: its context was done before that.
+	// Interrupted says that its context was done before.
 	Interrupted bool
-	Time        time.Duration
-	// Violation is the first one found, nil if there is none. No other is
+	// Time is how long the search took.
+	Time time.Duration
+	// Violation is the first one found, nil if there is none. No violation is
 	// reached in fewer steps.
 	Violation *Violation
 }
 
-// Violation is a promise that was broken, and the shortest way there.
+// Violation is a broken promise, and the shortest sequence of steps that breaks it.
 type Violation struct {
 	Promise Promise
-	// What is one sentence.
+	// What is a sentence that says how the promise is broken.
 	What string
-	// Trace is the way there, one step a line.
+	// Trace has a line for each step.
 	Trace []string
 }
 
-// String gives the report in a line, and the violation's transcript below it.
+// String returns the report as one line, and the violation's steps below it.
 func (r Report) String() string {
 	var b strings.Builder
 	end := "exhausted"

@@ -5,79 +5,81 @@ import (
 	"time"
 )
 
-// Unit is the step of every clock of a scope. It is longer than any pause that
-// a holder makes of its own accord, so each of its retries falls between two
-// steps.
+// Unit is the step of every clock of a scope. It is longer than any wait between
+// two retries of a holder, so each retry falls between two steps.
 const Unit = 10 * time.Second
 
-// Units counts steps of a clock.
+// Units is a number of steps of a clock.
 type Units int
 
-// Bounds of a scope. They are those of the state's small fields.
+// Bounds of a scope. The fields of state are no larger.
 const (
 	MaxNodes     = 3
 	MaxHolders   = 3
 	MaxInstances = 6
 	MaxHorizon   = 60
-	// MaxDeposed is how many deposed servers there may be that don't know.
+	// MaxDeposed bounds the deposed servers that do not know it yet.
 	MaxDeposed = 2
 )
 
-// Scope bounds a search: what exists, how clocks run, and how much may go
-// wrong. Within these bounds every order of every event is looked at. Messages
-// may always be late, and each may be lost.
+// Scope bounds a search: what exists, how clocks run, and how much may go wrong.
+// Within these bounds every order of every event is searched. A message may always
+// be late or lost.
 type Scope struct {
-	// Name is how the report calls it.
+	// Name stands in the report.
 	Name string
 
-	// Nodes are the pool's node IDs, 1 to MaxNodes; Holders are the apps'
-	// places, 1 to MaxHolders; Instances is how many fresh instance IDs all of
-	// them make, up to MaxInstances.
-	Nodes, Holders, Instances int
-	// Apps is how many app IDs the holders share, 1 to Holders.
+	// Nodes is the number of the pool's node IDs, 1 to MaxNodes.
+	Nodes int
+	// Holders is the number of apps that run at a time, 1 to MaxHolders.
+	Holders int
+	// Instances is the number of instance IDs that all holders together make,
+	// Holders to MaxInstances.
+	Instances int
+	// Apps is the number of app IDs that the holders share, 1 to Holders.
 	Apps int
-	// TTL, Quarantine and Stride are the pool's and the server's; TTL and
-	// Stride at least 1.
+	// TTL and Quarantine are the pool's, and Stride is the server's. TTL and Stride
+	// are at least 1.
 	TTL, Quarantine, Stride Units
-	// Horizon is how far the service's steady clock goes, 1 to MaxHorizon.
+	// Horizon is the last time of the service's steady clock, 1 to MaxHorizon.
 	Horizon Units
 
-	// Drift is how far a troubled holder's steady clock falls behind the service's and
-	// catches up again, ServerDrift how far a deposed server's does.
+	// Drift is how far a troubled holder's steady clock may fall behind the
+	// service's before it catches up, and ServerDrift how far a deposed server's.
 	Drift, ServerDrift Units
-	// Lies says that the drift is beyond what P1 assumes: P1 is not checked.
+	// Lies says that the clocks drift further than P1 assumes. P1 is not checked.
 	Lies bool
-	// Walls are what the wall clock may be off by, apart from 0; WallSets is
-	// how often it is set.
-	Walls    []Units
+	// Walls are the possible offsets of the wall clock, apart from 0.
+	Walls []Units
+	// WallSets is how often the wall clock is set.
 	WallSets int
 
-	// Crashes, Takeovers, Revokes and Releases are how often each happens;
-	// Restarts how often a troubled app dies and starts anew as another instance.
+	// Crashes, Takeovers, Revokes and Releases say how often each happens.
+	// Restarts says how often a troubled app dies and starts as another instance.
 	Crashes, Takeovers, Revokes, Releases, Restarts int
-	// Doubles is how many messages arrive twice.
+	// Doubles is the number of messages that arrive twice.
 	Doubles int
-	// Requests and Replies are how many of each may be under way for one
-	// holder, at least 1. One more, and one of them is lost.
+	// Requests and Replies bound the messages in flight from and to one holder,
+	// and are at least 1. If there is one more, one of them is lost.
 	Requests, Replies int
-	// Troubled is how many of the holders, the first ones, drift, release and
-	// die; the others only come and stay.
+	// Troubled is how many of the holders, the first ones, drift, release and die.
+	// The others only acquire a lease and keep it.
 	Troubled int
-	// SlowMarks: writes of the mark take time, as all others do. Otherwise they
-	// are durable, and known to be, at once.
+	// SlowMarks lets writes of the mark take time, as all other writes do.
+	// Otherwise they are durable and acknowledged at once.
 	SlowMarks bool
-	// Lazy: servers and holders look at their clocks at any time later on, and
-	// servers when something arrives. Otherwise they do at every step of their
-	// clock, and what they then send may be late or lost. What a server does
-	// must not depend on that (S5), and a holder that looks late is one whose
-	// requests were late.
+	// Lazy lets servers and holders read their clocks at any later time, and
+	// servers also when something arrives. Otherwise they read them at every step
+	// of the clock, and what they then send may be late or lost. What a server does
+	// must not depend on when it reads its clock (S5), and a holder that reads it
+	// late is like one whose requests are late.
 	Lazy bool
 
-	// MaxStates and MaxDepth end the search early. 0: at nothing but its end.
+	// MaxStates and MaxDepth end the search early. 0: no bound.
 	MaxStates, MaxDepth int
 }
 
-// Validate says what is wrong with the scope, if anything.
+// Validate returns an error that says what is wrong with the scope.
 func (s Scope) Validate() error {
 	for _, f := range []struct {
 		what     string

@@ -1,8 +1,8 @@
 package explore
 
-// Scopes are the searches that run with the tests: each leaves out what it is
-// not about, so that all of what it is about fits. Together they take about a
-// minute of one core. A Horizon of one more multiplies a scope by three to ten.
+// Scopes returns the scopes that the tests search. Each has only the faults that
+// it is about, so that it can be exhausted. Together they take about a minute of
+// one core. One more unit of Horizon makes a scope three to ten times as large.
 func Scopes() []Scope {
 	// TTL and quarantine of one unit and a stride of two are the smallest that
 	// leave room between any two of the rules' times.
@@ -26,10 +26,10 @@ func Scopes() []Scope {
 			s.SlowMarks, s.Crashes, s.WallSets, s.Walls, s.Quarantine = true, 1, 1, []Units{-4}, 0
 		}),
 		scope("long TTL", 4, func(s *Scope) { s.TTL, s.WallSets, s.Walls, s.Quarantine = 3, 1, []Units{8}, 0 }),
-		// A note falls due before the lease can come free, and a start goes on from it.
+		// A silence note is due before the lease becomes free, and a start uses it.
 		scope("silence note, restart", 4, func(s *Scope) { s.TTL, s.Stride, s.Crashes, s.Quarantine, s.Walls = 2, 1, 1, 0, nil }),
 		scope("takeover", 3, func(s *Scope) { s.Takeovers, s.WallSets, s.Quarantine = 1, 1, 0 }),
-		// Deposed leaders still promise, and their notes land late or never.
+		// Deposed leaders still promise, and their silence notes land late or never.
 		scope("silence note, takeover", 3, func(s *Scope) {
 			s.SlowMarks, s.TTL, s.Stride, s.Takeovers, s.Quarantine, s.Walls = true, 2, 1, 1, 0, nil
 		}),

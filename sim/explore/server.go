@@ -5,20 +5,21 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// server is the rules' state, which is never changed once it is in the table,
-// and the writes that it waits for.
+// server is a fencing.Server and the writes that it waits for. A server in the
+// table never changes.
 type server struct {
 	rules  *fencing.Server
 	writes []*fencing.Write
-	broken error // what Check says
+	// broken is the error of Server.Check.
+	broken error
 }
 
-// serverOp is one thing that a server is told.
+// serverOp is an operation on a server.
 type serverOp struct {
 	server uint32
 	kind   opKind
 	now    fencing.Now
-	// arg is the number of a call, the place of a write, or a node ID.
+	// arg is the number of a call, the place of a write in writes, or a node ID.
 	arg   uint32
 	epoch fencing.Epoch
 }
@@ -38,17 +39,19 @@ const (
 	opRevoke
 )
 
-// outcome is what became of it.
+// outcome is what a server answers to an operation, and its number afterwards.
 type outcome struct {
 	kind   outcomeKind
 	server uint32
-	// lease is what was promised; batch was decided on, or acknowledged.
+	// lease is what the server promised.
 	lease fencing.Lease
+	// batch is what the server sent to the store, or what was acknowledged.
 	batch *fencing.Batch
-	// grants: it is a grant.
+	// grants says that the batch is a grant.
 	grants bool
-	why    fencing.Reason
-	// answer is the number of what goes back to a call's sender; 0: nothing.
+	// why is the reason of a refusal.
+	why fencing.Reason
+	// answer is the number of the answer to a call. 0: there is none.
 	answer uint32
 }
 
@@ -57,13 +60,14 @@ type outcomeKind uint8
 const (
 	nothing  outcomeKind = iota // no answer, now or ever
 	waiting                     // no answer yet
-	decided                     // a write went out, and the answer follows it
-	promised                    // yes, with a lease
-	yes                         // yes
+	decided                     // a write was sent, and the answer follows it
+	promised                    // success, with a lease
+	yes                         // success
 	lost                        // LEASE_LOST
 )
 
-// server puts a server into the table and returns its number. It must not be changed afterwards.
+// server puts a server into the table and returns its number. The server must not
+// be changed afterwards.
 func (w *world) server(v *server) uint32 {
 	w.key = v.rules.AppendFingerprint(w.key[:0])
 	for _, write := range v.writes {
@@ -76,7 +80,8 @@ func (w *world) server(v *server) uint32 {
 	return w.servers.add(string(w.key), v)
 }
 
-// start is a server that has loaded the disk.
+// start returns the number of a server that has loaded a disk, or 0 if it refuses
+// to start.
 func (w *world) start(n uint32, now fencing.Now) uint32 {
 	op := startOp{n, now}
 	if v, ok := w.started[op]; ok {
@@ -84,7 +89,6 @@ func (w *world) start(n uint32, now fencing.Now) uint32 {
 	}
 	d := w.disks.at(n)
 	var number uint32
-	// Where it refuses to start, there is none.
 	if rules, err := fencing.NewServer(d.load(), span(w.scope.Stride), now); err == nil {
 		number = w.server(&server{rules: rules})
 	}
@@ -92,14 +96,14 @@ func (w *world) start(n uint32, now fencing.Now) uint32 {
 	return number
 }
 
-// serve tells a server something.
+// serve does an operation on a server, or remembers what it did the last time.
 func (w *world) serve(op serverOp) outcome {
 	if out, ok := w.served[op]; ok {
 		return out
 	}
 	old := w.servers.at(op.server)
 	v := &server{rules: old.rules.Clone(), writes: old.writes}
-	out := w.tell(v, op)
+	out := w.do(v, op)
 	out.server = w.server(v)
 	if op.kind == opCall {
 		out.answer = w.answer(w.calls.at(op.arg), &out)
@@ -108,7 +112,8 @@ func (w *world) serve(op serverOp) outcome {
 	return out
 }
 
-func (w *world) tell(v *server, op serverOp) (out outcome) {
+// do does an operation on a server.
+func (w *world) do(v *server, op serverOp) (out outcome) {
 	switch op.kind {
 	case opSettle:
 		v.rules.Settle(op.now, fencing.DefaultPool)
@@ -130,7 +135,7 @@ func (w *world) tell(v *server, op serverOp) (out outcome) {
 	return outcome{}
 }
 
-// answer numbers the answer to a call.
+// answer returns the number of the answer to a call, 0 if there is none.
 func (w *world) answer(c fencing.Call, out *outcome) uint32 {
 	a := fencing.Answer{Call: c, Verdict: fencing.AnswerGood, Lease: out.lease}
 	switch out.kind {
@@ -142,17 +147,19 @@ func (w *world) answer(c fencing.Call, out *outcome) uint32 {
 	return w.answers.number(a, func() *fencing.Answer { return &a })
 }
 
+// send adds a write to those that the server waits for.
 func (v *server) send(write *fencing.Write) outcome {
 	v.writes = append(v.writes[:len(v.writes):len(v.writes)], write)
 	return outcome{kind: decided, batch: &write.Batch, grants: write.Grants}
 }
 
+// call lets a holder's call reach the server.
 func (v *server) call(now fencing.Now, c fencing.Call) outcome {
 	ref := fencing.LeaseRef{Pool: c.Pool, Node: c.Node, Epoch: c.Epoch, Instance: c.Instance.Hash()}
 	switch c.Kind {
 	case fencing.CallAcquire:
 		d, r := v.rules.Acquire(now, fencing.AcquireRequest{Pool: c.Pool, App: c.App, Instance: ref.Instance, TTL: c.TTL})
-		v.rules.LeaveQueue(c.Pool, d.Ticket) // one that waits may as well arrive later
+		v.rules.LeaveQueue(c.Pool, d.Ticket) // a request that would wait may as well arrive later
 		return v.answer(d, r)
 	case fencing.CallHeartbeat:
 		return v.answer(v.rules.Heartbeat(now, ref))
@@ -164,6 +171,7 @@ func (v *server) call(now fencing.Now, c fencing.Call) outcome {
 	return v.answer(v.rules.Release(now, ref, last))
 }
 
+// answer translates a decision or a refusal.
 func (v *server) answer(d fencing.Decision, r *fencing.Refusal) outcome {
 	switch {
 	case r != nil && r.Reason == fencing.ReasonLeaseLost:

@@ -3,14 +3,17 @@ package explore
 // step is one thing that can happen in a state.
 type step struct {
 	kind stepKind
-	// who is a holder's place, or which machines' clocks stand still.
+	// who is a holder's place, a node ID, or a set of machines whose clocks stand
+	// still: a bit for each.
 	who uint8
-	// msg is the place of a message or a write, or a choice; lose that of a
-	// message that is lost.
-	msg, lose uint8
-	// old: it happens to the deposed server at this place, from 1 on; 0: to
-	// none. keep: the message stays.
-	old  uint8
+	// msg is the place of a message or of a write, or another choice.
+	msg uint8
+	// lose is the place of the message that is lost.
+	lose uint8
+	// old is the place of the deposed server that the step is about, from 1 on. 0:
+	// it is about none.
+	old uint8
+	// keep leaves the message in flight.
 	keep bool
 }
 
@@ -34,13 +37,14 @@ const (
 	stepForgery
 )
 
-// deposedBit, and those above it, stand beside the holders' in step.who.
+// deposedBit is the first deposed server's bit in step.who. Below it are the
+// holders' bits.
 const deposedBit = 1 << MaxHolders
 
-// found is told of each thing that can happen, and what it leads to.
+// found is called with each step that is possible, and the state it leads to.
 type found func(by step, next state)
 
-// each goes through all that can happen in a state.
+// each takes all steps that are possible in a state.
 func (w *world) each(s *state, f found) {
 	w.eachOfTime(s, f)
 	w.eachOfServers(s, f)

@@ -1,6 +1,6 @@
 package explore
 
-// table numbers the different values that it was shown, from 1 up. 0 is none.
+// table numbers different values, from 1 up. 0 stands for no value.
 type table[K comparable, V any] struct {
 	numbers map[K]uint32
 	values  []V
@@ -10,7 +10,8 @@ func newTable[K comparable, V any]() *table[K, V] {
 	return &table[K, V]{numbers: map[K]uint32{}, values: make([]V, 1)}
 }
 
-// number returns the number of the value under a key, made when it is new.
+// number returns the number of the value under a key. make makes a value for a new
+// key.
 func (t *table[K, V]) number(key K, make func() V) uint32 {
 	if n, ok := t.numbers[key]; ok {
 		return n
@@ -27,15 +28,15 @@ func (t *table[K, V]) add(key K, value V) uint32 {
 
 func (t *table[K, V]) at(n uint32) V { return t.values[n] }
 
-// known finds the states that were seen. It is a hash table of their places in
-// the list that holds them, which makes it a third of a map's size.
+// known finds the states that were reached. It is a hash table of their places in
+// the list that holds them, a third as large as a map of the states.
 type known struct {
 	slots []uint32 // place + 1; 0: none
 	count int
 }
 
-// place returns where the state stands in the list, or notes that it will be
-// appended to it.
+// place returns the state's place in the list and true. If the state is new, it
+// returns false and expects the caller to append it.
 func (k *known) place(all []state, s *state) (int, bool) {
 	if 2*k.count >= len(k.slots) {
 		k.grow(all)
@@ -52,6 +53,7 @@ func (k *known) place(all []state, s *state) (int, bool) {
 	return len(all), false
 }
 
+// grow doubles the table.
 func (k *known) grow(all []state) {
 	k.slots = make([]uint32, max(2*len(k.slots), 1<<12))
 	mask := uint64(len(k.slots) - 1)

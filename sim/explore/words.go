@@ -9,26 +9,26 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// say adds to the words for the step that is being taken.
+// say adds to the description of the present step.
 func (w *world) say(format string, args ...any) {
-	if w.loud {
+	if w.verbose {
 		w.words = append(w.words, fmt.Sprintf(format, args...))
 	}
 }
 
-// serverName counts the servers that have led.
+// serverName returns the leader's number: how many servers have led.
 func (w *world) serverName(s *state) int {
-	return 1 + w.scope.Crashes - int(s.left.crashes) + w.scope.Takeovers - int(s.left.takeovers)
+	return 1 + w.scope.Crashes - int(s.budget.crashes) + w.scope.Takeovers - int(s.budget.takeovers)
 }
 
 func deposedName(i int) string {
 	return [...]string{"the deposed server", "the server that was deposed after it"}[i]
 }
 
-// epoch counts from the base of the first start. The later ones begin multiples
-// of 2^20 above.
+// epoch returns an epoch as counted from the base of the first start. The bases of
+// later starts are multiples of 2^20 above it.
 func (w *world) epoch(e fencing.Epoch) string {
-	const step = 1 << 20 // what a base is above the store's first epoch, at the least
+	const step = 1 << 20 // the least distance of a base from the one before (S2)
 	d := e - w.firstEpoch - step
 	if d < step {
 		return fmt.Sprintf("e%d", d+1)
@@ -36,7 +36,7 @@ func (w *world) epoch(e fencing.Epoch) string {
 	return fmt.Sprintf("e%d+%d×2^20", d%step+1, d/step)
 }
 
-// instant is a server time, or a mark, in seconds since the search began.
+// instant returns a server time in seconds since the start of the search.
 func instant(m snowflake.Millis) string {
 	return strconv.FormatFloat(float64(m-startOfTime)/1000, 'f', -1, 64) + "s"
 }
@@ -100,8 +100,8 @@ func (w *world) contents(n uint32) string {
 	return "{" + strings.Join(parts, "; ") + "}"
 }
 
-// tellHolder says what a holder was told, and what it did.
-func (w *world) tellHolder(i int, op holderOp, e *effect) {
+// describe describes an operation on a holder and what the holder did.
+func (w *world) describe(i int, op holderOp, e *effect) {
 	name := nameOf(i)
 	switch op.kind {
 	case hopReply:
@@ -111,28 +111,28 @@ func (w *world) tellHolder(i int, op holderOp, e *effect) {
 			w.say(", ceiling %s", instant(a.Lease.Ceiling))
 		}
 		if op.keep {
-			w.say(", which will come again")
+			w.say(", which will arrive again")
 		}
 	case hopRelease:
 		w.say("%s releases its lease, having used %s", name, [...]string{"nothing", "its floor", "all of its window"}[op.arg])
 	case hopRestart:
-		w.say("%s dies and starts anew", name)
+		w.say("%s dies and starts again", name)
 	default:
-		w.say("%s looks at its clock (%v)", name, span(Units(op.clock)))
+		w.say("%s reads its clock (%v)", name, span(Units(op.clock)))
 	}
 	for _, a := range e.acts {
 		switch a.Kind {
 		case fencing.ActSend:
 			w.say("; it sends %s", w.call(a.Call))
 		case fencing.ActBegin:
-			w.say("; it begins to mint: node ID %d under epoch %s, %s to %s, until %v by its clock",
+			w.say("; it starts to mint: node ID %d under epoch %s, %s to %s, until %v by its clock",
 				a.Lease.Node, w.epoch(a.Lease.Epoch), instant(a.Lease.Floor), instant(a.Lease.Ceiling), a.Deadline)
 		case fencing.ActExtend:
-			w.say("; it goes on, to %s, until %v by its clock", instant(a.Lease.Ceiling), a.Deadline)
+			w.say("; it may mint up to %s, until %v by its clock", instant(a.Lease.Ceiling), a.Deadline)
 		case fencing.ActStop:
 			w.say("; it stops minting")
 		case fencing.ActTell:
-			w.say("; the app hears: %v", a.Change)
+			w.say("; the app is told: %v", a.Change)
 		}
 	}
 	if e.full {
@@ -140,7 +140,7 @@ func (w *world) tellHolder(i int, op holderOp, e *effect) {
 	}
 }
 
-// opening is a transcript's first line.
+// opening returns the first line of a transcript.
 func (w *world) opening() string {
 	c := w.scope
 	return fmt.Sprintf("    steady  what happens (ttl %v, quarantine %v, stride %v, node IDs 0 to %d)",

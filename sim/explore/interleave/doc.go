@@ -1,19 +1,19 @@
-// Package interleave goes through every order in which goroutines that share
-// one generator can take its atomic steps. It builds package snowflake as it
-// stands, but for two imports: an overlay puts package turns in the place of
-// sync/atomic and sync, and a program of package minters searches with it.
-// Nothing in snowflake knows of this. It needs the go command and nothing else.
+// Package interleave searches every order in which goroutines that share one
+// generator can take its atomic steps. It builds package snowflake from its own
+// source, but for two imports: an overlay replaces sync/atomic and sync by package
+// turns. The program in minters then searches. Nothing in snowflake knows of this.
+// It needs the go command.
 //
-// What holds in every order, or is found:
+// It checks in every order that
 //
-//   - no ID is handed out twice, under one lease or the next;
-//   - each lies inside the window that was allowed when it was handed out;
-//   - an ID is above all that were handed out before its call began, and so
-//     those of one goroutine rise;
-//   - a call that begins after Stop has returned, or after the deadline, gets
-//     none; none is ever above what Stop said; and Stop says exactly the
-//     highest one, each time it is asked.
+//   - no ID is minted twice, under one lease or the next;
+//   - each ID lies in the window that was allowed when it was minted;
+//   - an ID is above all that were minted before its call started, so the IDs of
+//     one goroutine rise;
+//   - a call that starts after Stop has returned, or after the deadline, mints
+//     nothing; no ID is above the last timestamp that Stop returns; and each call
+//     of Stop returns exactly the highest timestamp that was used.
 //
-// The memory is that of Go's atomics: one order of all operations. What a
-// compiler or a processor does to plain variables is the race detector's part.
+// The memory model is that of Go's atomics: one order of all operations. What a
+// compiler or a processor does to plain variables, the race detector has to find.
 package interleave

@@ -15,16 +15,17 @@ import (
 	"strings"
 )
 
-// Module is the module that both packages belong to.
+// module is the path of the module that both packages belong to.
 const module = "github.com/cirrus-id/cirrus"
 
 const turns = module + "/sim/explore/interleave/turns"
 
-// Edit is a replacement in a file of package snowflake. Old must occur in it
+// Edit replaces Old by New in a file of package snowflake. Old must be in it
 // exactly once.
 type Edit struct{ File, Old, New string }
 
-// imports puts package turns in the place of what makes steps atomic.
+// imports returns the edits that make a file import package turns in place of sync
+// and sync/atomic.
 func imports(file string) []Edit {
 	return []Edit{
 		{file, "\t\"sync\"\n", "\tsync " + strconv.Quote(turns) + "\n"},
@@ -32,18 +33,19 @@ func imports(file string) []Edit {
 	}
 }
 
-// atomics are the files of package snowflake that have atomic steps.
-func atomics() []string { return []string{"generator.go", "lease.go"} }
+// atomics returns the files of package snowflake that have atomic steps.
+func atomics() []string { return []string{"generator.go", "session.go"} }
 
-// Run builds the minters from the module in the folder root, with these edits
-// on top, runs them, and passes on what they print. An error that is no
-// *Broken says why there is nothing to say about the generator.
+// Run builds the minters from the module at root, with these edits applied to the
+// generator, runs them, and copies their output to out. The error is a *Broken if
+// the generator breaks a promise in some order. Any other error says why the search
+// did not run.
 func Run(ctx context.Context, root string, out io.Writer, edits ...Edit) error {
 	tmp, err := os.MkdirTemp("", "interleave-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(tmp) //nolint:errcheck // a leftover does no harm
+	defer os.RemoveAll(tmp) //nolint:errcheck // a folder of temporary files
 	overlay, err := write(root, tmp, edits)
 	if err != nil {
 		return err
@@ -51,31 +53,31 @@ func Run(ctx context.Context, root string, out io.Writer, edits ...Edit) error {
 	program := filepath.Join(tmp, "minters")
 	build := exec.CommandContext(ctx, "go", "build", "-overlay", overlay, "-o", program, "./sim/explore/interleave/minters")
 	build.Dir = root
-	if said, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("building the minters: %w\n%s", err, said)
+	if output, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("building the minters: %w\n%s", err, output)
 	}
-	var said strings.Builder
+	var output strings.Builder
 	minters := exec.CommandContext(ctx, program)
-	minters.Stdout = io.MultiWriter(out, &said)
+	minters.Stdout = io.MultiWriter(out, &output)
 	minters.Stderr = minters.Stdout
 	err = minters.Run()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == 1 {
-		return &Broken{said.String()}
+		return &Broken{output.String()}
 	}
 	if err != nil {
-		return fmt.Errorf("running the minters: %w\n%s", err, said.String())
+		return fmt.Errorf("running the minters: %w\n%s", err, output.String())
 	}
 	return nil
 }
 
-// Broken is a promise of the generator that some order breaks.
-type Broken struct{ said string }
+// Broken says which promise the generator breaks in some order.
+type Broken struct{ output string }
 
-// Error gives what the minters said.
-func (b *Broken) Error() string { return b.said }
+// Error returns the output of the minters.
+func (b *Broken) Error() string { return b.output }
 
-// write puts an overlay together and returns its file.
+// write writes an overlay for the go command into tmp and returns its path.
 func write(root, tmp string, edits []Edit) (string, error) {
 	if err := complete(filepath.Join(root, "snowflake")); err != nil {
 		return "", err
@@ -94,7 +96,7 @@ func write(root, tmp string, edits []Edit) (string, error) {
 			text = string(b)
 		}
 		if n := strings.Count(text, e.Old); n != 1 {
-			return "", fmt.Errorf("snowflake/%s has %q %d times, and it must be once: adapt the edit to the present text", e.File, e.Old, n)
+			return "", fmt.Errorf("snowflake/%s has %q %d times, want once: bring the edit up to date", e.File, e.Old, n)
 		}
 		texts[e.File] = strings.Replace(text, e.Old, e.New, 1)
 	}
@@ -114,8 +116,8 @@ func write(root, tmp string, edits []Edit) (string, error) {
 	return file, os.WriteFile(file, b, 0o600)
 }
 
-// complete makes sure that no other file has atomic steps, which would go
-// unseen.
+// complete returns an error if a file other than atomics has atomic steps: the
+// search would not see them.
 func complete(dir string) error {
 	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	if err != nil {
@@ -132,7 +134,7 @@ func complete(dir string) error {
 		}
 		for _, spec := range f.Imports {
 			if p, _ := strconv.Unquote(spec.Path.Value); p == "sync" || p == "sync/atomic" {
-				return fmt.Errorf("snowflake/%s imports %s, and its steps would go unseen: name it beside %v", name, p, atomics())
+				return fmt.Errorf("snowflake/%s imports %s, and the search would not see its steps: add it to %v", name, p, atomics())
 			}
 		}
 	}

@@ -10,14 +10,14 @@ import (
 
 const root = "../../.."
 
-// TestGenerator goes through all orders over the generator as it is.
+// TestGenerator searches all orders of the generator's steps.
 func TestGenerator(t *testing.T) {
 	if err := run(t); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// TestItNotices plants bugs that only some orders show.
+// TestItNotices plants bugs that show in some orders only.
 func TestItNotices(t *testing.T) {
 	for _, bug := range []struct {
 		name  string
@@ -25,13 +25,13 @@ func TestItNotices(t *testing.T) {
 		wants string
 	}{
 		{"Next stores where it must compare and swap", Edit{"generator.go",
-			"if l.next.CompareAndSwap(next, first+1) {\n\t\t\t\treturn v.id(first), nil\n\t\t\t}",
-			"l.next.Store(first + 1)\n\t\t\treturn v.id(first), nil"}, "was minted"},
-		{"Stop seals with a load and a store", Edit{"lease.go",
-			"next := l.next.Or(sealed) &^ sealed",
-			"next := l.next.Load() &^ sealed\n\tl.next.Store(next | sealed)"}, "was minted"},
-		{"Extend takes no mutex", Edit{"lease.go",
-			"\tl.extend.Lock()\n\tdefer l.extend.Unlock()\n", ""}, "minting ended at"},
+			"if s.next.CompareAndSwap(next, first+1) {\n\t\t\t\treturn a.id(first), nil\n\t\t\t}",
+			"s.next.Store(first + 1)\n\t\t\treturn a.id(first), nil"}, "was minted"},
+		{"Stop seals with a load and a store", Edit{"session.go",
+			"next := s.next.Or(sealed) &^ sealed",
+			"next := s.next.Load() &^ sealed\n\ts.next.Store(next | sealed)"}, "was minted"},
+		{"Extend takes no mutex", Edit{"session.go",
+			"\ts.extend.Lock()\n\tdefer s.extend.Unlock()\n", ""}, "minting ended at"},
 	} {
 		t.Run(bug.name, func(t *testing.T) {
 			err := run(t, bug.edit)
@@ -43,9 +43,9 @@ func TestItNotices(t *testing.T) {
 	}
 }
 
-// TestOldTextMustMatch: an edit that does not apply is no silent success.
+// TestOldTextMustMatch expects an error for an edit whose old text is not there.
 func TestOldTextMustMatch(t *testing.T) {
-	err := run(t, Edit{"lease.go", "no such text", ""})
+	err := run(t, Edit{"session.go", "no such text", ""})
 	if err == nil || !strings.Contains(err.Error(), "0 times") {
 		t.Errorf("got %v, want an error that says how often it occurs", err)
 	}

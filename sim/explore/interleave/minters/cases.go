@@ -9,7 +9,8 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// layout has two IDs to the millisecond, so that a few IDs use up several.
+// layout has two IDs in each millisecond, so that a few IDs need several
+// milliseconds.
 var layout = snowflake.Layout{Origin: 1_700_000_000_000, TimestampBits: 41, NodeBits: 4, SequenceBits: 1}
 
 const (
@@ -17,25 +18,29 @@ const (
 	never    = time.Hour
 )
 
-// stage is a generator under a lease, and what its minters and its holder did.
-// What they learn from it goes into turns.Note.
+// stage has a generator with a lease, and what its minters and its holder have
+// done. What they learn from that goes into turns.Note.
 type stage struct {
 	clock *turns.Clock
 	gen   *snowflake.Generator
 	lease *snowflake.Session
 
 	minted []minted
-	// highest is the highest ID that was handed out.
+	// highest is the highest ID that was minted.
 	highest snowflake.ID
-	// ceilings and deadlines that a call which has begun may have brought.
+	// ceiling and deadline are the highest that a call has given to the generator,
+	// from the start of that call.
 	ceiling  snowflake.Millis
 	deadline time.Duration
-	stopped  bool
-	last     snowflake.Millis
-	used     bool
-	// waits: the generator may be no time ahead, so minting can wait for ever.
+	// stopped says that Stop has returned, with last and used.
+	stopped bool
+	last    snowflake.Millis
+	used    bool
+	// waits says that the generator may not run ahead of its clock, so that Next
+	// may wait for ever.
 	waits bool
-	err   error
+	// err is the first check that failed.
+	err error
 }
 
 type minted struct {
@@ -43,7 +48,7 @@ type minted struct {
 	ms snowflake.Millis
 }
 
-// newStage begins a lease with a window of so many ms.
+// newStage returns a stage whose lease has a window of this many ms.
 func newStage(ms snowflake.Millis, lead, until time.Duration) *stage {
 	s := &stage{clock: &turns.Clock{}, ceiling: layout.Origin + ms - 1, deadline: until, waits: lead < 0}
 	s.gen = snowflake.NewGenerator(s.clock, snowflake.Options{MaxLead: lead})
@@ -68,7 +73,7 @@ func (s *stage) fail(format string, args ...any) {
 	}
 }
 
-// next mints n IDs, one by one, as one goroutine does.
+// next returns a thread that mints n IDs one by one.
 func (s *stage) next(n int) func() {
 	return func() {
 		for range n {
@@ -83,7 +88,7 @@ func (s *stage) next(n int) func() {
 	}
 }
 
-// nextN mints n IDs at once.
+// nextN returns a thread that mints n IDs in one call.
 func (s *stage) nextN(n int) func() {
 	return func() {
 		s.call(func() ([]snowflake.ID, error) {
@@ -97,8 +102,8 @@ func (s *stage) nextN(n int) func() {
 	}
 }
 
-// call is one call of a minter, with what must be true of it whatever the
-// others do.
+// call makes one call of a minter and checks what must be true of it whatever the
+// other threads do.
 func (s *stage) call(mint func() ([]snowflake.ID, error)) {
 	turns.Begin("call")
 	late := s.stopped
@@ -115,11 +120,11 @@ func (s *stage) call(mint func() ([]snowflake.ID, error)) {
 		case err != nil:
 			s.fail("%v", err)
 		case late:
-			s.fail("minted %d, and Stop had returned", id)
+			s.fail("minted %d, after Stop had returned", id)
 		case passed:
-			s.fail("minted %d, and the deadline had passed", id)
+			s.fail("minted %d, after the deadline had passed", id)
 		case id <= highest:
-			s.fail("minted %d, and %d had been handed out before", id, highest)
+			s.fail("minted %d, after %d", id, highest)
 		case parts.Timestamp < layout.Origin || parts.Timestamp > s.ceiling:
 			s.fail("minted in %d, outside %d to %d", parts.Timestamp, layout.Origin, s.ceiling)
 		}
@@ -131,7 +136,7 @@ func (s *stage) call(mint func() ([]snowflake.ID, error)) {
 	}
 }
 
-// noteAll makes what a call saw a part of what its thread knows.
+// noteAll adds what a call has read to what its thread has learned.
 func noteAll(highest snowflake.ID, flags ...bool) {
 	turns.Note(uint64(highest))
 	for _, f := range flags {
@@ -149,11 +154,12 @@ func (s *stage) stop() {
 	s.last, s.used = s.lease.Stop()
 	s.stopped = true
 	if last, used := s.lease.Stop(); last != s.last || used != s.used {
-		s.fail("Stop said %d, %v and then %d, %v", s.last, s.used, last, used)
+		s.fail("Stop returned %d, %v and then %d, %v", s.last, s.used, last, used)
 	}
 }
 
-// extend raises the ceiling by so many ms, and the deadline.
+// extend returns a thread that extends the window to this many ms, and the
+// deadline.
 func (s *stage) extend(ms snowflake.Millis, until time.Duration) func() {
 	return func() {
 		turns.Begin("call Extend")
@@ -165,7 +171,7 @@ func (s *stage) extend(ms snowflake.Millis, until time.Duration) func() {
 	}
 }
 
-// passes lets time pass in steps.
+// passes returns a thread that lets time pass in steps.
 func (s *stage) passes(to ...time.Duration) func() {
 	return func() {
 		for _, at := range to {
@@ -174,7 +180,7 @@ func (s *stage) passes(to ...time.Duration) func() {
 	}
 }
 
-// check is what must be true in the end.
+// check checks what must be true after all threads have ended.
 func (s *stage) check() error {
 	seen := map[snowflake.ID]bool{}
 	var highest snowflake.Millis
@@ -189,19 +195,19 @@ func (s *stage) check() error {
 	case s.err != nil:
 		return s.err
 	case s.stopped && highest > s.last:
-		return fmt.Errorf("stop said %d, and %d was minted", s.last, highest)
+		return fmt.Errorf("stop returned %d, and %d was minted", s.last, highest)
 	case s.stopped && s.used != (len(s.minted) > 0):
-		return fmt.Errorf("stop said used: %v, and %d IDs were minted", s.used, len(s.minted))
+		return fmt.Errorf("stop returned used: %v, and %d IDs were minted", s.used, len(s.minted))
 	case s.stopped && s.used && highest != s.last:
-		return fmt.Errorf("stop said %d, and the highest minted is %d", s.last, highest)
+		return fmt.Errorf("stop returned %d, and the highest timestamp minted is %d", s.last, highest)
 	case s.stopped || s.waits || s.clock.Peek() >= s.deadline || layout.Origin.Add(s.clock.Peek()) > s.ceiling:
-		return nil // nothing is left to mint
+		return nil // nothing more can be minted
 	}
 	return s.drain(seen)
 }
 
-// drain mints, alone, all that is left. Whatever a good heartbeat brought is in
-// force, so it reaches the ceiling and nothing above it.
+// drain mints all remaining IDs of the window. It must reach the highest ceiling
+// that Extend was given, and nothing above it.
 func (s *stage) drain(seen map[snowflake.ID]bool) error {
 	var last snowflake.ID
 	for {
@@ -220,13 +226,13 @@ func (s *stage) drain(seen map[snowflake.ID]bool) error {
 	return nil
 }
 
-// top is the last ID of node ID 1 in a millisecond.
+// top returns the last ID of node ID 1 in a millisecond.
 func top(ms snowflake.Millis) snowflake.ID {
 	id, _ := layout.Compose(snowflake.Parts{Timestamp: ms, Node: 1, Sequence: layout.MaxSequence()})
 	return id
 }
 
-// probe is a case of so many turns, if the generator takes any.
+// probe returns a case that has turns only if the generator takes any.
 func probe() turns.Case {
 	return turns.Case{Name: "one Next", Start: func() ([]func(), func() error) {
 		s := newStage(8, 0, never)
@@ -234,7 +240,7 @@ func probe() turns.Case {
 	}}
 }
 
-// cases are what is looked at: every call that a lease has, beside every other.
+// cases returns the cases: every call of a lease concurrently with every other.
 func cases() []turns.Case {
 	on := func(name string, ms snowflake.Millis, lead, until time.Duration, threads func(s *stage) []func()) turns.Case {
 		return turns.Case{Name: name, Start: func() ([]func(), func() error) {
@@ -270,12 +276,12 @@ func cases() []turns.Case {
 	}
 }
 
-// renew stops the lease and begins another one of the same node ID, whose
-// window lies above the first one's.
+// renew stops the lease and starts another one of the same node ID, with a window
+// above the first one's.
 func (s *stage) renew() {
 	turns.Begin("call Stop and Begin")
 	if last, _ := s.lease.Stop(); last > s.ceiling {
-		s.fail("Stop said %d, above the ceiling %d", last, s.ceiling)
+		s.fail("Stop returned %d, above the ceiling %d", last, s.ceiling)
 	}
 	floor := s.ceiling + 1
 	s.ceiling += 4

@@ -1,8 +1,8 @@
-// The minters are goroutines that share one generator, in every order of their
-// atomic steps. The program is to be built with an overlay that puts package
-// turns in the place of sync/atomic and sync in package snowflake; see package
-// interleave, which does so. It prints a line for each case, and ends with 1 if
-// one is broken, with 2 if it was built without the overlay.
+// Minters searches every order of the atomic steps of goroutines that share one
+// generator. It must be built with an overlay that replaces sync/atomic and sync
+// by package turns in package snowflake; package interleave does that. It prints a
+// line for each case, and exits with 1 if a case is broken, and with 2 if it was
+// built without the overlay.
 package main
 
 import (
@@ -17,7 +17,7 @@ import (
 )
 
 func main() {
-	most := flag.Int("runs", 0, "stop a case after so many runs; 0: at its end")
+	most := flag.Int("runs", 0, "stop a case after this many runs (0: no bound)")
 	flag.Parse()
 	os.Exit(run(os.Stdout, *most))
 }
@@ -29,7 +29,7 @@ func run(out io.Writer, most int) int {
 		return 2
 	}
 	for _, c := range cases() {
-		began := time.Now()
+		started := time.Now()
 		r := turns.Search(c, most)
 		end := "complete"
 		switch {
@@ -39,7 +39,7 @@ func run(out io.Writer, most int) int {
 			end = "bounded"
 		}
 		say("%s: %v orders of up to %d steps, %d states, %d runs, %s in %.1fs",
-			r.Name, r.Orders, r.Turns, r.States, r.Runs, end, time.Since(began).Seconds())
+			r.Name, r.Orders, r.Turns, r.States, r.Runs, end, time.Since(started).Seconds())
 		if r.Broken != nil {
 			say("%v\n%s", r.Broken, strings.Join(r.Trace, "\n"))
 			return 1

@@ -10,36 +10,38 @@ import (
 	"slices"
 )
 
-// Case is one thing to look at: a few threads, and what must be true after them.
+// Case is what a search searches: a few threads, and a check of their results.
 type Case struct {
 	Name string
-	// Start makes everything anew, and returns the threads and the check. It
-	// must do the same each time, and threads must share nothing that is not
-	// of this package's types but what Note tells of.
+	// Start returns new threads and their check. It must do the same each time.
+	// Threads must share only values of this package's types; a thread reports
+	// with Note what it learns otherwise.
 	Start func() (threads []func(), check func() error)
 }
 
-// Report is what a search found.
+// Report says what a search found.
 type Report struct {
 	Name string
-	// Orders is how many orders of all turns there are, States how many
-	// different states they go through, Runs how often the threads ran.
-	// Orders that lead to one state are looked at once from there on.
-	Orders       *big.Int
-	States, Runs int
-	// Turns is how many the longest order has.
+	// Orders is the number of possible orders of all turns.
+	Orders *big.Int
+	// States is the number of different states that the orders go through. From
+	// a state that several orders lead to, the search goes on once.
+	States int
+	// Runs counts how often the threads ran.
+	Runs int
+	// Turns is the length of the longest order.
 	Turns int
-	// Complete: every order was looked at.
+	// Complete says that every order was searched.
 	Complete bool
-	// Broken is what the check said, and Trace the order before it.
+	// Broken is the error of the check, and Trace the order of turns before it.
 	Broken error
 	Trace  []string
 }
 
-// cell is what a search must know of a value that threads share.
+// cell is what a search knows of a value that threads share.
 type cell struct {
 	owner *run
-	name  uint64 // who touched it first, and when; 0: nobody
+	name  uint64 // the thread and turn that used it first; 0: none did
 	value uint64
 }
 
@@ -57,36 +59,37 @@ type thread struct {
 	next  func() (struct{}, bool)
 	stop  func()
 	yield func(struct{}) bool
-	// what and cell are of the turn that it waits for, ready says whether it
-	// may come.
+	// what, cell and ready belong to the turn that the thread waits for. ready
+	// reports whether the turn may come; nil: it may.
 	what  string
 	cell  *cell
 	ready func() bool
 	turns int
 	done  bool
-	// seen is all that it ever learned from the others.
+	// seen is everything that the thread has learned from the others.
 	seen []byte
 }
 
-// current is the thread whose turn it is; setup while none runs.
 var (
+	// current is the thread whose turn it is, and setup while none runs.
 	setup   = &thread{}
 	current = setup
+	// present is the present run.
 	present *run
 )
 
-var errGone = errors.New("turns: this run is over")
+var errEnded = errors.New("turns: this run has ended")
 
-// name names the present turn of a thread, the same way in each run.
+// name returns a name of the thread's present turn that is the same in each run.
 func (t *thread) name() uint64 { return uint64(t.id+1)<<32 | uint64(t.turns+1) }
 
-// turn waits for the running thread's next turn.
+// turn waits until the running thread may take its next turn.
 func turn(what string, c *cell, ready func() bool) {
 	t := current
 	if t != setup {
 		t.what, t.cell, t.ready = what, c, ready
 		if !t.yield(struct{}{}) {
-			panic(errGone)
+			panic(errEnded)
 		}
 	}
 	t.turns++
@@ -96,22 +99,23 @@ func turn(what string, c *cell, ready func() bool) {
 	}
 }
 
-// noted keeps what the running thread has learned.
+// noted adds a value to what the running thread has learned, and returns it.
 func noted(v uint64) uint64 {
 	current.seen = binary.AppendUvarint(current.seen, v)
 	return v
 }
 
-// Note is for what a thread learns in other ways, or wants to be known by.
+// Note adds a value to what the running thread has learned. It is for what a thread
+// does not learn from this package's types.
 func Note(v uint64) { noted(v) }
 
-// Begin is a turn in which nothing happens.
+// Begin takes a turn in which nothing happens.
 func Begin(what string) { turn(what, nil, nil) }
 
-// Thread is the running thread's number, from 0; −1 while none runs.
+// Thread returns the running thread's number, from 0, or −1 if none runs.
 func Thread() int { return current.id }
 
-// begin starts the threads of a case, up to the first turn of each.
+// begin starts the threads of a case. Each runs up to its first turn.
 func begin(c Case, tracing bool) (*run, func() error) {
 	r := &run{tracing: tracing}
 	present = r
@@ -124,7 +128,7 @@ func begin(c Case, tracing bool) (*run, func() error) {
 			defer func() {
 				t.done = true
 				p := recover()
-				if err, ok := p.(error); p != nil && (!ok || !errors.Is(err, errGone)) {
+				if err, ok := p.(error); p != nil && (!ok || !errors.Is(err, errEnded)) {
 					panic(p)
 				}
 			}()
@@ -136,6 +140,7 @@ func begin(c Case, tracing bool) (*run, func() error) {
 	return r, check
 }
 
+// resume lets a thread run up to its next turn.
 func (r *run) resume(t *thread) {
 	current = t
 	t.next()
@@ -152,6 +157,7 @@ func (r *run) give(i int) {
 	}
 }
 
+// learned decodes what a thread has learned.
 func learned(b []byte) []uint64 {
 	var all []uint64
 	for len(b) > 0 {
@@ -161,6 +167,7 @@ func learned(b []byte) []uint64 {
 	return all
 }
 
+// ending says in a trace that a thread has ended.
 func ending(t *thread) string {
 	if t.done {
 		return ", and is done"
@@ -168,7 +175,7 @@ func ending(t *thread) string {
 	return ""
 }
 
-// ready are the threads that may take a turn.
+// ready appends the threads that may take a turn to a list.
 func (r *run) ready(list []int) []int {
 	for i, t := range r.threads {
 		if !t.done && (t.ready == nil || t.ready()) {
@@ -178,6 +185,7 @@ func (r *run) ready(list []int) []int {
 	return list
 }
 
+// end ends all threads.
 func (r *run) end() {
 	for _, t := range r.threads {
 		t.stop()
@@ -185,8 +193,8 @@ func (r *run) end() {
 	present = nil
 }
 
-// key tells the state from all others: what each thread knows, and what they
-// share. A thread is determined by what it has learned.
+// key returns a hash of the state: of what each thread has learned, which
+// determines what it does, and of the shared values.
 func (r *run) key(b []byte) ([16]byte, []byte) {
 	b = b[:0]
 	for _, t := range r.threads {
@@ -209,7 +217,8 @@ func (r *run) key(b []byte) ([16]byte, []byte) {
 	return [16]byte(sum[:16]), b
 }
 
-// fork is a state on the way of the present run, with what is left to try.
+// fork is a state on the path of the present run, with the threads that may go on
+// from it. Those from next on have not been tried.
 type fork struct {
 	key    [16]byte
 	ready  []int
@@ -217,17 +226,17 @@ type fork struct {
 	orders *big.Int
 }
 
-// Search looks at every order of a case's turns, or at so many runs at most;
-// 0: without a limit.
+// Search searches every order of a case's turns, in at most this many runs. 0: no
+// bound.
 func Search(c Case, most int) Report {
 	rep := Report{Name: c.Name, Orders: new(big.Int)}
 	known := map[[16]byte]*big.Int{}
-	var way []*fork
+	var path []*fork
 	var buf []byte
 	for most == 0 || rep.Runs < most {
 		rep.Runs++
 		r, check := begin(c, false)
-		for _, f := range way {
+		for _, f := range path {
 			r.give(f.ready[f.next])
 		}
 		orders := big.NewInt(1)
@@ -240,21 +249,21 @@ func Search(c Case, most int) Report {
 			}
 			ready := r.ready(nil)
 			if len(ready) == 0 {
-				rep.Turns = max(rep.Turns, len(way))
+				rep.Turns = max(rep.Turns, len(path))
 				rep.Broken = check()
 				known[key] = orders
 				break
 			}
-			way = append(way, &fork{key: key, ready: ready, orders: new(big.Int)})
+			path = append(path, &fork{key: key, ready: ready, orders: new(big.Int)})
 			r.give(ready[0])
 		}
 		r.end()
 		if rep.Broken != nil {
-			rep.Trace = retrace(c, way)
-			rep.States = len(known) + len(way)
+			rep.Trace = retrace(c, path)
+			rep.States = len(known) + len(path)
 			return rep
 		}
-		if way = back(way, orders, known); len(way) == 0 {
+		if path = back(path, orders, known); len(path) == 0 {
 			rep.Complete = true
 			if first, ok := known[start(c)]; ok {
 				rep.Orders = first
@@ -262,25 +271,25 @@ func Search(c Case, most int) Report {
 			break
 		}
 	}
-	rep.States = len(known) + len(way)
+	rep.States = len(known) + len(path)
 	return rep
 }
 
-// back goes back to the last fork that has something left to try.
-func back(way []*fork, orders *big.Int, known map[[16]byte]*big.Int) []*fork {
-	for len(way) > 0 {
-		f := way[len(way)-1]
+// back returns the path to the last fork that has a thread to try.
+func back(path []*fork, orders *big.Int, known map[[16]byte]*big.Int) []*fork {
+	for len(path) > 0 {
+		f := path[len(path)-1]
 		f.orders.Add(f.orders, orders)
 		if f.next++; f.next < len(f.ready) {
-			return way
+			return path
 		}
 		known[f.key], orders = f.orders, f.orders
-		way = way[:len(way)-1]
+		path = path[:len(path)-1]
 	}
 	return nil
 }
 
-// start is the key of a case's first state.
+// start returns the key of a case's first state.
 func start(c Case) [16]byte {
 	r, _ := begin(c, false)
 	defer r.end()
@@ -288,11 +297,11 @@ func start(c Case) [16]byte {
 	return key
 }
 
-// retrace runs an order again, and tells it.
-func retrace(c Case, way []*fork) []string {
+// retrace runs the threads in an order once more, and returns a trace.
+func retrace(c Case, path []*fork) []string {
 	r, _ := begin(c, true)
 	defer r.end()
-	for _, f := range way {
+	for _, f := range path {
 		r.give(f.ready[f.next])
 	}
 	return r.trace

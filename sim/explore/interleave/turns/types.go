@@ -2,25 +2,25 @@ package turns
 
 import "time"
 
-// Uint64 stands in for atomic.Uint64.
+// Uint64 replaces atomic.Uint64.
 type Uint64 struct {
 	cell cell
 	v    uint64
 }
 
-// Load is a turn.
+// Load takes a turn.
 func (u *Uint64) Load() uint64 {
 	turn("load", &u.cell, nil)
 	return noted(u.v)
 }
 
-// Store is a turn.
+// Store takes a turn.
 func (u *Uint64) Store(v uint64) {
 	turn("store", &u.cell, nil)
 	u.set(v)
 }
 
-// CompareAndSwap is a turn.
+// CompareAndSwap takes a turn.
 func (u *Uint64) CompareAndSwap(old, v uint64) bool {
 	turn("compare-and-swap", &u.cell, nil)
 	if noted(u.v) != old {
@@ -30,7 +30,7 @@ func (u *Uint64) CompareAndSwap(old, v uint64) bool {
 	return true
 }
 
-// Or is a turn.
+// Or takes a turn.
 func (u *Uint64) Or(mask uint64) uint64 {
 	turn("or", &u.cell, nil)
 	old := noted(u.v)
@@ -43,66 +43,66 @@ func (u *Uint64) set(v uint64) {
 	u.cell.value = v
 }
 
-// Pointer stands in for atomic.Pointer.
+// Pointer replaces atomic.Pointer.
 type Pointer[T any] struct {
 	cell cell
 	v    *T
 }
 
-// Load is a turn.
+// Load takes a turn.
 func (p *Pointer[T]) Load() *T {
 	turn("load", &p.cell, nil)
 	noted(p.cell.value)
 	return p.v
 }
 
-// Store is a turn. What is stored is known by the turn that stored it, since
-// addresses differ from run to run.
+// Store takes a turn. The search identifies the value by the turn that stored it,
+// since addresses differ from run to run.
 func (p *Pointer[T]) Store(v *T) {
 	turn("store", &p.cell, nil)
 	p.v, p.cell.value = v, current.name()
 }
 
-// Mutex stands in for sync.Mutex.
+// Mutex replaces sync.Mutex.
 type Mutex struct {
 	cell cell
 }
 
-// Lock is a turn, which comes when nobody holds the mutex.
+// Lock takes a turn, which cannot come while a thread holds the mutex.
 func (m *Mutex) Lock() {
 	turn("lock", &m.cell, func() bool { return m.cell.value == 0 })
 	m.cell.value = 1
 }
 
-// Unlock is a turn.
+// Unlock takes a turn.
 func (m *Mutex) Unlock() {
 	turn("unlock", &m.cell, nil)
 	m.cell.value = 0
 }
 
-// Clock is a clock that a thread of the search sets.
+// Clock is a clock that the threads of a case set.
 type Clock struct {
 	cell cell
 }
 
-// Now is a turn.
+// Now takes a turn.
 func (c *Clock) Now() time.Duration {
 	turn("read the clock", &c.cell, nil)
 	return time.Duration(noted(c.cell.value))
 }
 
-// Sleep ends when the clock shows another time; it may never.
+// Sleep waits until the clock shows another time, which may never happen.
 func (c *Clock) Sleep(time.Duration) {
-	began := noted(c.cell.value)
-	turn("wake", &c.cell, func() bool { return c.cell.value != began })
+	start := noted(c.cell.value)
+	turn("wake", &c.cell, func() bool { return c.cell.value != start })
 	noted(c.cell.value)
 }
 
-// Set is a turn.
+// Set takes a turn.
 func (c *Clock) Set(to time.Duration) {
 	turn("set the clock", &c.cell, nil)
 	c.cell.value = uint64(to)
 }
 
-// Peek reads the clock without being a turn.
+// Peek reads the clock without a turn.
 func (c *Clock) Peek() time.Duration { return time.Duration(noted(c.cell.value)) }
