@@ -7,20 +7,21 @@ import (
 	"github.com/cirrus-id/cirrus/sim"
 )
 
-// machine is a lane that fills.
+// machine is a machine's lane, and what has started on the machine and not ended.
 type machine struct {
-	lane    *lane
-	index   int
+	lane  *lane
+	index int
+	// running says that a process runs, since then.
 	running bool
 	since   time.Duration
-	process int
+	process int // its number
 	hold    *hold
-	// leads: it is a replica that has led since then.
-	leads bool
-	led   time.Duration
+	// leads says that it is a replica that leads, since then.
+	leads    bool
+	ledSince time.Duration
 }
 
-// hold is a lease that a machine's app was told of.
+// hold is a lease that an app believes it has.
 type hold struct {
 	lease    string
 	label    string
@@ -30,7 +31,7 @@ type hold struct {
 	deadline time.Duration
 }
 
-// happens adds what a record tells of its own machine.
+// happens adds a record to the lane of its machine.
 func (b *builder) happens(m *machine, r *sim.Record) {
 	switch r.Kind {
 	case sim.RecordStart:
@@ -41,7 +42,7 @@ func (b *builder) happens(m *machine, r *sim.Record) {
 		b.serverEnds(r)
 	case sim.RecordTerm:
 		m.deposed(r.At)
-		m.leads, m.led = true, r.At
+		m.leads, m.ledSince = true, r.At
 		b.tookOver(r)
 	case sim.RecordDeposed:
 		m.deposed(r.At)
@@ -61,12 +62,12 @@ func (b *builder) happens(m *machine, r *sim.Record) {
 			return
 		}
 	case sim.RecordSend, sim.RecordArrive, sim.RecordReply, sim.RecordAnswer, sim.RecordDrop, sim.RecordDurable, sim.RecordDeadline, sim.RecordSettings:
-		return // messages are lines, and what concerns a node ID shows there
+		return // a message is a line between lanes, and the rest shows in the node ID's lane
 	}
 	m.mark(b, r)
 }
 
-// mark puts a sign into the lane.
+// mark adds a sign to the lane.
 func (m *machine) mark(b *builder, r *sim.Record) {
 	s := mark{Kind: string(r.Kind), At: micros(r.At), Text: sentence(r), Hue: -1}
 	if n := b.nodeOf(r); n != nil {
@@ -84,21 +85,21 @@ func (m *machine) mark(b *builder, r *sim.Record) {
 	m.lane.Marks = append(m.lane.Marks, s)
 }
 
-// lasts adds what has an end from its beginning.
+// lasts adds a bar for a record that says when it ends.
 func (m *machine) lasts(r *sim.Record) {
 	kind := map[sim.RecordKind]barKind{sim.RecordPause: barPause, sim.RecordNetwork: barCut, sim.RecordDisk: barSlow}[r.Kind]
 	m.lane.Bars = append(m.lane.Bars, bar{Kind: kind, From: micros(r.At), To: micros(r.Until), Text: sentence(r), Hue: -1})
 }
 
-// deposed ends what a replica led.
+// deposed ends the bar of a replica that leads.
 func (m *machine) deposed(at time.Duration) {
 	if m.leads {
-		m.lane.Bars = append(m.lane.Bars, bar{Kind: barLead, From: micros(m.led), To: micros(at), Text: m.lane.Name + " leads", Hue: -1})
+		m.lane.Bars = append(m.lane.Bars, bar{Kind: barLead, From: micros(m.ledSince), To: micros(at), Text: m.lane.Name + " leads", Hue: -1})
 	}
 	m.leads = false
 }
 
-// dies ends a process, and what it held.
+// dies ends a process and what it holds.
 func (m *machine) dies(at time.Duration) {
 	m.lapses(at)
 	m.deposed(at)
@@ -108,7 +109,7 @@ func (m *machine) dies(at time.Duration) {
 	m.running = false
 }
 
-// holds begins a hold.
+// holds starts a hold.
 func (b *builder) holds(m *machine, r *sim.Record) {
 	m.lapses(r.At)
 	h := &hold{lease: leaseKey(r), label: fmt.Sprintf("node ID %d", r.Node), hue: -1, epoch: r.Epoch, from: r.At, deadline: r.Until}
@@ -118,20 +119,20 @@ func (b *builder) holds(m *machine, r *sim.Record) {
 	m.hold = h
 }
 
-// extends moves the deadline of what is held.
+// extends moves the deadline of the hold.
 func (m *machine) extends(at, deadline time.Duration) {
 	h := m.hold
 	if h == nil || deadline == h.deadline {
 		return
 	}
-	if h.deadline < at { // it was over for a while
+	if h.deadline < at { // it had passed for a while
 		m.show(at)
 		h.from = at
 	}
 	h.deadline = deadline
 }
 
-// lapses ends what is held.
+// lapses ends the hold.
 func (m *machine) lapses(at time.Duration) {
 	if m.hold != nil {
 		m.show(at)
@@ -139,7 +140,8 @@ func (m *machine) lapses(at time.Duration) {
 	}
 }
 
-// show draws a hold up to a time: what of it was live, and what was not.
+// show draws a hold up to a time: the part in which the holder was live, and the
+// part after its deadline.
 func (m *machine) show(at time.Duration) {
 	h := m.hold
 	live := min(at, h.deadline)
@@ -148,7 +150,7 @@ func (m *machine) show(at time.Duration) {
 	m.lane.Bars = append(m.lane.Bars, b)
 	if at > h.deadline {
 		b.Kind, b.From, b.To, b.Label = barStale, micros(max(h.deadline, h.from)), micros(at), ""
-		b.Text = fmt.Sprintf("the deadline of %s for %s is over: it mints no more", m.lane.Name, h.label)
+		b.Text = fmt.Sprintf("the deadline of %s for %s has passed: it mints no more", m.lane.Name, h.label)
 		m.lane.Bars = append(m.lane.Bars, b)
 	}
 }

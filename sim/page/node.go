@@ -8,12 +8,13 @@ import (
 	"github.com/cirrus-id/cirrus/sim"
 )
 
+// nodeKey names a node ID.
 type nodeKey struct {
 	pool string
 	node int
 }
 
-// String is the lane's name.
+// String returns the name of the node ID's lane.
 func (k nodeKey) String() string {
 	if k.pool == "default" {
 		return fmt.Sprintf("node ID %d", k.node)
@@ -28,37 +29,40 @@ func (k nodeKey) compare(o nodeKey) int {
 	return k.node - o.node
 }
 
+// leaseKey returns the Lease of all bars of one lease.
 func leaseKey(r *sim.Record) string { return fmt.Sprintf("%s/%d/%d", r.Pool, r.Node, r.Epoch) }
 
-// node is a node ID's lane that fills, as the server sees it.
+// node is a node ID's lane, as the server sees it, and its leases so far.
 type node struct {
 	lane   *lane
 	leases []*granted
 }
 
-// granted is a lease, from the decision on.
+// granted is a lease from the decision to grant it on.
 type granted struct {
 	key string
-	// app is its app ID, and machine the one that was told first: twins differ
-	// in that.
+	// app is the app ID. machine is the first that was told of the lease: two apps
+	// may have one app ID.
 	app     string
 	machine string
 	epoch   uint64
 	at      time.Duration
 	floor   int64
-	// ceiling is the highest that was promised, or the last one once it ended.
+	// ceiling is the highest that was promised, or the last one once the lease has
+	// ended.
 	ceiling int64
-	// since is when the server began to wait for the holder; 0: not yet.
+	// since is when the server started to wait for the holder's heartbeats. 0: not
+	// yet.
 	since time.Duration
-	// deadline and restUntil, the end of the quarantine, are the true times at
-	// which they come by the server's clock.
+	// deadline and restUntil are true times: when the server's clock reaches the
+	// deadline, and the end of the quarantine.
 	deadline, restUntil time.Duration
-	server              string // that decided on it
+	server              string // which decided on it
 	revoked             bool
-	over                bool
+	ended               bool
 }
 
-// find gives the lease of an epoch.
+// find returns the lease of an epoch, or nil.
 func (n *node) find(epoch uint64) *granted {
 	for i := len(n.leases) - 1; i >= 0; i-- {
 		if n.leases[i].epoch == epoch {
@@ -68,8 +72,7 @@ func (n *node) find(epoch uint64) *granted {
 	return nil
 }
 
-// decided takes what the server decides of a node ID, and what becomes
-// durable.
+// decided adds a server's decision on the node ID, or a write that is durable.
 func (n *node) decided(r *sim.Record) {
 	if n == nil {
 		return
@@ -77,7 +80,7 @@ func (n *node) decided(r *sim.Record) {
 	l := n.find(r.Epoch)
 	switch {
 	case r.Kind == sim.RecordGrant:
-		n.over(r.At)
+		n.replace(r.At)
 		n.leases = append(n.leases, &granted{
 			key: leaseKey(r), app: r.Text, epoch: r.Epoch, at: r.At, server: r.Machine,
 			floor: r.Floor, ceiling: r.Ceiling, deadline: r.Until, restUntil: r.RestUntil,
@@ -86,15 +89,15 @@ func (n *node) decided(r *sim.Record) {
 	case r.Kind == sim.RecordDeadline:
 		n.waits(l, r)
 	case r.Kind == sim.RecordDurable && l.since == 0:
-		n.bar(l, barPending, l.at, r.At, "the server writes the grant to its disk, and tells nobody before it is there")
+		n.bar(l, barPending, l.at, r.At, "the server writes the grant to its disk, and answers when it is durable")
 		l.since = r.At
 	case r.Kind == sim.RecordEnd:
-		n.noted(l, r)
+		n.endsOrRevokes(l, r)
 	}
 }
 
-// noted is a record that was noted as ended or revoked.
-func (n *node) noted(l *granted, r *sim.Record) {
+// endsOrRevokes adds the decision to end or to revoke a record.
+func (n *node) endsOrRevokes(l *granted, r *sim.Record) {
 	n.lane.Marks = append(n.lane.Marks, mark{Kind: r.Text, At: micros(r.At), Text: sentence(r), Lease: l.key, Hue: n.lane.Hue})
 	if r.Text == "revoked" {
 		l.revoked = true
@@ -105,29 +108,28 @@ func (n *node) noted(l *granted, r *sim.Record) {
 	n.window(l)
 }
 
-// promised is an answer that carries the lease.
+// promised adds an answer that carries the lease.
 func (n *node) promised(r *sim.Record) {
 	l := n.find(r.Epoch)
-	if l == nil || r.Ceiling == 0 || l.over {
+	if l == nil || r.Ceiling == 0 || l.ended {
 		return
 	}
-	if l.machine == "" && !serves(r.Peer) { // not one that only passes it on
+	if l.machine == "" && !serves(r.Peer) { // a replica only forwards the answer
 		l.machine = r.Peer
 	}
 	n.waits(l, r)
 	l.ceiling = max(l.ceiling, r.Ceiling)
 }
 
-// waits moves the deadline to where the server reckons it, and the end of the
-// quarantine after it.
+// waits sets the deadline and the end of the quarantine to what the server says.
 func (n *node) waits(l *granted, r *sim.Record) {
-	if l.over || r.Until == 0 {
+	if l.ended || r.Until == 0 {
 		return
 	}
 	if l.since == 0 {
-		l.since = r.At // it was written, and its server died before it knew
+		l.since = r.At // the grant is durable, but its server died before it knew
 	}
-	if l.deadline < r.At && r.Until > r.At { // late, and revived; or a start waits for it once more
+	if l.deadline < r.At && r.Until > r.At { // a late heartbeat, or a start that waits for the holder again
 		n.held(l, l.deadline)
 		n.rest(l, r.At)
 		l.since = r.At
@@ -135,20 +137,20 @@ func (n *node) waits(l *granted, r *sim.Record) {
 	l.deadline, l.restUntil = r.Until, r.RestUntil
 }
 
-// over ends the last lease because another takes its place.
-func (n *node) over(at time.Duration) {
-	if k := len(n.leases); k > 0 && !n.leases[k-1].over {
+// replace ends the last lease, because another takes its place.
+func (n *node) replace(at time.Duration) {
+	if k := len(n.leases); k > 0 && !n.leases[k-1].ended {
 		n.ends(n.leases[k-1], at)
 		n.window(n.leases[k-1])
 	}
 }
 
-// ends draws the rest of a lease.
+// ends draws the lease up to its end.
 func (n *node) ends(l *granted, at time.Duration) {
-	if l.over {
+	if l.ended {
 		return
 	}
-	l.over = true
+	l.ended = true
 	if l.since == 0 {
 		n.bar(l, barPending, l.at, min(at, l.deadline), "a grant that was decided on; no write of it was acknowledged")
 		return
@@ -159,14 +161,16 @@ func (n *node) ends(l *granted, at time.Duration) {
 	}
 }
 
+// finish ends the last lease at the end of the run.
 func (n *node) finish(at time.Duration) {
-	if k := len(n.leases); k > 0 && !n.leases[k-1].over {
+	if k := len(n.leases); k > 0 && !n.leases[k-1].ended {
 		l := n.leases[k-1]
 		n.ends(l, at)
 		n.window(l)
 	}
 }
 
+// held draws the time in which the server waits for the holder.
 func (n *node) held(l *granted, to time.Duration) {
 	text := "held by " + l.holder() + ": nobody else can get it"
 	if l.revoked {
@@ -175,17 +179,19 @@ func (n *node) held(l *granted, to time.Duration) {
 	n.bar(l, barHeld, l.since, to, text)
 }
 
+// rest draws the quarantine, and the time after it.
 func (n *node) rest(l *granted, to time.Duration) {
 	from := max(l.since, l.deadline)
 	if rest := min(to, l.restUntil); rest > from {
-		n.bar(l, barRest, from, rest, "the deadline of "+l.holder()+" is over: in quarantine")
+		n.bar(l, barRest, from, rest, "the deadline of "+l.holder()+" has passed: in quarantine")
 		from = rest
 	}
 	if to > from {
-		n.bar(l, barIdle, from, to, "the quarantine after "+l.holder()+" is over: free once server time is beyond the window, until the server notes that or grants it again")
+		n.bar(l, barIdle, from, to, "the quarantine after "+l.holder()+" has ended: free once server time has passed the window, until the server writes that or grants it again")
 	}
 }
 
+// bar adds a bar to the lane.
 func (n *node) bar(l *granted, kind barKind, from, to time.Duration, text string) {
 	b := bar{Kind: kind, From: micros(from), To: micros(to), Lease: l.key, Hue: n.lane.Hue}
 	b.Text = fmt.Sprintf("%s, epoch %s: %s", n.lane.Name, shortEpoch(l.epoch), text)
@@ -195,7 +201,7 @@ func (n *node) bar(l *granted, kind barKind, from, to time.Duration, text string
 	n.lane.Bars = append(n.lane.Bars, b)
 }
 
-// holder names who has it.
+// holder returns the holder's machine and app ID.
 func (l *granted) holder() string {
 	if l.machine == "" || l.machine == l.app {
 		return l.app
@@ -203,8 +209,8 @@ func (l *granted) holder() string {
 	return fmt.Sprintf("%s (app ID %s)", l.machine, l.app)
 }
 
-// window draws the lease's window where its timestamps came to pass: the floor
-// was server time when the grant was decided on.
+// window draws the lease's window at the true times of its timestamps: the floor is
+// the server time of the decision.
 func (n *node) window(l *granted) {
 	n.lane.Bars = append(n.lane.Bars, bar{
 		Kind: barWindow, From: micros(l.at), To: l.place(l.ceiling), Lease: l.key, Hue: n.lane.Hue,
@@ -212,11 +218,11 @@ func (n *node) window(l *granted) {
 	})
 }
 
-// place is where on the page a timestamp of the lease is.
+// place returns the place of a timestamp on the page.
 func (l *granted) place(ts int64) int64 { return micros(l.at) + (ts-l.floor)*1000 }
 
-// minted marks the timestamps that went into IDs, in the window that they
-// belong to: the last one that begins before them.
+// minted marks the timestamps that went into IDs in their window: the last one that
+// starts before them.
 func (n *node) minted(r *sim.Record) {
 	for i := len(n.leases) - 1; i >= 0; i-- {
 		if l := n.leases[i]; r.Floor >= l.floor {
@@ -229,22 +235,22 @@ func (n *node) minted(r *sim.Record) {
 	}
 }
 
-// tookOver drops what the terms before were writing: it is there or not, as the
-// term that begins tells when it has loaded.
+// tookOver ends the pending grants of earlier terms. What of them is durable, the
+// new term says when it has loaded.
 func (b *builder) tookOver(r *sim.Record) {
-	b.drop(r, "", "another term began while this grant was written")
+	b.drop(r, "", "another term started while this grant was being written")
 }
 
-// serverEnds drops the grants that were being written: whether they are on the
-// disk shows when they are told of later.
+// serverEnds ends the pending grants of a server that ends. Later records say
+// whether they are durable.
 func (b *builder) serverEnds(r *sim.Record) {
-	b.drop(r, r.Machine, "the server died while it wrote this grant")
+	b.drop(r, r.Machine, "the server ended while it wrote this grant")
 }
 
-// drop ends the writing of grants, of one server's or of all.
+// drop ends the pending grants of one server, or of all if by is empty.
 func (b *builder) drop(r *sim.Record, by, why string) {
 	for _, n := range b.nodes {
-		if k := len(n.leases); k > 0 && n.leases[k-1].since == 0 && !n.leases[k-1].over && (by == "" || n.leases[k-1].server == by) {
+		if k := len(n.leases); k > 0 && n.leases[k-1].since == 0 && !n.leases[k-1].ended && (by == "" || n.leases[k-1].server == by) {
 			l := n.leases[k-1]
 			n.bar(l, barPending, l.at, r.At, why)
 			l.since = r.At

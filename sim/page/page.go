@@ -1,6 +1,7 @@
-// Package page renders a simulated run as one HTML file: lanes over time, for
-// each machine and each node ID. It reads a trace and nothing else, knows none
-// of the rules, and the file that it writes needs no other.
+// Package page renders a simulated run as one HTML file: a lane over time for each
+// machine and each node ID. The file needs no other file and no network.
+//
+// It must not read anything but a trace, and must not know the rules.
 package page
 
 import (
@@ -23,7 +24,7 @@ var pageCSS string
 //go:embed page.js
 var pageJS string
 
-// content is what the template is filled with.
+// content fills the template in page.html.
 type content struct {
 	CSS     template.CSS
 	JS      template.JS
@@ -49,9 +50,9 @@ type broken struct {
 
 type figure struct{ Name, Value string }
 
-// Write writes the page of a run that kept its trace. Commit is the revision
-// of the code that ran, as the reader should look it up; empty: it is not
-// shown. The error is the writer's, or says that there is no trace.
+// Write writes the page of a run that kept its trace. commit is the revision of
+// the code that ran; if it is empty, the page shows none. The error is the writer's,
+// or says that there is no trace.
 func Write(w io.Writer, r *sim.Result, commit string) error {
 	if len(r.Trace) == 0 {
 		return fmt.Errorf("seed %d has no trace to show: run it with Config.Trace set", r.Config.Seed)
@@ -68,7 +69,7 @@ func Write(w io.Writer, r *sim.Result, commit string) error {
 	})
 }
 
-// profileWords say how bad the world was.
+// profileWords says which faults a profile allows and what must hold.
 func profileWords(p sim.Profile) string {
 	switch p {
 	case sim.Calm:
@@ -78,12 +79,12 @@ func profileWords(p sim.Profile) string {
 	case sim.Hostile:
 		return "clocks are worse than Cirrus assumes: no ID may be minted twice, even so"
 	case sim.Vows:
-		return "somebody breaks what Cirrus takes on trust: nothing is promised, and this shows what that costs"
+		return "somebody breaks what Cirrus takes on trust: nothing is promised, and the page shows what breaks"
 	}
 	return ""
 }
 
-// brokenIn lists the violations that the trace tells of.
+// brokenIn returns the violations in the trace.
 func brokenIn(r *sim.Result) []broken {
 	var list []broken
 	for i := range r.Trace {
@@ -98,10 +99,11 @@ func brokenIn(r *sim.Result) []broken {
 	return list
 }
 
+// figures returns the numbers at the top of the page.
 func figures(r *sim.Result, c *chart) []figure {
 	s := r.Stats
 	return []figure{
-		{"time lived", c.lived.Round(time.Millisecond).String()},
+		{"time lived", c.length.Round(time.Millisecond).String()},
 		{"events", fmt.Sprint(s.Events)},
 		{"apps", fmt.Sprint(s.Apps)},
 		{"node IDs granted", fmt.Sprint(c.nodes)},
@@ -113,5 +115,5 @@ func figures(r *sim.Result, c *chart) []figure {
 	}
 }
 
-// seconds is a true time for people.
+// seconds formats a true time.
 func seconds(d time.Duration) string { return fmt.Sprintf("%.3f s", d.Seconds()) }

@@ -1,6 +1,6 @@
 "use strict";
-// Everything that is drawn is in `run`, worked out beforehand: this only draws
-// it, and answers the mouse. All times are µs.
+// `run` has everything that is drawn, as chart.go has computed it. This code only
+// draws it and answers to the mouse and the keys. All times are µs.
 (() => {
 const run = JSON.parse(document.getElementById("run").textContent);
 const $ = id => document.getElementById(id);
@@ -10,7 +10,7 @@ const heights = {server: 44, operator: 24, app: 44, node: 38};
 const view = {from: 0, to: run.end};
 let colours = {}, hover = null, flash = -1;
 
-// Where the lanes are.
+// The places of the lanes.
 let y = headHeight;
 run.lanes.forEach((lane, i) => {
   if (lane.sort === "node" && (i === 0 || run.lanes[i - 1].sort !== "node")) y += headHeight;
@@ -47,7 +47,7 @@ function timeText(t, step) {
   const digits = step >= 1e6 ? 0 : Math.min(6, Math.ceil(-Math.log10(step / 1e6)));
   return (t / 1e6).toFixed(digits) + " s";
 }
-// stepFor is a round step of at least so many µs.
+// stepFor returns the smallest round step of at least this many µs.
 function stepFor(least) {
   const power = Math.pow(10, Math.floor(Math.log10(least)));
   return [1, 2, 5, 10].map(f => f * power).find(s => s >= least);
@@ -65,7 +65,7 @@ function hatch(c, x, top, w, h, colour, gap, tilt) {
   c.stroke(); c.restore();
 }
 
-// boxOf is where in its lane a bar goes.
+// boxOf returns a bar's top and height in its lane.
 function boxOf(lane, bar) {
   const top = lane.y;
   switch (bar.k) {
@@ -108,8 +108,8 @@ function solid(c, x, t, w, h, bar) {
   c.fillStyle = colours.ground; c.fillRect(x + w - 1, t, 1, h);
   if (hover && hover.lease && hover.lease === bar.e) outline(c, x - 1, t - 1, w + 1, h + 2, colours.ink, []);
 }
-// label writes a bar's name where it can be read: in the part that is in view,
-// and over whatever crosses the bar.
+// label writes a bar's name into the part of the bar that is in view, above what
+// crosses the bar.
 function label(c, lane, bar) {
   if (!bar.l || !seen(bar.a, bar.b)) return;
   const [top, h] = boxOf(lane, bar), left = Math.max(xOf(bar.a), gutter) + 3, room = Math.min(xOf(bar.b), width()) - left - 2;
@@ -161,7 +161,7 @@ function drawMark(c, lane, m) {
   } else if (signs[m.k]) signs[m.k](c, x, signY(lane, m), m);
 }
 
-// messageY is where a message leaves or reaches a lane.
+// messageY returns where in a lane messages start and end.
 const messageY = i => { const l = run.lanes[i]; return l.y + l.h / 2; };
 function ends(m) {
   const x1 = xOf(m.a), y1 = messageY(m.f);
@@ -170,7 +170,7 @@ function ends(m) {
   return [x1, y1, x1 + dx, y1 + (messageY(m.t) - y1) * .4];
 }
 
-// shown chooses the messages that are drawn.
+// shown returns the messages that are drawn.
 function shown() {
   const mode = $("messages").value;
   $("note").textContent = "";
@@ -251,9 +251,9 @@ function drawGutter(c) {
     c.fillText(lane.name, 10, lane.y + lane.h / 2, gutter - 14);
   }
 }
-// drawLines marks what concerns all.
+// drawLines draws the lines that cross all lanes.
 function drawLines(c) {
-  if (run.heal >= 0) line(c, run.heal, colours.calm, "faults stop", [6, 4]);
+  if (run.faultsEnd >= 0) line(c, run.faultsEnd, colours.calm, "faults stop", [6, 4]);
   for (const b of run.broken) {
     line(c, b.a, colours.bad, "✖ " + b.x.split(":")[0], []);
     for (const i of b.l) if (seen(b.a, b.a)) star(c, xOf(b.a), run.lanes[i]);
@@ -287,7 +287,7 @@ function drawAxis() {
   }
 }
 
-// The strip: the whole run, with what stands out.
+// The strip shows the whole run, with its faults.
 const stripX = t => gutter + t / run.end * (strip.clientWidth - gutter);
 const stripT = x => Math.min(Math.max((x - gutter) / (strip.clientWidth - gutter), 0), 1) * run.end;
 function drawStrip() {
@@ -304,7 +304,7 @@ function drawStrip() {
     for (const m of l.marks) if (m.k === "crash" || m.k === "disk") { c.fillStyle = colours.fault; c.fillRect(stripX(m.a) - 1, 35, 2, 8); }
   }
   for (const m of run.messages) if (m.b < 0) { c.fillStyle = colours.fault; c.fillRect(stripX(m.a), 37, 1, 4); }
-  if (run.heal >= 0) { c.fillStyle = colours.calm; c.fillRect(stripX(run.heal), 0, 2, 44); }
+  if (run.faultsEnd >= 0) { c.fillStyle = colours.calm; c.fillRect(stripX(run.faultsEnd), 0, 2, 44); }
   for (const b of run.broken) { c.fillStyle = colours.bad; c.fillRect(stripX(b.a) - 1.5, 0, 3, 44); }
   const a = stripX(view.from), b = stripX(view.to);
   c.globalAlpha = .6; c.fillStyle = colours.ground; c.fillRect(gutter, 0, a - gutter, 44); c.fillRect(b, 0, strip.clientWidth - b, 44); c.globalAlpha = 1;
@@ -340,7 +340,7 @@ function fromAddress() {
   if (m && +m[2] > +m[1]) look(m[1] * 1e6, m[2] * 1e6); else look(0, run.end);
 }
 
-// What the mouse points at.
+// pointAt returns what the mouse points at.
 function pointAt(e) {
   const box = chart.getBoundingClientRect(), x = e.clientX - box.left, py = e.clientY - box.top;
   if (x < gutter) return null;
@@ -455,7 +455,7 @@ function show(at) {
   flash = at; look(at - half, at + half);
 }
 
-// The list: what is in view, in words.
+// The list has the events that are in view, as sentences.
 const most = 400;
 let order = [];
 function list() {
@@ -464,7 +464,7 @@ function list() {
   order = all.slice(0, most);
   $("rows").replaceChildren(...order.map(row));
   $("range").textContent = `${exact(view.from)} to ${exact(view.to)}`;
-  $("more").textContent = all.length > most ? `${all.length - most} more events are in view: zoom in, or say which.` : all.length ? "" : "No events.";
+  $("more").textContent = all.length > most ? `${all.length - most} more events are in view: zoom in, or search.` : all.length ? "" : "No events.";
 }
 const laneName = e => e.l < 0 ? "all" : run.lanes[e.l].name;
 function row(e) {
@@ -482,15 +482,15 @@ function showNear(t) {
   if (i >= 0) $("rows").children[i].style.outline = "2px solid " + colours.hue0;
 }
 
-// The legend draws with what draws the lanes.
+// The legend uses the functions that draw the lanes.
 const legend = [
   ["|", "a promise is broken"],
-  ["live", "an app holds a node ID and may use it"], ["stale", "its deadline is over: it must not use it"],
-  ["held", "the server keeps a node ID for an app"], ["pending", "a grant is being written"], ["rest", "resting: quarantine"], ["idle", "rested: its end is not noted yet"],
-  ["window", "window: timestamps that may be used"], ["life", "a process runs"], ["lead", "a replica leads"], ["pause", "paused: the machine stands still"], ["cut", "cut off from the network"], ["slow", "a slow write"],
+  ["live", "an app holds a node ID and may use it"], ["stale", "its deadline has passed: it must not use it"],
+  ["held", "the server keeps a node ID for an app"], ["pending", "a grant is being written"], ["rest", "quarantine"], ["idle", "quarantine ended, not written yet"],
+  ["window", "window: timestamps that may be used"], ["life", "a process runs"], ["lead", "a replica leads"], ["pause", "the machine is paused"], ["cut", "cut off from the network"], ["slow", "a slow write"],
   [">", "message"], [">>", "answer"], [">x", "lost message"], ["mint", "IDs minted"],
-  ["start", "start"], ["term", "a replica takes over"], ["deposed", "its term is over"], ["exit", "orderly end"], ["crash", "crash"], ["grant", "grant decided on"], ["end", "end noted"], ["revoked", "revoked"],
-  ["clock", "clock is set or drifts"], ["disk", "disk fault"], ["log", "server warns"], ["operate", "operator acts"],
+  ["start", "start"], ["term", "a replica takes over"], ["deposed", "its term ends"], ["exit", "orderly end"], ["crash", "crash"], ["grant", "grant decided on"], ["end", "end decided on"], ["revoked", "revoked"],
+  ["clock", "clock is set or drifts"], ["disk", "disk fault"], ["log", "server logs a warning"], ["operate", "operator acts"],
 ];
 function drawLegend() {
   $("legend").replaceChildren(...legend.map(([kind, text]) => {

@@ -22,7 +22,7 @@ func rendered(t *testing.T, r *sim.Result) string {
 	return out.String()
 }
 
-// shown reads back what a page draws.
+// shown returns the chart in a page.
 func shown(t *testing.T, html string) chart {
 	t.Helper()
 	_, data, _ := strings.Cut(html, `<script type="application/json" id="run">`)
@@ -34,8 +34,8 @@ func shown(t *testing.T, html string) chart {
 	return c
 }
 
-// A page of a real run has a lane for each machine and for each node ID that
-// was granted, and its verdict.
+// TestPage expects a lane for each machine and for each node ID that was granted,
+// and the verdict, on the page of a real run.
 func TestPage(t *testing.T) {
 	const seed = 7
 	r := sim.Run(sim.Config{Seed: seed, Profile: sim.Calm, Trace: true, Canary: seed})
@@ -58,7 +58,7 @@ func TestPage(t *testing.T) {
 		}
 	}
 	if len(c.Events) != len(r.Trace) || len(c.Broken) != 1 || len(c.Messages) == 0 {
-		t.Errorf("%d events of %d, %d violations, %d messages", len(c.Events), len(r.Trace), len(c.Broken), len(c.Messages))
+		t.Errorf("got %d events, want %d; got %d violations, want 1; got %d messages, want some", len(c.Events), len(r.Trace), len(c.Broken), len(c.Messages))
 	}
 	for _, want := range []string{"canary is broken", "cirrus sim --seed 7 --profile calm", "0123abc", "What is this?"} {
 		if !strings.Contains(html, want) {
@@ -67,7 +67,8 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// A page of replicas has a lane for each, and for etcd, and shows who leads.
+// TestReplicas expects a lane for each replica and for etcd, and bars that show who
+// leads.
 func TestReplicas(t *testing.T) {
 	r := sim.Run(sim.Config{Seed: 7, Profile: sim.Envelope, Replicas: 3, Trace: true})
 	html := rendered(t, &r)
@@ -85,35 +86,36 @@ func TestReplicas(t *testing.T) {
 			}
 		}
 		if is := serves(l.Name) || l.Name == etcd; is != (l.Sort == server) {
-			t.Errorf("lane %q is of sort %q", l.Name, l.Sort)
+			t.Errorf("lane %q has sort %q, want %q for a replica or etcd and no other", l.Name, l.Sort, server)
 		}
 	}
 	if len(leads) < 2 || taken < 2 {
-		t.Errorf("%d replicas are shown to lead, and %d terms to begin", len(leads), taken)
+		t.Errorf("%d replicas are shown to lead, and %d terms to start, want at least 2 each", len(leads), taken)
 	}
 	if names := []string{c.Lanes[0].Name, c.Lanes[1].Name, c.Lanes[2].Name}; !slices.Equal(names, []string{"replica-1", "replica-2", "replica-3"}) {
-		t.Errorf("the first lanes are %q", names)
+		t.Errorf("the first lanes are %q, want the three replicas in order", names)
 	}
 	for _, m := range c.Messages {
 		if m.From == m.To {
-			t.Fatalf("a message goes nowhere: %+v", m)
+			t.Fatalf("a message has one lane as its start and its end: %+v", m)
 		}
 	}
 }
 
-// A page needs nothing but itself.
+// TestSelfContained looks for what a page would load.
 func TestSelfContained(t *testing.T) {
 	r := sim.Run(sim.Config{Seed: 7, Profile: sim.Calm, Trace: true})
 	html := rendered(t, &r)
 	if found := regexp.MustCompile(`(?i)(https?:|//cdn|url\(|@import|<link|<img|<iframe|\bsrc=|fetch\(|XMLHttp)`).FindString(html); found != "" {
-		t.Errorf("the page refers to something outside: %q", found)
+		t.Errorf("the page has %q, want no reference to another file", found)
 	}
 	if !strings.Contains(html, `default-src 'none'`) {
-		t.Error("the page lets itself load things")
+		t.Error("the page's policy does not forbid it to load anything")
 	}
 }
 
-// Texts come from all over: none of them becomes a part of the page.
+// TestTextsStayTexts puts a script into all texts of a trace. None may become a part
+// of the page.
 func TestTextsStayTexts(t *testing.T) {
 	const evil = `</script><script>alert(1)</script>`
 	r := sim.Result{Trace: []sim.Record{
@@ -123,7 +125,7 @@ func TestTextsStayTexts(t *testing.T) {
 	}}
 	html := rendered(t, &r)
 	if strings.Contains(html, evil) {
-		t.Error("a text ended the script that holds it")
+		t.Error("the page has the script as it stands, want it escaped")
 	}
 	if c := shown(t, html); c.Lanes[1].Name != evil {
 		t.Errorf("lanes %q and %q, want the evil name second", c.Lanes[0].Name, c.Lanes[1].Name)
@@ -149,10 +151,10 @@ func TestWriteError(t *testing.T) {
 	}
 }
 
-// at is so many seconds after the start.
+// at returns the time this many seconds after the start.
 func at(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-// transcript tells a lane's bars and marks in lines.
+// transcript returns a line for each bar and mark of a lane.
 func transcript(c *chart, name string) []string {
 	var lines []string
 	for _, l := range c.Lanes {
@@ -173,9 +175,9 @@ func transcript(c *chart, name string) []string {
 	return lines
 }
 
-// A life of one lease with a TTL of 3 s and a quarantine of 1.5 s: a lost
-// heartbeat, a pause beyond the deadline, a revival, a deadline that the server
-// reckons anew, a revocation, a crash.
+// TestLanes draws one lease with a TTL of 3 s and a quarantine of 1.5 s: a lost
+// heartbeat, a pause beyond the deadline, a late heartbeat, a deadline that the
+// server moves, a revocation, a crash.
 func TestLanes(t *testing.T) {
 	const epoch = 5
 	lease := sim.Record{Machine: "app-0", Process: 1, Pool: "default", Node: 2, Epoch: epoch, Floor: 1000, Ceiling: 4000}
@@ -237,11 +239,12 @@ func TestLanes(t *testing.T) {
 	}
 	lost, came := c.Messages[0], c.Messages[1:]
 	if lost.Came != -1 || lost.Lost == "" || len(came) != 2 || came[0].Came != 6_100_000 || came[1].Came != 6_200_000 || !came[1].Answer {
-		t.Errorf("messages %+v", c.Messages)
+		t.Errorf("got messages %+v, want a lost heartbeat, one that arrived and its answer", c.Messages)
 	}
 }
 
-// Every kind of record has words, and they name its machine or its lease.
+// TestSentences expects the sentence about each kind of record to name its machine
+// or its node ID.
 func TestSentences(t *testing.T) {
 	for _, kind := range []sim.RecordKind{
 		sim.RecordStart, sim.RecordExit, sim.RecordCrash, sim.RecordSend, sim.RecordArrive, sim.RecordReply, sim.RecordAnswer, sim.RecordDrop,
@@ -250,7 +253,7 @@ func TestSentences(t *testing.T) {
 	} {
 		text := sentence(&sim.Record{Kind: kind, Machine: "app-3", Peer: server, Message: 8, Call: "Release", Pool: "other", Node: 4, Epoch: 1<<40 + 7, Text: "because"})
 		if !strings.Contains(text, "app-3") && !strings.Contains(text, "node ID 4 of pool other") && kind != sim.RecordOperate {
-			t.Errorf("%s: %q", kind, text)
+			t.Errorf("the sentence about a record of kind %q is %q, want it to name the machine or the node ID", kind, text)
 		}
 	}
 }

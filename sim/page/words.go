@@ -6,7 +6,7 @@ import (
 	"github.com/cirrus-id/cirrus/sim"
 )
 
-// sentence says what a record tells.
+// sentence describes a record.
 func sentence(r *sim.Record) string {
 	who := name(r.Machine)
 	switch r.Kind {
@@ -23,11 +23,11 @@ func sentence(r *sim.Record) string {
 	case sim.RecordDurable:
 		return "the record of " + lease(r) + " is on the disk"
 	case sim.RecordEnd:
-		return fmt.Sprintf("%s notes %s as %s, with ceiling %d", who, lease(r), r.Text, r.Ceiling)
+		return fmt.Sprintf("%s decides that %s is %s, with ceiling %d", who, lease(r), r.Text, r.Ceiling)
 	case sim.RecordHold, sim.RecordExtend, sim.RecordLapse:
 		return holding(r)
 	case sim.RecordDeadline:
-		return fmt.Sprintf("%s waits for the holder of %s until %s, and rests the node ID until %s", who, lease(r), seconds(r.Until), seconds(r.RestUntil))
+		return fmt.Sprintf("%s waits for the holder of %s until %s, and keeps the node ID in quarantine until %s", who, lease(r), seconds(r.Until), seconds(r.RestUntil))
 	case sim.RecordSettings:
 		return settings(r)
 	case sim.RecordMint:
@@ -38,7 +38,7 @@ func sentence(r *sim.Record) string {
 	return other(r)
 }
 
-// other is for records whose text says it all.
+// other describes the records whose text needs few words more.
 func other(r *sim.Record) string {
 	who := name(r.Machine)
 	switch r.Kind {
@@ -68,6 +68,7 @@ func other(r *sim.Record) string {
 	return fmt.Sprintf("%s: %s%s", who, r.Kind, because(r))
 }
 
+// message describes a record about a message.
 func message(r *sim.Record) string {
 	what := fmt.Sprintf("%s #%d", r.Call, r.Message)
 	switch r.Kind {
@@ -89,7 +90,7 @@ func message(r *sim.Record) string {
 	return fmt.Sprintf("%s from %s is lost: %s", what, name(r.Machine), r.Text)
 }
 
-// settings says what a server goes by.
+// settings describes the settings of a server or of a pool.
 func settings(r *sim.Record) string {
 	if r.Pool == "" {
 		return fmt.Sprintf("%s has a stride of %v", name(r.Machine), r.Stride)
@@ -97,17 +98,18 @@ func settings(r *sim.Record) string {
 	return fmt.Sprintf("%s has pool %s with a TTL of %v (%v at most), a quarantine of %v and a stride of %v", name(r.Machine), r.Pool, r.TTL, r.MaxTTL, r.Quarantine, r.Stride)
 }
 
-// said is what an answer says.
+// said describes an answer.
 func said(r *sim.Record) string {
 	switch {
 	case r.Text != "":
 		return r.Text
 	case r.Ceiling != 0:
-		return fmt.Sprintf("%s is yours, window [%d, %d]", lease(r), r.Floor, r.Ceiling)
+		return fmt.Sprintf("%s is granted, window [%d, %d]", lease(r), r.Floor, r.Ceiling)
 	}
 	return "yes"
 }
 
+// holding describes what an app holds.
 func holding(r *sim.Record) string {
 	switch r.Kind {
 	case sim.RecordExtend:
@@ -118,6 +120,7 @@ func holding(r *sim.Record) string {
 	return fmt.Sprintf("%s no longer holds %s%s", name(r.Machine), lease(r), because(r))
 }
 
+// about returns the lease that a message is about, if it is about one.
 func about(r *sim.Record) string {
 	if r.Node < 0 {
 		return ""
@@ -125,6 +128,7 @@ func about(r *sim.Record) string {
 	return " about " + lease(r)
 }
 
+// because returns the record's reason, if it has one.
 func because(r *sim.Record) string {
 	if r.Text == "" {
 		return ""
@@ -132,7 +136,7 @@ func because(r *sim.Record) string {
 	return ": " + r.Text
 }
 
-// lease names one: the epoch's last six digits tell it apart from its like.
+// lease names a record's lease. Six digits of the epoch tell leases of a run apart.
 func lease(r *sim.Record) string {
 	if r.Epoch == 0 {
 		return nodeName(r.Pool, r.Node)
@@ -140,6 +144,7 @@ func lease(r *sim.Record) string {
 	return fmt.Sprintf("%s, epoch %s", nodeName(r.Pool, r.Node), shortEpoch(r.Epoch))
 }
 
+// shortEpoch returns the last six digits of an epoch.
 func shortEpoch(e uint64) string {
 	if e < 1e6 {
 		return fmt.Sprint(e)
@@ -147,6 +152,7 @@ func shortEpoch(e uint64) string {
 	return fmt.Sprintf("…%06d", e%1e6)
 }
 
+// nodeName names a node ID, and its pool if that is not the default pool.
 func nodeName(pool string, node int) string {
 	if pool == "" || pool == "default" {
 		return fmt.Sprintf("node ID %d", node)
@@ -154,7 +160,7 @@ func nodeName(pool string, node int) string {
 	return fmt.Sprintf("node ID %d of pool %s", node, pool)
 }
 
-// name is a machine's, as it stands in a sentence.
+// name returns a machine's name as it stands in a sentence.
 func name(machine string) string {
 	switch machine {
 	case server, operator:
