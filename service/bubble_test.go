@@ -49,6 +49,8 @@ type bubbleOptions struct {
 	crowd int
 	// steady is put before the steady clock.
 	steady *countingClock
+	// observer is the service's.
+	observer Observer
 }
 
 // inBubble runs a test in a bubble. When the test is over it checks the core's
@@ -81,7 +83,7 @@ func newBatch(t testing.TB, wall time.Time, vouched bool, edit func(*fencing.Poo
 }
 
 func (b *bubble) begin(opts bubbleOptions) {
-	cfg := Config{Store: b.store, Clock: b.wall, Steady: steadyClock{time.Now()}, Logger: slog.New(slog.NewTextHandler(b.log, nil))}
+	cfg := Config{Store: b.store, Clock: b.wall, Steady: steadyClock{time.Now()}, Logger: slog.New(slog.NewTextHandler(b.log, nil)), Observer: opts.observer}
 	if opts.log != nil {
 		cfg.Logger = slog.New(opts.log)
 	}

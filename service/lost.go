@@ -36,6 +36,8 @@ type lostLog struct {
 	mu   sync.Mutex
 	todo lostWrites
 	busy bool // a task logs it
+	// total is how many were counted since the service was made.
+	total int
 }
 
 // tellLost counts lost writes, and has them logged.
@@ -46,6 +48,10 @@ func (s *Service) tellLost(l lostWrites) {
 	s.metrics.forgotten.Add(float64(l.n))
 	s.lost.mu.Lock()
 	defer s.lost.mu.Unlock()
+	s.lost.total += l.n
+	if told := s.cfg.Observer.LostWrites; told != nil {
+		told(s.lost.total)
+	}
 	s.lost.todo.add(l)
 	if !s.lost.busy {
 		s.lost.busy = s.spawn(s.logLost)

@@ -78,6 +78,9 @@ type Config struct {
 	// Runner is how the service waits and runs things beside itself; for
 	// simulators. Default: goroutines.
 	Runner Runner
+	// Observer is told what no answer shows; for simulators and tests. Default:
+	// nobody is told.
+	Observer Observer
 	// Version is what the service says it is. Default: "devel".
 	Version string
 }
@@ -170,6 +173,9 @@ func (s *Service) become(change func(*role)) {
 		next.since = s.cfg.Steady.Now()
 	}
 	s.role.Store(next)
+	if next.term != before.term {
+		s.observeTerm(next.term)
+	}
 	close(before.news)
 }
 

@@ -1237,14 +1237,13 @@ func (c *checker) logged(r slog.Record) {
 
 // state looks at a server's own invariants.
 func (c *checker) state(s *server) {
-	if c.w.replicated() && s.service != nil {
-		if s.core = coreOf(s.service); s.core != nil {
-			c.leading(s)
-		}
+	if s.term == nil {
+		return
 	}
-	if s.core != nil {
-		if err := s.core.Check(); err != nil {
-			c.w.violate(PromiseState, "%v", err)
-		}
+	if c.w.replicated() {
+		c.leading(s)
+	}
+	if err := s.term.Rules().Check(); err != nil {
+		c.w.violate(PromiseState, "%v", err)
 	}
 }

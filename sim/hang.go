@@ -2,13 +2,9 @@ package sim
 
 import (
 	"log/slog"
-	"reflect"
-	"sync"
 	"time"
-	"unsafe"
 
 	"github.com/cirrus-id/cirrus/fencing"
-	"github.com/cirrus-id/cirrus/service"
 )
 
 // What stands still, for seconds to minutes: a store, a log, a member of etcd.
@@ -78,12 +74,9 @@ func (d *disk) tempts(b fencing.Batch, takes time.Duration) {
 // lock that others need may be held meanwhile (S14).
 func (h *logHandler) blocks(r slog.Record) {
 	w := h.s.w
-	if mu := lockOf(h.s.service); mu != nil {
-		if !mu.TryLock() {
-			w.violate(PromiseLog, "%s logs %q while it holds the lock that heartbeats need", h.s.name(), r.Message)
-			return
-		}
-		mu.Unlock()
+	if t := h.s.term; t != nil && t.Locked() {
+		w.violate(PromiseLog, "%s logs %q while it holds the lock that heartbeats need", h.s.name(), r.Message)
+		return
 	}
 	if w.loop.running == nil || !w.on(LogBlock) || !w.fault(LogBlock, h.s.index, 300) {
 		return
@@ -98,23 +91,6 @@ func (h *logHandler) blocks(r slog.Record) {
 		}
 	}
 	w.hangs(d, "log")
-}
-
-// lockOf finds the lock of the term that a service leads by; nil: by none, or it
-// is not where it was. Nothing but a check of the product looks at it.
-func lockOf(svc *service.Service) *sync.Mutex {
-	if svc == nil {
-		return nil
-	}
-	term := termOf(svc)
-	if !term.IsValid() {
-		return nil
-	}
-	f := term.Elem().FieldByName("mu")
-	if !f.IsValid() || f.Type() != reflect.TypeFor[sync.Mutex]() {
-		return nil
-	}
-	return (*sync.Mutex)(unsafe.Pointer(f.UnsafeAddr()))
 }
 
 // members is how many etcd has, for what a client sees of them.

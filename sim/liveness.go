@@ -29,7 +29,7 @@ func (s *server) settling() time.Duration {
 func (c *checker) ruling() *term {
 	s, t := c.w.primary, c.reigning
 	if c.w.replicated() {
-		if t == nil || t.failed || t.servesFrom == 0 || !t.server.running() || t.server.proc != t.proc || t.server.core == nil {
+		if t == nil || t.failed || t.servesFrom == 0 || !t.server.running() || t.server.proc != t.proc || t.server.term == nil {
 			return nil
 		}
 		return t

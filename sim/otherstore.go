@@ -80,7 +80,8 @@ func (o *otherStore) serve(p *process) {
 	svc, err := service.New(context.Background(), service.Config{
 		Cluster: cluster, Clock: clk, Steady: steadyClock{clk}, Stride: w.plan.stride,
 		Reach:  func(string) connect.HTTPClient { return transport{w: w, proc: p, peer: true} },
-		Logger: slog.New(&logHandler{s, p}), Random: random, Runner: serviceRunner{p}, Version: "simulated",
+		Logger: slog.New(&logHandler{s, p}), Random: random, Runner: serviceRunner{p},
+		Observer: s.observer(p), Version: "simulated",
 	})
 	if err != nil {
 		panic(err)

@@ -79,7 +79,8 @@ func (s *server) serveReplica(p *process) {
 	svc, err := service.New(context.Background(), service.Config{
 		Cluster: &watchedCluster{cluster, s, p, way}, Clock: clk, Steady: steadyClock{clk}, Stride: s.stride, DefaultPool: asked,
 		Reach:  func(string) connect.HTTPClient { return transport{w: w, proc: p, peer: true} },
-		Logger: slog.New(&logHandler{s, p}), Random: random, Runner: serviceRunner{p}, Version: "simulated",
+		Logger: slog.New(&logHandler{s, p}), Random: random, Runner: serviceRunner{p},
+		Observer: s.observer(p), Version: "simulated",
 	})
 	if err != nil {
 		panic(err)

@@ -32,8 +32,11 @@ type server struct {
 	opening *crash
 	store   *pebble.Store
 	service *service.Service
-	core    *fencing.Server
 	handler http.Handler
+	// term is what its process answers requests by; nil: by none. lostWrites is
+	// how many lost writes the process has counted (S12).
+	term       *service.ObservedTerm
+	lostWrites int
 	// copies are old states of the disk.
 	copies []*vfs.MemFS
 	// stride is what its process was told at its start; other replicas may have
@@ -127,7 +130,7 @@ func (s *server) serve(p *process) {
 	svc, err := service.New(context.Background(), service.Config{
 		Store: &disk{s, p, s.store}, Clock: clk, Steady: steadyClock{clk}, Stride: s.stride, DefaultPool: flags,
 		Logger: slog.New(&logHandler{s, p}), Random: reader{w.dice("server random", s.index<<20|p.number)}, Runner: serviceRunner{p},
-		Version: "simulated",
+		Observer: s.observer(p), Version: "simulated",
 	})
 	if err != nil {
 		w.note(Record{Kind: RecordLog, Machine: s.name(), Process: p.number, Node: -1, Text: "does not serve: " + err.Error()})
@@ -137,7 +140,6 @@ func (s *server) serve(p *process) {
 		return
 	}
 	s.service = svc
-	s.core = coreOf(svc)
 	s.handler = svc.Handler()
 	w.loop.park(func() bool { return ready(svc.Failed()) })
 	// The process has until here to answer what it has under way; then it ends.
@@ -145,6 +147,23 @@ func (s *server) serve(p *process) {
 	w.loop.sleep(w.dice("exit", s.index).duration(0, 50*time.Millisecond), "exiting")
 	s.handler = nil
 	s.exit(p, w.dice("restart", s.index).duration(10*time.Millisecond, w.plan.ttl))
+}
+
+// observer takes what a process's service shows beside its answers.
+func (s *server) observer(p *process) service.Observer {
+	s.term, s.lostWrites = nil, 0
+	return service.Observer{
+		Term: func(t *service.ObservedTerm) {
+			if s.proc == p && !p.dead {
+				s.term = t
+			}
+		},
+		LostWrites: func(total int) {
+			if s.proc == p && !p.dead {
+				s.lostWrites = total
+			}
+		},
+	}
 }
 
 // opens opens the store, and may die of it.
@@ -230,7 +249,7 @@ func (s *server) end(kind RecordKind, why string, unsynced int) {
 	}
 	p.kill()
 	s.closeStore()
-	s.handler, s.service, s.core = nil, nil, nil
+	s.handler, s.service, s.term = nil, nil, nil
 	w.check.serverEnded(p)
 	w.net.serverDied(s)
 	if w.replicated() {

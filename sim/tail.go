@@ -246,7 +246,7 @@ func (c *checker) alarmed(t *term, d *fencing.Record, l *leaseState) {
 		return
 	}
 	c.w.saw("the holder of a lease that the store had lost came back")
-	if told, ok := lostWritesOf(t.server.service); ok && told == 0 { // the log may wait a second to tell of several at once
+	if s := t.server; s.service != nil && s.lostWrites == 0 { // the log may wait a second to tell of several at once
 		c.w.violate(PromiseAlarm, "a holder knows of epoch %d, the store of epoch %d, and it is not counted", l.epoch, d.Epoch)
 	}
 }

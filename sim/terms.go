@@ -359,7 +359,7 @@ func (c *checker) leading(s *server) {
 	}
 	n := 0
 	for _, s := range c.w.servers {
-		if s.core != nil {
+		if s.term != nil {
 			n++
 		}
 	}
