@@ -8,23 +8,23 @@
 //
 // Conventions of the whole package:
 //   - Fields that end in _ms are points in time, in Unix milliseconds.
-//   - In JSON, 64-bit numbers are strings, as protobuf's JSON mapping has it;
+//   - In JSON, 64-bit numbers are strings, as in protobuf's JSON mapping;
 //     numbers are accepted, too.
-//   - A negative duration is INVALID_ARGUMENT wherever it stands.
+//   - A negative duration is INVALID_ARGUMENT in every field.
 //   - An empty pool name means "default".
-//   - Bad input of any kind changes nothing.
-//   - Every error is a sentence that says what is wrong and what to do.
-//     Where a program has to tell errors apart, a google.rpc.ErrorInfo is
-//     attached, with domain "cirrus" and a reason in UPPER_SNAKE_CASE. Where
-//     it is known when to try again, a google.rpc.RetryInfo is attached.
+//   - A request with bad input of any kind changes nothing.
+//   - Every error has a sentence that says what is wrong and what to do. If a
+//     program has to tell errors apart, the error has a google.rpc.ErrorInfo
+//     with domain "cirrus" and a reason in UPPER_SNAKE_CASE. If the service
+//     knows when to try again, the error has a google.rpc.RetryInfo.
 //
-// Errors that any call can answer:
+// Errors that any call can return:
 //   - INVALID_ARGUMENT: a field is malformed; a google.rpc.BadRequest names
 //     the field and the rule.
 //   - NOT_FOUND: there is no such pool.
-//   - UNAVAILABLE: the store has failed, the service is shutting down, nobody
-//     leads, or (to Acquire) the pool is not open yet. Try again, after the
-//     time in RetryInfo where there is one.
+//   - UNAVAILABLE: the store has failed, the service is shutting down, no
+//     replica leads, or (Acquire only) the pool is not open yet. Try again,
+//     after the time in RetryInfo if there is one.
 //   - UNAUTHENTICATED, PERMISSION_DENIED: no credentials, or the wrong ones.
 
 package cirrusv1
@@ -50,8 +50,8 @@ const (
 // when the pool is created.
 type Layout struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The layout's origin (its custom epoch): the Unix ms that an ID with
-	// timestamp 0 stands for. At least 0, and not after server time.
+	// The layout's origin (its custom epoch): the Unix ms that timestamp 0 in an
+	// ID stands for. At least 0, and not after server time.
 	OriginMs int64 `protobuf:"varint,1,opt,name=origin_ms,json=originMs,proto3" json:"origin_ms,omitempty"`
 	// Bits of the timestamp, which counts milliseconds since origin_ms: 32 to 45.
 	TimestampBits uint32 `protobuf:"varint,2,opt,name=timestamp_bits,json=timestampBits,proto3" json:"timestamp_bits,omitempty"`
@@ -122,35 +122,35 @@ func (x *Layout) GetSequenceBits() uint32 {
 	return 0
 }
 
-// Lease is what its holder needs to know of it. Until the reply's deadline,
-// which is the moment before the request was sent plus ttl, on a clock that is
-// never set, the holder may put its node ID into IDs, with timestamps of the
-// window from floor_ms to ceiling_ms.
+// Lease is what its holder needs to know of it. The holder reads a clock that is
+// never set before it sends the request; the deadline is that reading plus ttl.
+// Until the deadline, the holder may put its node ID into IDs, with timestamps
+// in the window from floor_ms to ceiling_ms.
 type Lease struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The pool's name; never empty here.
 	Pool string `protobuf:"bytes,1,opt,name=pool,proto3" json:"pool,omitempty"`
 	// The node ID, within the pool's node_ids.
 	NodeId uint32 `protobuf:"varint,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
-	// The fencing token: above that of every earlier grant in the pool. Never 0.
+	// The fencing token: higher than in every earlier grant of the pool. Never 0.
 	Epoch uint64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// The app_id of the Acquire.
 	AppId string `protobuf:"bytes,4,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
-	// Identifies the holder, and is a secret: it is told to the holder alone, and
+	// Identifies the holder, and is a secret: only the holder gets it, and
 	// Heartbeat and Release must repeat it.
 	InstanceId string `protobuf:"bytes,5,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
-	// How long the lease is good for, counted from before the request that this
-	// lease answers was sent. The same for the life of the lease. At least 1 s.
+	// How long the lease lasts, counted from before its holder sent the request
+	// that this lease answers. The same for the life of the lease. At least 1 s.
 	Ttl *durationpb.Duration `protobuf:"bytes,6,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	// How often to send a heartbeat: ttl / 3.
 	HeartbeatEvery *durationpb.Duration `protobuf:"bytes,7,opt,name=heartbeat_every,json=heartbeatEvery,proto3" json:"heartbeat_every,omitempty"`
-	// Server time, in Unix ms, when the reply was made.
+	// Server time, in Unix ms, at which the reply was made.
 	ServerTimeMs int64 `protobuf:"varint,8,opt,name=server_time_ms,json=serverTimeMs,proto3" json:"server_time_ms,omitempty"`
 	// The first timestamp, in Unix ms, that IDs under this lease may carry. The
 	// same for the life of the lease.
 	FloorMs int64 `protobuf:"varint,9,opt,name=floor_ms,json=floorMs,proto3" json:"floor_ms,omitempty"`
-	// The last timestamp, in Unix ms, that IDs under this lease may carry. Moves
-	// forward with heartbeats; a reply that comes late never moves it back.
+	// The last timestamp, in Unix ms, that IDs under this lease may carry.
+	// Heartbeats move it forward; a late reply never moves it back.
 	CeilingMs int64 `protobuf:"varint,10,opt,name=ceiling_ms,json=ceilingMs,proto3" json:"ceiling_ms,omitempty"`
 	// The pool's layout.
 	Layout        *Layout `protobuf:"bytes,11,opt,name=layout,proto3" json:"layout,omitempty"`
@@ -270,18 +270,19 @@ type AcquireRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The pool: 1 to 63 of a–z, 0–9 and "-"; empty means "default".
 	Pool string `protobuf:"bytes,1,opt,name=pool,proto3" json:"pool,omitempty"`
-	// What the app calls itself: 1 to 253 bytes of UTF-8. A hint, for getting the
-	// same node ID again and for people. It proves nothing and need not be
+	// What the app calls itself: 1 to 253 bytes of UTF-8. It helps the app to get
+	// the same node ID again, and helps people. It proves nothing and need not be
 	// unique.
 	AppId string `protobuf:"bytes,2,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
-	// 16 to 64 printable ASCII characters that one incarnation of the app makes
-	// at random, at least 128 bits of it, anew for every lease. Empty: the
-	// server makes one; a request repeated with an empty one gets another lease.
+	// 16 to 64 printable ASCII characters with at least 128 random bits, which one
+	// incarnation of the app generates for every lease. If it is empty, the server
+	// generates one; a request that is repeated with an empty one gets another
+	// lease.
 	InstanceId string `protobuf:"bytes,3,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
-	// The lease's TTL: 1 s to the pool's max_ttl. Left out: the pool's ttl.
+	// The lease's TTL: 1 s to the pool's max_ttl. Default: the pool's ttl.
 	Ttl *durationpb.Duration `protobuf:"bytes,4,opt,name=ttl,proto3" json:"ttl,omitempty"`
-	// How long to queue for a free node ID if there is none: 0 to 60 s, first
-	// come, first served. Left out: 0.
+	// How long to wait in line if no node ID is free: 0 to 60 s. First come, first
+	// served. Default: 0.
 	Wait          *durationpb.Duration `protobuf:"bytes,5,opt,name=wait,proto3" json:"wait,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -471,7 +472,7 @@ func (x *HeartbeatRequest) GetInstanceId() string {
 	return ""
 }
 
-// HeartbeatResponse carries the lease, prolonged.
+// HeartbeatResponse carries the lease with its new deadline.
 type HeartbeatResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The lease, with its new ceiling_ms and server_time_ms.
@@ -566,7 +567,7 @@ func (x *HeartbeatBatchRequest) GetHeartbeats() []*HeartbeatRequest {
 // HeartbeatBatchResponse answers a HeartbeatBatchRequest.
 type HeartbeatBatchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As many as there were heartbeats, in the same order.
+	// One for each heartbeat, in the same order.
 	Results       []*HeartbeatResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -609,7 +610,7 @@ func (x *HeartbeatBatchResponse) GetResults() []*HeartbeatResult {
 	return nil
 }
 
-// HeartbeatResult is what became of one heartbeat of a batch.
+// HeartbeatResult is the result of one heartbeat of a batch.
 type HeartbeatResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Exactly one of them is set.
@@ -683,12 +684,12 @@ type isHeartbeatResult_Result interface {
 }
 
 type HeartbeatResult_Lease struct {
-	// It was good: the lease, prolonged.
+	// The heartbeat succeeded: the lease with its new deadline.
 	Lease *Lease `protobuf:"bytes,1,opt,name=lease,proto3,oneof"`
 }
 
 type HeartbeatResult_Error struct {
-	// It was not.
+	// The heartbeat failed.
 	Error *HeartbeatError `protobuf:"bytes,2,opt,name=error,proto3,oneof"`
 }
 
@@ -696,14 +697,14 @@ func (*HeartbeatResult_Lease) isHeartbeatResult_Result() {}
 
 func (*HeartbeatResult_Error) isHeartbeatResult_Result() {}
 
-// HeartbeatError is what Heartbeat would have answered.
+// HeartbeatError is the error that Heartbeat would have returned.
 type HeartbeatError struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The code's name in the Connect protocol, in lower_snake_case: for example
 	// "failed_precondition" or "invalid_argument".
 	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
-	// The reason of the google.rpc.ErrorInfo, for example "LEASE_LOST"; empty
-	// where the code says it all.
+	// The reason of the google.rpc.ErrorInfo, for example "LEASE_LOST"; empty if
+	// the error has none.
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	// A sentence that says what is wrong and what to do.
 	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
@@ -776,8 +777,8 @@ type ReleaseRequest struct {
 	InstanceId string `protobuf:"bytes,4,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
 	// The highest timestamp, in Unix ms, that the holder put into an ID under
 	// this lease; floor_ms - 1 if it minted none. The node ID is free as soon as
-	// server time is past it. Left out: the whole window is waited out. 0 and
-	// negative values are INVALID_ARGUMENT.
+	// server time is past it. If it is not set, the node ID is free when the whole
+	// window has passed. 0 and negative values are INVALID_ARGUMENT.
 	LastTimestampMs *int64 `protobuf:"varint,5,opt,name=last_timestamp_ms,json=lastTimestampMs,proto3,oneof" json:"last_timestamp_ms,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache

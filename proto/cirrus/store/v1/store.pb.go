@@ -4,10 +4,10 @@
 // 	protoc        (unknown)
 // source: cirrus/store/v1/store.proto
 
-// What the store keeps. These are the values; the pool and the node ID that a
-// value belongs to stand in its key. Nothing of this goes over the network.
-// Fields are only ever added, and never change their meaning: a change that an
-// older binary would misread raises StoredMeta.format.
+// The values that a store keeps. The key of a value names the pool and the node
+// ID to which it belongs. Clients never get these messages. Fields are only ever
+// added, and never change their meaning: a change that an older binary would
+// misread raises StoredMeta.format.
 
 package storev1
 
@@ -26,18 +26,18 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Status is what the store knows of a lease. That it is past its deadline is
-// not among it: that is a comparison.
+// Status is what the store knows of a lease. It does not say whether the lease is
+// past its deadline: that is a comparison.
 type Status int32
 
 const (
 	// Never written.
 	Status_STATUS_UNSPECIFIED Status = 0
-	// Granted, and neither noted as ended nor revoked.
+	// Granted, and neither ended nor revoked.
 	Status_STATUS_LIVE Status = 1
-	// Released, or noted as having come free by time.
+	// Released or freed, or noted as free because its time has passed.
 	Status_STATUS_ENDED Status = 2
-	// Revoked; it runs out like any other.
+	// Revoked. The lease runs out like any other.
 	Status_STATUS_REVOKED Status = 3
 )
 
@@ -84,14 +84,14 @@ func (Status) EnumDescriptor() ([]byte, []int) {
 	return file_cirrus_store_v1_store_proto_rawDescGZIP(), []int{0}
 }
 
-// StoredMeta is kept once in a store.
+// StoredMeta is the store's own data. A store has one.
 type StoredMeta struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The version of the keys and values in this store, from 1 up. A binary
-	// refuses a store of a newer format than it knows.
+	// refuses a store whose format is newer than it knows.
 	Format uint32 `protobuf:"varint,1,opt,name=format,proto3" json:"format,omitempty"`
-	// The mark, in Unix ms: no promise was made at a server time above it. It is
-	// only ever raised.
+	// The mark, in Unix ms: no promise was made at a server time above it. It only
+	// rises.
 	MarkMs int64 `protobuf:"varint,2,opt,name=mark_ms,json=markMs,proto3" json:"mark_ms,omitempty"`
 	// How far ahead the mark is written, in nanoseconds.
 	StrideNs int64 `protobuf:"varint,3,opt,name=stride_ns,json=strideNs,proto3" json:"stride_ns,omitempty"`
@@ -99,16 +99,16 @@ type StoredMeta struct {
 	// Unix ms.
 	CreatedMs int64 `protobuf:"varint,4,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
 	// The base of the last start or term that wrote a mark: the first epoch that
-	// it could grant. The next one begins at least 2^20 above.
+	// it could grant. The base of the next one is at least 2^20 higher.
 	FirstEpoch uint64 `protobuf:"varint,5,opt,name=first_epoch,json=firstEpoch,proto3" json:"first_epoch,omitempty"`
 	// Whether an operator vouched that nobody holds node IDs from an earlier
 	// store; if so, new pools are open at once.
 	Vouched bool `protobuf:"varint,6,opt,name=vouched,proto3" json:"vouched,omitempty"`
-	// How long pools that are not opened wait at least before they grant, in
-	// nanoseconds: what an operator asked for where leases of a lost store may
-	// have had a longer TTL than this store knows of. 0: nothing was asked.
+	// The shortest time that a pool which is not opened waits before it grants, in
+	// nanoseconds. An operator sets it if leases of a lost store may have had a
+	// longer TTL than this store knows of. 0: not set.
 	SuspectForNs int64 `protobuf:"varint,7,opt,name=suspect_for_ns,json=suspectForNs,proto3" json:"suspect_for_ns,omitempty"`
-	// 16 random bytes that name this store wherever it is moved to. Empty in
+	// 16 random bytes that identify this store, also after it is moved. Empty in
 	// stores that an older version created, until they are moved.
 	StoreId       []byte `protobuf:"bytes,8,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -201,7 +201,7 @@ func (x *StoredMeta) GetStoreId() []byte {
 	return nil
 }
 
-// StoredPool is kept once for each pool.
+// StoredPool is the data of one pool.
 type StoredPool struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The pool's name: 1 to 63 of a–z, 0–9 and "-".
@@ -218,22 +218,22 @@ type StoredPool struct {
 	FirstNode uint32 `protobuf:"varint,6,opt,name=first_node,json=firstNode,proto3" json:"first_node,omitempty"`
 	// The highest node ID that the pool leases.
 	LastNode uint32 `protobuf:"varint,7,opt,name=last_node,json=lastNode,proto3" json:"last_node,omitempty"`
-	// The TTL of leases that ask for none, in nanoseconds.
+	// The TTL of leases whose request has none, in nanoseconds.
 	TtlNs int64 `protobuf:"varint,8,opt,name=ttl_ns,json=ttlNs,proto3" json:"ttl_ns,omitempty"`
 	// The longest TTL that a lease may ask for, in nanoseconds.
 	MaxTtlNs int64 `protobuf:"varint,9,opt,name=max_ttl_ns,json=maxTtlNs,proto3" json:"max_ttl_ns,omitempty"`
-	// How long an expired node ID rests, in nanoseconds.
+	// How long the node ID of an expired lease rests, in nanoseconds.
 	QuarantineNs int64 `protobuf:"varint,10,opt,name=quarantine_ns,json=quarantineNs,proto3" json:"quarantine_ns,omitempty"`
-	// Whether the pool puts up with a quarantine that is too short.
+	// Whether the pool accepts a quarantine that is too short to be safe.
 	Unsafe bool `protobuf:"varint,11,opt,name=unsafe,proto3" json:"unsafe,omitempty"`
-	// Whether the pool grants leases. Once true it stays so, unless the store is
+	// Whether the pool grants leases. Once true, it stays true unless the store is
 	// made suspicious again.
 	Opened bool `protobuf:"varint,12,opt,name=opened,proto3" json:"opened,omitempty"`
 	// Server time at the pool's creation, in Unix ms.
 	CreatedMs int64 `protobuf:"varint,13,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
-	// The longest max_ttl that the pool ever had and the longest TTL that it ever
-	// granted, in nanoseconds. It is only ever raised. 0 in stores of format 1:
-	// then max_ttl_ns counts.
+	// The longest max_ttl that the pool ever had or the longest TTL that it ever
+	// granted, whichever is longer, in nanoseconds. It only rises. 0 in stores of
+	// format 1: then max_ttl_ns counts.
 	LongestTtlNs  int64 `protobuf:"varint,14,opt,name=longest_ttl_ns,json=longestTtlNs,proto3" json:"longest_ttl_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -367,28 +367,28 @@ func (x *StoredPool) GetLongestTtlNs() int64 {
 	return 0
 }
 
-// StoredRecord is kept once for each node ID that was ever granted: its last
-// grant.
+// StoredRecord is the last grant of a node ID. There is one for each node ID that
+// was ever granted.
 type StoredRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The lease's epoch.
 	Epoch uint64 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// The app ID that the holder gave.
 	AppId string `protobuf:"bytes,2,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
-	// A hash of the instance ID, which is a secret and is not kept.
+	// A hash of the instance ID. The instance ID is a secret and is not stored.
 	InstanceHash []byte `protobuf:"bytes,3,opt,name=instance_hash,json=instanceHash,proto3" json:"instance_hash,omitempty"`
 	// The lease's TTL, in nanoseconds.
 	TtlNs int64 `protobuf:"varint,4,opt,name=ttl_ns,json=ttlNs,proto3" json:"ttl_ns,omitempty"`
 	// The first timestamp of the lease's window, in Unix ms.
 	FloorMs int64 `protobuf:"varint,5,opt,name=floor_ms,json=floorMs,proto3" json:"floor_ms,omitempty"`
-	// The last timestamp of the lease's window, in Unix ms: exact once the record
-	// is ended; while it is live, heartbeats may have promised more since, up to
-	// the mark plus the TTL.
+	// The last timestamp of the lease's window, in Unix ms. It is exact once the
+	// record is ended. While the record is live, heartbeats may have promised more
+	// since, up to the mark plus the TTL.
 	CeilingMs int64 `protobuf:"varint,6,opt,name=ceiling_ms,json=ceilingMs,proto3" json:"ceiling_ms,omitempty"`
-	// What became of the lease.
+	// The status of the lease.
 	Status Status `protobuf:"varint,7,opt,name=status,proto3,enum=cirrus.store.v1.Status" json:"status,omitempty"`
-	// Set on a live or revoked record that has a silence note: no heartbeat has
-	// been answered since the note was decided on.
+	// The silence note of a live or revoked record. If it is set, no heartbeat has
+	// been answered since the note was decided.
 	Silence       *Silence `protobuf:"bytes,8,opt,name=silence,proto3" json:"silence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -480,14 +480,15 @@ func (x *StoredRecord) GetSilence() *Silence {
 	return nil
 }
 
-// Silence is what a server noted of a lease that had been silent for a while. A
-// later start goes on from it instead of giving the lease another TTL.
+// Silence is a silence note: it describes a lease that has had no heartbeat for a
+// while. A later start uses it instead of giving the lease another TTL.
 type Silence struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The time until the lease's deadline, in nanoseconds, rounded up, as it was
-	// when the note was decided on; negative once the deadline has passed.
+	// The time until the lease's deadline when the note was decided, in
+	// nanoseconds, rounded up; negative once the deadline has passed.
 	LeftNs int64 `protobuf:"varint,1,opt,name=left_ns,json=leftNs,proto3" json:"left_ns,omitempty"`
-	// The last timestamp promised under the lease by then, in Unix ms.
+	// The last timestamp that had been promised under the lease by then, in Unix
+	// ms.
 	CeilingMs     int64 `protobuf:"varint,2,opt,name=ceiling_ms,json=ceilingMs,proto3" json:"ceiling_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

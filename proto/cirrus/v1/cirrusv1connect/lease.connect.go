@@ -6,23 +6,23 @@
 //
 // Conventions of the whole package:
 //   - Fields that end in _ms are points in time, in Unix milliseconds.
-//   - In JSON, 64-bit numbers are strings, as protobuf's JSON mapping has it;
+//   - In JSON, 64-bit numbers are strings, as in protobuf's JSON mapping;
 //     numbers are accepted, too.
-//   - A negative duration is INVALID_ARGUMENT wherever it stands.
+//   - A negative duration is INVALID_ARGUMENT in every field.
 //   - An empty pool name means "default".
-//   - Bad input of any kind changes nothing.
-//   - Every error is a sentence that says what is wrong and what to do.
-//     Where a program has to tell errors apart, a google.rpc.ErrorInfo is
-//     attached, with domain "cirrus" and a reason in UPPER_SNAKE_CASE. Where
-//     it is known when to try again, a google.rpc.RetryInfo is attached.
+//   - A request with bad input of any kind changes nothing.
+//   - Every error has a sentence that says what is wrong and what to do. If a
+//     program has to tell errors apart, the error has a google.rpc.ErrorInfo
+//     with domain "cirrus" and a reason in UPPER_SNAKE_CASE. If the service
+//     knows when to try again, the error has a google.rpc.RetryInfo.
 //
-// Errors that any call can answer:
+// Errors that any call can return:
 //   - INVALID_ARGUMENT: a field is malformed; a google.rpc.BadRequest names
 //     the field and the rule.
 //   - NOT_FOUND: there is no such pool.
-//   - UNAVAILABLE: the store has failed, the service is shutting down, nobody
-//     leads, or (to Acquire) the pool is not open yet. Try again, after the
-//     time in RetryInfo where there is one.
+//   - UNAVAILABLE: the store has failed, the service is shutting down, no
+//     replica leads, or (Acquire only) the pool is not open yet. Try again,
+//     after the time in RetryInfo if there is one.
 //   - UNAUTHENTICATED, PERMISSION_DENIED: no credentials, or the wrong ones.
 package cirrusv1connect
 
@@ -68,44 +68,45 @@ const (
 
 // LeaseServiceClient is a client for the cirrus.v1.LeaseService service.
 type LeaseServiceClient interface {
-	// Acquire leases a free node ID: the one that this app_id held last if that
-	// is free, else the one that has been free longest. It is idempotent: an
-	// instance that has a live lease in the pool gets the same one again, same
-	// node ID, same epoch, as if by Heartbeat.
+	// Acquire leases a free node ID: the one that this app_id held last, if it is
+	// free; else one that was never granted; else the one that has been free
+	// longest. It is idempotent: an instance that has a live lease in the pool
+	// gets the same lease again, with the same node ID and epoch, as if by
+	// Heartbeat.
 	//
-	// Errors, beside those of every call:
-	//   - RESOURCE_EXHAUSTED, reason NO_FREE_NODE_ID: no node ID came free within
-	//     wait. RetryInfo says when the next one can become free; without a
-	//     RetryInfo, trying again is of no use.
+	// Errors besides those of every call:
+	//   - RESOURCE_EXHAUSTED, reason NO_FREE_NODE_ID: no node ID became free
+	//     within wait. RetryInfo says when the next one can become free; without
+	//     RetryInfo, trying again does not help.
 	//   - UNAVAILABLE: the pool's store is new and nobody has vouched for it, so
 	//     the pool grants nothing yet; RetryInfo says for how long.
-	//   - FAILED_PRECONDITION: a lease would reach past the layout's last
+	//   - FAILED_PRECONDITION: the lease would end after the layout's last
 	//     timestamp.
 	Acquire(context.Context, *v1.AcquireRequest) (*v1.AcquireResponse, error)
-	// Heartbeat keeps a lease: its deadline and its ceiling move forward to one
-	// TTL from now. It is due every heartbeat_every. However late it comes, it is
-	// good as long as the lease has not been ended, revoked or followed by
-	// another grant of the node ID.
+	// Heartbeat keeps a lease: it moves the lease's deadline and ceiling forward
+	// to one TTL from now. It is due every heartbeat_every. A late heartbeat
+	// succeeds, however late it is, unless the lease has been ended or revoked, or
+	// its node ID has been granted again.
 	//
-	// Errors, beside those of every call:
-	//   - FAILED_PRECONDITION, reason LEASE_LOST: the lease is not yours any
-	//     more. Mint no further ID under it; acquire anew, with a new
+	// Errors besides those of every call:
+	//   - FAILED_PRECONDITION, reason LEASE_LOST: the lease is no longer yours.
+	//     Mint no further ID under it. Acquire another lease, with a new
 	//     instance_id.
 	Heartbeat(context.Context, *v1.HeartbeatRequest) (*v1.HeartbeatResponse, error)
-	// HeartbeatBatch does many heartbeats in one call, of any pools. They succeed
-	// and fail one by one: the call itself fails only if the batch as such is
-	// malformed or nothing can be answered at all.
+	// HeartbeatBatch sends many heartbeats in one call, for leases of any pools.
+	// Each heartbeat succeeds or fails by itself. The call fails only if the batch
+	// as a whole is malformed, or if the service can answer nothing at all.
 	//
-	// Errors, beside those of every call:
+	// Errors besides those of every call:
 	//   - INVALID_ARGUMENT: more than 1024 heartbeats.
 	HeartbeatBatch(context.Context, *v1.HeartbeatBatchRequest) (*v1.HeartbeatBatchResponse, error)
-	// Release gives the node ID back, without quarantine. Before calling it, stop
-	// minting and wait for what is in flight; whatever the answer, never mint
-	// under this lease again. Repeating a release is harmless.
+	// Release gives the node ID back, without quarantine. Before you call it, stop
+	// minting and wait for IDs that are being minted. Whatever the answer is, never
+	// mint under this lease again. Repeating a release does no harm.
 	//
-	// Errors, beside those of every call:
-	//   - FAILED_PRECONDITION, reason LEASE_LOST: the lease was not yours any
-	//     more. There is nothing left to do.
+	// Errors besides those of every call:
+	//   - FAILED_PRECONDITION, reason LEASE_LOST: the lease was no longer yours.
+	//     Nothing remains to be done.
 	Release(context.Context, *v1.ReleaseRequest) (*v1.ReleaseResponse, error)
 }
 
@@ -193,44 +194,45 @@ func (c *leaseServiceClient) Release(ctx context.Context, req *v1.ReleaseRequest
 
 // LeaseServiceHandler is an implementation of the cirrus.v1.LeaseService service.
 type LeaseServiceHandler interface {
-	// Acquire leases a free node ID: the one that this app_id held last if that
-	// is free, else the one that has been free longest. It is idempotent: an
-	// instance that has a live lease in the pool gets the same one again, same
-	// node ID, same epoch, as if by Heartbeat.
+	// Acquire leases a free node ID: the one that this app_id held last, if it is
+	// free; else one that was never granted; else the one that has been free
+	// longest. It is idempotent: an instance that has a live lease in the pool
+	// gets the same lease again, with the same node ID and epoch, as if by
+	// Heartbeat.
 	//
-	// Errors, beside those of every call:
-	//   - RESOURCE_EXHAUSTED, reason NO_FREE_NODE_ID: no node ID came free within
-	//     wait. RetryInfo says when the next one can become free; without a
-	//     RetryInfo, trying again is of no use.
+	// Errors besides those of every call:
+	//   - RESOURCE_EXHAUSTED, reason NO_FREE_NODE_ID: no node ID became free
+	//     within wait. RetryInfo says when the next one can become free; without
+	//     RetryInfo, trying again does not help.
 	//   - UNAVAILABLE: the pool's store is new and nobody has vouched for it, so
 	//     the pool grants nothing yet; RetryInfo says for how long.
-	//   - FAILED_PRECONDITION: a lease would reach past the layout's last
+	//   - FAILED_PRECONDITION: the lease would end after the layout's last
 	//     timestamp.
 	Acquire(context.Context, *v1.AcquireRequest) (*v1.AcquireResponse, error)
-	// Heartbeat keeps a lease: its deadline and its ceiling move forward to one
-	// TTL from now. It is due every heartbeat_every. However late it comes, it is
-	// good as long as the lease has not been ended, revoked or followed by
-	// another grant of the node ID.
+	// Heartbeat keeps a lease: it moves the lease's deadline and ceiling forward
+	// to one TTL from now. It is due every heartbeat_every. A late heartbeat
+	// succeeds, however late it is, unless the lease has been ended or revoked, or
+	// its node ID has been granted again.
 	//
-	// Errors, beside those of every call:
-	//   - FAILED_PRECONDITION, reason LEASE_LOST: the lease is not yours any
-	//     more. Mint no further ID under it; acquire anew, with a new
+	// Errors besides those of every call:
+	//   - FAILED_PRECONDITION, reason LEASE_LOST: the lease is no longer yours.
+	//     Mint no further ID under it. Acquire another lease, with a new
 	//     instance_id.
 	Heartbeat(context.Context, *v1.HeartbeatRequest) (*v1.HeartbeatResponse, error)
-	// HeartbeatBatch does many heartbeats in one call, of any pools. They succeed
-	// and fail one by one: the call itself fails only if the batch as such is
-	// malformed or nothing can be answered at all.
+	// HeartbeatBatch sends many heartbeats in one call, for leases of any pools.
+	// Each heartbeat succeeds or fails by itself. The call fails only if the batch
+	// as a whole is malformed, or if the service can answer nothing at all.
 	//
-	// Errors, beside those of every call:
+	// Errors besides those of every call:
 	//   - INVALID_ARGUMENT: more than 1024 heartbeats.
 	HeartbeatBatch(context.Context, *v1.HeartbeatBatchRequest) (*v1.HeartbeatBatchResponse, error)
-	// Release gives the node ID back, without quarantine. Before calling it, stop
-	// minting and wait for what is in flight; whatever the answer, never mint
-	// under this lease again. Repeating a release is harmless.
+	// Release gives the node ID back, without quarantine. Before you call it, stop
+	// minting and wait for IDs that are being minted. Whatever the answer is, never
+	// mint under this lease again. Repeating a release does no harm.
 	//
-	// Errors, beside those of every call:
-	//   - FAILED_PRECONDITION, reason LEASE_LOST: the lease was not yours any
-	//     more. There is nothing left to do.
+	// Errors besides those of every call:
+	//   - FAILED_PRECONDITION, reason LEASE_LOST: the lease was no longer yours.
+	//     Nothing remains to be done.
 	Release(context.Context, *v1.ReleaseRequest) (*v1.ReleaseResponse, error)
 }
 
