@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/bench"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 )
 
 // benchServer is the hidden command that is a server to measure.
@@ -41,7 +42,7 @@ What can be measured: ` + strings.Join(bench.Names(), ", ") + ".",
   cirrus bench --only heartbeat,acquire --for 10s
   cirrus bench --dir /var/lib/cirrus -o json`,
 	}
-	format := addOutput(cmd)
+	format := output.AddFormat(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return runBench(cmd, *format) }
 	f := cmd.Flags()
 	f.Duration("for", bench.DefaultFor, fmt.Sprintf("how long each side of a comparison is measured, %v to %v", bench.MinFor, bench.MaxFor))
@@ -53,13 +54,13 @@ What can be measured: ` + strings.Join(bench.Names(), ", ") + ".",
 	return cmd
 }
 
-func runBench(cmd *cobra.Command, format outputFlag) error {
+func runBench(cmd *cobra.Command, format output.Format) error {
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("the servers to measure are this program, which can't be found: %w", err)
 	}
 	f := cmd.Flags()
-	cfg := bench.Config{Server: []string{self, benchServer}, Log: plain(cmd.ErrOrStderr())}
+	cfg := bench.Config{Server: []string{self, benchServer}, Log: output.File(cmd.ErrOrStderr())}
 	cfg.For, _ = f.GetDuration("for")
 	cfg.Only, _ = f.GetStringSlice("only")
 	cfg.Dir, _ = f.GetString("dir")
@@ -69,7 +70,7 @@ func runBench(cmd *cobra.Command, format outputFlag) error {
 	if err != nil {
 		return err
 	}
-	if format == asJSON {
+	if format == output.AsJSON {
 		return report.JSON(cmd.OutOrStdout())
 	}
 	return report.Table(cmd.OutOrStdout())
@@ -94,7 +95,7 @@ func newBenchServer() *cobra.Command {
 			cfg.Etcd, _ = f.GetStringSlice("etcd-endpoints")
 			cfg.Prefix, _ = f.GetString("etcd-prefix")
 			cfg.Profile, _ = f.GetString("profile")
-			return bench.Serve(cmd.Context(), cfg, cmd.InOrStdin(), plain(cmd.OutOrStdout()))
+			return bench.Serve(cmd.Context(), cfg, cmd.InOrStdin(), output.File(cmd.OutOrStdout()))
 		},
 	}
 	cmd.Flags().String("kind", "", "real, replica or nothing")

@@ -18,6 +18,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cirrus-id/cirrus/client"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 )
 
 // child is a running child process and the process group that it leads.
@@ -43,7 +45,7 @@ const tellEvery = 10 * time.Second
 // would take the child along.
 func startChild(cmd *cobra.Command, args []string, l client.Lease) (*child, error) {
 	c := exec.Command(args[0], args[1:]...)
-	c.Stdin, c.Stdout, c.Stderr = cmd.InOrStdin(), plain(cmd.OutOrStdout()), plain(cmd.ErrOrStderr())
+	c.Stdin, c.Stdout, c.Stderr = cmd.InOrStdin(), output.File(cmd.OutOrStdout()), output.File(cmd.ErrOrStderr())
 	c.Env = append(os.Environ(), leaseVariables(l)...)
 	c.SysProcAttr = childAttributes()
 	runtime.LockOSThread()
@@ -68,7 +70,7 @@ func leaseVariables(l client.Lease) []string {
 		"CIRRUS_EPOCH=" + strconv.FormatUint(uint64(l.Epoch), 10),
 		"CIRRUS_FLOOR_MS=" + strconv.FormatInt(int64(l.Floor), 10),
 	}
-	return append(vars, setByRun+"="+strings.Join(vars, " "))
+	return append(vars, flags.SetByRun+"="+strings.Join(vars, " "))
 }
 
 // carryOut does what the guard orders, to the whole group, and then tells it: a

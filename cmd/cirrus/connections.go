@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
 	"github.com/cirrus-id/cirrus/service"
 )
 
@@ -50,14 +52,14 @@ func connectionBounds(cmd *cobra.Command, log *slog.Logger) (bounds, error) {
 		return bounds{}, err
 	}
 	if most < 1 {
-		return bounds{}, usagef("--max-connections %d: give 1 or more", most)
+		return bounds{}, exit.Usagef("--max-connections %d: give 1 or more", most)
 	}
 	if share < 0 {
-		return bounds{}, usagef("--max-connections-per-address %d: give 1 or more, or 0 for a quarter of --max-connections", share)
+		return bounds{}, exit.Usagef("--max-connections-per-address %d: give 1 or more, or 0 for a quarter of --max-connections", share)
 	}
 	files := openFiles()
 	api, side := connectionsFor(files, most, kind == onEtcd)
-	if api < most && given(f, "max-connections") {
+	if api < most && flags.Given(f, "max-connections") {
 		log.Warn("the process may not open enough files for --max-connections, so there will be fewer: raise its limit (ulimit -n, LimitNOFILE)",
 			"asked", most, "connections", api, "files", files)
 	}
@@ -103,7 +105,7 @@ func browsers(cmd *cobra.Command) (*service.Browsers, error) {
 	}
 	b, err := service.NewBrowsers(origins, hosts)
 	if err != nil {
-		return nil, usageError{fmt.Errorf("--allowed-origins, --allowed-hosts: %w", err)}
+		return nil, exit.Usage(fmt.Errorf("--allowed-origins, --allowed-hosts: %w", err))
 	}
 	return b, nil
 }

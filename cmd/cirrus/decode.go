@@ -11,6 +11,11 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/decode"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/dial"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 	"github.com/cirrus-id/cirrus/snowflake"
 )
@@ -28,13 +33,13 @@ type decoded struct {
 }
 
 // fields are what a person sees of it.
-func (d decoded) fields() []field {
-	return []field{
-		{"id", decimal(d.ID)},
-		{"timestamp_ms", decimal(int64(d.TimestampMs))},
+func (d decoded) fields() []output.Field {
+	return []output.Field{
+		{"id", output.Decimal(d.ID)},
+		{"timestamp_ms", output.Decimal(int64(d.TimestampMs))},
 		{"time", d.Time},
-		{"node_id", decimal(d.NodeID)},
-		{"sequence", decimal(d.Sequence)},
+		{"node_id", output.Decimal(d.NodeID)},
+		{"sequence", output.Decimal(d.Sequence)},
 	}
 }
 
@@ -45,7 +50,7 @@ var decodedWidths = []int{len("18446744073709551615"), len("253402300799999"), l
 const farAhead = 10 * time.Minute
 
 func newDecode() *cobra.Command {
-	d := decodeFlags{bits: idBits{41, 10, 12}, unit: 1}
+	d := decodeFlags{bits: decode.Bits{Timestamp: 41, Node: 10, Sequence: 12}, unit: 1}
 	cmd := &cobra.Command{
 		Use:   "decode [ID]...",
 		Short: "Take Snowflake IDs apart: timestamp, node ID, sequence",
@@ -72,10 +77,10 @@ small to carry a timestamp.`,
 	}
 	cmd.Args = func(cmd *cobra.Command, _ []string) error {
 		// This runs before the environment and the file are looked at.
-		d.poolFirst = given(cmd.Flags(), "pool")
+		d.poolFirst = flags.Given(cmd.Flags(), "pool")
 		d.layoutFirst = false
 		for _, name := range []string{"layout", "origin", "unit", "sequence-first"} {
-			d.layoutFirst = d.layoutFirst || given(cmd.Flags(), name)
+			d.layoutFirst = d.layoutFirst || flags.Given(cmd.Flags(), name)
 		}
 		return nil
 	}
@@ -87,17 +92,17 @@ small to carry a timestamp.`,
 	f.Var(&d.unit, "unit", "what the timestamp counts: ms, 10ms, s")
 	f.BoolVar(&d.sequenceFirst, "sequence-first", false, "the sequence stands above the node ID")
 	f.Int64Var((*int64)(&d.origin), "origin", int64(snowflake.DefaultLayout.Origin), "the layout's custom epoch in Unix `ms`")
-	addAddr(cmd)
-	output := addOutput(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error { return d.run(cmd, args, *output) }
+	dial.AddFlag(cmd)
+	format := output.AddFormat(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return d.run(cmd, args, *format) }
 	return cmd
 }
 
 // negativeID explains a negative number, which is taken for flags.
 func negativeID(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
-	if errors.As(err, &unknown) && onlyDigits(unknown.GetSpecifiedShortnames()) {
-		_, err = parseID("-"+unknown.GetSpecifiedShortnames(), false)
+	if errors.As(err, &unknown) && decode.OnlyDigits(unknown.GetSpecifiedShortnames()) {
+		_, err = decode.Parse("-"+unknown.GetSpecifiedShortnames(), false)
 	}
 	return cmd.Root().FlagErrorFunc()(cmd, err)
 }
@@ -105,14 +110,14 @@ func negativeID(cmd *cobra.Command, err error) error {
 type decodeFlags struct {
 	pool                   string
 	base32                 bool
-	bits                   idBits
-	unit                   idUnit
+	bits                   decode.Bits
+	unit                   decode.Unit
 	sequenceFirst          bool
 	origin                 snowflake.Millis
 	poolFirst, layoutFirst bool // given on the command line
 }
 
-func (d *decodeFlags) run(cmd *cobra.Command, args []string, o outputFlag) error {
+func (d *decodeFlags) run(cmd *cobra.Command, args []string, o output.Format) error {
 	layout, err := d.layout(cmd)
 	if err != nil {
 		return err
@@ -137,7 +142,7 @@ func (d *decodeFlags) run(cmd *cobra.Command, args []string, o outputFlag) error
 
 // decodeLines decodes stdin. A line that is no ID is told of and passed over: a
 // file may have a heading.
-func (d *decodeFlags) decodeLines(layout idLayout, p *decodedPrinter) error {
+func (d *decodeFlags) decodeLines(layout decode.Layout, p *decodedPrinter) error {
 	line, ids, bad := 0, 0, 0
 	in := bufio.NewScanner(p.cmd.InOrStdin())
 	for in.Scan() {
@@ -161,7 +166,7 @@ func (d *decodeFlags) decodeLines(layout idLayout, p *decodedPrinter) error {
 	case in.Err() != nil:
 		return fmt.Errorf("reading IDs from stdin: %w", in.Err())
 	case ids == 0:
-		return usagef("there is no ID: give some, or one a line on stdin; see `%s --help`", p.cmd.CommandPath())
+		return exit.Usagef("there is no ID: give some, or one a line on stdin; see `%s --help`", p.cmd.CommandPath())
 	case bad > 0:
 		return fmt.Errorf("%d of %d lines could not be decoded", bad, ids)
 	}
@@ -169,42 +174,45 @@ func (d *decodeFlags) decodeLines(layout idLayout, p *decodedPrinter) error {
 }
 
 // decode says what one ID says. Its errors are its user's.
-func (d *decodeFlags) decode(text string, layout idLayout) (decoded, error) {
-	id, err := parseID(text, d.base32)
+func (d *decodeFlags) decode(text string, layout decode.Layout) (decoded, error) {
+	id, err := decode.Parse(text, d.base32)
 	if err != nil {
-		return decoded{}, usageError{err}
+		return decoded{}, exit.Usage(err)
 	}
-	parts, err := layout.decompose(id)
+	parts, err := layout.Decompose(id)
 	if err != nil {
-		return decoded{}, usageError{err}
+		return decoded{}, exit.Usage(err)
 	}
 	return decoded{
-		ID: id, TimestampMs: parts.time, Time: parts.time.Time().Format(millisLayout), NodeID: parts.node, Sequence: parts.sequence,
+		ID: id, TimestampMs: parts.Time, Time: parts.Time.Time().Format(output.MillisLayout), NodeID: parts.Node, Sequence: parts.Sequence,
 		doubt: doubt(parts, layout, time.Now()),
 	}, nil
 }
 
 // doubt is what speaks against an ID having been minted by the layout; "" if
 // nothing does.
-func doubt(p idParts, l idLayout, now time.Time) string {
+func doubt(p decode.Parts, l decode.Layout, now time.Time) string {
 	switch {
-	case p.ticks == 0:
-		return fmt.Sprintf("it is below 2^%d, so it is too small to carry a timestamp", l.below())
-	case p.time.Time().After(now.Add(farAhead)):
-		return "its time, " + p.time.Time().Format(millisLayout) + ", is in the future"
+	case p.Ticks == 0:
+		return fmt.Sprintf("it is below 2^%d, so it is too small to carry a timestamp", l.Below())
+	case p.Time.Time().After(now.Add(farAhead)):
+		return "its time, " + p.Time.Time().Format(output.MillisLayout) + ", is in the future"
 	}
 	return ""
 }
 
 // layout is the one to go by.
-func (d *decodeFlags) layout(cmd *cobra.Command) (l idLayout, err error) {
+func (d *decodeFlags) layout(cmd *cobra.Command) (l decode.Layout, err error) {
 	switch {
 	case d.poolFirst && d.layoutFirst:
-		return l, usagef("--pool and --layout, --origin, --unit or --sequence-first were given: a pool has a layout, so leave one of them out")
+		return l, exit.Usagef("--pool and --layout, --origin, --unit or --sequence-first were given: a pool has a layout, so leave one of them out")
 	case d.layoutFirst || d.pool == "":
-		l = idLayout{d.origin, snowflake.Millis(d.unit), d.bits.timestamp, d.bits.node, d.bits.sequence, d.sequenceFirst}
-		if l.origin < 0 || l.origin > lastCalendarMs {
-			return l, usagef("--origin %d: give Unix ms from 0 to %d", l.origin, lastCalendarMs)
+		l = decode.Layout{
+			Origin: d.origin, Unit: snowflake.Millis(d.unit),
+			Timestamp: d.bits.Timestamp, Node: d.bits.Node, Sequence: d.bits.Sequence, SequenceFirst: d.sequenceFirst,
+		}
+		if l.Origin < 0 || l.Origin > decode.LastMs {
+			return l, exit.Usagef("--origin %d: give Unix ms from 0 to %d", l.Origin, decode.LastMs)
 		}
 		return l, nil
 	}
@@ -213,7 +221,8 @@ func (d *decodeFlags) layout(cmd *cobra.Command) (l idLayout, err error) {
 		return l, err
 	}
 	of := layoutOf(p)
-	return idLayout{of.Origin, 1, of.TimestampBits, of.NodeBits, of.SequenceBits, false}, of.Validate()
+	l = decode.Layout{Origin: of.Origin, Unit: 1, Timestamp: of.TimestampBits, Node: of.NodeBits, Sequence: of.SequenceBits}
+	return l, of.Validate()
 }
 
 // layoutOf is the layout of a pool or a lease.
@@ -230,9 +239,9 @@ func layoutOf(of interface{ GetLayout() *cirrusv1.Layout }) snowflake.Layout {
 // decodedPrinter prints one ID a field a line, many a line each.
 type decodedPrinter struct {
 	cmd    *cobra.Command
-	output outputFlag
+	output output.Format
 	many   bool
-	table  *stream // of many
+	table  *output.Stream // of many
 }
 
 func (p *decodedPrinter) print(d decoded) error {
@@ -241,20 +250,20 @@ func (p *decodedPrinter) print(d decoded) error {
 	}
 	w := p.cmd.OutOrStdout()
 	switch {
-	case p.output == asJSON:
+	case p.output == output.AsJSON:
 		e := json.NewEncoder(w)
 		if !p.many {
 			e.SetIndent("", "  ")
 		}
 		return e.Encode(d)
 	case !p.many:
-		return printFields(w, d.fields())
+		return output.PrintFields(w, d.fields())
 	case p.table == nil:
-		table, err := newStream(w, p.output, d.fields(), decodedWidths)
+		table, err := output.NewStream(w, p.output, d.fields(), decodedWidths)
 		if err != nil {
 			return err
 		}
 		p.table = table
 	}
-	return p.table.line(values(d.fields()))
+	return p.table.Line(output.Values(d.fields()))
 }

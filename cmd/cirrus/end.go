@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
 )
 
 // closeTime is how long the store may take to end once requests have: with
@@ -49,6 +51,6 @@ func boundSignal(cmd *cobra.Command) (over func()) {
 // may have become durable or not, as at any other end.
 func giveUp(cmd *cobra.Command, advice string) {
 	cmd.PrintErrf("cirrus: the store has not answered in time, so the process ends without its answer: %s\n", advice)
-	flushLog(cmd)
-	os.Exit(exitFailed)
+	exit.FlushLog(cmd)
+	os.Exit(exit.Failed)
 }

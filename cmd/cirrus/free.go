@@ -6,6 +6,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/dial"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 )
@@ -37,48 +40,48 @@ that came after the one you meant.`,
 	named := addNamedLease(cmd)
 	cmd.Flags().Int64Var(&last, "last-timestamp", 0, "the last timestamp that the holder used, in Unix `ms` (default: the window promised to it is waited out); on the command line only")
 	cmd.Flags().Bool("yes", false, "don't ask: the holder is dead")
-	mustBeExplicit(cmd, "last-timestamp")
-	addAddr(cmd)
-	output := addOutput(cmd)
+	flags.MustBeExplicit(cmd, "last-timestamp")
+	dial.AddFlag(cmd)
+	format := output.AddFormat(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		lease, err := named(args)
 		if err != nil {
 			return err
 		}
 		req := &cirrusv1.FreeRequest{Pool: lease.pool, NodeId: lease.node, Epoch: lease.epoch}
-		if given(cmd.Flags(), "last-timestamp") {
+		if flags.Given(cmd.Flags(), "last-timestamp") {
 			req.LastTimestampMs = &last
 		}
-		return free(cmd, req, *output)
+		return free(cmd, req, *format)
 	}
 	return cmd
 }
 
-func free(cmd *cobra.Command, req *cirrusv1.FreeRequest, o outputFlag) error {
-	if err := whetherDead(req).confirm(cmd); err != nil {
+func free(cmd *cobra.Command, req *cirrusv1.FreeRequest, o output.Format) error {
+	if err := whetherDead(req).Confirm(cmd); err != nil {
 		return err
 	}
-	admin, err := dialAdmin(cmd)
+	admin, err := dial.Admin(cmd)
 	if err != nil {
 		return err
 	}
-	resp, err := ask(cmd, admin, cirrusv1connect.AdminServiceClient.Free, req)
+	resp, err := dial.Ask(cmd, admin, cirrusv1connect.AdminServiceClient.Free, req)
 	if err != nil {
 		return err
 	}
-	return printOne(cmd.OutOrStdout(), o, resp.GetLease(), statusFields(resp.GetLease()))
+	return output.PrintOne(cmd.OutOrStdout(), o, resp.GetLease(), output.StatusFields(resp.GetLease()))
 }
 
 // whetherDead asks for the node ID once more, to vouch for the holder's death.
-func whetherDead(req *cirrusv1.FreeRequest) question {
+func whetherDead(req *cirrusv1.FreeRequest) output.Question {
 	risk := "two live holders share the node ID"
 	if req.LastTimestampMs != nil {
 		risk += ", and the same IDs can be minted twice"
 	}
-	return question{
-		text: fmt.Sprintf("This ends the lease of node ID %d in pool %s, epoch %d. If its holder is alive after all, %s. If it is dead, type the node ID to go on",
+	return output.Question{
+		Text: fmt.Sprintf("This ends the lease of node ID %d in pool %s, epoch %d. If its holder is alive after all, %s. If it is dead, type the node ID to go on",
 			req.GetNodeId(), req.GetPool(), req.GetEpoch(), risk),
-		answer: strconv.FormatUint(uint64(req.GetNodeId()), 10),
-		vouch:  fmt.Sprintf("if the holder of node ID %d is dead, say so with --yes", req.GetNodeId()),
+		Answer: strconv.FormatUint(uint64(req.GetNodeId()), 10),
+		Vouch:  fmt.Sprintf("if the holder of node ID %d is dead, say so with --yes", req.GetNodeId()),
 	}
 }

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"io"
 	"strings"
 	"testing"
 
@@ -28,7 +26,7 @@ func TestFreeIsConfirmed(t *testing.T) {
 	} {
 		var said strings.Builder
 		req := &cirrusv1.FreeRequest{Pool: "billing", NodeId: 7, Epoch: 42, LastTimestampMs: tc.last}
-		if err := whetherDead(req).ask(t.Context(), strings.NewReader(tc.typed), &said); (err == nil) != tc.ok {
+		if err := whetherDead(req).Ask(t.Context(), strings.NewReader(tc.typed), &said); (err == nil) != tc.ok {
 			t.Errorf("%q typed: %v, want it to confirm: %v", tc.typed, err, tc.ok)
 		}
 		for _, want := range []string{"node ID 7", "billing", "epoch 42", "two live holders"} {
@@ -39,17 +37,5 @@ func TestFreeIsConfirmed(t *testing.T) {
 		if got := strings.Contains(said.String(), "minted twice"); got != (tc.last != nil) {
 			t.Errorf("the question %q speaks of IDs minted twice: %v", said.String(), got)
 		}
-	}
-}
-
-// A signal is an answer, too: no.
-func TestQuestionEndsAtSignal(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	in, typing := io.Pipe()
-	t.Cleanup(func() { typing.Close() })
-	cancel()
-	err := question{text: "Go on", answer: "yes"}.ask(ctx, in, io.Discard)
-	if err == nil || !strings.Contains(err.Error(), "nothing was changed") {
-		t.Errorf("got %v, want to be told that nothing was changed", err)
 	}
 }

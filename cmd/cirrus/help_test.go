@@ -4,11 +4,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
 )
 
 // Each command's help has examples, and they are calls that it would accept.
 func TestExamples(t *testing.T) {
-	for _, cmd := range all(newRoot()) {
+	for _, cmd := range flags.Commands(newRoot()) {
 		t.Run(cmd.CommandPath(), func(t *testing.T) {
 			if cmd.Short == "" || cmd.Example == "" {
 				t.Fatal("its help lacks a sentence or an example")

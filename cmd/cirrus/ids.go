@@ -12,6 +12,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cirrus-id/cirrus/client"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/dial"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/snowflake"
 )
@@ -39,8 +42,8 @@ output any more, it gives the lease back and ends.`,
 	f.Float64("rate", 0, "IDs a second; 0: as fast as can be")
 	f.Duration("wait", 10*time.Second, "how long to wait for the first lease")
 	f.Duration("ttl", 0, "the lease's TTL (default: the pool's)")
-	addAddr(cmd)
-	addPool(cmd)
+	dial.AddFlag(cmd)
+	flags.AddPool(cmd)
 	return cmd
 }
 
@@ -68,16 +71,16 @@ func readIDsFlags(cmd *cobra.Command) (in idsFlags, err error) {
 	in.endless = in.n == 0
 	switch {
 	case in.n < 0:
-		return in, usagef("-n %d: give a number from 0 up", in.n)
+		return in, exit.Usagef("-n %d: give a number from 0 up", in.n)
 	case !(in.rate >= 0 && in.rate <= 1e9):
-		return in, usagef("--rate %v: give IDs a second, 0 to 1000000000", in.rate)
+		return in, exit.Usagef("--rate %v: give IDs a second, 0 to 1000000000", in.rate)
 	case in.wait <= 0:
-		return in, usagef("--wait %v: give a time above 0", in.wait)
+		return in, exit.Usagef("--wait %v: give a time above 0", in.wait)
 	}
 	if in.format = formats[in.formatString]; in.format == nil {
-		return in, usagef("--format %q: give dec, base32 or json", in.formatString)
+		return in, exit.Usagef("--format %q: give dec, base32 or json", in.formatString)
 	}
-	in.addr, err = address(cmd)
+	in.addr, err = dial.Address(cmd)
 	return in, err
 }
 
@@ -95,21 +98,21 @@ func mintIDs(cmd *cobra.Command) error {
 	first, cancel := context.WithTimeout(cmd.Context(), in.wait)
 	defer cancel()
 	holder, err := client.Hold(first, in.addr, in.app,
-		client.WithPool(fencing.PoolName(in.pool)), client.WithTTL(in.ttl), client.WithWait(queueTime(in.wait)))
+		client.WithPool(fencing.PoolName(in.pool)), client.WithTTL(in.ttl), client.WithWait(dial.QueueTime(in.wait)))
 	if err != nil {
 		return holdError(err, in.wait)
 	}
 	out := bufio.NewWriter(cmd.OutOrStdout())
 	err = mint(cmd.Context(), holder, in, out, func(why error) {
-		cmd.PrintErrf("cirrus: nothing is minted until the lease is certain again: %v\n", explain(why))
+		cmd.PrintErrf("cirrus: nothing is minted until the lease is certain again: %v\n", dial.Explain(why))
 	})
 	if e := out.Flush(); err == nil {
 		err = ended(in, e)
 	}
-	release, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), callTimeout)
+	release, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), dial.CallTimeout)
 	defer cancel()
 	if e := holder.Release(release); e != nil {
-		cmd.PrintErrf("cirrus: the lease could not be given back, so it runs out by itself: %v\n", explain(e))
+		cmd.PrintErrf("cirrus: the lease could not be given back, so it runs out by itself: %v\n", dial.Explain(e))
 	}
 	return err
 }
@@ -146,7 +149,7 @@ func nextID(ctx context.Context, holder *client.Holder, out *bufio.Writer, say f
 		}
 		switch why := holder.Err(); {
 		case errors.Is(why, client.ErrEnded):
-			return 0, explain(why)
+			return 0, dial.Explain(why)
 		case why != nil && !said:
 			said = true
 			say(why)
@@ -192,7 +195,7 @@ func ended(in idsFlags, err error) error {
 // holdError says why there was no first lease.
 func holdError(err error, wait time.Duration) error {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("no lease within --wait %v: %w", wait, explain(err))
+		return fmt.Errorf("no lease within --wait %v: %w", wait, dial.Explain(err))
 	}
-	return explain(err)
+	return dial.Explain(err)
 }

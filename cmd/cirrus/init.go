@@ -5,6 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 	"github.com/cirrus-id/cirrus/fencing"
 )
 
@@ -23,13 +25,13 @@ left in a manifest to vouch for a store that was lost.`,
 	}
 	addStore(cmd, "`directory` to create the store in; must be missing or empty")
 	addStride(cmd)
-	addNewPool(cmd)
+	flags.AddNewPool(cmd)
 	return cmd
 }
 
 func initStore(cmd *cobra.Command) error {
 	defer boundSignal(cmd)()
-	at, err := chosenPlace(cmd, quiet)
+	at, err := chosenPlace(cmd, output.NoLog)
 	if err != nil {
 		return err
 	}
@@ -46,7 +48,7 @@ func initStore(cmd *cobra.Command) error {
 	}
 	for i := range batch.Pools {
 		l := batch.Pools[i].Layout
-		cmd.Printf("pool %s: layout %s from %s lasts until %s\n", batch.Pools[i].Name, l, l.Origin.Time().Format(millisLayout), l.LastTimestamp().Time().Format(millisLayout))
+		cmd.Printf("pool %s: layout %s from %s lasts until %s\n", batch.Pools[i].Name, l, l.Origin.Time().Format(output.MillisLayout), l.LastTimestamp().Time().Format(output.MillisLayout))
 	}
 	cmd.Printf("created a store in %s; serve it with: cirrus serve %s%s\n", at, at.serveWith(), strideFlag(cmd))
 	return nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
 	"github.com/cirrus-id/cirrus/service"
 )
 
@@ -52,7 +53,7 @@ func listen(cmd *cobra.Command, flag string) (net.Listener, error) {
 	}
 	if addr == "" {
 		if flag == "listen" {
-			return nil, usagef("--listen is empty: give an address such as 127.0.0.1:50051")
+			return nil, exit.Usagef("--listen is empty: give an address such as 127.0.0.1:50051")
 		}
 		return nil, nil
 	}

@@ -6,6 +6,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/dial"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 )
@@ -26,27 +29,27 @@ were never granted are free, too, and not listed.`,
   cirrus ls -o json | jq '.[].appId'`,
 	}
 	cmd.Flags().Var(&state, "state", "show only those that are held, quarantined or free")
-	addAddr(cmd)
-	addPool(cmd)
-	output := addOutput(cmd)
+	dial.AddFlag(cmd)
+	flags.AddPool(cmd)
+	format := output.AddFormat(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return listLeases(cmd, cirrusv1.LeaseState(state), *output)
+		return listLeases(cmd, cirrusv1.LeaseState(state), *format)
 	}
 	return cmd
 }
 
-func listLeases(cmd *cobra.Command, only cirrusv1.LeaseState, o outputFlag) error {
+func listLeases(cmd *cobra.Command, only cirrusv1.LeaseState, o output.Format) error {
 	pool, err := cmd.Flags().GetString("pool")
 	if err != nil {
 		return err
 	}
-	admin, err := dialAdmin(cmd)
+	admin, err := dial.Admin(cmd)
 	if err != nil {
 		return err
 	}
-	l := newList(cmd.OutOrStdout(), o, statusFields(nil))
+	l := output.NewList(cmd.OutOrStdout(), o, output.StatusFields(nil))
 	for req := (&cirrusv1.ListLeasesRequest{Pool: pool, PageSize: pageSize}); ; {
-		resp, err := ask(cmd, admin, cirrusv1connect.AdminServiceClient.ListLeases, req)
+		resp, err := dial.Ask(cmd, admin, cirrusv1connect.AdminServiceClient.ListLeases, req)
 		if err != nil {
 			return err
 		}
@@ -54,56 +57,21 @@ func listLeases(cmd *cobra.Command, only cirrusv1.LeaseState, o outputFlag) erro
 			return err
 		}
 		if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
-			return l.end()
+			return l.End()
 		}
 	}
 }
 
-func addLeases(l *list, leases []*cirrusv1.LeaseStatus, only cirrusv1.LeaseState) error {
+func addLeases(l *output.List, leases []*cirrusv1.LeaseStatus, only cirrusv1.LeaseState) error {
 	for _, s := range leases {
 		if only != 0 && s.GetState() != only {
 			continue
 		}
-		if err := l.add(s, statusFields(s)); err != nil {
+		if err := l.Add(s, output.StatusFields(s)); err != nil {
 			return err
 		}
 	}
-	return l.page()
-}
-
-// statusFields are a node ID's, for people; of nil they make a heading. What
-// can be long or odd comes last.
-func statusFields(s *cirrusv1.LeaseStatus) []field {
-	return []field{
-		{"node_id", decimal(s.GetNodeId())},
-		{"state", stateName(s)},
-		{"time_left", timeLeft(s)},
-		{"epoch", decimal(s.GetEpoch())},
-		{"ttl", shortDuration(s.GetTtl())},
-		{"app_id", s.GetAppId()},
-	}
-}
-
-// timeLeft is how long the state lasts; free has no end of its own.
-func timeLeft(s *cirrusv1.LeaseStatus) string {
-	if s.GetState() == cirrusv1.LeaseState_LEASE_STATE_FREE {
-		return "-"
-	}
-	return shortDuration(s.GetTimeLeft())
-}
-
-// stateName is a state in lower case. Why it is quarantined can matter.
-func stateName(s *cirrusv1.LeaseStatus) string {
-	name := wireName(s.GetState().String(), "LEASE_STATE_")
-	if s.GetRevoked() && s.GetState() == cirrusv1.LeaseState_LEASE_STATE_QUARANTINED {
-		name += ",revoked"
-	}
-	return name
-}
-
-// wireName is an enum's name in lower case, without what all of them share.
-func wireName(name, prefix string) string {
-	return strings.ToLower(strings.TrimPrefix(name, prefix))
+	return l.Page()
 }
 
 // stateFlag is --state; 0 stands for all.
@@ -124,7 +92,7 @@ func (s *stateFlag) String() string {
 	if *s == 0 {
 		return ""
 	}
-	return wireName(cirrusv1.LeaseState(*s).String(), "LEASE_STATE_")
+	return output.WireName(cirrusv1.LeaseState(*s).String(), "LEASE_STATE_")
 }
 
 // Type names the kind of value.

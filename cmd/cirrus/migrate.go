@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 	"github.com/cirrus-id/cirrus/store"
 	"github.com/cirrus-id/cirrus/store/migrate"
 )
@@ -92,13 +94,13 @@ func endsOf(cmd *cobra.Command) (from, to place, err error) {
 	forth := fromDir != "" && toEtcd && toDir == "" && !fromEtcd
 	back := fromDir == "" && !toEtcd && toDir != "" && fromEtcd
 	if !forth && !back {
-		return nil, nil, usagef("give --from DIR and --to-etcd, or --from-etcd and --to DIR")
+		return nil, nil, exit.Usagef("give --from DIR and --to-etcd, or --from-etcd and --to DIR")
 	}
 	inEtcd, err := etcdPlace(cmd)
 	if err != nil {
 		return nil, nil, err
 	}
-	dir := directory{fromDir + toDir, storeOptions(cmd, quiet)}
+	dir := directory{fromDir + toDir, storeOptions(cmd, output.NoLog)}
 	if forth {
 		return dir, inEtcd, nil
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/snowflake"
 	"github.com/cirrus-id/cirrus/store"
@@ -136,7 +137,7 @@ func (p *migration) files() vfs.FS {
 
 func (p *migration) directory(t *testing.T) *pebbleEnd {
 	fatal := func(err error) { panic(err) }
-	return &pebbleEnd{directory: directory{p.dir, pebble.Options{FS: p.files(), Logger: quiet, Fatal: fatal}}, title: p.dir + " on " + p.host}
+	return &pebbleEnd{directory: directory{p.dir, pebble.Options{FS: p.files(), Logger: output.NoLog, Fatal: fatal}}, title: p.dir + " on " + p.host}
 }
 
 func (p *migration) prefix(t *testing.T) *etcdEnd {
@@ -152,12 +153,12 @@ func (p *migration) prefix(t *testing.T) *etcdEnd {
 type nobody struct{}
 
 func (nobody) Campaign(context.Context) (etcd.Elected, error) { return nobody{}, nil }
-func (nobody) Leader() (store.Member, <-chan struct{})           { return store.Member{}, nil }
-func (nobody) Close() error                                      { return nil }
-func (nobody) Key() string                                       { return "no key" }
-func (nobody) Revision() int64                                   { return 0 }
-func (nobody) Lost() <-chan struct{}                             { return nil }
-func (nobody) Resign(context.Context) error                      { return nil }
+func (nobody) Leader() (store.Member, <-chan struct{})        { return store.Member{}, nil }
+func (nobody) Close() error                                   { return nil }
+func (nobody) Key() string                                    { return "no key" }
+func (nobody) Revision() int64                                { return 0 }
+func (nobody) Lost() <-chan struct{}                          { return nil }
+func (nobody) Resign(context.Context) error                   { return nil }
 
 // served loads the store as a process would that serves it; nil: it can't.
 func served(t *testing.T, at string, w *world) (store.Store, *fencing.Snapshot) {

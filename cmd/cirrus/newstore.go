@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/snowflake"
 	"github.com/cirrus-id/cirrus/store/pebble"
@@ -18,15 +20,15 @@ import (
 func storeOptions(cmd *cobra.Command, log *slog.Logger) pebble.Options {
 	return pebble.Options{Logger: log, Fatal: func(err error) {
 		cmd.PrintErrf("cirrus: %v\n", err)
-		flushLog(cmd)
-		os.Exit(exitFailed)
+		exit.FlushLog(cmd)
+		os.Exit(exit.Failed)
 	}}
 }
 
 // newStore is a new store's first batch, with the default pool as the flags
 // describe it.
 func newStore(cmd *cobra.Command, vouched bool) (fencing.Batch, error) {
-	change, err := poolChange(cmd.Flags())
+	change, err := flags.PoolChange(cmd.Flags())
 	if err != nil {
 		return fencing.Batch{}, err
 	}

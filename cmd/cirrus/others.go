@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
 )
 
 // What other users of the machine may do to a file.
@@ -27,7 +29,7 @@ func tellOthers(cmd *cobra.Command, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	config, err := configFile(cmd)
+	config, err := flags.ConfigFile(cmd)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 )
@@ -62,7 +63,7 @@ func TestListingsGoThroughAllPages(t *testing.T) {
 		t.Run(tc.args, func(t *testing.T) {
 			var stdout, stderr strings.Builder
 			args := append(strings.Fields(tc.args), "--addr", server.URL)
-			if code := run(args, strings.NewReader(""), &stdout, &stderr); code != exitOK {
+			if code := run(args, strings.NewReader(""), &stdout, &stderr); code != exit.OK {
 				t.Fatalf("exit code %d: %s", code, stderr.String())
 			}
 			var first []string

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/store"
 	"github.com/cirrus-id/cirrus/store/etcd"
@@ -17,7 +18,7 @@ import (
 type prefix struct{ etcd.Config }
 
 func etcdPlace(cmd *cobra.Command) (prefix, error) {
-	cfg, err := etcdConfig(cmd, quiet)
+	cfg, err := etcdConfig(cmd, output.NoLog)
 	return prefix{cfg}, err
 }
 

@@ -8,6 +8,9 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/dial"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 	"github.com/cirrus-id/cirrus/fencing"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
@@ -40,12 +43,12 @@ nothing.`,
   cirrus pools create long --layout 42/12/9 --origin 1577836800000`,
 		Args: cobra.ExactArgs(1),
 	}
-	addNewPool(cmd)
-	addAddr(cmd)
-	output := addOutput(cmd)
+	flags.AddNewPool(cmd)
+	dial.AddFlag(cmd)
+	format := output.AddFormat(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return changePool(cmd, args[0], *output, func(admin *adminService, p *cirrusv1.Pool, c fencing.Confirmed) (poolReply, error) {
-			return ask(cmd, admin, cirrusv1connect.AdminServiceClient.CreatePool, &cirrusv1.CreatePoolRequest{Pool: p, ConfirmLongTimes: c.LongTimes, ConfirmEarlyOrigin: c.EarlyOrigin})
+		return changePool(cmd, args[0], *format, func(admin *dial.AdminService, p *cirrusv1.Pool, c fencing.Confirmed) (poolReply, error) {
+			return dial.Ask(cmd, admin, cirrusv1connect.AdminServiceClient.CreatePool, &cirrusv1.CreatePoolRequest{Pool: p, ConfirmLongTimes: c.LongTimes, ConfirmEarlyOrigin: c.EarlyOrigin})
 		})
 	}
 	return cmd
@@ -62,12 +65,12 @@ IDs only grows. Leases that were granted before keep their TTL.`,
   cirrus pools update eu --node-ids 0-767 --unsafe=false`,
 		Args: cobra.ExactArgs(1),
 	}
-	addPoolSettings(cmd)
-	addAddr(cmd)
-	output := addOutput(cmd)
+	flags.AddPoolSettings(cmd)
+	dial.AddFlag(cmd)
+	format := output.AddFormat(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return changePool(cmd, args[0], *output, func(admin *adminService, p *cirrusv1.Pool, c fencing.Confirmed) (poolReply, error) {
-			return ask(cmd, admin, cirrusv1connect.AdminServiceClient.UpdatePool, &cirrusv1.UpdatePoolRequest{Pool: p, ConfirmLongTimes: c.LongTimes})
+		return changePool(cmd, args[0], *format, func(admin *dial.AdminService, p *cirrusv1.Pool, c fencing.Confirmed) (poolReply, error) {
+			return dial.Ask(cmd, admin, cirrusv1connect.AdminServiceClient.UpdatePool, &cirrusv1.UpdatePoolRequest{Pool: p, ConfirmLongTimes: c.LongTimes})
 		})
 	}
 	return cmd
@@ -77,12 +80,12 @@ IDs only grows. Leases that were granted before keep their TTL.`,
 type poolReply interface{ GetPool() *cirrusv1.Pool }
 
 // changePool creates or updates a pool as the flags describe it.
-func changePool(cmd *cobra.Command, name string, o outputFlag, do func(*adminService, *cirrusv1.Pool, fencing.Confirmed) (poolReply, error)) error {
-	change, err := poolChange(cmd.Flags())
+func changePool(cmd *cobra.Command, name string, o output.Format, do func(*dial.AdminService, *cirrusv1.Pool, fencing.Confirmed) (poolReply, error)) error {
+	change, err := flags.PoolChange(cmd.Flags())
 	if err != nil {
 		return err
 	}
-	admin, err := dialAdmin(cmd)
+	admin, err := dial.Admin(cmd)
 	if err != nil {
 		return err
 	}
@@ -90,7 +93,7 @@ func changePool(cmd *cobra.Command, name string, o outputFlag, do func(*adminSer
 	if err != nil {
 		return withConfirmingFlag(err)
 	}
-	return printOne(cmd.OutOrStdout(), o, resp.GetPool(), poolFields(resp.GetPool()))
+	return output.PrintOne(cmd.OutOrStdout(), o, resp.GetPool(), poolFields(resp.GetPool()))
 }
 
 // poolMessage carries what is given of a pool, and nothing else.
@@ -126,24 +129,24 @@ func newPoolsGet() *cobra.Command {
   cirrus pools get billing -o json`,
 		Args: cobra.ExactArgs(1),
 	}
-	addAddr(cmd)
-	output := addOutput(cmd)
+	dial.AddFlag(cmd)
+	format := output.AddFormat(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		p, err := getPool(cmd, args[0])
 		if err != nil {
 			return err
 		}
-		return printOne(cmd.OutOrStdout(), *output, p, poolFields(p))
+		return output.PrintOne(cmd.OutOrStdout(), *format, p, poolFields(p))
 	}
 	return cmd
 }
 
 func getPool(cmd *cobra.Command, name string) (*cirrusv1.Pool, error) {
-	admin, err := dialAdmin(cmd)
+	admin, err := dial.Admin(cmd)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := ask(cmd, admin, cirrusv1connect.AdminServiceClient.GetPool, &cirrusv1.GetPoolRequest{Name: name})
+	resp, err := dial.Ask(cmd, admin, cirrusv1connect.AdminServiceClient.GetPool, &cirrusv1.GetPoolRequest{Name: name})
 	if err != nil {
 		return nil, err
 	}
@@ -157,48 +160,48 @@ func newPoolsLs() *cobra.Command {
 		Example: `  cirrus pools ls
   cirrus pools ls -o json | jq -r '.[].name'`,
 	}
-	addAddr(cmd)
-	output := addOutput(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return listPools(cmd, *output) }
+	dial.AddFlag(cmd)
+	format := output.AddFormat(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return listPools(cmd, *format) }
 	return cmd
 }
 
-func listPools(cmd *cobra.Command, o outputFlag) error {
-	admin, err := dialAdmin(cmd)
+func listPools(cmd *cobra.Command, o output.Format) error {
+	admin, err := dial.Admin(cmd)
 	if err != nil {
 		return err
 	}
-	l := newList(cmd.OutOrStdout(), o, poolFields(nil))
+	l := output.NewList(cmd.OutOrStdout(), o, poolFields(nil))
 	for req := (&cirrusv1.ListPoolsRequest{PageSize: pageSize}); ; {
-		resp, err := ask(cmd, admin, cirrusv1connect.AdminServiceClient.ListPools, req)
+		resp, err := dial.Ask(cmd, admin, cirrusv1connect.AdminServiceClient.ListPools, req)
 		if err != nil {
 			return err
 		}
 		for _, p := range resp.GetPools() {
-			if err := l.add(p, poolFields(p)); err != nil {
+			if err := l.Add(p, poolFields(p)); err != nil {
 				return err
 			}
 		}
-		if err := l.page(); err != nil {
+		if err := l.Page(); err != nil {
 			return err
 		}
 		if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
-			return l.end()
+			return l.End()
 		}
 	}
 }
 
 // poolFields are a pool's, for people; of nil they make a heading.
-func poolFields(p *cirrusv1.Pool) []field {
-	return []field{
+func poolFields(p *cirrusv1.Pool) []output.Field {
+	return []output.Field{
 		{"name", p.GetName()},
-		{"layout", bits(p.GetLayout())},
-		{"origin_ms", decimal(p.GetLayout().GetOriginMs())},
-		{"layout_ends", snowflake.Millis(p.GetLayoutEndsAtMs()).Time().Format(millisLayout)},
+		{"layout", output.LayoutBits(p.GetLayout())},
+		{"origin_ms", output.Decimal(p.GetLayout().GetOriginMs())},
+		{"layout_ends", snowflake.Millis(p.GetLayoutEndsAtMs()).Time().Format(output.MillisLayout)},
 		{"node_ids", fmt.Sprintf("%d-%d", p.GetNodeIds().GetFirst(), p.GetNodeIds().GetLast())},
-		{"ttl", shortDuration(p.GetTtl())},
-		{"max_ttl", shortDuration(p.GetMaxTtl())},
-		{"quarantine", shortDuration(p.GetQuarantine())},
+		{"ttl", output.ShortDuration(p.GetTtl())},
+		{"max_ttl", output.ShortDuration(p.GetMaxTtl())},
+		{"quarantine", output.ShortDuration(p.GetQuarantine())},
 		{"unsafe", strconv.FormatBool(p.GetUnsafe())},
 		{"opened", openedOrWhen(p)},
 	}
@@ -209,5 +212,5 @@ func openedOrWhen(p *cirrusv1.Pool) string {
 	if p.GetOpened() {
 		return "true"
 	}
-	return "at " + snowflake.Millis(p.GetOpensAtMs()).Time().Format(millisLayout)
+	return "at " + snowflake.Millis(p.GetOpensAtMs()).Time().Format(output.MillisLayout)
 }

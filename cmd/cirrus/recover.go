@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/store"
 )
@@ -50,7 +51,7 @@ pool was given there.`,
 
 func recoverStore(cmd *cobra.Command) (err error) {
 	defer boundSignal(cmd)()
-	at, err := chosenPlace(cmd, warnings(cmd))
+	at, err := chosenPlace(cmd, output.Warnings(cmd))
 	if err != nil {
 		return err
 	}
@@ -90,12 +91,12 @@ func recoverStore(cmd *cobra.Command) (err error) {
 		batch.Meta.ID = newStoreID()
 		what = fmt.Sprintf("take back %s, which was moved away: the store that it became may have granted leases since, and must never be served again. It will %s", at, what)
 	}
-	q := question{
-		text:   fmt.Sprintf("This will %s. Type yes to go on", what),
-		answer: "yes",
-		vouch:  fmt.Sprintf("this would %s; if that is meant, say so with --yes", what),
+	q := output.Question{
+		Text:   fmt.Sprintf("This will %s. Type yes to go on", what),
+		Answer: "yes",
+		Vouch:  fmt.Sprintf("this would %s; if that is meant, say so with --yes", what),
 	}
-	if err := q.confirm(cmd); err != nil {
+	if err := q.Confirm(cmd); err != nil {
 		return err
 	}
 	if err := st.Commit(context.WithoutCancel(cmd.Context()), batch); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/service"
 	"github.com/cirrus-id/cirrus/store"
@@ -28,7 +29,7 @@ func openReplica(cmd *cobra.Command, cfg *service.Config) (*etcd.Cluster, error)
 	// What isn't given is as it is stored, so only the leader can know.
 	if asked := cfg.DefaultPool.New(fencing.DefaultPool); cfg.DefaultPool.TTL != nil {
 		if err := (prefix{at}).admits([]fencing.Pool{asked}); err != nil {
-			return nil, usageError{err}
+			return nil, exit.Usage(err)
 		}
 	}
 	cfg.RoundTrips = service.NewRoundTrips()
@@ -49,12 +50,12 @@ func advertised(cmd *cobra.Command, log *slog.Logger) (string, error) {
 		return "", err
 	}
 	if text == "" {
-		return "", usagef("--advertise is missing: give the URL at which the other replicas reach this one, such as --advertise http://cirrus-1:50051")
+		return "", exit.Usagef("--advertise is missing: give the URL at which the other replicas reach this one, such as --advertise http://cirrus-1:50051")
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" ||
 		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-		return "", usagef("--advertise %q: give an http:// or https:// URL without a path, such as http://cirrus-1:50051", text)
+		return "", exit.Usagef("--advertise %q: give an http:// or https:// URL without a path, such as http://cirrus-1:50051", text)
 	}
 	if here(u.Hostname()) {
 		log.Warn("replicas on other machines can't reach this one at the address that it advertises: give one that leads here from everywhere", "advertise", text)

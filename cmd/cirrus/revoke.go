@@ -5,6 +5,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/dial"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 )
@@ -21,14 +25,14 @@ keeps you from revoking the lease that came after the one you meant.`,
   cirrus revoke 7 --epoch 1835000000000001 --pool billing`,
 	}
 	named := addNamedLease(cmd)
-	addAddr(cmd)
-	output := addOutput(cmd)
+	dial.AddFlag(cmd)
+	format := output.AddFormat(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		lease, err := named(args)
 		if err != nil {
 			return err
 		}
-		return revoke(cmd, &cirrusv1.RevokeRequest{Pool: lease.pool, NodeId: lease.node, Epoch: lease.epoch}, *output)
+		return revoke(cmd, &cirrusv1.RevokeRequest{Pool: lease.pool, NodeId: lease.node, Epoch: lease.epoch}, *format)
 	}
 	return cmd
 }
@@ -45,14 +49,14 @@ type namedLease struct {
 func addNamedLease(cmd *cobra.Command) func(args []string) (namedLease, error) {
 	cmd.Args = cobra.ExactArgs(1)
 	epoch := cmd.Flags().Uint64("epoch", 0, "the lease's epoch; on the command line only")
-	mustBeExplicit(cmd, "epoch")
-	addPool(cmd)
+	flags.MustBeExplicit(cmd, "epoch")
+	flags.AddPool(cmd)
 	return func(args []string) (namedLease, error) {
 		node, err := strconv.ParseUint(args[0], 10, 32)
 		if err != nil {
-			return namedLease{}, usagef("%q is no node ID: give a number, such as 7", args[0])
+			return namedLease{}, exit.Usagef("%q is no node ID: give a number, such as 7", args[0])
 		}
-		if err := required(cmd, "epoch"); err != nil {
+		if err := flags.Required(cmd, "epoch"); err != nil {
 			return namedLease{}, err
 		}
 		pool, err := cmd.Flags().GetString("pool")
@@ -60,14 +64,14 @@ func addNamedLease(cmd *cobra.Command) func(args []string) (namedLease, error) {
 	}
 }
 
-func revoke(cmd *cobra.Command, req *cirrusv1.RevokeRequest, o outputFlag) error {
-	admin, err := dialAdmin(cmd)
+func revoke(cmd *cobra.Command, req *cirrusv1.RevokeRequest, o output.Format) error {
+	admin, err := dial.Admin(cmd)
 	if err != nil {
 		return err
 	}
-	resp, err := ask(cmd, admin, cirrusv1connect.AdminServiceClient.Revoke, req)
+	resp, err := dial.Ask(cmd, admin, cirrusv1connect.AdminServiceClient.Revoke, req)
 	if err != nil {
 		return err
 	}
-	return printOne(cmd.OutOrStdout(), o, resp.GetLease(), statusFields(resp.GetLease()))
+	return output.PrintOne(cmd.OutOrStdout(), o, resp.GetLease(), output.StatusFields(resp.GetLease()))
 }

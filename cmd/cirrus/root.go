@@ -2,44 +2,21 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 	"github.com/cirrus-id/cirrus/internal/logwriter"
 )
 
-// Exit codes. A child's own is passed on by `cirrus run`.
-const (
-	exitOK     = 0
-	exitFailed = 1
-	exitUsage  = 2
-)
-
-// usageError is a mistake in how the command was called.
-type usageError struct{ error }
-
-// Unwrap gives the mistake.
-func (e usageError) Unwrap() error { return e.error }
-
-// usagef says what was wrong with the call.
-func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
-
-// exitError ends the process with a code of somebody else's choice.
-type exitError int
-
-// Error names the code.
-func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
-
 // run is main with its surroundings as arguments.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	outlivePipes()
+	exit.OutlivePipes()
 	// `cirrus run` passes signals on to its child and takes them itself.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -50,28 +27,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	// All that is said on stderr goes through here, so nobody who logs waits for
 	// whoever reads it (S14).
 	log := logwriter.New(stderr, logwriter.DefaultLimit)
-	defer log.Flush(lastWords)
+	defer log.Flush(exit.LastWords)
 	root.SetErr(log)
-	return exitCode(root.ExecuteContext(ctx), log)
-}
-
-func exitCode(err error, stderr io.Writer) int {
-	var usage usageError
-	var code exitError
-	var gone readerGone
-	switch {
-	case err == nil:
-		return exitOK
-	case errors.As(err, &code):
-		return int(code)
-	case errors.As(err, &gone): // who has read enough needs no message
-		return exitReaderGone
-	case errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command"):
-		fmt.Fprintf(stderr, "cirrus: %v\n", err) //nolint:errcheck // there is nowhere left to complain
-		return exitUsage
-	}
-	fmt.Fprintf(stderr, "cirrus: %v\n", err) //nolint:errcheck // there is nowhere left to complain
-	return exitFailed
+	return exit.Report(root.ExecuteContext(ctx), log)
 }
 
 // newRoot puts the subcommands together.
@@ -92,9 +50,9 @@ environment, and the environment beats the file.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			endAtHangup(cmd)
-			cmd.SetOut(&patientOutput{ctx: cmd.Context(), out: cmd.OutOrStdout()})
-			return configure(cmd)
+			exit.EndAtHangup(cmd)
+			cmd.SetOut(output.NewStdout(cmd.Context(), cmd.OutOrStdout()))
+			return flags.Configure(cmd)
 		},
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -103,7 +61,7 @@ environment, and the environment beats the file.`,
 	}
 	root.PersistentFlags().String("config", "", "YAML `file` with settings; unknown keys are errors")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%v: see `%s --help`", err, cmd.CommandPath())
+		return exit.Usagef("%v: see `%s --help`", err, cmd.CommandPath())
 	})
 	root.AddCommand(
 		newServe(), newInit(), newRecover(), newMigrate(),
@@ -114,19 +72,10 @@ environment, and the environment beats the file.`,
 		newBench(), newBenchServer(), newSim(),
 	)
 	setUpCompletion(root)
-	for _, cmd := range all(root) {
+	for _, cmd := range flags.Commands(root) {
 		wrapArgs(cmd)
 	}
 	return root
-}
-
-// all lists a command and those below it.
-func all(cmd *cobra.Command) []*cobra.Command {
-	cmds := []*cobra.Command{cmd}
-	for _, sub := range cmd.Commands() {
-		cmds = append(cmds, all(sub)...)
-	}
-	return cmds
 }
 
 // wrapArgs makes wrong arguments a usage error.
@@ -137,11 +86,8 @@ func wrapArgs(cmd *cobra.Command) {
 	}
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
-			return usagef("%v: see `%s --help`", err, cmd.CommandPath())
+			return exit.Usagef("%v: see `%s --help`", err, cmd.CommandPath())
 		}
 		return nil
 	}
 }
-
-// given says whether a flag was set, by whatever source.
-func given(flags *pflag.FlagSet, name string) bool { return flags.Changed(name) }

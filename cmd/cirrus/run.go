@@ -15,6 +15,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cirrus-id/cirrus/client"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/dial"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/internal/steady"
 )
@@ -76,7 +79,7 @@ variables above are not those of its flags, unless the child changes them.`,
 		Example: `  cirrus run --app billing -- ./billing-server --port 8080
   cirrus run --app worker --ttl 1m --grace 15s --wait 5m -- sh -c 'exec ./worker --node "$CIRRUS_NODE_ID"'`,
 		Args:        cobra.MinimumNArgs(1),
-		Annotations: map[string]string{takesHangup: "yes"},
+		Annotations: map[string]string{exit.TakesHangup: "yes"},
 	}
 	f := cmd.Flags()
 	f.SetInterspersed(false) // what follows CMD is CMD's
@@ -84,8 +87,8 @@ variables above are not those of its flags, unless the child changes them.`,
 	f.DurationVar(&in.ttl, "ttl", 0, "the lease's TTL (default: the pool's)")
 	f.DurationVar(&in.grace, "grace", defaultGrace, "how long before the deadline the child is asked to end, at most a third of the TTL (default: that, if it is less)")
 	f.DurationVar(&in.wait, "wait", 10*time.Second, "how long to wait for a lease")
-	addAddr(cmd)
-	addPool(cmd)
+	dial.AddFlag(cmd)
+	flags.AddPool(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return in.run(cmd, args) }
 	return cmd
 }
@@ -118,7 +121,7 @@ func (in runFlags) run(cmd *cobra.Command, args []string) error {
 		giveBack(cmd, holder, log)
 	}
 	if err == nil && code != 0 {
-		return exitError(code)
+		return exit.Code(code)
 	}
 	return err
 }
@@ -127,11 +130,11 @@ func (in runFlags) run(cmd *cobra.Command, args []string) error {
 func (in runFlags) check(cmd *cobra.Command, path string) error {
 	switch {
 	case in.grace < 0:
-		return usagef("--grace %v: give a time from 0 up", in.grace)
+		return exit.Usagef("--grace %v: give a time from 0 up", in.grace)
 	case in.wait <= 0:
-		return usagef("--wait %v: give a time above 0", in.wait)
+		return exit.Usagef("--wait %v: give a time above 0", in.wait)
 	}
-	if err := required(cmd, "app"); err != nil {
+	if err := flags.Required(cmd, "app"); err != nil {
 		return err
 	}
 	if _, err := exec.LookPath(path); err != nil {
@@ -142,7 +145,7 @@ func (in runFlags) check(cmd *cobra.Command, path string) error {
 
 // hold gets the only lease.
 func (in runFlags) hold(cmd *cobra.Command, log *slog.Logger) (*client.Holder, error) {
-	addr, err := address(cmd)
+	addr, err := dial.Address(cmd)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +157,7 @@ func (in runFlags) hold(cmd *cobra.Command, log *slog.Logger) (*client.Holder, e
 	defer cancel()
 	holder, err := client.Hold(ctx, addr, in.app,
 		client.WithPool(fencing.PoolName(pool)), client.WithTTL(in.ttl),
-		client.WithWait(queueTime(in.wait)),
+		client.WithWait(dial.QueueTime(in.wait)),
 		client.WithoutReacquire(),     // the child's environment can't change
 		client.WithoutLastTimestamp(), // the child mints
 		client.WithLogger(log))
@@ -199,8 +202,8 @@ func (in runFlags) keep(cmd *cobra.Command, args []string, holder *client.Holder
 // guard is made for the lease's TTL, which is known only now.
 func (in runFlags) guard(cmd *cobra.Command, l client.Lease) (*guard, error) {
 	most := l.TTL / 3
-	if given(cmd.Flags(), "grace") && in.grace > most {
-		return nil, usagef("--grace %v is more than a third of the lease's TTL, %v: give %v at most", in.grace, l.TTL, most)
+	if flags.Given(cmd.Flags(), "grace") && in.grace > most {
+		return nil, exit.Usagef("--grace %v is more than a third of the lease's TTL, %v: give %v at most", in.grace, l.TTL, most)
 	}
 	return &guard{grace: min(in.grace, most)}, nil
 }

@@ -9,6 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 	"github.com/cirrus-id/cirrus/internal/logwriter"
 	"github.com/cirrus-id/cirrus/internal/steady"
 	"github.com/cirrus-id/cirrus/service"
@@ -46,7 +49,7 @@ changed there, which waits for a restart.`,
   cirrus serve --data /var/lib/cirrus --listen 0.0.0.0:50051 --ttl 20s --log-format json
   cirrus serve --data :memory:
   cirrus serve --store etcd --etcd-endpoints https://e1:2379,https://e2:2379,https://e3:2379 --listen 0.0.0.0:50051 --advertise http://cirrus-1:50051`,
-		Annotations: map[string]string{takesHangup: "yes"},
+		Annotations: map[string]string{exit.TakesHangup: "yes"},
 		RunE:        func(cmd *cobra.Command, _ []string) error { return serve(cmd) },
 	}
 	f := cmd.Flags()
@@ -57,26 +60,26 @@ changed there, which waits for a restart.`,
 	addConnections(cmd)
 	addStride(cmd)
 	f.Duration("suspect-for", 0, "how long pools of a new or recovered store wait at least before they grant, up to 2160h; the store remembers the longest")
-	addNewPool(cmd)
-	addLog(cmd)
+	flags.AddNewPool(cmd)
+	output.AddLog(cmd)
 	return cmd
 }
 
 func serve(cmd *cobra.Command) error {
-	log, level, err := newLogger(cmd)
+	log, level, err := output.NewLogger(cmd)
 	if err != nil {
 		return err
 	}
 	defer reloadAtHangup(cmd, log, level)()
 	defer tellBeside(cmd)()
-	cfg := service.Config{Steady: steady.New().Exact(), Logger: log, DroppedLogLines: dropped(cmd), Version: version()}
+	cfg := service.Config{Steady: steady.New().Exact(), Logger: log, DroppedLogLines: output.Dropped(cmd), Version: version()}
 	if cfg.Stride, err = cmd.Flags().GetDuration("stride"); err != nil {
 		return err
 	}
 	if cfg.SuspectFor, err = cmd.Flags().GetDuration("suspect-for"); err != nil {
 		return err
 	}
-	if cfg.DefaultPool, err = poolChange(cmd.Flags()); err != nil {
+	if cfg.DefaultPool, err = flags.PoolChange(cmd.Flags()); err != nil {
 		return err
 	}
 	if cfg.Browsers, err = browsers(cmd); err != nil {
@@ -103,9 +106,9 @@ func serve(cmd *cobra.Command) error {
 // tellBeside has what is said on stdout written beside whoever says it, so that
 // nobody waits for a reader (S14), until the function that it returns is called.
 func tellBeside(cmd *cobra.Command) (end func()) {
-	out := logwriter.New(plain(cmd.OutOrStdout()), logwriter.DefaultLimit)
+	out := logwriter.New(output.File(cmd.OutOrStdout()), logwriter.DefaultLimit)
 	cmd.SetOut(out)
-	return func() { out.Flush(lastWords) }
+	return func() { out.Flush(exit.LastWords) }
 }
 
 // opened is a store to be served.

@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
 	"github.com/cirrus-id/cirrus/sim"
 )
 
@@ -87,7 +89,7 @@ func runSim(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	one := given(cmd.Flags(), "seed")
+	one := flags.Given(cmd.Flags(), "seed")
 	if err := fitTogether(cmd, one); err != nil {
 		return err
 	}
@@ -115,7 +117,7 @@ func simConfig(cmd *cobra.Command) (sim.Config, error) {
 	c.Until, _ = f.GetDuration("until")
 	c.Canary, _ = f.GetUint64("canary")
 	if err := c.Validate(); err != nil {
-		return c, usageError{err}
+		return c, exit.Usage(err)
 	}
 	return c, nil
 }
@@ -127,11 +129,11 @@ func fitTogether(cmd *cobra.Command, one bool) error {
 		wrong, instead = []string{"seeds", "start", "for", "jobs"}, "leave out one of the two"
 	}
 	for _, name := range wrong {
-		if given(cmd.Flags(), name) {
+		if flags.Given(cmd.Flags(), name) {
 			if one {
-				return usagef("--%s is for many seeds and --seed for one: %s", name, instead)
+				return exit.Usagef("--%s is for many seeds and --seed for one: %s", name, instead)
 			}
-			return usagef("--%s is for one seed: %s", name, instead)
+			return exit.Usagef("--%s is for one seed: %s", name, instead)
 		}
 	}
 	return nil

@@ -3,12 +3,14 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 	"github.com/cirrus-id/cirrus/sim"
 )
 
@@ -22,7 +24,7 @@ func runCampaign(cmd *cobra.Command, config sim.Config) error {
 	if err != nil {
 		return err
 	}
-	bar := newProgressBar(plain(cmd.ErrOrStderr()), o.For)
+	bar := newProgressBar(output.File(cmd.ErrOrStderr()), o.For)
 	o.Progress = bar.show
 	report, err := sim.Campaign(cmd.Context(), o)
 	bar.end()
@@ -33,7 +35,7 @@ func runCampaign(cmd *cobra.Command, config sim.Config) error {
 		return err
 	}
 	if !report.OK() {
-		return exitError(exitFailed)
+		return exit.Code(exit.Failed)
 	}
 	return nil
 }
@@ -47,13 +49,13 @@ func campaignOptions(cmd *cobra.Command, config sim.Config) (sim.Options, error)
 	o.Jobs, _ = f.GetInt("jobs")
 	switch {
 	case o.Seeds < 1:
-		return o, usagef("--seeds %d: give 1 or more", o.Seeds)
+		return o, exit.Usagef("--seeds %d: give 1 or more", o.Seeds)
 	case o.For < 0:
-		return o, usagef("--for %v: give a time above 0", o.For)
+		return o, exit.Usagef("--for %v: give a time above 0", o.For)
 	case o.Jobs < 0:
-		return o, usagef("--jobs %d: give 1 or more", o.Jobs)
+		return o, exit.Usagef("--jobs %d: give 1 or more", o.Jobs)
 	}
-	if o.For > 0 && !given(f, "seeds") {
+	if o.For > 0 && !flags.Given(f, "seeds") {
 		o.Seeds = 0
 	}
 	// A few seeds, or tame ones, can't be expected to see everything.
@@ -75,20 +77,10 @@ type progressBar struct {
 
 func newProgressBar(w io.Writer, limit time.Duration) *progressBar {
 	b := &progressBar{w: w, limit: limit, every: 10 * time.Second, next: 10 * time.Second}
-	if isTerminal(w) {
+	if output.IsTerminal(w) {
 		b.terminal, b.every, b.next = true, 100*time.Millisecond, 0
 	}
 	return b
-}
-
-// isTerminal says whether a reader or writer is one.
-func isTerminal(rw any) bool {
-	f, ok := rw.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // show is the campaign's Progress.

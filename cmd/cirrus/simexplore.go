@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
 	"github.com/cirrus-id/cirrus/sim/explore"
 )
 
@@ -94,7 +95,7 @@ func chooseScopes(larger bool, only []string) ([]explore.Scope, error) {
 	}
 	for _, name := range only {
 		if !slices.Contains(names, name) {
-			return nil, usagef("there is no scope %q: give some of %s", name, strings.Join(names, ", "))
+			return nil, exit.Usagef("there is no scope %q: give some of %s", name, strings.Join(names, ", "))
 		}
 	}
 	return slices.DeleteFunc(scopes, func(s explore.Scope) bool { return !slices.Contains(only, s.Name) }), nil

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
 )
 
 // TestSimInterrupted: what takes long ends soon when it is told to, says how
@@ -27,8 +29,8 @@ func TestSimInterrupted(t *testing.T) {
 			root.SetOut(&out)
 			root.SetErr(&out)
 			began := time.Now()
-			code := exitCode(root.ExecuteContext(ctx), &out)
-			if took := time.Since(began); code != exitFailed || took > 10*time.Second || !strings.Contains(out.String(), want) {
+			code := exit.Report(root.ExecuteContext(ctx), &out)
+			if took := time.Since(began); code != exit.Failed || took > 10*time.Second || !strings.Contains(out.String(), want) {
 				t.Errorf("exit code %d after %v, want %q in:\n%s", code, took, want, out.String())
 			}
 		})

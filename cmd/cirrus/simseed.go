@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 	"github.com/cirrus-id/cirrus/sim"
 	runpage "github.com/cirrus-id/cirrus/sim/page"
 )
@@ -43,7 +45,7 @@ func runSeed(cmd *cobra.Command, config sim.Config) error {
 	told := cmd.OutOrStdout() // unless a record goes there
 	for _, r := range wanted {
 		if r.file == "-" {
-			told = plain(cmd.ErrOrStderr())
+			told = output.File(cmd.ErrOrStderr())
 		}
 	}
 	config.Trace = len(wanted) > 0
@@ -96,7 +98,7 @@ func kindsOn(r sim.Result) []string {
 
 // verdict tells what became of a run, and fails if a promise was broken.
 func verdict(w io.Writer, r sim.Result) error {
-	if err := printFields(w, seedFields(r)); err != nil {
+	if err := output.PrintFields(w, seedFields(r)); err != nil {
 		return err
 	}
 	if len(r.Situations) > 0 {
@@ -111,7 +113,7 @@ func verdict(w io.Writer, r sim.Result) error {
 	if _, err := fmt.Fprintf(w, "\n%s", r.Failure(revision())); err != nil {
 		return err
 	}
-	return exitError(exitFailed)
+	return exit.Code(exit.Failed)
 }
 
 // green ends the tale of a run that broke nothing that was promised.
@@ -128,13 +130,13 @@ func green(w io.Writer, r sim.Result) error {
 	return err
 }
 
-func seedFields(r sim.Result) []field {
+func seedFields(r sim.Result) []output.Field {
 	s := r.Stats
 	kinds := strings.Join(kindsOn(r), " ")
 	if kinds == "" {
 		kinds = "none"
 	}
-	return []field{
+	return []output.Field{
 		{"seed", fmt.Sprint(r.Config.Seed)},
 		{"profile", string(r.Profile)},
 		{"hash", fmt.Sprintf("%016x", r.Hash)},

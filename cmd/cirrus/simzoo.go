@@ -6,6 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 	"github.com/cirrus-id/cirrus/sim/zoo"
 )
 
@@ -50,10 +52,10 @@ func runZoo(cmd *cobra.Command, _ []string) error {
 	o.Jobs, _ = f.GetInt("jobs")
 	o.NoControls, _ = f.GetBool("no-controls")
 	if o.Sample < 0 || o.Starts < 0 || o.Jobs < 0 {
-		return usagef("--sample, --starts and --jobs count something: give no number below 0")
+		return exit.Usagef("--sample, --starts and --jobs count something: give no number below 0")
 	}
 	o.Progress = func(found zoo.Finding) {
-		_, _ = fmt.Fprintln(plain(cmd.ErrOrStderr()), strings.Join(found.Row(), "  ")) // the table says it all again
+		_, _ = fmt.Fprintln(output.File(cmd.ErrOrStderr()), strings.Join(found.Row(), "  ")) // the table says it all again
 	}
 	report, err := zoo.Run(cmd.Context(), o)
 	interrupted := cmd.Context().Err() != nil
@@ -77,8 +79,8 @@ func runZoo(cmd *cobra.Command, _ []string) error {
 }
 
 func listBugs(cmd *cobra.Command) error {
-	t := newTable(cmd.OutOrStdout())
-	t.line([]string{"BUG", "RULE", "FOUND BY"})
+	t := output.NewTable(cmd.OutOrStdout())
+	t.Line([]string{"BUG", "RULE", "FOUND BY"})
 	for _, b := range zoo.Bugs() {
 		by := b.Found.Package + " " + b.Found.Test
 		if b.Found.Test == "" {
@@ -88,7 +90,7 @@ func listBugs(cmd *cobra.Command) error {
 			}
 			by = strings.Join(promises, ", ")
 		}
-		t.line([]string{b.Name, b.Rule, by})
+		t.Line([]string{b.Name, b.Rule, by})
 	}
-	return t.flush()
+	return t.Flush()
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/store/etcd"
 )
@@ -63,16 +65,16 @@ func chosenStore(cmd *cobra.Command) (string, error) {
 	switch kind {
 	case onPebble:
 		for _, name := range ofEtcd {
-			if given(cmd.Flags(), name) {
-				return "", usagef("--%s is for a store in etcd: add --store etcd, or leave it out", name)
+			if flags.Given(cmd.Flags(), name) {
+				return "", exit.Usagef("--%s is for a store in etcd: add --store etcd, or leave it out", name)
 			}
 		}
 	case onEtcd:
-		if given(cmd.Flags(), "data") {
-			return "", usagef("--data is for a store in a directory: leave it out, or leave out --store etcd")
+		if flags.Given(cmd.Flags(), "data") {
+			return "", exit.Usagef("--data is for a store in a directory: leave it out, or leave out --store etcd")
 		}
 	default:
-		return "", usagef("--store %q: give pebble or etcd", kind)
+		return "", exit.Usagef("--store %q: give pebble or etcd", kind)
 	}
 	return kind, nil
 }
@@ -82,7 +84,7 @@ func chosenStore(cmd *cobra.Command) (string, error) {
 func dataDir(cmd *cobra.Command) (string, error) {
 	dir, err := cmd.Flags().GetString("data")
 	if err == nil && dir == "" {
-		return "", usagef("--data is missing: name the store's directory, such as --data ./cirrus-data")
+		return "", exit.Usagef("--data is missing: name the store's directory, such as --data ./cirrus-data")
 	}
 	return dir, err
 }
@@ -95,7 +97,7 @@ func etcdConfig(cmd *cobra.Command, log *slog.Logger) (etcd.Config, error) {
 		return etcd.Config{}, err
 	}
 	if len(endpoints) == 0 {
-		return etcd.Config{}, usagef("--etcd-endpoints is missing: name etcd's members, such as --etcd-endpoints http://127.0.0.1:2379")
+		return etcd.Config{}, exit.Usagef("--etcd-endpoints is missing: name etcd's members, such as --etcd-endpoints http://127.0.0.1:2379")
 	}
 	cfg := etcd.Config{Endpoints: endpoints, Logger: log}
 	for name, to := range map[string]*string{
@@ -116,7 +118,7 @@ func etcdConfig(cmd *cobra.Command, log *slog.Logger) (etcd.Config, error) {
 func sessionTTL(cmd *cobra.Command) (time.Duration, error) {
 	ttl, err := cmd.Flags().GetDuration("etcd-session-ttl")
 	if err == nil && ttl <= 0 {
-		return 0, usagef("--etcd-session-ttl %v: give whole seconds, 1s or more", ttl)
+		return 0, exit.Usagef("--etcd-session-ttl %v: give whole seconds, 1s or more", ttl)
 	}
 	return ttl, err
 }

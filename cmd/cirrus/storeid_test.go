@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/store"
 	"github.com/cirrus-id/cirrus/store/pebble"
@@ -27,7 +28,7 @@ func TestStoreID(t *testing.T) {
 	}
 	open := func(do func(*pebble.Store) error) fencing.StoreID {
 		t.Helper()
-		st, err := pebble.Open(dir, pebble.Options{Logger: quiet})
+		st, err := pebble.Open(dir, pebble.Options{Logger: output.NoLog})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
 )
 
 // Wrong usage ends with exit code 2 and one line that says what to do, before
@@ -106,8 +108,8 @@ func TestWrongUsage(t *testing.T) {
 			var stdout, stderr strings.Builder
 			code := run(strings.Fields(tc.args), strings.NewReader(""), &stdout, &stderr)
 			said := stderr.String()
-			if code != exitUsage || !strings.Contains(said, tc.hint) {
-				t.Errorf("exit code %d, want %d, and %q in %q", code, exitUsage, tc.hint, said)
+			if code != exit.WrongUsage || !strings.Contains(said, tc.hint) {
+				t.Errorf("exit code %d, want %d, and %q in %q", code, exit.WrongUsage, tc.hint, said)
 			}
 			if !strings.HasPrefix(said, "cirrus: ") || strings.Count(said, "\n") != 1 || stdout.Len() > 0 {
 				t.Errorf("it should say one line on stderr and nothing on stdout, but says %q and %q", said, stdout.String())
@@ -135,8 +137,8 @@ func TestFlagsOfEtcd(t *testing.T) {
 		}
 		var stderr strings.Builder
 		code := run([]string{"serve", "--data", memory, "--listen=", "--" + f.Name, value}, strings.NewReader(""), io.Discard, &stderr)
-		if want := "--" + f.Name + " is for a store in etcd"; code != exitUsage || !strings.Contains(stderr.String(), want) {
-			t.Errorf("exit code %d, want %d, and %q in %q", code, exitUsage, want, stderr.String())
+		if want := "--" + f.Name + " is for a store in etcd"; code != exit.WrongUsage || !strings.Contains(stderr.String(), want) {
+			t.Errorf("exit code %d, want %d, and %q in %q", code, exit.WrongUsage, want, stderr.String())
 		}
 	})
 	if seen < 8 {

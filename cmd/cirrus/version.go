@@ -41,3 +41,12 @@ func revision() string {
 	}
 	return settings["vcs.revision"]
 }
+
+// version is the module's, or the revision that was built.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "devel"
+	}
+	return info.Main.Version
+}

@@ -9,6 +9,9 @@ import (
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/dial"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 	"github.com/cirrus-id/cirrus/internal/reach"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 	"github.com/cirrus-id/cirrus/snowflake"
@@ -28,23 +31,23 @@ between is not told.`,
 		Example: `  cirrus watch
   cirrus watch --pool billing -o json | jq -r 'select(.event == "EVENT_EXPIRED") | .lease.appId'`,
 	}
-	addAddr(cmd)
-	addPool(cmd)
-	output := addOutput(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return watch(cmd, *output) }
+	dial.AddFlag(cmd)
+	flags.AddPool(cmd)
+	format := output.AddFormat(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return watch(cmd, *format) }
 	return cmd
 }
 
-func watch(cmd *cobra.Command, o outputFlag) error {
+func watch(cmd *cobra.Command, o output.Format) error {
 	pool, err := cmd.Flags().GetString("pool")
 	if err != nil {
 		return err
 	}
-	admin, err := dialWatch(cmd)
+	admin, err := dial.Watch(cmd)
 	if err != nil {
 		return err
 	}
-	out, err := newStream(cmd.OutOrStdout(), o, eventFields(nil), eventWidths)
+	out, err := output.NewStream(cmd.OutOrStdout(), o, eventFields(nil), eventWidths)
 	if err != nil {
 		return err
 	}
@@ -66,9 +69,9 @@ var errWatchEnded = errors.New("the service ended the watch: watch again, and st
 // watching is a watch that goes on at another address when its stream ends.
 type watching struct {
 	cmd   *cobra.Command
-	admin *adminService
+	admin *dial.AdminService
 	pool  string
-	out   *stream
+	out   *output.Stream
 	// failed counts addresses that failed since one worked, which was at lastly;
 	// the zero time: none did yet.
 	failed int
@@ -76,10 +79,10 @@ type watching struct {
 }
 
 func (w *watching) run() error {
-	addrs := w.admin.addrs
+	addrs := w.admin.Addrs
 	for {
 		a := addrs.Use()
-		came, err := w.follow(a, callTimeout/time.Duration(addrs.Len()))
+		came, err := w.follow(a, dial.CallTimeout/time.Duration(addrs.Len()))
 		var broken outputError
 		switch {
 		case errors.As(err, &broken):
@@ -87,7 +90,7 @@ func (w *watching) run() error {
 		case w.cmd.Context().Err() != nil: // interrupted, as watches are
 			return nil
 		case addrs.Len() == 1 || !came && !reach.Elsewhere(err):
-			return explain(err)
+			return dial.Explain(err)
 		}
 		addrs.Leave(a, err)
 		if err := w.pause(a, came, err); err != nil {
@@ -101,15 +104,15 @@ func (w *watching) run() error {
 func (w *watching) pause(a *reach.Address, came bool, err error) error {
 	if came {
 		w.failed, w.lastly = 0, time.Now()
-		w.cmd.PrintErrf("cirrus: the watch at %v ended: %s: going on at another address, from what is present there\n", a, message(err))
+		w.cmd.PrintErrf("cirrus: the watch at %v ended: %s: going on at another address, from what is present there\n", a, dial.Message(err))
 		return nil
 	}
-	addrs := w.admin.addrs
+	addrs := w.admin.Addrs
 	if w.failed++; w.failed%addrs.Len() != 0 {
 		return nil
 	}
 	if time.Since(w.lastly) > watchPatience {
-		return explain(addrs.Err())
+		return dial.Explain(addrs.Err())
 	}
 	_ = sleep(w.cmd.Context(), watchPause) // run looks whether it was interrupted
 	return nil
@@ -120,9 +123,9 @@ func (w *watching) pause(a *reach.Address, came bool, err error) error {
 func (w *watching) follow(a *reach.Address, most time.Duration) (came bool, err error) {
 	ctx, cancel := context.WithCancelCause(w.cmd.Context())
 	defer cancel(nil)
-	silent := time.AfterFunc(most, func() { cancel(connect.NewError(connect.CodeDeadlineExceeded, noAnswerIn(most))) })
+	silent := time.AfterFunc(most, func() { cancel(connect.NewError(connect.CodeDeadlineExceeded, dial.NoAnswerIn(most))) })
 	defer silent.Stop()
-	events, err := w.admin.at(a).Watch(ctx, &cirrusv1.WatchRequest{Pool: w.pool})
+	events, err := w.admin.At(a).Watch(ctx, &cirrusv1.WatchRequest{Pool: w.pool})
 	if err != nil {
 		return false, cmp.Or(context.Cause(ctx), err)
 	}
@@ -130,9 +133,9 @@ func (w *watching) follow(a *reach.Address, most time.Duration) (came bool, err 
 	for events.Receive() {
 		if !came {
 			came = silent.Stop()
-			w.admin.addrs.Answered(a)
+			w.admin.Addrs.Answered(a)
 		}
-		if err := w.out.add(events.Msg(), eventFields(events.Msg())); err != nil {
+		if err := w.out.Add(events.Msg(), eventFields(events.Msg())); err != nil {
 			return came, outputError{err}
 		}
 	}
@@ -143,23 +146,20 @@ func (w *watching) follow(a *reach.Address, most time.Duration) (came bool, err 
 type outputError struct{ error }
 
 // eventFields are an event's, for people; of nil they make a heading.
-func eventFields(e *cirrusv1.WatchResponse) []field {
+func eventFields(e *cirrusv1.WatchResponse) []output.Field {
 	at := snowflake.Millis(e.GetServerTimeMs())
-	fields := []field{
-		{"server_time", at.Time().Format(millisLayout)},
-		{"event", wireName(e.GetEvent().String(), "EVENT_")},
+	fields := []output.Field{
+		{"server_time", at.Time().Format(output.MillisLayout)},
+		{"event", output.WireName(e.GetEvent().String(), "EVENT_")},
 	}
-	status := statusFields(e.GetLease())
+	status := output.StatusFields(e.GetLease())
 	if e.GetLease() == nil { // synced
 		for i := range status {
-			status[i].value = "-"
+			status[i] = output.Field{status[i].Name(), "-"}
 		}
 	}
 	return append(fields, status...)
 }
 
 // eventWidths are those of eventFields but for the last, the app ID.
-var eventWidths = []int{len(millisLayout) - len("07:00"), 8, 7, 11, 9, 16, 5}
-
-// millisLayout is RFC 3339 with milliseconds.
-const millisLayout = "2006-01-02T15:04:05.000Z07:00"
+var eventWidths = []int{len(output.MillisLayout) - len("07:00"), 8, 7, 11, 9, 16, 5}

@@ -1,35 +1,35 @@
-package main
+package output
 
 import (
 	"bytes"
 	"context"
 	"io"
 	"log/slog"
-	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
 	"github.com/cirrus-id/cirrus/internal/logwriter"
 )
 
-// quiet is for commands whose output is their own.
-var quiet = slog.New(slog.DiscardHandler)
+// NoLog is for commands whose output is their own.
+var NoLog = slog.New(slog.DiscardHandler)
 
-// warnings is for a command that has no log, but should say on stderr what is
+// Warnings is for a command that has no log, but should say on stderr what is
 // wrong with the store.
-func warnings(cmd *cobra.Command) *slog.Logger {
+func Warnings(cmd *cobra.Command) *slog.Logger {
 	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
-func addLog(cmd *cobra.Command) {
+func AddLog(cmd *cobra.Command) {
 	cmd.Flags().String("log-format", "text", "text or json, on stderr")
 	cmd.Flags().String("log-level", "info", "debug, info, warn or error; read again at SIGHUP")
 }
 
-// newLogger returns the log that the flags describe, and its level, which can be
+// NewLogger returns the log that the flags describe, and its level, which can be
 // set.
-func newLogger(cmd *cobra.Command) (*slog.Logger, *slog.LevelVar, error) {
+func NewLogger(cmd *cobra.Command) (*slog.Logger, *slog.LevelVar, error) {
 	format, err := cmd.Flags().GetString("log-format")
 	if err != nil {
 		return nil, nil, err
@@ -39,12 +39,12 @@ func newLogger(cmd *cobra.Command) (*slog.Logger, *slog.LevelVar, error) {
 		return nil, nil, err
 	}
 	level := &slog.LevelVar{}
-	if err := setLevel(level, text); err != nil {
+	if err := SetLevel(level, text); err != nil {
 		return nil, nil, err
 	}
 	handler := handlers[format]
 	if handler == nil {
-		return nil, nil, usagef("--log-format %q: give text or json", format)
+		return nil, nil, exit.Usagef("--log-format %q: give text or json", format)
 	}
 	out := cmd.ErrOrStderr()
 	tellGaps(out, handler)
@@ -56,18 +56,18 @@ var handlers = map[string]func(io.Writer, *slog.HandlerOptions) slog.Handler{
 	"json": func(w io.Writer, o *slog.HandlerOptions) slog.Handler { return slog.NewJSONHandler(w, o) },
 }
 
-func setLevel(level *slog.LevelVar, text string) error {
+func SetLevel(level *slog.LevelVar, text string) error {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(text)); err != nil {
-		return usagef("--log-level %q: give debug, info, warn or error", text)
+		return exit.Usagef("--log-level %q: give debug, info, warn or error", text)
 	}
 	level.Set(l)
 	return nil
 }
 
-// dropped counts the lines that a command lost on stderr and stdout; nil where
+// Dropped counts the lines that a command lost on stderr and stdout; nil where
 // none is ever lost.
-func dropped(cmd *cobra.Command) func() uint64 {
+func Dropped(cmd *cobra.Command) func() uint64 {
 	log, ok := cmd.ErrOrStderr().(*logwriter.Writer)
 	if !ok {
 		return nil
@@ -93,13 +93,4 @@ func tellGaps(out io.Writer, handler func(io.Writer, *slog.HandlerOptions) slog.
 		_ = handler(&line, nil).Handle(context.Background(), r) // a buffer takes all
 		return line.Bytes()
 	})
-}
-
-// version is the module's, or the revision that was built.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "devel"
-	}
-	return info.Main.Version
 }

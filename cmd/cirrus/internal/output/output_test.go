@@ -1,4 +1,4 @@
-package main
+package output
 
 import (
 	"bytes"
@@ -53,28 +53,28 @@ func TestJSONIsPrintable(t *testing.T) {
 
 func TestLists(t *testing.T) {
 	rows := []proto.Message{&cirrusv1.NodeRange{First: 1, Last: 2}, &cirrusv1.NodeRange{First: 3, Last: 1000}}
-	row := func(m proto.Message) []field {
+	row := func(m proto.Message) []Field {
 		r, _ := m.(*cirrusv1.NodeRange)
-		return []field{{"first", decimal(r.GetFirst())}, {"last", decimal(r.GetLast())}}
+		return []Field{{"first", Decimal(r.GetFirst())}, {"last", Decimal(r.GetLast())}}
 	}
 	for _, tc := range []struct {
-		format outputFlag
+		format Format
 		rows   []proto.Message
 		want   string
 	}{
 		{asTable, nil, "FIRST  LAST\n"},
 		{asTable, rows, "FIRST  LAST\n1      2\n3      1000\n"},
-		{asJSON, nil, "[]\n"},
-		{asJSON, rows, "[\n  {\"first\":1,\"last\":2},\n  {\"first\":3,\"last\":1000}\n]\n"},
+		{AsJSON, nil, "[]\n"},
+		{AsJSON, rows, "[\n  {\"first\":1,\"last\":2},\n  {\"first\":3,\"last\":1000}\n]\n"},
 	} {
 		var out bytes.Buffer
-		l := newList(&out, tc.format, row(nil))
+		l := NewList(&out, tc.format, row(nil))
 		for _, m := range tc.rows {
-			if err := l.add(m, row(m)); err != nil {
+			if err := l.Add(m, row(m)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := l.end(); err != nil {
+		if err := l.End(); err != nil {
 			t.Fatal(err)
 		}
 		if out.String() != tc.want {

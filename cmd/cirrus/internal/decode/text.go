@@ -1,4 +1,4 @@
-package main
+package decode
 
 import (
 	"fmt"
@@ -18,11 +18,11 @@ var (
 	base32Shape = regexp.MustCompile(`^[0-9A-Za-z]{13}$`)
 )
 
-// parseID reads an ID as people have it: in decimal or base32, and as
+// Parse reads an ID as people have it: in decimal or base32, and as
 // spreadsheets, CSV files and JavaScript leave it, in quotes, with a carriage
 // return, an n, or commas between the thousands. Digits alone are decimal,
 // unless base32 is set.
-func parseID(text string, base32 bool) (uint64, error) {
+func Parse(text string, base32 bool) (uint64, error) {
 	s := strings.TrimSpace(text)
 	if n := len(s); n >= 2 && s[0] == s[n-1] && (s[0] == '"' || s[0] == '\'') {
 		s = s[1 : n-1]
@@ -31,7 +31,7 @@ func parseID(text string, base32 bool) (uint64, error) {
 		id, err := snowflake.ParseBase32(s)
 		return uint64(id), err
 	}
-	if digits := strings.TrimSuffix(s, "n"); digits != s && onlyDigits(digits) { // JavaScript's BigInt
+	if digits := strings.TrimSuffix(s, "n"); digits != s && OnlyDigits(digits) { // JavaScript's BigInt
 		s = digits
 	}
 	if thousands.MatchString(s) {
@@ -40,7 +40,7 @@ func parseID(text string, base32 bool) (uint64, error) {
 	switch {
 	case s == "":
 		return 0, fmt.Errorf("ID %q is empty: give a decimal number, or 13 characters of base32", text)
-	case onlyDigits(s):
+	case OnlyDigits(s):
 		id, err := strconv.ParseUint(s, 10, 64)
 		if err != nil {
 			return 0, fmt.Errorf("ID %q is above 2^64-1: no ID is that large", text)
@@ -48,7 +48,7 @@ func parseID(text string, base32 bool) (uint64, error) {
 		return id, nil
 	case rounded.MatchString(s):
 		return 0, fmt.Errorf("ID %q has lost its last digits, as spreadsheets and JSON numbers do it: take it from where it was text", text)
-	case s[0] == '-' && onlyDigits(s[1:]):
+	case s[0] == '-' && OnlyDigits(s[1:]):
 		return 0, fmt.Errorf("ID %q is negative: no Snowflake ID is; a column of 64 bits without a sign may have been read with one", text)
 	case base32Shape.MatchString(s):
 		id, err := snowflake.ParseBase32(s)
@@ -57,4 +57,4 @@ func parseID(text string, base32 bool) (uint64, error) {
 	return 0, fmt.Errorf("ID %q is no ID: give a decimal number, or 13 characters of base32", text)
 }
 
-func onlyDigits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+func OnlyDigits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }

@@ -1,4 +1,4 @@
-package main
+package flags
 
 import (
 	"bytes"
@@ -15,6 +15,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	yamlv3 "go.yaml.in/yaml/v3"
+
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
 )
 
 // envPrefix begins the names of all environment variables that are read.
@@ -23,51 +25,51 @@ const envPrefix = "CIRRUS_"
 // notSettings are flags that make no sense in the environment or in a file.
 var notSettings = map[string]bool{"config": true, "help": true, "yes": true}
 
-// explicitFlag marks flags that the command line alone can give: those that keep
+// explicitMark marks flags that the command line alone can give: those that keep
 // somebody from doing what he doesn't mean.
-const explicitFlag = "explicit"
+const explicitMark = "explicit"
 
-// mustBeExplicit marks a flag so.
-func mustBeExplicit(cmd *cobra.Command, flag string) {
+// MustBeExplicit marks a flag so.
+func MustBeExplicit(cmd *cobra.Command, flag string) {
 	f := cmd.Flags().Lookup(flag)
 	if f.Annotations == nil {
 		f.Annotations = map[string][]string{}
 	}
-	f.Annotations[explicitFlag] = []string{"yes"}
+	f.Annotations[explicitMark] = []string{"yes"}
 }
 
-// configure fills in the flags that the command line does not give: from the
+// Configure fills in the flags that the command line does not give: from the
 // environment, else from the file. Only the names of flags are looked up, so
 // whatever else an environment holds (Kubernetes injects CIRRUS_PORT for a
 // Service named cirrus) is ignored.
-func configure(cmd *cobra.Command) error {
-	settings, err := readFile(cmd)
+func Configure(cmd *cobra.Command) error {
+	settings, err := ReadFile(cmd)
 	if err != nil {
-		return usageError{err}
+		return exit.Usage(err)
 	}
 	var problems []error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if f.Changed || notSettings[f.Name] || len(f.Annotations[explicitFlag]) > 0 {
+		if f.Changed || notSettings[f.Name] || len(f.Annotations[explicitMark]) > 0 {
 			return
 		}
 		from, named, value := fromEnvironment, envName(f.Name), fromEnv(f)
 		if value == "" {
-			from, named, value = fromFile, "config file: "+f.Name, settings[f.Name]
+			from, named, value = FromFile, "config file: "+f.Name, settings[f.Name]
 		}
 		if value == "" {
 			return
 		}
 		if err := cmd.Flags().Set(f.Name, value); err != nil {
-			problems = append(problems, usagef("%s=%q: %v", named, value, errors.Unwrap(err)))
+			problems = append(problems, exit.Usagef("%s=%q: %v", named, value, errors.Unwrap(err)))
 		}
 		setSource(f, from, value)
 	})
 	return errors.Join(problems...)
 }
 
-// setByRun is the variable in which `cirrus run` lists those that it sets for its
+// SetByRun is the variable in which `cirrus run` lists those that it sets for its
 // child.
-const setByRun = "CIRRUS_SET_BY_RUN"
+const SetByRun = "CIRRUS_SET_BY_RUN"
 
 // fromEnv is what the environment says of a flag. What `cirrus run` tells its
 // child of the lease says nothing to a cirrus that the child starts: it may be
@@ -75,7 +77,7 @@ const setByRun = "CIRRUS_SET_BY_RUN"
 func fromEnv(f *pflag.Flag) string {
 	name := envName(f.Name)
 	value := os.Getenv(name)
-	if slices.Contains(strings.Fields(os.Getenv(setByRun)), name+"="+value) {
+	if slices.Contains(strings.Fields(os.Getenv(SetByRun)), name+"="+value) {
 		return ""
 	}
 	return value
@@ -101,8 +103,8 @@ func (p *oneDocument) Unmarshal(text []byte) (map[string]any, error) {
 	return p.YAML.Unmarshal(text)
 }
 
-// configFile is the file that --config or CIRRUS_CONFIG names, or "".
-func configFile(cmd *cobra.Command) (string, error) {
+// ConfigFile is the file that --config or CIRRUS_CONFIG names, or "".
+func ConfigFile(cmd *cobra.Command) (string, error) {
 	path, err := cmd.Flags().GetString("config")
 	if err == nil && path == "" {
 		path = os.Getenv(envName("config"))
@@ -110,10 +112,10 @@ func configFile(cmd *cobra.Command) (string, error) {
 	return path, err
 }
 
-// readFile reads the config file. Its keys are the names of flags, of this
+// ReadFile reads the config file. Its keys are the names of flags, of this
 // command or of another one.
-func readFile(cmd *cobra.Command) (map[string]string, error) {
-	path, err := configFile(cmd)
+func ReadFile(cmd *cobra.Command) (map[string]string, error) {
+	path, err := ConfigFile(cmd)
 	if err != nil || path == "" {
 		return nil, err
 	}
@@ -122,7 +124,7 @@ func readFile(cmd *cobra.Command) (map[string]string, error) {
 		return nil, fmt.Errorf("the config file %q can't be read: %w", path, err)
 	}
 	known := map[string]bool{}
-	for _, c := range all(cmd.Root()) {
+	for _, c := range Commands(cmd.Root()) {
 		c.Flags().VisitAll(func(f *pflag.Flag) { known[f.Name] = !notSettings[f.Name] })
 	}
 	settings := map[string]string{}

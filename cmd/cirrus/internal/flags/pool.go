@@ -1,34 +1,30 @@
-package main
+package flags
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
-	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 
 	"github.com/cirrus-id/cirrus/fencing"
-	"github.com/cirrus-id/cirrus/service"
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// addNewPool adds the flags that describe a pool that may have to be created.
-func addNewPool(cmd *cobra.Command) {
-	addPoolSettings(cmd)
-	cmd.Flags().Bool(earlyOrigin, false, "accept an origin before 2000; on the command line only")
-	mustBeExplicit(cmd, earlyOrigin)
+// AddNewPool adds the flags that describe a pool that may have to be created.
+func AddNewPool(cmd *cobra.Command) {
+	AddPoolSettings(cmd)
+	cmd.Flags().Bool(EarlyOrigin, false, "accept an origin before 2000; on the command line only")
+	MustBeExplicit(cmd, EarlyOrigin)
 }
 
-// earlyOrigin is the flag that confirms one (S11).
-const earlyOrigin = "early-origin"
+// EarlyOrigin is the flag that confirms one (S11).
+const EarlyOrigin = "early-origin"
 
-// addPoolSettings adds the flags that describe a pool.
-func addPoolSettings(cmd *cobra.Command) {
+// AddPoolSettings adds the flags that describe a pool.
+func AddPoolSettings(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.Duration("ttl", fencing.DefaultTTL, "TTL of leases that ask for none, from 1s")
 	f.Duration("max-ttl", 0, "longest TTL that a lease may ask for (default: the TTL)")
@@ -40,9 +36,9 @@ func addPoolSettings(cmd *cobra.Command) {
 	f.Bool("yes", false, "accept a longest TTL or quarantine above 24h, for which a dead app's node ID is kept, whatever is set later")
 }
 
-// poolChange reads what the flags say about a pool: only what is given, on the
+// PoolChange reads what the flags say about a pool: only what is given, on the
 // command line, in the environment or in the file.
-func poolChange(f *pflag.FlagSet) (c fencing.PoolChange, err error) {
+func PoolChange(f *pflag.FlagSet) (c fencing.PoolChange, err error) {
 	c.TTL, c.MaxTTL, c.Quarantine = givenDuration(f, "ttl"), givenDuration(f, "max-ttl"), givenDuration(f, "quarantine")
 	if f.Changed("layout") || f.Changed("origin") {
 		l := f.Lookup("layout").Value.(*layoutFlag).Layout
@@ -70,46 +66,11 @@ func poolChange(f *pflag.FlagSet) (c fencing.PoolChange, err error) {
 
 // confirmed reads what the flags confirm of a pool (S11).
 func confirmed(f *pflag.FlagSet) (c fencing.Confirmed, err error) {
-	if c.LongTimes, err = f.GetBool("yes"); err != nil || f.Lookup(earlyOrigin) == nil {
+	if c.LongTimes, err = f.GetBool("yes"); err != nil || f.Lookup(EarlyOrigin) == nil {
 		return c, err
 	}
-	c.EarlyOrigin, err = f.GetBool(earlyOrigin)
+	c.EarlyOrigin, err = f.GetBool(EarlyOrigin)
 	return c, err
-}
-
-// confirmingFlags are the flags for the fields that a refusal asks for.
-var confirmingFlags = map[string]string{"confirm_long_times": "--yes", "confirm_early_origin": "--" + earlyOrigin}
-
-// withConfirmingFlag adds the flag to a refusal that asks for a confirming field.
-func withConfirmingFlag(err error) error {
-	if err == nil {
-		return nil
-	}
-	if flag := confirmingFlags[confirmedBy(err)]; flag != "" {
-		return fmt.Errorf("%w; on the command line that is %s", err, flag)
-	}
-	return err
-}
-
-// confirmedBy is the field that a refusal asks for, of the rules or of a service;
-// "" if it asks for none.
-func confirmedBy(err error) string {
-	var r *fencing.Refusal
-	if errors.As(err, &r) {
-		return r.ConfirmedBy
-	}
-	var e *connect.Error
-	if !errors.As(err, &e) {
-		return ""
-	}
-	for _, d := range e.Details() {
-		if v, err := d.Value(); err == nil {
-			if info, ok := v.(*errdetails.ErrorInfo); ok {
-				return info.GetMetadata()[service.ConfirmedBy]
-			}
-		}
-	}
-	return ""
 }
 
 func givenDuration(f *pflag.FlagSet, name string) *time.Duration {

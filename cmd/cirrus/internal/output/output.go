@@ -1,4 +1,4 @@
-package main
+package output
 
 import (
 	"bytes"
@@ -8,51 +8,52 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
-	"time"
 	"unicode/utf16"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// outputFlag is -o: "table" for people, "json" for programs.
-type outputFlag string
+// Format is -o: "table" for people, "json" for programs.
+type Format string
 
 const (
-	asTable outputFlag = "table"
-	asJSON  outputFlag = "json"
+	asTable Format = "table"
+	AsJSON  Format = "json"
 )
 
-// addOutput adds the flag that chooses how results are printed.
-func addOutput(cmd *cobra.Command) *outputFlag {
+// AddFormat adds the flag that chooses how results are printed.
+func AddFormat(cmd *cobra.Command) *Format {
 	o := asTable
 	cmd.Flags().VarP(&o, "output", "o", "`format` of what is printed: table or json")
 	return &o
 }
 
 // Set takes one of the two.
-func (o *outputFlag) Set(s string) error {
-	if s != string(asTable) && s != string(asJSON) {
+func (o *Format) Set(s string) error {
+	if s != string(asTable) && s != string(AsJSON) {
 		return fmt.Errorf("%q is no format: give table or json", s)
 	}
-	*o = outputFlag(s)
+	*o = Format(s)
 	return nil
 }
 
 // String gives the format's name.
-func (o *outputFlag) String() string { return string(*o) }
+func (o *Format) String() string { return string(*o) }
 
 // Type names the kind of value.
-func (o *outputFlag) Type() string { return "format" }
+func (o *Format) Type() string { return "format" }
 
-// field is one cell of a table, with its name on the wire.
-type field struct{ name, value string }
+// Field is one cell of a table: its name on the wire and its value.
+type Field [2]string
 
-// printOne prints one result: a field a line, or the message as JSON.
-func printOne(w io.Writer, o outputFlag, msg proto.Message, fields []field) error {
-	if o == asJSON {
+func (f Field) Name() string  { return f[0] }
+func (f Field) Value() string { return f[1] }
+
+// PrintOne prints one result: a field a line, or the message as JSON.
+func PrintOne(w io.Writer, o Format, msg proto.Message, fields []Field) error {
+	if o == AsJSON {
 		text, err := toJSON(msg)
 		if err != nil {
 			return err
@@ -64,38 +65,38 @@ func printOne(w io.Writer, o outputFlag, msg proto.Message, fields []field) erro
 		_, err = fmt.Fprintf(w, "%s\n", pretty.Bytes())
 		return err
 	}
-	return printFields(w, fields)
+	return PrintFields(w, fields)
 }
 
-func printFields(w io.Writer, fields []field) error {
-	t := newTable(w)
+func PrintFields(w io.Writer, fields []Field) error {
+	t := NewTable(w)
 	for _, f := range fields {
-		t.line([]string{f.name, f.value})
+		t.Line([]string{f.Name(), f.Value()})
 	}
-	return t.flush()
+	return t.Flush()
 }
 
-// list prints many results as they come: rows under a heading, or the elements
+// List prints many results as they come: rows under a heading, or the elements
 // of a JSON array.
-type list struct {
+type List struct {
 	w     io.Writer
 	json  bool
 	table table
 	rows  int
 }
 
-// newList begins a list whose rows have the same fields as heading.
-func newList(w io.Writer, o outputFlag, heading []field) *list {
-	l := &list{w: w, json: o == asJSON, table: newTable(w)}
+// NewList begins a list whose rows have the same fields as heading.
+func NewList(w io.Writer, o Format, heading []Field) *List {
+	l := &List{w: w, json: o == AsJSON, table: NewTable(w)}
 	if !l.json {
-		l.table.line(names(heading))
+		l.table.Line(names(heading))
 	}
 	return l
 }
 
-func (l *list) add(msg proto.Message, row []field) error {
+func (l *List) Add(msg proto.Message, row []Field) error {
 	if !l.json {
-		l.table.line(values(row))
+		l.table.Line(Values(row))
 		return nil
 	}
 	text, err := toJSON(msg)
@@ -111,12 +112,12 @@ func (l *list) add(msg proto.Message, row []field) error {
 	return err
 }
 
-// page lets what was added be seen; columns line up within a page.
-func (l *list) page() error { return l.table.flush() }
+// Page lets what was added be seen; columns line up within a page.
+func (l *List) Page() error { return l.table.Flush() }
 
-func (l *list) end() error {
+func (l *List) End() error {
 	if !l.json {
-		return l.page()
+		return l.Page()
 	}
 	end := "\n]\n"
 	if l.rows == 0 {
@@ -126,27 +127,27 @@ func (l *list) end() error {
 	return err
 }
 
-// stream prints many results, each as soon as it is there: rows under a
+// Stream prints many results, each as soon as it is there: rows under a
 // heading, or one line of JSON each.
-type stream struct {
+type Stream struct {
 	w      io.Writer
 	json   bool
 	widths []int
 }
 
-// newStream begins a stream of rows that have the same fields as heading. The
+// NewStream begins a stream of rows that have the same fields as heading. The
 // columns are at least as wide as widths; the last one needs none.
-func newStream(w io.Writer, o outputFlag, heading []field, widths []int) (*stream, error) {
-	s := &stream{w: w, json: o == asJSON, widths: widths}
+func NewStream(w io.Writer, o Format, heading []Field, widths []int) (*Stream, error) {
+	s := &Stream{w: w, json: o == AsJSON, widths: widths}
 	if s.json {
 		return s, nil
 	}
-	return s, s.line(names(heading))
+	return s, s.Line(names(heading))
 }
 
-func (s *stream) add(msg proto.Message, row []field) error {
+func (s *Stream) Add(msg proto.Message, row []Field) error {
 	if !s.json {
-		return s.line(values(row))
+		return s.Line(Values(row))
 	}
 	text, err := toJSON(msg)
 	if err != nil {
@@ -156,7 +157,7 @@ func (s *stream) add(msg proto.Message, row []field) error {
 	return err
 }
 
-func (s *stream) line(cells []string) error {
+func (s *Stream) Line(cells []string) error {
 	var text strings.Builder
 	for i, c := range cells {
 		if i < len(s.widths) {
@@ -170,35 +171,35 @@ func (s *stream) line(cells []string) error {
 }
 
 // table lines up columns. It keeps what it is given until flush.
-type table struct{ *tabwriter.Writer }
+type table struct{ w *tabwriter.Writer }
 
-func newTable(w io.Writer) table {
+func NewTable(w io.Writer) table {
 	return table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
 }
 
-// line adds a row. An error of the writer below comes back from flush.
-func (t table) line(cells []string) {
+// Line adds a row. An error of the writer below comes back from flush.
+func (t table) Line(cells []string) {
 	for i, c := range cells {
 		cells[i] = printable(c)
 	}
-	_, _ = fmt.Fprintln(t, strings.Join(cells, "\t"))
+	_, _ = fmt.Fprintln(t.w, strings.Join(cells, "\t"))
 }
 
-func (t table) flush() error { return t.Flush() }
+func (t table) Flush() error { return t.w.Flush() }
 
 // names are a heading's cells.
-func names(row []field) []string {
+func names(row []Field) []string {
 	cells := make([]string, len(row))
 	for i, f := range row {
-		cells[i] = strings.ToUpper(f.name)
+		cells[i] = strings.ToUpper(f.Name())
 	}
 	return cells
 }
 
-func values(row []field) []string {
+func Values(row []Field) []string {
 	cells := make([]string, len(row))
 	for i, f := range row {
-		cells[i] = f.value
+		cells[i] = f.Value()
 	}
 	return cells
 }
@@ -223,13 +224,13 @@ func toJSON(msg proto.Message) ([]byte, error) {
 	if err := json.Compact(&compact, text); err != nil {
 		return nil, err
 	}
-	return escape(compact.Bytes()), nil
+	return Escape(compact.Bytes()), nil
 }
 
-// escape writes what isn't printable as \u: JSON itself demands that for some
+// Escape writes what isn't printable as \u: JSON itself demands that for some
 // control characters only, and terminals obey others, too. In JSON on one line
 // such characters can stand nowhere but in strings.
-func escape(text []byte) []byte {
+func Escape(text []byte) []byte {
 	var out bytes.Buffer
 	for _, r := range string(text) {
 		if strconv.IsPrint(r) {
@@ -241,12 +242,4 @@ func escape(text []byte) []byte {
 		}
 	}
 	return out.Bytes()
-}
-
-// shortDuration is a duration for people; "-" if there is none.
-func shortDuration(d *durationpb.Duration) string {
-	if d == nil {
-		return "-"
-	}
-	return d.AsDuration().Round(100 * time.Millisecond).String()
 }

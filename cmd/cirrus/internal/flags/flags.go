@@ -1,0 +1,35 @@
+package flags
+
+import (
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
+)
+
+// AddPool adds the flag that names the pool.
+func AddPool(cmd *cobra.Command) {
+	cmd.Flags().String("pool", "default", "`name` of the pool")
+}
+
+// Given says whether a flag was set, by whatever source.
+func Given(flags *pflag.FlagSet, name string) bool { return flags.Changed(name) }
+
+// Required says which flags are missing, from whatever source.
+func Required(cmd *cobra.Command, flags ...string) error {
+	for _, name := range flags {
+		if !Given(cmd.Flags(), name) {
+			return exit.Usagef("--%s is missing: see `%s --help`", name, cmd.CommandPath())
+		}
+	}
+	return nil
+}
+
+// Commands lists a command and those below it.
+func Commands(cmd *cobra.Command) []*cobra.Command {
+	cmds := []*cobra.Command{cmd}
+	for _, sub := range cmd.Commands() {
+		cmds = append(cmds, Commands(sub)...)
+	}
+	return cmds
+}
