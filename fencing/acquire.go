@@ -113,19 +113,19 @@ func (s *Server) acquireAgain(p *pool, instance InstanceHash, at reading) (Decis
 	if !ok {
 		return Decision{}, false
 	}
-	l := p.leases.at(node)
-	if c := p.changeOf(node); c != nil {
-		if c.kind == changeGranted && c.instance == instance {
+	l := p.slots.at(node)
+	if c := p.pendingOf(node); c != nil {
+		if c.kind == pendingGrant && c.instance == instance {
 			c.deadline = max(c.deadline, at.steady+c.ttl)
 		}
-		s.hearAgain(c, at)
+		s.extendPending(c, at)
 		return Decision{Wait: WaitKey}, true
 	}
 	if !s.promising(at) {
 		return Decision{Wait: WaitMark}, true
 	}
 	if l.note != nil {
-		return Decision{Write: s.hear(p, l, at)}, true
+		return Decision{Write: s.removeNote(p, l, at)}, true
 	}
 	return Decision{Lease: s.promise(p, l, at)}, true
 }
@@ -133,7 +133,7 @@ func (s *Server) acquireAgain(p *pool, instance InstanceHash, at reading) (Decis
 // choose picks a free ID: the one that this app ID held last, else the one
 // that has been free longest. IDs never granted have been free from the start.
 func (p *pool) choose(s *Server, app AppID, at reading) (snowflake.NodeID, bool) {
-	if node, ok := p.lastOf(app); ok && p.grantable(p.leases.at(node), at) {
+	if node, ok := p.lastOf(app); ok && p.grantable(p.slots.at(node), at) {
 		return node, true
 	}
 	for p.fresh = p.nodes.nextOut(p.fresh); p.fresh <= p.Last; p.fresh = p.nodes.nextOut(p.fresh + 1) {
@@ -157,7 +157,7 @@ func (p *pool) choose(s *Server, app AppID, at reading) (snowflake.NodeID, bool)
 }
 
 // grantable: free, and no write of its record is under way (S1).
-func (p *pool) grantable(l *lease, at reading) bool {
+func (p *pool) grantable(l *slot, at reading) bool {
 	return l != nil && l.pending == nil && p.isFree(l, at)
 }
 
@@ -170,8 +170,8 @@ func (s *Server) grant(p *pool, node snowflake.NodeID, ttl time.Duration, req Ac
 		Floor:   at.server,          // above every ceiling promised before: the ID is free
 		Ceiling: at.server.Add(ttl), // at most mark + TTL: we are promising
 	}
-	c := &change{kind: changeGranted, deadline: at.steady + ttl, instance: req.Instance, ttl: ttl}
-	if l := p.leases.at(node); l != nil {
+	c := &pendingWrite{kind: pendingGrant, deadline: at.steady + ttl, instance: req.Instance, ttl: ttl}
+	if l := p.slots.at(node); l != nil {
 		p.unplace(l)
 		l.pending = c
 	} else {
@@ -179,12 +179,4 @@ func (s *Server) grant(p *pool, node snowflake.NodeID, ttl time.Duration, req Ac
 	}
 	p.setInstance(req.Instance, node)
 	return &Write{Batch: Batch{Records: []Record{rec}}, Grants: true}
-}
-
-// changeOf is the write under way of a node ID's record, if any.
-func (p *pool) changeOf(node snowflake.NodeID) *change {
-	if l := p.leases.at(node); l != nil {
-		return l.pending
-	}
-	return p.granting[node]
 }

@@ -25,7 +25,7 @@ type alarm struct {
 
 // alarms are those that were told last.
 type alarms struct {
-	told map[alarm]bool
+	raised map[alarm]bool
 	// order is a ring: oldest is the place of the one that is forgotten next.
 	order  []alarm
 	oldest int
@@ -34,30 +34,30 @@ type alarms struct {
 // first says whether the alarm has not been told yet, and takes it for told.
 func (a *alarms) first(k alarm) bool {
 	switch {
-	case a.told[k]:
+	case a.raised[k]:
 		return false
-	case a.told == nil:
-		a.told = map[alarm]bool{}
+	case a.raised == nil:
+		a.raised = map[alarm]bool{}
 	}
 	if len(a.order) < maxAlarms {
 		a.order = append(a.order, k)
 	} else {
-		delete(a.told, a.order[a.oldest])
+		delete(a.raised, a.order[a.oldest])
 		a.order[a.oldest] = k
 		a.oldest = (a.oldest + 1) % maxAlarms
 	}
-	a.told[k] = true
+	a.raised[k] = true
 	return true
 }
 
 func (a *alarms) clone() alarms {
-	return alarms{told: maps.Clone(a.told), order: slices.Clone(a.order), oldest: a.oldest}
+	return alarms{raised: maps.Clone(a.raised), order: slices.Clone(a.order), oldest: a.oldest}
 }
 
 // lost is the answer to whoever holds the lease no more. It rests on an
 // acknowledged record, or on there being none. S12: it says whether the request
 // shows that the store has lost a write.
-func (s *Server) lost(p *pool, ref LeaseRef, l *lease, at reading) *Refusal {
+func (s *Server) lost(p *pool, ref LeaseRef, l *slot, at reading) *Refusal {
 	r := refuse(ReasonLeaseLost, "the lease of node ID %d of pool %q under epoch %d is not yours, or not any more: stop minting and acquire anew", ref.Node, string(p.Name), ref.Epoch)
 	switch {
 	case !s.unknownHere(p, ref.Epoch, l):
@@ -72,7 +72,7 @@ func (s *Server) lost(p *pool, ref LeaseRef, l *lease, at reading) *Refusal {
 // unknownHere says whether this store can't have granted the epoch as far as it
 // knows: there is no record, or an older one; or the epoch is above all that was
 // loaded and below all that was granted since.
-func (s *Server) unknownHere(p *pool, e Epoch, l *lease) bool {
+func (s *Server) unknownHere(p *pool, e Epoch, l *slot) bool {
 	return l == nil || e > l.epoch || e > p.loaded && e < s.meta.FirstEpoch
 }
 

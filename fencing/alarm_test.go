@@ -69,7 +69,7 @@ func TestAlarmsAreBounded(t *testing.T) {
 		t.Error("a real alarm after many made-up ones: want it told once")
 	}
 	a := &g.s.pools[DefaultPool].alarms
-	if len(a.told) != maxAlarms || len(a.order) != maxAlarms {
-		t.Errorf("%d and %d alarms are remembered, want %d", len(a.told), len(a.order), maxAlarms)
+	if len(a.raised) != maxAlarms || len(a.order) != maxAlarms {
+		t.Errorf("%d and %d alarms are remembered, want %d", len(a.raised), len(a.order), maxAlarms)
 	}
 }

@@ -10,7 +10,7 @@ import (
 func (s *Server) Check() error {
 	for _, name := range s.PoolNames() {
 		p := s.pools[name]
-		for _, check := range []func() error{p.checkLeases, p.checkShelves, p.checkSilence, p.checkInstances, p.checkLine} {
+		for _, check := range []func() error{p.checkLeases, p.checkIndex, p.checkSilence, p.checkInstances, p.checkQueue} {
 			if err := check(); err != nil {
 				return fmt.Errorf("pool %q: %w", name, err)
 			}
@@ -18,7 +18,7 @@ func (s *Server) Check() error {
 		if p.LongestTTL < p.MaxTTL {
 			return fmt.Errorf("pool %q: its longest TTL is %v, below its max_ttl, %v", name, p.LongestTTL, p.MaxTTL)
 		}
-		for l := range p.leases.all() {
+		for l := range p.slots.all() {
 			if l.ttl > p.LongestTTL {
 				return fmt.Errorf("pool %q: node ID %d has a TTL of %v, above the longest, %v", name, l.node, l.ttl, p.LongestTTL)
 			}
@@ -32,10 +32,10 @@ func (s *Server) Check() error {
 
 // checkLeases: epochs are distinct and below the next one, windows are whole.
 func (p *pool) checkLeases() error {
-	epochs := make([]Epoch, 0, p.leases.len)
-	for l := range p.leases.all() {
+	epochs := make([]Epoch, 0, p.slots.len)
+	for l := range p.slots.all() {
 		switch {
-		case p.leases.at(l.node) != l:
+		case p.slots.at(l.node) != l:
 			return fmt.Errorf("the lease of node ID %d stands under another", l.node)
 		case l.epoch > p.highest:
 			return fmt.Errorf("node ID %d has epoch %d, above the highest, %d", l.node, l.epoch, p.highest)
@@ -52,42 +52,42 @@ func (p *pool) checkLeases() error {
 	}
 	listed := 0
 	for node := range p.nodes.all() {
-		if p.leases.at(node) == nil {
+		if p.slots.at(node) == nil {
 			return fmt.Errorf("node ID %d is listed without a lease", node)
 		}
 		listed++
 	}
-	if listed != p.leases.len || p.nodes.len != listed {
-		return fmt.Errorf("%d of %d listed node IDs for %d leases", listed, p.nodes.len, p.leases.len)
+	if listed != p.slots.len || p.nodes.len != listed {
+		return fmt.Errorf("%d of %d listed node IDs for %d leases", listed, p.nodes.len, p.slots.len)
 	}
 	return nil
 }
 
-// checkShelves: each lease stands on the one shelf that it says, unless a
+// checkIndex: each lease stands on the one shelf that it says, unless a
 // write that will move it is under way, and no heap looks at it too late.
-func (p *pool) checkShelves() error {
+func (p *pool) checkIndex() error {
 	moving, free := 0, 0
 	for l := p.free.first; l != nil; l = l.next {
 		free++
 	}
-	for l := range p.leases.all() {
+	for l := range p.slots.all() {
 		switch {
-		case l.shelf == 0 && (l.pending == nil || !l.pending.kind.moves()):
+		case l.indexedAs == 0 && (l.pending == nil || !l.pending.kind.moves()):
 			return fmt.Errorf("node ID %d stands on no shelf", l.node)
-		case l.shelf == 0:
+		case l.indexedAs == 0:
 			moving++
-		case l.shelf == Quarantined && !l.cooling && !p.sweeping && l.due > l.deadline+p.QuarantineOf(l.ttl):
+		case l.indexedAs == Quarantined && !l.cooling && !p.sweeping && l.due > l.deadline+p.QuarantineOf(l.ttl):
 			return fmt.Errorf("node ID %d would rest for too long", l.node)
-		case l.status == Ended && l.shelf == Quarantined && !l.cooling:
+		case l.status == Ended && l.indexedAs == Quarantined && !l.cooling:
 			return fmt.Errorf("node ID %d rests, though its lease is ended", l.node)
-		case l.shelf == Held && (p.expiring[l.slot] != l || l.due > l.deadline):
+		case l.indexedAs == Held && (p.expiring[l.heapAt] != l || l.due > l.deadline):
 			return fmt.Errorf("node ID %d would expire unnoticed", l.node)
-		case l.shelf == Quarantined && !l.cooling && p.resting[l.slot] != l, l.shelf == Quarantined && l.cooling && p.cooling[l.slot] != l:
+		case l.indexedAs == Quarantined && !l.cooling && p.resting[l.heapAt] != l, l.indexedAs == Quarantined && l.cooling && p.cooling[l.heapAt] != l:
 			return fmt.Errorf("node ID %d would rest for ever", l.node)
 		}
 	}
-	if sum := len(p.expiring) + len(p.resting) + len(p.cooling) + p.free.len + moving; sum != p.leases.len || free != p.free.len {
-		return fmt.Errorf("%d leases stand on the shelves (%d of %d free ones), of %d", sum, free, p.free.len, p.leases.len)
+	if sum := len(p.expiring) + len(p.resting) + len(p.cooling) + p.free.len + moving; sum != p.slots.len || free != p.free.len {
+		return fmt.Errorf("%d leases stand on the shelves (%d of %d free ones), of %d", sum, free, p.free.len, p.slots.len)
 	}
 	return nil
 }
@@ -96,15 +96,15 @@ func (p *pool) checkShelves() error {
 // only such a one has a note of it.
 func (p *pool) checkSilence() error {
 	inLines := 0
-	for l := range p.leases.all() {
-		switch at := int(l.lookSlot) - 1; {
+	for l := range p.slots.all() {
+		switch at := int(l.quietAt) - 1; {
 		case l.status == Ended && l.note != nil:
 			return fmt.Errorf("node ID %d has ended, and has a silence note", l.node)
-		case l.lookSlot == inLine:
+		case l.quietAt == queuedForNote:
 			inLines++
-		case l.lookSlot > 0 && (p.quiet[at] != l || l.lookAt > l.noteAt):
+		case l.quietAt > 0 && (p.quiet[at] != l || l.checkAt > l.noteAt):
 			return fmt.Errorf("node ID %d would be silent unnoticed", l.node)
-		case l.lookSlot == 0 && l.status != Ended && l.pending == nil:
+		case l.quietAt == 0 && l.status != Ended && l.pending == nil:
 			return fmt.Errorf("nobody listens whether node ID %d is silent", l.node)
 		}
 	}
@@ -117,10 +117,10 @@ func (p *pool) checkSilence() error {
 // checkInstances: an instance leads to its one live record, and no further.
 func (p *pool) checkInstances() error {
 	for hash, node := range p.byInstance.all() {
-		if c := p.changeOf(node); c != nil && c.kind == changeGranted && hashOfInstance(&c.instance) == hash {
+		if c := p.pendingOf(node); c != nil && c.kind == pendingGrant && hashOfInstance(&c.instance) == hash {
 			continue
 		}
-		if l := p.leases.at(node); l == nil || l.status != Live || hashOfInstance(&l.instance) != hash {
+		if l := p.slots.at(node); l == nil || l.status != Live || hashOfInstance(&l.instance) != hash {
 			return fmt.Errorf("an instance leads to node ID %d, whose record is not its live one", node)
 		}
 	}

@@ -26,29 +26,29 @@ func (s *Server) Clone() *Server {
 
 func (p *pool) clone() *pool {
 	c := *p
-	c.leases = p.leases.clone()
-	c.granting = make(map[snowflake.NodeID]*change, len(p.granting))
+	c.slots = p.slots.clone()
+	c.granting = make(map[snowflake.NodeID]*pendingWrite, len(p.granting))
 	for node, under := range p.granting {
 		c.granting[node] = under.clone()
 	}
-	c.quiet, c.silent = quietHeap(leaseHeap(p.quiet).in(&c.leases)), leaseHeap(p.silent).in(&c.leases)
-	c.expiring, c.resting, c.cooling = p.expiring.in(&c.leases), p.resting.in(&c.leases), p.cooling.in(&c.leases)
-	c.free = leaseList{}
+	c.quiet, c.silent = quietHeap(slotHeap(p.quiet).in(&c.slots)), slotHeap(p.silent).in(&c.slots)
+	c.expiring, c.resting, c.cooling = p.expiring.in(&c.slots), p.resting.in(&c.slots), p.cooling.in(&c.slots)
+	c.free = slotList{}
 	for l := p.free.first; l != nil; l = l.next {
-		c.free.push(c.leases.at(l.node))
+		c.free.push(c.slots.at(l.node))
 	}
 	c.nodes, c.unnoted, c.queue = p.nodes.clone(), slices.Clone(p.unnoted), slices.Clone(p.queue)
 	c.byInstance, c.byApp, c.alarms = p.byInstance.clone(), p.byApp.clone(), p.alarms.clone()
 	return &c
 }
 
-func (l *lease) clone() *lease {
+func (l *slot) clone() *slot {
 	c := *l
 	c.pending, c.prev, c.next = l.pending.clone(), nil, nil
 	return &c
 }
 
-func (c *change) clone() *change {
+func (c *pendingWrite) clone() *pendingWrite {
 	if c == nil {
 		return nil
 	}
@@ -57,11 +57,11 @@ func (c *change) clone() *change {
 }
 
 // in is the heap over the leases that stand for the same node IDs.
-func (h leaseHeap) in(leases *leaseTable) leaseHeap {
+func (h slotHeap) in(leases *slotTable) slotHeap {
 	if h == nil {
 		return nil
 	}
-	c := make(leaseHeap, len(h))
+	c := make(slotHeap, len(h))
 	for i, l := range h {
 		c[i] = leases.at(l.node)
 	}
@@ -106,12 +106,12 @@ func (m *markLease) appendFingerprint(b []byte, steady time.Duration) []byte {
 func (p *pool) appendFingerprint(b []byte, steady time.Duration) []byte {
 	b = p.Pool.appendFingerprint(b)
 	b = num(num(b, p.highest), p.fresh)
-	b = num(num(flags(b, p.watched, p.lags, p.sweeping, p.unsaved), p.sweep), p.room)
+	b = num(num(flags(b, p.watched, p.lags, p.sweeping, p.unsaved), p.sweep), p.eventsLeft)
 	if !p.Opened {
 		b = num(b, p.since)
 	}
 	b = num(b, p.nodes.len)
-	for l := range p.leases.all() {
+	for l := range p.slots.all() {
 		b = l.appendFingerprint(b)
 		b = flags(b, p.byInstance.has(hashOfInstance(&l.instance), l.node), p.byApp.has(hashOfApp(l.app), l.node))
 		if l.status != Ended && steady < l.deadline+p.QuarantineOf(l.ttl) {
@@ -125,7 +125,7 @@ func (p *pool) appendFingerprint(b []byte, steady time.Duration) []byte {
 	for _, node := range sorted(p.granting, cmp.Compare[snowflake.NodeID]) {
 		b = p.granting[node].appendFingerprint(num(b, node))
 	}
-	for _, h := range []leaseHeap{p.expiring, p.resting, p.cooling} {
+	for _, h := range []slotHeap{p.expiring, p.resting, p.cooling} {
 		b = num(b, len(h))
 		for _, l := range h {
 			b = num(b, l.node)
@@ -150,9 +150,9 @@ func (p *pool) appendFingerprint(b []byte, steady time.Duration) []byte {
 
 // appendFingerprint leaves prev, next and the slots to the list and the heaps,
 // and the deadline and noteAt to the pool.
-func (l *lease) appendFingerprint(b []byte) []byte {
+func (l *slot) appendFingerprint(b []byte) []byte {
 	b = num(b, l.node)
-	b = append(b, byte(l.status), byte(l.shelf))
+	b = append(b, byte(l.status), byte(l.indexedAs))
 	b = flags(b, l.cooling)
 	b = num(text(num(b, l.epoch), l.app), l.ttl, l.due)
 	b = num(append(b, l.instance[:]...), l.floor, l.ceiling)
@@ -162,7 +162,7 @@ func (l *lease) appendFingerprint(b []byte) []byte {
 	return l.pending.appendFingerprint(b)
 }
 
-func (c *change) appendFingerprint(b []byte) []byte {
+func (c *pendingWrite) appendFingerprint(b []byte) []byte {
 	if c == nil {
 		return append(b, 0)
 	}

@@ -64,7 +64,7 @@ func TestFingerprintsAreComplete(t *testing.T) {
 		of     any
 		fields int
 	}{
-		{Server{}, 13}, {serverTime{}, 4}, {markLease{}, 7}, {pool{}, 26}, {alarms{}, 3}, {lease{}, 20}, {change{}, 5},
+		{Server{}, 13}, {serverTime{}, 4}, {markLease{}, 7}, {pool{}, 12}, {index{}, 15}, {alarms{}, 3}, {slot{}, 20}, {pendingWrite{}, 5},
 		{Meta{}, 7}, {Pool{}, 11}, {Record{}, 10}, {Silence{}, 3}, {Write{}, 3}, {Batch{}, 3},
 		{Holder{}, 15}, {HolderConfig{}, 5}, {round{}, 4}, {Call{}, 10}, {Answer{}, 5}, {Lease{}, 9},
 	} {

@@ -35,13 +35,13 @@ func (s *Server) Heartbeat(now Now, ref LeaseRef) (Decision, *Refusal) {
 	if r := ref.validate(p); r != nil {
 		return Decision{}, r
 	}
-	if c := p.changeOf(ref.Node); c != nil {
-		if p.leases.at(ref.Node).matches(ref) {
-			s.hearAgain(c, at)
+	if c := p.pendingOf(ref.Node); c != nil {
+		if p.slots.at(ref.Node).matches(ref) {
+			s.extendPending(c, at)
 		}
 		return Decision{Wait: WaitKey}, nil
 	}
-	l := p.leases.at(ref.Node)
+	l := p.slots.at(ref.Node)
 	if !l.matches(ref) || l.status != Live {
 		return Decision{}, s.lost(p, ref, l, at)
 	}
@@ -49,20 +49,20 @@ func (s *Server) Heartbeat(now Now, ref LeaseRef) (Decision, *Refusal) {
 		return Decision{Wait: WaitMark}, nil
 	}
 	if l.note != nil {
-		return Decision{Write: s.hear(p, l, at)}, nil
+		return Decision{Write: s.removeNote(p, l, at)}, nil
 	}
 	return Decision{Lease: s.promise(p, l, at)}, nil
 }
 
 // promise moves deadline and ceiling of a live lease, forward only (S3): after
 // a takeover an older server may still have promised more.
-func (s *Server) promise(p *pool, l *lease, at reading) Lease {
+func (s *Server) promise(p *pool, l *slot, at reading) Lease {
 	l.deadline = max(l.deadline, at.steady+l.ttl)
 	l.ceiling = max(l.ceiling, at.server.Add(l.ttl))
-	if l.noteAt = s.silentAt(at.steady, l.ttl); l.noteAt < l.lookAt {
-		p.listen(l)
+	if l.noteAt = s.silentAt(at.steady, l.ttl); l.noteAt < l.checkAt {
+		p.trackSilence(l)
 	}
-	if l.shelf != Held {
+	if l.indexedAs != Held {
 		p.unplace(l)
 		p.place(l, at)
 		s.emit(p, EventGranted, l, at)

@@ -8,85 +8,61 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// pool is a pool as the server runs it: its settings, its leases, and the
-// shelves that tell without a search which lease to look at next. A lease
-// stands on one shelf: expiring while held, resting and then cooling while
-// quarantined, free; on none while its record has a write under way that will
-// move it.
-type pool struct {
-	Pool
-	// since is the steady time from which this process has run the pool.
-	since time.Duration
-	// unsaved says that the records know of a longer TTL than the stored pool.
-	unsaved bool
-	// highest is the highest epoch in the pool, of grants under way, too.
-	highest Epoch
-
-	leases leaseTable
-	// nodes are the IDs ever granted, in order.
+// index holds a pool's slots and finds, without a search, the one of an app or
+// instance, and the one whose state changes next. A slot is in one part of the
+// index: in expiring while held, in resting and then cooling while quarantined,
+// in free while free. It is in none while a write of its record is in progress
+// that will move it.
+type index struct {
+	slots slotTable
+	// nodes are the node IDs ever granted, in order.
 	nodes nodeSet
-	// granting are the grants under way of IDs that have no lease yet.
-	granting map[snowflake.NodeID]*change
-	// fresh: no ID from here to Last has ever been granted, but those that
-	// leases and granting have.
-	fresh snowflake.NodeID
-	// byInstance finds the node ID of a live record, or of a grant under way, by
+	// byInstance finds the node ID of a live record, or of a grant in progress, by
 	// its instance; byApp the one that an app ID held last.
 	byInstance, byApp nodeIndex
 
 	// expiring and resting (deadline + quarantine) are ordered by steady time,
 	// cooling (its last ceiling) by server time, which may leap.
-	expiring, resting, cooling leaseHeap
-	free                       leaseList
-	// leaving counts, by the shelf that they stood on, the leases whose release
-	// or revocation is under way.
+	expiring, resting, cooling slotHeap
+	free                       slotList
+	// leaving counts the slots whose release or revocation is in progress, by the
+	// part of the index that they were in.
 	leaving [Free + 1]int
-	// unnoted are IDs that came free by time and that no write has noted as
+	// unnoted are node IDs that came free by time and that no write has noted as
 	// ended yet (S5). Some may have been revived or granted since.
 	unnoted []snowflake.NodeID
-	// quiet has every record that is not ended, by when it is silent, but those
-	// that are and wait in silent to be noted so, in this order (S5).
+	// quiet has every record that is not ended, ordered by when it becomes silent.
+	// Those that are silent move from it to silent, and wait there, in this order,
+	// for a silence note (S5).
 	quiet  quietHeap
-	silent []*lease
+	silent []*slot
 
-	// lags says that the last look left leases on shelves whose time was over:
-	// it had done its portion. sweep is the first node ID that has not been
-	// looked at since the quarantine changed, and sweeping that there may be one.
+	// lags says that the last settle left slots in a part that they are due to
+	// leave, because its portion was used up. sweeping says that the quarantine has
+	// changed and slots from node ID sweep on have not been moved accordingly.
 	lags, sweeping bool
 	sweep          snowflake.NodeID
-
-	queue   []place
-	watched bool
-	// room is how many events that time brings may come about before it is set
-	// again; below 0: any number.
-	room   int
-	alarms alarms
-	// loaded is the highest epoch that the store held at the start (S12).
-	loaded Epoch
 }
 
-func newPool(settings Pool, firstEpoch Epoch, since time.Duration) *pool {
-	p := &pool{
-		Pool: settings, since: since, highest: firstEpoch - 1, fresh: settings.First, room: -1,
-		granting: map[snowflake.NodeID]*change{},
-	}
-	p.grow(0)
-	return p
+// reserve makes room for so many records at once.
+func (x *index) reserve(records int) {
+	x.byInstance.reserve(records)
+	x.byApp.reserve(records)
 }
 
-// grow makes room for so many records at once.
-func (p *pool) grow(records int) {
-	p.byInstance.reserve(records)
-	p.byApp.reserve(records)
+// add adds the slot of a node ID that was never granted before.
+func (x *index) add(l *slot) {
+	x.slots.add(l)
+	x.nodes.add(l.node)
 }
 
-// load takes in a lease at a start.
-func (p *pool) load(l *lease) {
+// load adds a slot at a start.
+func (p *pool) load(l *slot) {
 	p.add(l)
 	p.highest = max(p.highest, l.epoch)
 	p.loaded = max(p.loaded, l.epoch)
-	p.listen(l)
-	if node, ok := p.lastOf(l.app); !ok || p.leases.at(node).epoch < l.epoch {
+	p.trackSilence(l)
+	if node, ok := p.lastOf(l.app); !ok || p.slots.at(node).epoch < l.epoch {
 		p.setLast(l.app, l.node)
 	}
 	if l.status != Live {
@@ -99,15 +75,15 @@ func (p *pool) load(l *lease) {
 	}
 }
 
-// placeAll puts every lease on its shelf, the free ones in the order in which
-// they came free.
+// placeAll puts every slot into its part of the index, the free ones in the order
+// in which they came free.
 func (p *pool) placeAll(at reading) {
-	p.expiring, p.resting, p.cooling, p.free, p.unnoted = nil, nil, nil, leaseList{}, nil
-	all := make([]*lease, 0, p.nodes.len)
-	for l := range p.leases.all() {
+	p.expiring, p.resting, p.cooling, p.free, p.unnoted = nil, nil, nil, slotList{}, nil
+	all := make([]*slot, 0, p.nodes.len)
+	for l := range p.slots.all() {
 		all = append(all, l)
 	}
-	slices.SortStableFunc(all, func(a, b *lease) int { return cmp.Compare(a.ceiling, b.ceiling) })
+	slices.SortStableFunc(all, func(a, b *slot) int { return cmp.Compare(a.ceiling, b.ceiling) })
 	for _, l := range all {
 		if l.pending == nil || !l.pending.kind.moves() {
 			p.place(l, at)
@@ -115,9 +91,10 @@ func (p *pool) placeAll(at reading) {
 	}
 }
 
-// place puts a lease that stands on no shelf on the one where it belongs.
-func (p *pool) place(l *lease, at reading) {
-	switch l.shelf = p.state(l, at); l.shelf {
+// place puts a slot that is in no part of the index into the one that its state
+// asks for.
+func (p *pool) place(l *slot, at reading) {
+	switch l.indexedAs = p.state(l, at); l.indexedAs {
 	case Held:
 		l.due = l.deadline
 		p.expiring.push(l)
@@ -131,9 +108,9 @@ func (p *pool) place(l *lease, at reading) {
 	}
 }
 
-// rest puts a lease that stands on no shelf among the quarantined ones.
-func (p *pool) rest(l *lease, at reading) {
-	l.shelf = Quarantined
+// rest puts a slot that is in no part of the index among the quarantined ones.
+func (p *pool) rest(l *slot, at reading) {
+	l.indexedAs = Quarantined
 	if l.cooling = l.status == Ended || at.steady >= l.deadline+p.QuarantineOf(l.ttl); l.cooling {
 		l.due = l.ceiling.Sub(0)
 		p.cooling.push(l)
@@ -143,9 +120,9 @@ func (p *pool) rest(l *lease, at reading) {
 	p.resting.push(l)
 }
 
-// unplace takes a lease off its shelf.
-func (p *pool) unplace(l *lease) {
-	switch l.shelf {
+// unplace takes a slot out of its part of the index.
+func (p *pool) unplace(l *slot) {
+	switch l.indexedAs {
 	case Held:
 		p.expiring.remove(l)
 	case Quarantined:
@@ -157,12 +134,12 @@ func (p *pool) unplace(l *lease) {
 	case Free:
 		p.free.remove(l)
 	}
-	l.shelf = 0
+	l.indexedAs = 0
 }
 
-// nextExpiry is the steady time at which the next lease can expire; ok says
-// that there is one. It looks past what heartbeats have moved since, but not
-// far: where the answer isn't exact, it is too early.
+// nextExpiry returns the steady time at which the next lease can expire; ok says
+// that there is one. It corrects up to maxRepairs slots that heartbeats have
+// moved since. If that is not enough, the answer is not exact but too early.
 func (p *pool) nextExpiry() (next time.Duration, exact, ok bool) {
 	if len(p.expiring) == 0 {
 		return 0, false, false
@@ -176,8 +153,8 @@ func (p *pool) nextExpiry() (next time.Duration, exact, ok bool) {
 	return p.expiring[0].due, false, true
 }
 
-// nextFree is the steady time at which the next ID can become free by time, or
-// an earlier one.
+// nextFree returns the steady time at which the next node ID can become free by
+// time, or an earlier one.
 func (p *pool) nextFree(at reading) (next time.Duration, ok bool) {
 	next, ok = p.nextRested(at)
 	if expiry, exact, any := p.nextExpiry(); any {
@@ -192,9 +169,9 @@ func (p *pool) nextFree(at reading) (next time.Duration, ok bool) {
 	return next, ok
 }
 
-// nextRested is nextFree of those that are quarantined.
+// nextRested is nextFree for the quarantined node IDs alone.
 func (p *pool) nextRested(at reading) (next time.Duration, ok bool) {
-	for _, h := range []leaseHeap{p.resting, p.cooling} {
+	for _, h := range []slotHeap{p.resting, p.cooling} {
 		if len(h) == 0 {
 			continue
 		}
@@ -205,17 +182,18 @@ func (p *pool) nextRested(at reading) (next time.Duration, ok bool) {
 	return next, ok
 }
 
-// byLiveInstance finds the lease that an instance's live record stands for.
-func (p *pool) byLiveInstance(instance InstanceHash) *lease {
+// byLiveInstance returns the slot of an instance's live record, nil if there is
+// none.
+func (p *pool) byLiveInstance(instance InstanceHash) *slot {
 	node, ok := p.nodeOf(instance)
-	if l := p.leases.at(node); ok && l != nil && l.status == Live && l.instance == instance {
+	if l := p.slots.at(node); ok && l != nil && l.status == Live && l.instance == instance {
 		return l
 	}
 	return nil
 }
 
-// nodeOf finds the node ID of an instance's live record, or of its grant under
-// way.
+// nodeOf finds the node ID of an instance's live record, or of its grant in
+// progress.
 func (p *pool) nodeOf(instance InstanceHash) (snowflake.NodeID, bool) {
 	return p.byInstance.find(hashOfInstance(&instance), p.isOf(&instance))
 }
@@ -224,15 +202,15 @@ func (p *pool) setInstance(instance InstanceHash, node snowflake.NodeID) {
 	p.byInstance.set(hashOfInstance(&instance), node, p.isOf(&instance))
 }
 
-// isOf says whether a node ID is an instance's. One whose grant is under way is
-// also still the one before's.
+// isOf returns a function that reports whether a node ID belongs to the instance.
+// A node ID whose grant is in progress also belongs to the instance before.
 func (p *pool) isOf(instance *InstanceHash) func(snowflake.NodeID) bool {
 	return func(node snowflake.NodeID) bool {
-		if l := p.leases.at(node); l != nil && l.instance == *instance {
+		if l := p.slots.at(node); l != nil && l.instance == *instance {
 			return true
 		}
-		c := p.changeOf(node)
-		return c != nil && c.kind == changeGranted && c.instance == *instance
+		c := p.pendingOf(node)
+		return c != nil && c.kind == pendingGrant && c.instance == *instance
 	}
 }
 
@@ -246,106 +224,15 @@ func (p *pool) setLast(app AppID, node snowflake.NodeID) {
 }
 
 func (p *pool) wasOf(app AppID) func(snowflake.NodeID) bool {
-	return func(node snowflake.NodeID) bool { return p.leases.at(node).app == app }
+	return func(node snowflake.NodeID) bool { return p.slots.at(node).app == app }
 }
 
-// forget drops the way from an instance to a record that is live no more.
-func (p *pool) forget(l *lease) {
-	p.byInstance.remove(hashOfInstance(&l.instance), l.node)
+// forget removes the entry of an instance whose record is no longer live.
+func (x *index) forget(l *slot) {
+	x.byInstance.remove(hashOfInstance(&l.instance), l.node)
 }
 
-// leaseHeap has the lease that is due first at its root. Heartbeats move
-// deadlines without touching it, so due is a lower bound.
-type leaseHeap []*lease
-
-// due returns the root if its time has come.
-func (h leaseHeap) due(now time.Duration) *lease {
-	if len(h) == 0 || h[0].due > now {
-		return nil
-	}
-	return h[0]
-}
-
-func (h *leaseHeap) push(l *lease) {
-	l.slot = int32(len(*h))
-	*h = append(*h, l)
-	h.up(len(*h) - 1)
-}
-
-// later makes the root due later.
-func (h leaseHeap) later(due time.Duration) {
-	h[0].due = due
-	h.down(0)
-}
-
-func (h *leaseHeap) remove(l *lease) {
-	i, last := int(l.slot), len(*h)-1
-	h.swap(i, last)
-	(*h)[last] = nil
-	*h = (*h)[:last]
-	if i < last {
-		h.down(i)
-		h.up(i)
-	}
-}
-
-func (h leaseHeap) swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].slot, h[j].slot = int32(i), int32(j)
-}
-
-func (h leaseHeap) up(i int) {
-	for parent := (i - 1) / 2; i > 0 && h[i].due < h[parent].due; parent = (i - 1) / 2 {
-		h.swap(i, parent)
-		i = parent
-	}
-}
-
-func (h leaseHeap) down(i int) {
-	for {
-		child := 2*i + 1
-		if child >= len(h) {
-			return
-		}
-		if right := child + 1; right < len(h) && h[right].due < h[child].due {
-			child = right
-		}
-		if h[i].due <= h[child].due {
-			return
-		}
-		h.swap(i, child)
-		i = child
-	}
-}
-
-// leaseList is the free leases, longest free first.
-type leaseList struct {
-	first, last *lease
-	len         int
-}
-
-func (q *leaseList) push(l *lease) {
-	l.prev, l.next = q.last, nil
-	if q.last == nil {
-		q.first = l
-	} else {
-		q.last.next = l
-	}
-	q.last = l
-	q.len++
-}
-
-func (q *leaseList) remove(l *lease) {
-	if l.prev == nil {
-		q.first = l.next
-	} else {
-		l.prev.next = l.next
-	}
-	if l.next == nil {
-		q.last = l.prev
-	} else {
-		l.next.prev = l.prev
-	}
-	l.prev, l.next = nil, nil
-	q.len--
+// forgetApp removes the entry of an app whose lease is replaced by another grant.
+func (x *index) forgetApp(l *slot) {
+	x.byApp.remove(hashOfApp(l.app), l.node)
 }

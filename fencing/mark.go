@@ -64,11 +64,11 @@ func (s *Server) Tick(now Now) (w *Write, next time.Duration) {
 	if s.mark.writing {
 		return nil, at.steady + MaxDuration
 	}
-	more := s.look(at)
+	more := s.collectSilent(at)
 	if !s.markDue(at) && !s.poolsDue(at) {
 		next = s.nextTick(at)
 		if more {
-			next = min(next, at.steady+lookAgain)
+			next = min(next, at.steady+checkPause)
 		}
 		if s.settleLag(at) {
 			next = min(next, at.steady+settlePause)
@@ -151,12 +151,12 @@ func (s *Server) save(p *pool, at reading) Pool {
 func (s *Server) noteEnded(p *pool, w *Write, at reading, most int) {
 	p.settle(s, at)
 	for skip := maxSkipped; skip > 0 && len(p.unnoted) > 0 && len(w.Batch.Records) < most; skip-- {
-		l := p.leases.at(p.unnoted[0])
+		l := p.slots.at(p.unnoted[0])
 		p.unnoted = p.unnoted[1:]
-		if l.shelf != Free || l.status == Ended || l.pending != nil || !p.isFree(l, at) {
+		if l.indexedAs != Free || l.status == Ended || l.pending != nil || !p.isFree(l, at) {
 			continue // revived, granted anew, resting anew, or noted already
 		}
 		rec := l.ended(p.Name)
-		w.Batch.Records = append(w.Batch.Records, p.begin(l, rec, changeNoted))
+		w.Batch.Records = append(w.Batch.Records, p.begin(l, rec, pendingEndNote))
 	}
 }

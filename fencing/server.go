@@ -107,9 +107,9 @@ func (s *Server) restore(records []Record, now Now) error {
 		perPool[records[i].Pool]++
 	}
 	for name, p := range s.pools {
-		p.grow(perPool[name])
+		p.reserve(perPool[name])
 	}
-	leases := make([]lease, len(records)) // one by one they would take longer
+	leases := make([]slot, len(records)) // one by one they would take longer
 	for i := range records {
 		rec := &records[i]
 		p := s.pools[rec.Pool]
@@ -144,46 +144,10 @@ func noSuchPool(rec *Record) error {
 	return fmt.Errorf("the store holds a lease of node ID %d in pool %q, but no such pool: restore it from a copy and recover it", rec.Node, rec.Pool)
 }
 
-// Written tells that the write's batch is durable: from now on it shows.
-func (s *Server) Written(now Now, w *Write) {
-	at := s.advance(now)
-	if w.Batch.Meta != nil {
-		s.meta = *w.Batch.Meta
-		s.mark.acknowledged(w.sent)
-	}
-	for _, settings := range w.Batch.Pools {
-		delete(s.changing, settings.Name)
-		s.poolWritten(settings, at)
-	}
-	for i := range w.Batch.Records {
-		rec := &w.Batch.Records[i]
-		s.recordWritten(s.pools[rec.Pool], rec, at)
-	}
-}
-
 // Fail stops all promises: after a failed write nobody knows what the store
 // holds (S9).
 func (s *Server) Fail(cause error) {
 	s.failed = refuse(ReasonStoreFailed, "the store failed, so this server promises nothing any more: look at its log (%v), mend the disk and start it again", cause)
-}
-
-// Write is a change that has been decided on. It must be durable before
-// anyone is told.
-type Write struct {
-	Batch Batch
-	// Grants says that it is the grant of a lease.
-	Grants bool
-	// sent is the steady time before the write was sent (S10).
-	sent time.Duration
-}
-
-// Join is one write for several of Heartbeat's, which have a record each.
-func Join(writes []*Write) *Write {
-	w := &Write{}
-	for _, one := range writes {
-		w.Batch.Records = append(w.Batch.Records, one.Batch.Records...)
-	}
-	return w
 }
 
 // Wait says what must happen before asking again can help.
@@ -252,18 +216,6 @@ func (s *Server) PromisesFor(now Now) time.Duration {
 		return 0
 	}
 	return min(s.mark.sent+s.mark.configured-at.steady, s.meta.Mark.Sub(at.server))
-}
-
-// pool finds a pool for a request, or says why it cannot be had.
-func (s *Server) pool(name PoolName) (*pool, *Refusal) {
-	if s.failed != nil {
-		return nil, s.failed
-	}
-	p := s.pools[name]
-	if p == nil {
-		return nil, refuse(ReasonPoolNotFound, "there is no pool %q: create it, or name one of those that there are (ListPools, `cirrus pools ls`)", string(name))
-	}
-	return p, nil
 }
 
 // ClockOffset is the wall clock less server time, as last seen.

@@ -151,10 +151,10 @@ func TestHeartbeatMovesForward(t *testing.T) {
 				g.do(d.Write)
 			}
 			g.tick()
-			was := g.s.pools[DefaultPool].leases.at(0).deadline
+			was := g.s.pools[DefaultPool].slots.at(0).deadline
 			l, r := g.beat(before)
 			wantReason(t, "Heartbeat", r, "")
-			deadline := g.s.pools[DefaultPool].leases.at(0).deadline
+			deadline := g.s.pools[DefaultPool].slots.at(0).deadline
 			if deadline != max(was, g.now.Steady+first.TTL) {
 				t.Fatalf("deadline %v at %v, TTL %v, was %v", deadline, g.now.Steady, first.TTL, was)
 			}

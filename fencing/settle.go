@@ -39,7 +39,7 @@ func (p *pool) settle(s *Server, at reading) {
 // expire takes those whose deadline is over off their shelf, for half of the
 // portion at most: the other half finds free IDs, however many expire.
 func (p *pool) expire(s *Server, at reading) {
-	for half := s.spare / 2; s.spare > half && p.room != 0; {
+	for half := s.spare / 2; s.spare > half && p.eventsLeft != 0; {
 		l := p.expiring.due(at.steady)
 		if l == nil {
 			return
@@ -59,7 +59,7 @@ func (p *pool) expire(s *Server, at reading) {
 // first, be it by the steady clock or by server time.
 func (p *pool) finishRest(s *Server, at reading) {
 	before := (at.server - 1).Sub(0) // free: server time > the last ceiling
-	for s.spare > 0 && p.room != 0 {
+	for s.spare > 0 && p.eventsLeft != 0 {
 		l := p.resting.due(at.steady)
 		if cool := p.cooling.due(before); l == nil || cool != nil && cool.due-before < l.due-at.steady {
 			l = cool
@@ -69,7 +69,7 @@ func (p *pool) finishRest(s *Server, at reading) {
 		}
 		s.spare--
 		p.unplace(l)
-		if p.place(l, at); l.shelf == Free {
+		if p.place(l, at); l.indexedAs == Free {
 			s.emitByTime(p, EventFreed, l, at)
 		}
 	}
@@ -86,15 +86,15 @@ func (p *pool) sweepOn(s *Server, at reading) {
 		}
 		p.sweep = node + 1
 		s.spare--
-		p.restAnew(p.leases.at(node), at)
+		p.restAnew(p.slots.at(node), at)
 	}
 }
 
 // restAnew puts a lease back among the quarantined ones if the quarantine
 // matters to it.
-func (p *pool) restAnew(l *lease, at reading) {
-	staying := l.pending == nil || l.pending.kind == changeSilent
-	if staying && l.status != Ended && (l.shelf == Quarantined || l.shelf == Free && !p.isFree(l, at)) {
+func (p *pool) restAnew(l *slot, at reading) {
+	staying := l.pending == nil || l.pending.kind == pendingSilenceNote
+	if staying && l.status != Ended && (l.indexedAs == Quarantined || l.indexedAs == Free && !p.isFree(l, at)) {
 		p.unplace(l)
 		p.rest(l, at)
 	}
@@ -108,22 +108,22 @@ func (p *pool) isDue(at reading, late time.Duration) bool {
 
 // hides says whether an ID may be free that stands on no shelf of free ones
 // yet. One that is held can be so only after the quarantine, too.
-func (p *pool) hides(at reading) bool {
+func (p *pool) mayHaveFree(at reading) bool {
 	return p.sweeping || p.isDue(at, p.Quarantine)
 }
 
 // find is choose, which works off what lags as far as the portion goes if there
 // is no free ID otherwise. sure says that there is none.
 func (p *pool) find(s *Server, app AppID, at reading) (node snowflake.NodeID, ok, sure bool) {
-	if node, ok = p.choose(s, app, at); ok || !p.hides(at) {
+	if node, ok = p.choose(s, app, at); ok || !p.mayHaveFree(at) {
 		return node, ok, true
 	}
-	room := p.room
-	p.room = -1 // a grant doesn't wait for watchers
+	room := p.eventsLeft
+	p.eventsLeft = -1 // a grant doesn't wait for watchers
 	p.settle(s, at)
-	p.room = room
+	p.eventsLeft = room
 	node, ok = p.choose(s, app, at)
-	return node, ok, !p.hides(at)
+	return node, ok, !p.mayHaveFree(at)
 }
 
 // settleLag does a call's portion in the pools that lag, and says whether any

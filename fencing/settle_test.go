@@ -52,8 +52,8 @@ type standing struct {
 
 func (g *rig) places() map[snowflake.NodeID]standing {
 	places := map[snowflake.NodeID]standing{}
-	for l := range g.s.pools[DefaultPool].leases.all() {
-		places[l.node] = standing{l.shelf, l.cooling, l.due}
+	for l := range g.s.pools[DefaultPool].slots.all() {
+		places[l.node] = standing{l.indexedAs, l.cooling, l.due}
 	}
 	return places
 }
@@ -131,7 +131,7 @@ func TestTickWorksOffLag(t *testing.T) {
 	for calls := 0; ; calls++ {
 		w, next := g.s.Tick(g.now)
 		g.do(w)
-		if w == nil && next > g.now.Steady+lookAgain { // notes have their own time
+		if w == nil && next > g.now.Steady+checkPause { // notes have their own time
 			break
 		}
 		if calls > 10*many/portion {

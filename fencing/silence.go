@@ -9,12 +9,12 @@ import (
 // or as silent (S5).
 const maxNotes = 100
 
-// A Tick looks at no more than maxLooks leases whose time has come, so that it
-// takes no time in proportion to the pool; lookAgain is when the next one goes
+// A Tick looks at no more than maxChecks leases whose time has come, so that it
+// takes no time in proportion to the pool; checkPause is when the next one goes
 // on where there are more.
 const (
-	maxLooks  = 1024
-	lookAgain = 5 * time.Millisecond
+	maxChecks  = 1024
+	checkPause = 5 * time.Millisecond
 )
 
 // silentAt is when a lease that was heard last at a steady time counts as silent
@@ -29,24 +29,24 @@ func (s *Server) silentAt(heard, ttl time.Duration) time.Duration {
 func (s *Server) notedFor(ttl time.Duration) time.Duration { return ttl/20 + s.mark.stride }
 
 // listen takes in that a lease counts as silent from noteAt on.
-func (p *pool) listen(l *lease) {
+func (p *pool) trackSilence(l *slot) {
 	switch {
 	case l.status == Ended:
-		if l.lookSlot > 0 {
-			heap.Remove(&p.quiet, int(l.lookSlot)-1)
+		if l.quietAt > 0 {
+			heap.Remove(&p.quiet, int(l.quietAt)-1)
 		}
-	case l.lookSlot == 0:
-		l.lookAt = l.noteAt
+	case l.quietAt == 0:
+		l.checkAt = l.noteAt
 		heap.Push(&p.quiet, l)
-	case l.lookSlot > 0 && l.noteAt < l.lookAt:
-		l.lookAt = l.noteAt
-		heap.Fix(&p.quiet, int(l.lookSlot)-1)
+	case l.quietAt > 0 && l.noteAt < l.checkAt:
+		l.checkAt = l.noteAt
+		heap.Fix(&p.quiet, int(l.quietAt)-1)
 	}
 }
 
 // look moves leases that have become silent from the heap into the line of
 // those to be noted, and says whether it left any that it had to look at.
-func (s *Server) look(at reading) (more bool) {
+func (s *Server) collectSilent(at reading) (more bool) {
 	due := false
 	for _, p := range s.pools {
 		due = due || p.quiet.due(at)
@@ -54,18 +54,18 @@ func (s *Server) look(at reading) (more bool) {
 	if !due {
 		return false
 	}
-	looks := maxLooks
+	checks := maxChecks
 	for _, name := range s.PoolNames() { // in order, so that a run can be repeated
 		p := s.pools[name]
-		for ; looks > 0 && p.quiet.due(at); looks-- {
+		for ; checks > 0 && p.quiet.due(at); checks-- {
 			l := p.quiet[0]
 			if l.noteAt > at.steady { // it was heard since
-				l.lookAt = l.noteAt
+				l.checkAt = l.noteAt
 				heap.Fix(&p.quiet, 0)
 				continue
 			}
 			heap.Pop(&p.quiet)
-			l.lookSlot = inLine
+			l.quietAt = queuedForNote
 			p.silent = append(p.silent, l)
 		}
 		more = more || p.quiet.due(at)
@@ -111,7 +111,7 @@ func (s *Server) noteSilent(p *pool, w *Write, at reading, most int) {
 	for len(p.silent) > 0 && len(w.Batch.Records) < most {
 		l := p.silent[0]
 		p.silent = p.silent[1:]
-		l.lookSlot = 0
+		l.quietAt = 0
 		switch {
 		case l.status == Ended, l.pending != nil: // whose end makes it listen again
 			continue
@@ -122,9 +122,9 @@ func (s *Server) noteSilent(p *pool, w *Write, at reading, most int) {
 			l.noteAt = at.steady + s.notedFor(l.ttl)
 			rec := l.record(p.Name)
 			rec.Silence = Silence{Noted: true, Left: timeLeft(l.deadline - at.steady), Ceiling: l.ceiling}
-			w.Batch.Records = append(w.Batch.Records, p.begin(l, rec, changeSilent))
+			w.Batch.Records = append(w.Batch.Records, p.begin(l, rec, pendingSilenceNote))
 		}
-		p.listen(l)
+		p.trackSilence(l)
 	}
 }
 
@@ -146,36 +146,36 @@ func upToMillis(d time.Duration) time.Duration {
 // answer follows the write: a start that finds the note gives the lease no
 // other TTL, so a promise beside it would be forgotten. The rules are asked
 // again then, S10 among them.
-func (s *Server) hear(p *pool, l *lease, at reading) *Write {
+func (s *Server) removeNote(p *pool, l *slot, at reading) *Write {
 	rec := l.record(p.Name)
 	rec.Silence = Silence{}
-	rec = p.begin(l, rec, changeHeard)
+	rec = p.begin(l, rec, pendingNoteRemoval)
 	l.pending.deadline = at.steady + l.ttl
 	return &Write{Batch: Batch{Records: []Record{rec}}}
 }
 
 // hearAgain moves the deadline for a holder that is heard while the write that
 // takes the note away is under way.
-func (s *Server) hearAgain(c *change, at reading) {
-	if c.kind == changeHeard && s.promising(at) {
+func (s *Server) extendPending(c *pendingWrite, at reading) {
+	if c.kind == pendingNoteRemoval && s.promising(at) {
 		c.deadline = max(c.deadline, at.steady+c.ttl)
 	}
 }
 
 // heard makes a lease whose note is durably gone show, with the deadline of the
 // last heartbeat that came before.
-func (s *Server) heard(p *pool, l *lease, rec *Record, c *change, at reading) {
+func (s *Server) noteRemoved(p *pool, l *slot, rec *Record, c *pendingWrite, at reading) {
 	l.set(rec)
 	l.deadline = max(l.deadline, c.deadline)
 	l.noteAt = s.silentAt(c.deadline-l.ttl, l.ttl)
 	p.place(l, at)
 	switch {
-	case c.from != Held && l.shelf == Held:
+	case c.from != Held && l.indexedAs == Held:
 		s.emit(p, EventGranted, l, at) // it had expired
-	case c.from == Held && l.shelf != Held:
+	case c.from == Held && l.indexedAs != Held:
 		s.emit(p, EventExpired, l, at)
 	}
-	if c.from != Free && l.shelf == Free {
+	if c.from != Free && l.indexedAs == Free {
 		s.emit(p, EventFreed, l, at)
 	}
 }
@@ -183,26 +183,26 @@ func (s *Server) heard(p *pool, l *lease, rec *Record, c *change, at reading) {
 // quietHeap has the lease at its root that is silent first. Heartbeats move
 // noteAt without touching it, so lookAt is a lower bound: a lease that is heard
 // costs one look in two thirds of its TTL.
-type quietHeap []*lease
+type quietHeap []*slot
 
-// inLine is the lookSlot of a lease in the line of those to be noted.
-const inLine = -1
+// queuedForNote is the lookSlot of a lease in the line of those to be noted.
+const queuedForNote = -1
 
-func (h quietHeap) due(at reading) bool { return len(h) > 0 && h[0].lookAt <= at.steady }
+func (h quietHeap) due(at reading) bool { return len(h) > 0 && h[0].checkAt <= at.steady }
 
 // Len, Less, Swap, Push and Pop are for package heap.
 func (h quietHeap) Len() int           { return len(h) }
-func (h quietHeap) Less(i, j int) bool { return h[i].lookAt < h[j].lookAt }
+func (h quietHeap) Less(i, j int) bool { return h[i].checkAt < h[j].checkAt }
 func (h quietHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
-	h[i].lookSlot, h[j].lookSlot = int32(i)+1, int32(j)+1
+	h[i].quietAt, h[j].quietAt = int32(i)+1, int32(j)+1
 }
 
 // Push puts a lease at the end.
 func (h *quietHeap) Push(x any) {
-	l := x.(*lease)
+	l := x.(*slot)
 	*h = append(*h, l)
-	l.lookSlot = int32(len(*h))
+	l.quietAt = int32(len(*h))
 }
 
 // Pop takes the last one.
@@ -211,6 +211,6 @@ func (h *quietHeap) Pop() any {
 	l := (*h)[last]
 	(*h)[last] = nil
 	*h = (*h)[:last]
-	l.lookSlot = 0
+	l.quietAt = 0
 	return l
 }

@@ -224,7 +224,7 @@ func TestHeardLeasesCostLittle(t *testing.T) {
 			at := g.s.advance(g.now)
 			due := func() (n int) {
 				for _, l := range p.quiet {
-					if l.lookAt <= at.steady {
+					if l.checkAt <= at.steady {
 						n++
 					}
 				}
@@ -232,7 +232,7 @@ func TestHeardLeasesCostLittle(t *testing.T) {
 			}
 			before := due()
 			w, _ := g.s.Tick(g.now)
-			if looked := before - due(); looked > maxLooks {
+			if looked := before - due(); looked > maxChecks {
 				t.Fatalf("one Tick looks at %d leases", looked)
 			}
 			if w != nil {
@@ -240,7 +240,7 @@ func TestHeardLeasesCostLittle(t *testing.T) {
 			}
 			g.do(w)
 		}
-		for l := range p.leases.all() {
+		for l := range p.slots.all() {
 			if _, r := g.s.Heartbeat(g.now, LeaseRef{Pool: DefaultPool, Node: l.node, Epoch: l.epoch, Instance: l.instance}); r != nil {
 				t.Fatal(r)
 			}

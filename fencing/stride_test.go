@@ -92,7 +92,7 @@ func TestTermKeepsItsOwnStride(t *testing.T) {
 	g := newRig(t, time.Minute, p)
 	l := g.lease("a")
 	g.restart(2 * time.Second)
-	if got, want := g.s.pools[DefaultPool].leases.at(l.Node).deadline, g.now.Steady+time.Minute+l.TTL; got != want {
+	if got, want := g.s.pools[DefaultPool].slots.at(l.Node).deadline, g.now.Steady+time.Minute+l.TTL; got != want {
 		t.Errorf("a loaded lease's deadline is %v, want stored stride + TTL = %v", got, want)
 	}
 	g.set(2*time.Second - 1)

@@ -258,7 +258,7 @@ func TestQuarantineFollowsTheTTL(t *testing.T) {
 			if i == 1 { // and after a restart, from S6's deadline
 				g.restart(10 * time.Second)
 			}
-			deadline := g.s.pools[DefaultPool].leases.at(l.Node).deadline
+			deadline := g.s.pools[DefaultPool].slots.at(l.Node).deadline
 			g.leap(deadline - g.now.Steady)
 			v, _ := g.s.Lease(g.now, DefaultPool, l.Node)
 			if v.State != Quarantined || v.TimeLeft != c.rests {
@@ -301,9 +301,9 @@ func TestUnsafeChangesTheQuarantine(t *testing.T) {
 		if g.s.pools[DefaultPool].Unsafe != c.unsafe {
 			wantReason(t, "unsafe", g.change(PoolChange{Unsafe: &c.unsafe}), "")
 		}
-		l := g.s.pools[DefaultPool].leases.at(0)
-		if got := g.state(0); got != c.want || l.shelf != c.want {
-			t.Errorf("unsafe %v: node ID 0 is %v and stands among the %v, want %v", c.unsafe, got, l.shelf, c.want)
+		l := g.s.pools[DefaultPool].slots.at(0)
+		if got := g.state(0); got != c.want || l.indexedAs != c.want {
+			t.Errorf("unsafe %v: node ID 0 is %v and stands among the %v, want %v", c.unsafe, got, l.indexedAs, c.want)
 		}
 		if err := g.s.Check(); err != nil {
 			t.Error(err)

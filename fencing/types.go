@@ -9,12 +9,6 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// PoolName names a pool: 1 to 63 characters of a–z, 0–9 and -.
-type PoolName string
-
-// DefaultPool is the pool that is meant where none is named.
-const DefaultPool PoolName = "default"
-
 // AppID is what an app calls itself: 1 to 253 bytes of UTF-8. A hint for
 // stickiness and for people; it proves nothing.
 type AppID string
@@ -127,31 +121,6 @@ type Silence struct {
 	Left time.Duration
 	// Ceiling is the last ms promised under the lease by then.
 	Ceiling snowflake.Millis
-}
-
-// Pool is a named set of node IDs with one layout and one pair of timings.
-type Pool struct {
-	Name   PoolName
-	Layout snowflake.Layout
-	// First and Last bound the pool's node IDs, both inclusive.
-	First, Last snowflake.NodeID
-	// TTL is what a lease gets that asks for none, MaxTTL the most that it
-	// may ask for: MinTTL ≤ TTL ≤ MaxTTL ≤ MaxDuration.
-	TTL, MaxTTL time.Duration
-	// LongestTTL is the longest that MaxTTL ever was, and the longest TTL that
-	// was ever granted; 0 stands for MaxTTL. What a store may have forgotten is
-	// reckoned by it (S7).
-	LongestTTL time.Duration
-	// Quarantine is how long an expired node ID rests at least before it can be
-	// granted again: at least the stride and a tenth of TTL unless Unsafe. See
-	// QuarantineOf.
-	Quarantine time.Duration
-	// Unsafe accepts a quarantine that is too short for P1.
-	Unsafe bool
-	// Opened says that the pool may grant (S7).
-	Opened bool
-	// CreatedAt is server time at the pool's creation.
-	CreatedAt snowflake.Millis
 }
 
 // Meta is what the store keeps once.

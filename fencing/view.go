@@ -1,8 +1,6 @@
 package fencing
 
 import (
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/cirrus-id/cirrus/snowflake"
@@ -48,24 +46,24 @@ type Event struct {
 }
 
 // emit tells the watchers of a pool, if it has any.
-func (s *Server) emit(p *pool, kind EventKind, l *lease, at reading) {
+func (s *Server) emit(p *pool, kind EventKind, l *slot, at reading) {
 	if p.watched {
 		s.events = append(s.events, Event{Kind: kind, Lease: p.status(l, at), ServerTime: at.server})
 	}
 }
 
 // emitByTime is emit for what time alone brings.
-func (s *Server) emitByTime(p *pool, kind EventKind, l *lease, at reading) {
+func (s *Server) emitByTime(p *pool, kind EventKind, l *slot, at reading) {
 	s.emit(p, kind, l, at)
-	if p.room > 0 {
-		p.room--
+	if p.eventsLeft > 0 {
+		p.eventsLeft--
 	}
 }
 
 // SetWatched says whether events of a pool are wanted.
 func (s *Server) SetWatched(name PoolName, watched bool) {
 	if p := s.pools[name]; p != nil {
-		p.watched, p.room = watched, -1
+		p.watched, p.eventsLeft = watched, -1
 	}
 }
 
@@ -74,7 +72,7 @@ func (s *Server) SetWatched(name PoolName, watched bool) {
 // could take that in. Below 0: no limit. All other events come in any number.
 func (s *Server) LimitEvents(name PoolName, events int) {
 	if p := s.pools[name]; p != nil && p.watched {
-		p.room = events
+		p.eventsLeft = events
 	}
 }
 
@@ -122,16 +120,6 @@ func (s *Server) Pool(now Now, name PoolName) (Pool, time.Duration, *Refusal) {
 	return p.Pool, max(s.opensAt(p)-at.steady, 0), nil
 }
 
-// PoolNames are the names of all pools, in order.
-func (s *Server) PoolNames() []PoolName {
-	names := make([]PoolName, 0, len(s.pools))
-	for name := range s.pools {
-		names = append(names, name)
-	}
-	slices.SortFunc(names, func(a, b PoolName) int { return strings.Compare(string(a), string(b)) })
-	return names
-}
-
 // List returns up to limit leases of IDs ever granted, by node ID, beginning
 // at from; next is where to go on if there are more.
 func (s *Server) List(now Now, name PoolName, from snowflake.NodeID, limit int) (leases []LeaseStatus, next snowflake.NodeID, more bool, r *Refusal) {
@@ -141,10 +129,10 @@ func (s *Server) List(now Now, name PoolName, from snowflake.NodeID, limit int) 
 		return nil, 0, false, r
 	}
 	p.settle(s, at)
-	leases = make([]LeaseStatus, 0, min(limit, p.leases.len))
+	leases = make([]LeaseStatus, 0, min(limit, p.slots.len))
 	next, more = p.nodes.next(from)
 	for ; more && len(leases) < limit; next, more = p.nodes.next(next + 1) {
-		leases = append(leases, p.status(p.leases.at(next), at))
+		leases = append(leases, p.status(p.slots.at(next), at))
 	}
 	return leases, next, more, nil
 }
@@ -153,13 +141,13 @@ func (s *Server) List(now Now, name PoolName, from snowflake.NodeID, limit int) 
 func (s *Server) Lease(now Now, name PoolName, node snowflake.NodeID) (LeaseStatus, bool) {
 	at := s.advance(now)
 	p := s.pools[name]
-	if p == nil || p.leases.at(node) == nil {
+	if p == nil || p.slots.at(node) == nil {
 		return LeaseStatus{}, false
 	}
-	return p.status(p.leases.at(node), at), true
+	return p.status(p.slots.at(node), at), true
 }
 
-func (p *pool) status(l *lease, at reading) LeaseStatus {
+func (p *pool) status(l *slot, at reading) LeaseStatus {
 	v := LeaseStatus{
 		Pool: p.Name, Node: l.node, Epoch: l.epoch, App: l.app, TTL: l.ttl,
 		Floor: l.floor, Ceiling: l.ceiling, State: p.state(l, at), Revoked: l.status == Revoked,

@@ -9,11 +9,11 @@ var edgeBugs = []Bug{
 		Name: "line-served-from-its-end",
 		Rule: "S2",
 		Edits: []Edit{{
-			File: "fencing/line.go",
+			File: "fencing/queue.go",
 			Old:  "p.queue[0].instance == instance\n",
 			New:  "p.queue[len(p.queue)-1].instance == instance\n",
 		}, {
-			File: "fencing/line.go",
+			File: "fencing/queue.go",
 			Old:  "\t\treturn p.queue[0].ticket\n",
 			New:  "\t\treturn p.queue[len(p.queue)-1].ticket\n",
 		}},

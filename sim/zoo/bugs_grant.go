@@ -14,7 +14,7 @@ func nextEpoch(instead string) []Edit {
 // isFree is a server that takes an ID for free on another condition.
 func isFree(when string) Edit {
 	return Edit{
-		File: "fencing/lease.go",
+		File: "fencing/slot.go",
 		Old:  "\treturn at.server > l.ceiling && (l.status == Ended || at.steady >= l.deadline+p.QuarantineOf(l.ttl))\n",
 		New:  "\treturn " + when + "\n",
 	}
@@ -57,7 +57,7 @@ func wallClock(begun string) []Edit {
 // would tell of a rest that is too long before anybody waits for its end.
 var restsUnchecked = Edit{
 	File: "fencing/check.go",
-	Old:  "\t\tcase l.shelf == Quarantined && !l.cooling && !p.sweeping && l.due > l.deadline+p.QuarantineOf(l.ttl):\n",
+	Old:  "\t\tcase l.indexedAs == Quarantined && !l.cooling && !p.sweeping && l.due > l.deadline+p.QuarantineOf(l.ttl):\n",
 	New:  "\t\tcase false:\n",
 }
 
@@ -77,7 +77,7 @@ var grantBugs = []Bug{
 		Name: "epochs-start-over-after-a-release",
 		Rule: "S2",
 		Edits: nextEpoch(`	p.highest = s.meta.FirstEpoch - 1
-	for l := range p.leases.all() {
+	for l := range p.slots.all() {
 		if l.status != Ended {
 			p.highest = max(p.highest, l.epoch)
 		}
@@ -90,7 +90,7 @@ var grantBugs = []Bug{
 		Name: "epochs-per-node-id",
 		Rule: "S2",
 		Edits: nextEpoch(`	p.highest = s.meta.FirstEpoch
-	if l := p.leases.at(node); l != nil {
+	if l := p.slots.at(node); l != nil {
 		p.highest = l.epoch + 1
 	}
 `),
@@ -102,7 +102,7 @@ var grantBugs = []Bug{
 		Name: "epochs-of-grants-under-way-forgotten",
 		Rule: "S2",
 		Edits: nextEpoch(`	p.highest = s.meta.FirstEpoch - 1
-	for l := range p.leases.all() {
+	for l := range p.slots.all() {
 		p.highest = max(p.highest, l.epoch)
 	}
 	p.highest++
@@ -114,8 +114,8 @@ var grantBugs = []Bug{
 		Rule: "S2",
 		Edits: []Edit{{
 			File: "fencing/acquire.go",
-			Old:  "ok && p.grantable(p.leases.at(node), at) {",
-			New:  "ok && p.leases.at(node) != nil && p.leases.at(node).pending == nil {",
+			Old:  "ok && p.grantable(p.slots.at(node), at) {",
+			New:  "ok && p.slots.at(node) != nil && p.slots.at(node).pending == nil {",
 		}},
 		Found: breaks(sim.PromiseWindow, sim.PromiseQuarantine),
 	},
@@ -124,8 +124,8 @@ var grantBugs = []Bug{
 		Rule: "S2",
 		Edits: []Edit{{
 			File: "fencing/acquire.go",
-			Old:  "\tif c := p.changeOf(node); c != nil {\n",
-			New:  "\tif c := p.changeOf(node); c != nil && c.kind == changeGranted {\n\t\treturn Decision{}, false\n\t} else if c != nil {\n",
+			Old:  "\tif c := p.pendingOf(node); c != nil {\n",
+			New:  "\tif c := p.pendingOf(node); c != nil && c.kind == pendingGrant {\n\t\treturn Decision{}, false\n\t} else if c != nil {\n",
 		}},
 		Found: breaks(sim.PromiseOneLease),
 	},
@@ -164,7 +164,7 @@ var grantBugs = []Bug{
 		Edits: []Edit{
 			isFree("at.server >= l.ceiling && (l.status == Ended || at.steady >= l.deadline+p.QuarantineOf(l.ttl))"),
 			{
-				File: "fencing/lease.go",
+				File: "fencing/slot.go",
 				Old:  "\t\tfree += left.Sub(-1)\n",
 				New:  "\t\tfree += left.Sub(0)\n",
 			},
@@ -261,7 +261,7 @@ var quarantineBugs = []Bug{
 				New:  "\tl.due = l.deadline + p.QuarantineOf(l.ttl) + max(0, at.steady-at.wall)\n",
 			},
 			{
-				File: "fencing/lease.go",
+				File: "fencing/slot.go",
 				Old:  "\t\tfree = max(free, l.deadline+p.QuarantineOf(l.ttl))\n",
 				New:  "\t\tfree = max(free, l.deadline+p.QuarantineOf(l.ttl)+max(0, at.steady-at.wall))\n",
 			},
@@ -275,7 +275,7 @@ var quarantineBugs = []Bug{
 			restsUnchecked,
 			isFree("at.server > l.ceiling && (l.status == Ended || at.steady >= l.deadline+2*p.QuarantineOf(l.ttl))"),
 			{
-				File: "fencing/lease.go",
+				File: "fencing/slot.go",
 				Old:  "\t\tfree = max(free, l.deadline+p.QuarantineOf(l.ttl))\n",
 				New:  "\t\tfree = max(free, l.deadline+2*p.QuarantineOf(l.ttl))\n",
 			},
@@ -321,7 +321,7 @@ var quarantineBugs = []Bug{
 			},
 			{
 				File: "fencing/mark.go",
-				Old:  "l.shelf != Free || l.status == Ended || l.pending != nil || !p.isFree(l, at) {",
+				Old:  "l.indexedAs != Free || l.status == Ended || l.pending != nil || !p.isFree(l, at) {",
 				New:  "l.status == Ended || l.pending != nil || at.steady < l.deadline || at.server <= l.ceiling {",
 			},
 		},

@@ -68,7 +68,7 @@ var heartbeatBugs = []Bug{
 		Name: "heartbeat-of-any-epoch",
 		Rule: "S3",
 		Edits: []Edit{{
-			File: "fencing/lease.go",
+			File: "fencing/slot.go",
 			Old:  "\treturn l != nil && l.epoch == ref.Epoch && l.instance == ref.Instance\n",
 			New:  "\treturn l != nil && l.instance == ref.Instance\n",
 		}},
@@ -78,7 +78,7 @@ var heartbeatBugs = []Bug{
 		Name: "heartbeat-of-any-instance",
 		Rule: "S3",
 		Edits: []Edit{{
-			File: "fencing/lease.go",
+			File: "fencing/slot.go",
 			Old:  "\treturn l != nil && l.epoch == ref.Epoch && l.instance == ref.Instance\n",
 			New:  "\treturn l != nil && l.epoch == ref.Epoch\n",
 		}},
@@ -113,8 +113,8 @@ var heartbeatBugs = []Bug{
 		Rule: "S1",
 		Edits: []Edit{{
 			File: "fencing/heartbeat.go",
-			Old:  "\tif c := p.changeOf(ref.Node); c != nil {\n",
-			New:  "\tif c := p.changeOf(ref.Node); c != nil && c.kind != changeNoted {\n",
+			Old:  "\tif c := p.pendingOf(ref.Node); c != nil {\n",
+			New:  "\tif c := p.pendingOf(ref.Node); c != nil && c.kind != pendingEndNote {\n",
 		}},
 		Found: breaks(sim.PromiseDurable),
 	},
@@ -130,8 +130,8 @@ var heartbeatBugs = []Bug{
 			},
 			{
 				File: "fencing/heartbeat.go",
-				Old:  "\tif l.shelf != Held {\n",
-				New:  "\tif l.shelf != Held || l.due > l.deadline {\n",
+				Old:  "\tif l.indexedAs != Held {\n",
+				New:  "\tif l.indexedAs != Held || l.due > l.deadline {\n",
 			},
 		},
 		Found: breaks(sim.PromiseQuarantine),

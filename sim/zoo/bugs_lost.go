@@ -36,7 +36,7 @@ var lostBugs = []Bug{
 		Name: "grants-below-the-base",
 		Rule: "S2",
 		Edits: []Edit{{
-			File: "fencing/index.go",
+			File: "fencing/pools.go",
 			Old:  "highest: firstEpoch - 1,",
 			New:  "highest: firstEpoch - 2*epochsPerSecond,",
 		}},

@@ -186,7 +186,7 @@ var replicaBugs = []Bug{
 		Name: "mark-counted-from-its-acknowledgement",
 		Rule: "S10",
 		Edits: []Edit{{
-			File: "fencing/server.go",
+			File: "fencing/written.go",
 			Old:  "\t\ts.mark.acknowledged(w.sent)\n",
 			New:  "\t\ts.mark.acknowledged(at.steady)\n",
 		}},

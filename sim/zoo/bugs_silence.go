@@ -10,11 +10,11 @@ func inNotes(old, instead string) []Edit {
 const (
 	timeLeft      = "Left: timeLeft(l.deadline - at.steady)"
 	notedCeiling  = "Ceiling: l.ceiling}"
-	noteBegins    = "\t\t\tw.Batch.Records = append(w.Batch.Records, p.begin(l, rec, changeSilent))\n"
+	noteBegins    = "\t\t\tw.Batch.Records = append(w.Batch.Records, p.begin(l, rec, pendingSilenceNote))\n"
 	durablyHeard  = "\tl.deadline = max(l.deadline, c.deadline)\n"
 	looksAtMark   = "\tif !s.promising(at) {\n"
-	heardFirst    = "\tif l.note != nil {\n\t\treturn Decision{Write: s.hear(p, l, at)}, nil\n\t}\n"
-	acquiredFirst = "\tif l.note != nil {\n\t\treturn Decision{Write: s.hear(p, l, at)}, true\n\t}\n"
+	heardFirst    = "\tif l.note != nil {\n\t\treturn Decision{Write: s.removeNote(p, l, at)}, nil\n\t}\n"
+	acquiredFirst = "\tif l.note != nil {\n\t\treturn Decision{Write: s.removeNote(p, l, at)}, true\n\t}\n"
 )
 
 // silenceBugs: silence notes that say less or more than what was promised, and
@@ -86,7 +86,7 @@ var silenceBugs = []Bug{
 		Name: "no-look-at-the-mark-once-a-silence-note-is-gone",
 		Rule: "S10",
 		Edits: []Edit{
-			{File: "fencing/lease.go", Old: "\tnote *Silence\n", New: "\tnote *Silence\n\theard bool\n"},
+			{File: "fencing/slot.go", Old: "\tnote *Silence\n", New: "\tnote *Silence\n\theard bool\n"},
 			{File: "fencing/silence.go", Old: durablyHeard, New: durablyHeard + "\tl.heard = true\n"},
 			{File: "fencing/heartbeat.go", Old: looksAtMark, New: "\theard := l.heard\n\tif l.heard = false; !heard && !s.promising(at) {\n"},
 		},

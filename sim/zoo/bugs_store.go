@@ -88,12 +88,12 @@ var storeBugs = []Bug{
 		Rule: "S1",
 		Edits: []Edit{{
 			File: "fencing/release.go",
-			Old: `	if p.changeOf(ref.Node) != nil {
+			Old: `	if p.pendingOf(ref.Node) != nil {
 		return Decision{Wait: WaitKey}, nil
 	}
-	l := p.leases.at(ref.Node)
+	l := p.slots.at(ref.Node)
 `,
-			New: "\tl := p.leases.at(ref.Node)\n",
+			New: "\tl := p.slots.at(ref.Node)\n",
 		}},
 		Found: breaks(sim.PromiseDurable),
 	},

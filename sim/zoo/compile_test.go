@@ -47,10 +47,10 @@ func TestCompileErrorsAreFound(t *testing.T) {
 		edit Edit
 		want string
 	}{
-		{Edit{"fencing/pool.go", shortest, "// Unicorn is new.\nfunc Unicorn() {}\n\n" + shortest}, ""},
-		{Edit{"fencing/pool.go", shortest, "func unicorn() int { return nothing }\n\n" + shortest}, "fencing/pool.go:60:29: undefined: nothing"},
-		{Edit{"fencing/pool.go", shortest, "func unicorn(\n\n" + shortest}, "fencing/pool.go:"},
-		{Edit{"fencing/pool.go", shortest, "func unicorn("}, "undefined: fencing.ShortestTTL"},
+		{Edit{"fencing/pools.go", shortest, "// Unicorn is new.\nfunc Unicorn() {}\n\n" + shortest}, ""},
+		{Edit{"fencing/pools.go", shortest, "func unicorn() int { return nothing }\n\n" + shortest}, "fencing/pools.go:105:29: undefined: nothing"},
+		{Edit{"fencing/pools.go", shortest, "func unicorn(\n\n" + shortest}, "fencing/pools.go:"},
+		{Edit{"fencing/pools.go", shortest, "func unicorn("}, "undefined: fencing.ShortestTTL"},
 		{Edit{"fencing/base_test.go", "package ", "package  "}, "1 of the files"},
 	} {
 		switch err := p.compiles(Bug{Edits: []Edit{c.edit}}); {

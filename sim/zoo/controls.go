@@ -8,12 +8,12 @@ var controls = []Bug{
 		Edits: []Edit{
 			isFree("at.server > l.ceiling+1 && (l.status == Ended || at.steady >= l.deadline+p.QuarantineOf(l.ttl))"),
 			{
-				File: "fencing/lease.go",
+				File: "fencing/slot.go",
 				Old:  "\t\tfree += left.Sub(-1)\n",
 				New:  "\t\tfree += left.Sub(-2)\n",
 			},
 			{
-				File: "fencing/lease.go",
+				File: "fencing/slot.go",
 				Old:  "\tif left := l.ceiling - at.server; left >= 0 {\n",
 				New:  "\tif left := l.ceiling - at.server; left >= -1 {\n",
 			},

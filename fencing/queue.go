@@ -54,7 +54,7 @@ func (p *pool) mayServe(req AcquireRequest, at reading) bool {
 // hasFree says whether there is a free ID, or may be one that settle hasn't got to
 // yet.
 func (p *pool) hasFree(at reading) bool {
-	return p.free.len > 0 || p.hasFresh() || p.hides(at)
+	return p.free.len > 0 || p.hasFresh() || p.mayHaveFree(at)
 }
 
 // join returns the instance's place in line, at the end where it has none yet;
@@ -78,7 +78,7 @@ func (s *Server) join(p *pool, req AcquireRequest) (_ Ticket, ok bool) {
 // which it is known already.
 func (s *Server) untilFree(p *pool, at reading) time.Duration {
 	next, known := p.nextFree(at)
-	if wait := max(next-at.steady, time.Millisecond); known && !s.stirs(p, at) {
+	if wait := max(next-at.steady, time.Millisecond); known && !s.mayFreeSoon(p, at) {
 		return wait
 	} else if known {
 		return min(wait, retrySoon)
@@ -88,7 +88,7 @@ func (s *Server) untilFree(p *pool, at reading) time.Duration {
 
 // stirs says whether an ID may be free as soon as a write under way is
 // acknowledged, or those in line have been served.
-func (s *Server) stirs(p *pool, at reading) bool {
+func (s *Server) mayFreeSoon(p *pool, at reading) bool {
 	return p.hasFree(at) || p.leaving != [Free + 1]int{} || s.changing[p.Name]
 }
 
@@ -129,8 +129,8 @@ func (s *Server) Turn(name PoolName) Ticket {
 	return 0
 }
 
-// checkLine: an instance has one place, and none beside a lease.
-func (p *pool) checkLine() error {
+// checkQueue: an instance has one place, and none beside a lease.
+func (p *pool) checkQueue() error {
 	for i, here := range p.queue {
 		if here.requests < 1 {
 			return fmt.Errorf("nobody waits with ticket %d", here.ticket)
