@@ -74,8 +74,9 @@ fuzz: ## Run each fuzz target for FUZZTIME.
 	done
 
 .PHONY: bench
-bench: build ## Measure the service, replicas on etcd, the generator and the simulator, each beside its limit.
-	$(GO) run ./tools/withetcd ./bin/cirrus bench $(ARGS)
+bench: ## Measure the service, replicas on etcd, the generator and the simulator, each beside its limit.
+	@$(GO) build -o bin/bench ./tools/bench
+	./bin/bench $(ARGS)
 	$(GO) test -run '^$$' -bench . -benchmem ./snowflake/...
 	$(GO) test -run '^$$' -bench . -benchtime 300x -cpu 1 ./sim
 

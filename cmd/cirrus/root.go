@@ -69,7 +69,7 @@ environment, and the environment beats the file.`,
 		newAcquire(), newHeartbeat(), newRelease(),
 		newLs(), newWatch(), newRevoke(), newFree(), newPools(),
 		newDecode(), newVersion(),
-		newBench(), newBenchServer(), newSim(),
+		newSim(),
 	)
 	setUpCompletion(root)
 	for _, cmd := range flags.Commands(root) {

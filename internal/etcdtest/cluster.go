@@ -209,7 +209,7 @@ func (m *Member) Start() error {
 
 // Await waits until the member answers as part of a cluster with a leader.
 func (m *Member) Await() error {
-	return m.Process.Await(timeout, func() error {
+	return m.Process.Await(context.Background(), timeout, func() error {
 		_, err := m.ask(http.MethodGet, "/health", "")
 		return err
 	})

@@ -2,5 +2,5 @@
 
 package process
 
-// awaitFrozen does nothing: this system cannot wait for the stop alone.
+// awaitFrozen does nothing: this system reports a stop only together with the end.
 func awaitFrozen(int) error { return nil }

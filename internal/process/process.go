@@ -6,6 +6,7 @@
 package process
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -86,8 +87,8 @@ func (p *Process) State() *os.ProcessState {
 func (p *Process) Signal(sig os.Signal) error { return p.cmd.Process.Signal(sig) }
 
 // Await calls ready until it returns nil. It returns an error, with the log, if
-// the process ends before that or the timeout passes.
-func (p *Process) Await(timeout time.Duration, ready func() error) error {
+// before that the process ends, ctx ends, or the timeout passes.
+func (p *Process) Await(ctx context.Context, timeout time.Duration, ready func() error) error {
 	deadline := time.Now().Add(timeout)
 	for {
 		err := ready()
@@ -97,6 +98,8 @@ func (p *Process) Await(timeout time.Duration, ready func() error) error {
 		select {
 		case <-p.done:
 			return fmt.Errorf("%s ended before it was ready (%v):\n%s", p.cmd.Path, p.State(), p.Log())
+		case <-ctx.Done():
+			return ctx.Err()
 		case <-time.After(pollEvery):
 		}
 		if time.Now().After(deadline) {

@@ -47,7 +47,7 @@ func startShell(t *testing.T, script string) *Process {
 // awaitLog waits until the process has logged the text.
 func awaitLog(t *testing.T, p *Process, text string) {
 	t.Helper()
-	if err := p.Await(timeout, func() error {
+	if err := p.Await(t.Context(), timeout, func() error {
 		if !strings.Contains(p.Log(), text) {
 			return errors.New("the text is not in the log")
 		}
@@ -85,11 +85,11 @@ func TestStopKills(t *testing.T) {
 func TestAwait(t *testing.T) {
 	never := errors.New("not ready, ever")
 	p := startShell(t, "exec sleep 1000")
-	if err := p.Await(10*time.Millisecond, func() error { return never }); !errors.Is(err, never) {
+	if err := p.Await(t.Context(), 10*time.Millisecond, func() error { return never }); !errors.Is(err, never) {
 		t.Errorf("Await of a process that is never ready returned %v; want the probe's error", err)
 	}
 	p = startShell(t, "echo broken >&2; exit 3")
-	err := p.Await(timeout, func() error { return never })
+	err := p.Await(t.Context(), timeout, func() error { return never })
 	if err == nil || !strings.Contains(err.Error(), "exit status 3") || !strings.Contains(err.Error(), "broken") {
 		t.Errorf("Await of a process that ends returned %v; want its exit status and its log", err)
 	}
@@ -131,7 +131,7 @@ func TestFreeze(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen := len(p.Log())
-	if err := p.Await(timeout, func() error {
+	if err := p.Await(t.Context(), timeout, func() error {
 		if len(p.Log()) == seen {
 			return errors.New("nothing more was logged")
 		}

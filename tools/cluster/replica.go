@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -50,7 +51,7 @@ func (r *replica) Start() error {
 
 // Await waits until the replica leads or follows.
 func (r *replica) Await() error {
-	if err := r.Process.Await(readyTimeout, func() error { return isOK(r.ready) }); err != nil {
+	if err := r.Process.Await(context.Background(), readyTimeout, func() error { return isOK(r.ready) }); err != nil {
 		return fmt.Errorf("%s: %w\nits log is %s", r.name, err, r.log)
 	}
 	return nil

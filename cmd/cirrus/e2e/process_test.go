@@ -268,7 +268,7 @@ func (s *server) url() string { return "http://" + s.addr }
 // awaitListening waits until the program listens at an address.
 func (p *program) awaitListening(t testing.TB, addr string) {
 	t.Helper()
-	if err := p.Await(timeout, func() error { return listens(addr) }); err != nil {
+	if err := p.Await(t.Context(), timeout, func() error { return listens(addr) }); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"encoding/json"
@@ -19,8 +19,6 @@ type Report struct {
 	Cores int           `json:"cores"`
 	For   time.Duration `json:"for_ns"`
 	Rows  []Row         `json:"rows"`
-	// LeftOut names what was not measured for want of an etcd.
-	LeftOut []string `json:"left_out,omitempty"`
 }
 
 func newReport(cfg Config) *Report {
@@ -29,23 +27,23 @@ func newReport(cfg Config) *Report {
 
 // Row is one figure of ours, beside its limit and its target.
 type Row struct {
-	// Name is the experiment's.
+	// Name is the measurement's.
 	Name string `json:"name"`
 	What string `json:"what"`
 	// Unit is that of Ours and of Limit.
 	Unit string  `json:"unit"`
 	Ours float64 `json:"ours"`
-	// Limit is what Ours is compared with, and LimitIs says what that is. A
-	// row with an absolute target has none.
+	// Limit is what Ours is compared with, and LimitIs says what that is. A row
+	// with an absolute target has neither.
 	Limit   float64 `json:"limit,omitempty"`
 	LimitIs string  `json:"limit_is,omitempty"`
-	// Ratio is the median of Ours / Limit over the slices, which is not quite
-	// the ratio of the medians.
+	// Ratio is the median of Ours / Limit over the slices. It differs a little from
+	// the ratio of the two medians.
 	Ratio float64 `json:"ratio,omitempty"`
 	// Target is for Ratio or, where there is no limit, for Ours.
 	Target Target `json:"target"`
 	Met    bool   `json:"met"`
-	// Note holds raw numbers beside these.
+	// Note has further numbers.
 	Note string `json:"note,omitempty"`
 }
 
@@ -66,7 +64,28 @@ func (t Target) met(v float64) bool {
 	return v >= t.Value
 }
 
-// judged says whether the row's target is met.
+// comparison is a figure of ours beside a limit that was measured in turns with it.
+type comparison struct {
+	what, unit, limitIs string
+	scale               float64 // what one unit is of the figure's, as 1e3 for ns in µs
+	figure              figure
+	ours                []sample
+	limit               perRound
+	target              Target
+	note                string
+}
+
+func (c comparison) row() Row {
+	rounds := len(c.ours)
+	ratio := func(round int) float64 { return c.figure(c.ours[round]) / c.limit(round) }
+	return Row{
+		What: c.what, Unit: c.unit, LimitIs: c.limitIs, Target: c.target, Note: c.note,
+		Ours: median(c.ours, c.figure) / c.scale, Limit: c.limit.median(rounds) / c.scale,
+		Ratio: perRound(ratio).median(rounds),
+	}
+}
+
+// judged returns the row with Met set.
 func (r Row) judged() Row {
 	v := r.Ours
 	if r.LimitIs != "" {
@@ -99,9 +118,6 @@ func (r *Report) Table(w io.Writer) error {
 			out.WriteString(r.Rows[i-1].remarks(strings.Repeat(" ", widths[0]+4)))
 		}
 	}
-	if len(r.LeftOut) > 0 {
-		fmt.Fprintf(&out, "\nnot measured without --etcd-endpoints: %s\n", strings.Join(r.LeftOut, ", "))
-	}
 	_, err := io.WriteString(w, out.String())
 	return err
 }
@@ -120,7 +136,7 @@ func (r Row) cells() []string {
 	return []string{r.Name, r.What, number(r.Ours) + " " + r.Unit, limit, ratio, strings.TrimSpace(target), verdict}
 }
 
-// remarks are the lines below a row.
+// remarks returns the lines below a row.
 func (r Row) remarks(indent string) string {
 	var out strings.Builder
 	if r.LimitIs != "" {
@@ -132,7 +148,7 @@ func (r Row) remarks(indent string) string {
 	return out.String()
 }
 
-// number writes three digits that count.
+// number returns v with three significant digits, or as an integer.
 func number(v float64) string {
 	switch a := math.Abs(v); {
 	case a >= 100:
@@ -143,7 +159,7 @@ func number(v float64) string {
 	return strings.TrimSuffix(fmt.Sprintf("%.2f", v), ".00")
 }
 
-// grouped separates thousands.
+// grouped puts commas between thousands.
 func grouped(digits string) string {
 	for at := len(digits) - 3; at > 0; at -= 3 {
 		digits = digits[:at] + "," + digits[at:]

@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"context"
@@ -12,89 +12,64 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// Targets of the generator.
-const (
-	nextTarget   = 1.3
-	sharedTarget = 1.5
-	allocsTarget = 0
-)
-
-// sharers is how many goroutines share a generator.
+// sharers is the number of goroutines that share a generator.
 const sharers = 8
 
 // burst is how many IDs fit into the default lead.
 const burst = 4096 * 1000
 
-// generatorAlone compares Next with what it can't do without: a reading of a
-// steady clock and a compare-and-swap.
-func generatorAlone(ctx context.Context, b *bench) ([]Row, error) {
-	g, err := endless()
-	if err != nil {
-		return nil, err
-	}
-	var allocs float64
-	next := counted(1, nextLoop(g))
-	samples, err := b.takeTurns(ctx,
+// generatorAlone compares Next with the two steps that it needs at least: a steady
+// clock reading and a compare-and-swap.
+func generatorAlone(r *measuring) []Row {
+	next := counted(1, nextLoop(must(endless())))
+	samples := r.takeTurns(
 		counted(1, readingLoop), counted(1, casLoop()), next,
 		func(_ context.Context, d time.Duration) (sample, error) { return burstOf(d) })
-	if err == nil {
-		allocs, err = allocsEach(ctx, next, b.slice())
-	}
-	if err != nil {
-		return nil, err
-	}
 	reading, cas := of(samples[0], cpuEach), of(samples[1], cpuEach)
-	limit := func(round int) float64 { return reading(round) + cas(round) }
 	row := func(what string, ours []sample) Row {
-		return Row{
-			What: what, Unit: "ns CPU", LimitIs: "a steady reading and a compare-and-swap",
-			Ours: median(ours, cpuEach), Limit: overRounds(b.rounds, limit), Ratio: medianRatio(ours, cpuEach, limit),
-			Target: Target{"≤", nextTarget},
-			Note:   fmt.Sprintf("a steady reading takes %s ns, a compare-and-swap %s ns", number(overRounds(b.rounds, reading)), number(overRounds(b.rounds, cas))),
-		}.judged()
+		return comparison{
+			what: what, unit: "ns CPU", scale: 1, figure: cpuEach, ours: ours,
+			limitIs: "a steady reading and a compare-and-swap",
+			limit:   func(round int) float64 { return reading(round) + cas(round) },
+			target:  Target{"≤", 1.3},
+			note: fmt.Sprintf("a steady reading takes %s ns, a compare-and-swap %s ns",
+				number(reading.median(r.rounds)), number(cas.median(r.rounds))),
+		}.row()
 	}
-	free := Row{What: "… its allocations", Unit: "each", Ours: allocs, Target: Target{"≤", allocsTarget}}
+	allocs := must(allocsEach(r.ctx, next, r.For/time.Duration(r.rounds)))
 	return []Row{
-		row("Generator, Next, one goroutine", samples[2]), free.judged(),
+		row("Generator, Next, one goroutine", samples[2]),
+		{What: "… its allocations", Unit: "each", Ours: allocs, Target: Target{"≤", 0}},
 		row("… a burst within the lead, from a new lease", samples[3]),
-	}, nil
+	}
 }
 
 // generatorShared is the same with sharers on one generator.
-func generatorShared(ctx context.Context, b *bench) ([]Row, error) {
-	g, err := endless()
-	if err != nil {
-		return nil, err
-	}
-	// In short slices: some of them then have all the cores.
-	short := *b
-	short.rounds *= 10
-	samples, err := short.takeTurns(ctx,
-		counted(1, readingLoop), counted(sharers, attemptLoop()), counted(sharers, nextLoop(g)))
-	if err != nil {
-		return nil, err
-	}
+func generatorShared(r *measuring) []Row {
+	// In short slices, so that some of them have all the cores.
+	samples := r.takeTurnsOf(10*r.rounds,
+		counted(1, readingLoop), counted(sharers, attemptLoop()), counted(sharers, nextLoop(must(endless()))))
 	kept, contended := contendedRounds(samples[0], samples[1], samples[2])
 	readings, swaps, ours := kept[0], kept[1], kept[2]
-	limit := func(round int) float64 { return cpuEach(readings[round]) + cpuEach(swaps[round]) }
-	row := Row{
-		What: "Generator, Next, 8 goroutines on one", Unit: "ns CPU", LimitIs: "a steady reading and a contended compare-and-swap",
-		Ours: median(ours, cpuEach), Limit: overRounds(len(ours), limit), Ratio: medianRatio(ours, cpuEach, limit),
-		Target: Target{"≤", sharedTarget},
-		Note: fmt.Sprintf("a steady reading takes %s ns, a contended compare-and-swap, lost ones counted, %s ns; on %s cores",
+	row := comparison{
+		what: "Generator, Next, 8 goroutines on one", unit: "ns CPU", scale: 1, figure: cpuEach, ours: ours,
+		limitIs: "a steady reading and a contended compare-and-swap",
+		limit:   func(round int) float64 { return cpuEach(readings[round]) + cpuEach(swaps[round]) },
+		target:  Target{"≤", 1.5},
+		note: fmt.Sprintf("a steady reading takes %s ns, a contended compare-and-swap, lost ones counted, %s ns; on %s cores",
 			number(median(readings, cpuEach)), number(median(swaps, cpuEach)), number(median(ours, cores))),
 	}
 	if !contended {
-		row.Note += ": this machine had none to spare, so nothing was contended, and the figures say little"
+		row.note += ": this machine had no core to spare, so nothing was contended, and the figures say little"
 	}
-	return []Row{row.judged()}, nil
+	return []Row{row.row()}
 }
 
 func cores(s sample) float64 { return s.cpu.Seconds() / s.wall.Seconds() }
 
-// contendedRounds keeps the rounds in which both sides that share something had
-// the cores to contend for it: a machine that does other things, too, may run
-// their goroutines one after the other. If there are none, all are kept.
+// contendedRounds returns the rounds in which both sides that share something had
+// the cores to contend for it: a machine that is busy may run their goroutines one
+// after the other. If there is no such round, it returns all of them.
 func contendedRounds(alone, limit, ours []sample) (kept [3][]sample, contended bool) {
 	enough := 0.8 * float64(min(sharers, runtime.GOMAXPROCS(0)))
 	for i := range ours {
@@ -111,10 +86,11 @@ func contendedRounds(alone, limit, ours []sample) (kept [3][]sample, contended b
 // loop does something so many times.
 type loop func(times int) error
 
-// chunk is how many times between looks at whether the time is over.
+// chunk is how many times a loop runs before the clock is read.
 const chunk = 1000
 
-// counted is a side in which goroutines run a loop, by this process's CPU time.
+// counted returns a side in which goroutines run a loop, and that counts the CPU time
+// of this process.
 func counted(goroutines int, run loop) side {
 	return func(ctx context.Context, d time.Duration) (sample, error) {
 		return ownCPU(func() (sample, error) {
@@ -166,8 +142,8 @@ func casLoop() loop {
 	}
 }
 
-// attemptLoop counts swaps that lost, too: the stricter limit where several
-// goroutines swap.
+// attemptLoop also counts swaps that fail: the stricter limit if several goroutines
+// swap.
 func attemptLoop() loop {
 	var n atomic.Uint64
 	return func(times int) error {
@@ -190,7 +166,7 @@ func nextLoop(g *snowflake.Generator) loop {
 	}
 }
 
-// burstOf mints no more than fits into the lead, each time from a new lease.
+// burstOf mints bursts, each within the lead of a new lease.
 func burstOf(d time.Duration) (sample, error) {
 	return ownCPU(func() (sample, error) {
 		started := time.Now()
@@ -200,7 +176,7 @@ func burstOf(d time.Duration) (sample, error) {
 			if err := begin(g); err != nil {
 				return s, err
 			}
-			for left := burst; left > 0 && (s.ops == 0 || time.Since(started) < d); left -= chunk {
+			for n := 0; n < burst && (s.ops == 0 || time.Since(started) < d); n += chunk {
 				if err := nextLoop(g)(chunk); err != nil {
 					return s, err
 				}
@@ -212,8 +188,8 @@ func burstOf(d time.Duration) (sample, error) {
 	})
 }
 
-// allocsEach is how often an operation allocates, as testing.AllocsPerRun
-// counts: what doesn't make up one for each is somebody else's.
+// allocsEach returns the allocations of an operation, as testing.AllocsPerRun counts
+// them: less than one for each operation is the work of other goroutines.
 func allocsEach(ctx context.Context, run side, d time.Duration) (float64, error) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -222,13 +198,13 @@ func allocsEach(ctx context.Context, run side, d time.Duration) (float64, error)
 	return math.Floor(float64(after.Mallocs-before.Mallocs) / float64(max(s.ops, 1))), err
 }
 
-// endless is a generator that never has to wait.
+// endless returns a generator that never has to wait.
 func endless() (*snowflake.Generator, error) {
 	g := snowflake.NewGenerator(steady.New(), snowflake.Options{MaxLead: math.MaxInt64})
 	return g, begin(g)
 }
 
-// begin gives a generator a lease without an end.
+// begin gives a generator a lease that never ends.
 func begin(g *snowflake.Generator) error {
 	const now = snowflake.Millis(1_800_000_000_000)
 	_, err := g.Begin(snowflake.Grant{

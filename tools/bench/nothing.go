@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"context"
@@ -14,8 +14,8 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// nothing answers LeaseService without doing anything: each reply is there
-// before the request is. It is as large as a real one.
+// nothing implements LeaseService without doing anything: each reply was made before
+// its request arrives. It is as large as a real one.
 type nothing struct {
 	cirrusv1connect.UnimplementedLeaseServiceHandler
 	acquired *cirrusv1.AcquireResponse
@@ -40,7 +40,7 @@ func (n nothing) Release(context.Context, *cirrusv1.ReleaseRequest) (*cirrusv1.R
 	return n.released, nil
 }
 
-// nothingHandler serves nothing in the set-up of the service.
+// nothingHandler serves nothing as the service is served: same options, same middleware.
 func nothingHandler(log *slog.Logger) http.Handler {
 	lease := typicalLease(0)
 	n := nothing{
@@ -58,8 +58,8 @@ func nothingHandler(log *slog.Logger) http.Handler {
 	return service.Middleware(mux)
 }
 
-// typicalLease is the n-th of some that have fields of the size of those that
-// the service answers here.
+// typicalLease returns one of several leases whose fields are as large as those of
+// the leases that the service grants here.
 func typicalLease(n int) *cirrusv1.Lease {
 	const grantedAt = 1_800_000_000_000 // Unix ms
 	layout := snowflake.DefaultLayout

@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"bufio"
@@ -14,10 +14,10 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// conn is a connection on which one call after the other is made, in the
-// Connect protocol over HTTP/1.1, with the headers that connect-go sends. It
-// costs its process a fraction of what a full client would, which would take
-// turns with the server on a small machine and hide how fast that is.
+// conn is a connection on which one call after the other is made, in the Connect
+// protocol over HTTP/1.1, with the headers that connect-go sends. It needs a
+// fraction of the CPU time of a full client. On a small machine, a full client would
+// compete with the server for the cores, and hide how fast the server is.
 type conn struct {
 	net.Conn
 	in   *bufio.Reader
@@ -25,7 +25,7 @@ type conn struct {
 	out  []byte
 }
 
-// dial opens a connection that is cut when ctx ends.
+// dial opens a connection that is closed when ctx ends.
 func dial(ctx context.Context, addr string) (*conn, error) {
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "tcp", addr)
@@ -36,21 +36,19 @@ func dial(ctx context.Context, addr string) (*conn, error) {
 	return &conn{Conn: c, in: bufio.NewReaderSize(c, 16<<10)}, nil
 }
 
-// conns opens several connections; close ends them all.
-func conns(ctx context.Context, addr string, n int) (all []*conn, closeAll func(), err error) {
-	ctx, closeAll = context.WithCancel(ctx)
+// dialMany opens several connections.
+func dialMany(ctx context.Context, addr string, n int) (all []*conn, err error) {
 	for range n {
 		c, err := dial(ctx, addr)
 		if err != nil {
-			closeAll()
-			return nil, nil, err
+			return nil, err
 		}
 		all = append(all, c)
 	}
-	return all, closeAll, nil
+	return all, nil
 }
 
-// request is a call as it goes over the wire.
+// request returns a call in wire format.
 func request(procedure string, msg proto.Message) ([]byte, error) {
 	return appendRequest(nil, procedure, msg)
 }

@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"context"
@@ -9,23 +9,19 @@ import (
 	"time"
 )
 
-// recordSize is about what a lease's record takes in the store's log, in bytes.
-const recordSize = 160
-
-// diskSize is how large the file is that is written over and over: enough that
-// writes don't meet, and what is written lies within it, so that a sync has
-// nothing to note but the data.
+// diskSize is the size of the file that is written again and again. Every write is
+// within it, so that a sync has only data to write, and no new file size.
 const diskSize = 8 << 20
 
-// disk is the limit of durable writes: the writers that wait share a write and
-// a sync, and nothing else is done.
+// disk is the limit of durable writes: all writers that wait share one write and one
+// sync, and do nothing else.
 type disk struct {
 	file *os.File
 	data []byte
 	at   int64
 
 	mu     sync.Mutex
-	next   *group // who waits for the next sync
+	next   *group // the writers that wait for the next sync
 	ready  chan struct{}
 	ended  chan struct{}
 	failed error
@@ -39,37 +35,30 @@ type group struct {
 
 func newGroup() *group { return &group{done: make(chan struct{})} }
 
-// openDisk makes the file. It is removed with its directory.
-func openDisk(dir string) (*disk, error) {
-	f, err := os.Create(filepath.Join(dir, "synced"))
-	if err != nil {
-		return nil, err
-	}
+// openDisk creates the file. It is removed with its directory.
+func (r *measuring) openDisk() *disk {
 	d := &disk{
-		file: f, data: make([]byte, inFlight*recordSize),
+		file: must(os.Create(filepath.Join(r.dir, "synced"))), data: make([]byte, inFlight*recordSize),
 		next: newGroup(), ready: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
+	go d.run()
+	r.onEnd(d.close)
 	for i := range d.data {
 		d.data[i] = byte(i)
 	}
-	if _, err := f.Write(make([]byte, diskSize)); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	if err := f.Sync(); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	go d.run()
-	return d, nil
+	_ = must(d.file.Write(make([]byte, diskSize)))
+	check(d.file.Sync())
+	return d
 }
 
-// close is called when nobody writes any more.
+// close is called after the last write.
 func (d *disk) close() error {
 	close(d.ready)
 	<-d.ended
 	return d.file.Close()
 }
 
-// side measures synced writes. Who is alone waits for nobody.
+// side returns a side that measures synced writes. A single writer syncs by itself.
 func (d *disk) side(workers int) side {
 	return func(ctx context.Context, t time.Duration) (sample, error) {
 		if workers == 1 {
@@ -79,7 +68,7 @@ func (d *disk) side(workers int) side {
 	}
 }
 
-// write returns when a record's worth of bytes is durable.
+// write returns when as many bytes as a record has are durable.
 func (d *disk) write() error {
 	d.mu.Lock()
 	g := d.next
@@ -95,7 +84,7 @@ func (d *disk) write() error {
 	return d.failed
 }
 
-// run syncs for whoever waits, group after group.
+// run syncs for one group of writers after the other.
 func (d *disk) run() {
 	defer close(d.ended)
 	for range d.ready {
