@@ -8,6 +8,9 @@ import (
 
 	"github.com/cirrus-id/cirrus/client"
 	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/sim/event"
+	"github.com/cirrus-id/cirrus/sim/kernel"
+	"github.com/cirrus-id/cirrus/sim/oracle"
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
@@ -17,16 +20,14 @@ import (
 type app struct {
 	w         *world
 	index     int
-	machine   *machine
+	machine   *kernel.Machine
 	name      string // its app ID; twins have one
 	pool      fencing.PoolName
 	poolIndex int
 
-	proc   *process
+	proc   *kernel.Process
 	holder *client.Holder
-	clock  *clock
-	// leases are those that the process was told of.
-	leases []*window
+	clock  *kernel.Clock
 	// gone: it comes back no more.
 	gone bool
 	// How it behaves, drawn once.
@@ -42,28 +43,10 @@ type app struct {
 	target  string // the addresses that it is given
 	// stallFor makes the next check of the generator stand still for so long.
 	stallFor time.Duration
-	minting  *task         // set while the generator is asked
-	noes     int           // that the service has told the process since it asked for a holder
-	losses   int           // that it has told it, and no holder has spoken of
+	minting  *kernel.Task  // set while the generator is asked
 	asking   time.Duration // since when it has asked for a lease; −1: it holds one or doesn't want any
 	ids      []snowflake.ID
 	lives    int
-	// seen and deadline are the lease and its deadline when last looked at.
-	seen     fencing.Lease
-	deadline time.Duration
-	// shown is the deadline that the trace has of the lease of the epoch shownFor.
-	shown    time.Duration
-	shownFor fencing.Epoch
-}
-
-// window is what one process was told of one lease.
-type window struct {
-	key            nodeKey
-	epoch          uint64
-	instance       string
-	floor, ceiling int64
-	// deadline is the latest, by the machine's steady clock, that answers allow.
-	deadline time.Duration
 }
 
 func newApp(w *world, index int) *app {
@@ -77,14 +60,14 @@ func newApp(w *world, index int) *app {
 	if d.Below(4) == 3 {
 		a.ttl = p.maxTTL
 	}
-	a.every = d.duration(p.ttl/40, p.ttl/8)
+	a.every = d.Duration(p.ttl/40, p.ttl/8)
 	a.burst = 1 + int(d.Below(60))
 	if d.Below(20) == 19 {
 		a.burst = 6000 // more than a millisecond's sequence has numbers
 		a.every = 3 * p.ttl
 	}
 	a.maxLead = []time.Duration{0, 0, snowflake.NoLead, 20 * time.Millisecond}[d.Below(4)]
-	a.life = d.duration(p.ttl, 5*p.ttl)
+	a.life = d.Duration(p.ttl, 5*p.ttl)
 	a.polite = []uint64{700, 1000, 300}[d.Below(3)]
 	a.noLast = d.Below(8) == 7
 	a.late = d.Below(2) == 1
@@ -94,57 +77,58 @@ func newApp(w *world, index int) *app {
 
 // boot starts a process of the app.
 func (a *app) boot() {
-	if a.gone || a.proc != nil && !a.proc.dead {
+	if a.gone || a.proc != nil && !a.proc.Dead {
 		return
 	}
 	w := a.w
-	p := a.machine.process()
-	a.proc, a.holder, a.leases, a.minting, a.seen = p, nil, nil, nil, fencing.Lease{}
-	a.clock = newClock(p)
-	a.clock.before = a.check
+	p := a.machine.Process()
+	a.proc, a.holder, a.minting = p, nil, nil
+	w.hear(event.AppStarted{App: a.index, Process: named(p), Pool: a.pool})
+	a.clock = kernel.NewClock(p)
+	a.clock.Before = a.check
 	a.lives++
-	w.note(Record{Kind: RecordStart, Machine: a.machine.name, Process: p.number, Node: -1})
-	p.start("main", func() { a.main(p) })
+	w.note(Record{Kind: RecordStart, Machine: a.machine.Name, Process: p.Number, Node: -1})
+	p.Start("main", func() { a.main(p) })
 }
 
 // main is the app: it takes a lease, uses it for a while and gives it back, or
 // just ends.
-func (a *app) main(p *process) {
+func (a *app) main(p *kernel.Process) {
 	w := a.w
 	d := w.dice("life", a.index)
-	w.loop.sleep(d.duration(0, w.plan.ttl/2), "starting")
+	w.loop.Sleep(d.Duration(0, w.plan.ttl/2), "starting")
 	for {
 		h, err := a.hold(p)
 		if err != nil {
-			w.loop.sleep(d.duration(w.plan.ttl/4, w.plan.ttl), "waiting to ask again")
+			w.loop.Sleep(d.Duration(w.plan.ttl/4, w.plan.ttl), "waiting to ask again")
 			continue
 		}
 		a.holder = h
-		p.start("minter", func() { a.mint(p, h) })
-		w.loop.sleep(d.duration(a.life/4, a.life*2), "living")
+		p.Start("minter", func() { a.mint(p, h) })
+		w.loop.Sleep(d.Duration(a.life/4, a.life*2), "living")
 		if w.healed {
-			w.loop.hang() // from now on it keeps what it has
+			w.loop.Block() // from now on it keeps what it has
 		}
-		if d.of(1000 - a.polite) {
+		if d.Chance(1000 - a.polite) {
 			break
 		}
 		if err := a.release(h); err != nil {
 			w.saw("a release was not confirmed")
 		}
 		a.holder = nil
-		w.loop.sleep(d.duration(0, w.plan.ttl), "pausing")
+		w.loop.Sleep(d.Duration(0, w.plan.ttl), "pausing")
 	}
-	w.loop.at(w.now(), "exit", func() {
-		if a.proc == p && !p.dead {
+	w.loop.At(w.now(), "exit", func() {
+		if a.proc == p && !p.Dead {
 			a.end(RecordExit, "without a release")
-			w.after(d.duration(0, 2*w.plan.ttl), "restart", a.boot)
+			w.after(d.Duration(0, 2*w.plan.ttl), "restart", a.boot)
 		}
 	})
-	w.loop.hang()
+	w.loop.Block()
 }
 
 // hold asks for a lease.
-func (a *app) hold(p *process) (*client.Holder, error) {
+func (a *app) hold(p *kernel.Process) (*client.Holder, error) {
 	w := a.w
 	dice := w.dice("holder", a.index)
 	random := func() uint64 { return dice.Below(1<<32)<<32 | dice.Below(1<<32) }
@@ -157,7 +141,7 @@ func (a *app) hold(p *process) (*client.Holder, error) {
 	opts := []client.Option{
 		client.WithPool(a.pool), client.WithTTL(a.ttl), client.WithWait(min(a.wait, time.Minute)), client.WithMaxLead(a.maxLead),
 		client.WithHTTPClient(transport{w: w, proc: p, late: a.late}), client.WithRunner(clientRunner{p}),
-		client.WithClock(a.clock), client.WithSteadyClock(steadyClock{a.clock}),
+		client.WithClock(a.clock), client.WithSteadyClock(a.clock.Steady()),
 		client.WithRandom(random),
 		client.OnChange(func(e client.Event) { a.changed(p, e) }),
 	}
@@ -168,15 +152,15 @@ func (a *app) hold(p *process) (*client.Holder, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	if d := w.dice("patience", a.index); d.Below(3) == 2 && !w.healed {
-		w.after(d.duration(w.plan.ttl, 6*w.plan.ttl), "impatience", func() {
+		w.after(d.Duration(w.plan.ttl, 6*w.plan.ttl), "impatience", func() {
 			cancel()
-			a.machine.touch()
+			a.machine.Touch()
 		})
 	}
-	a.noes, a.losses = 0, 0
+	w.hear(event.Asks{App: a.index})
 	h, err := client.Hold(ctx, a.target, a.name, opts...)
 	if err != nil && ctx.Err() == nil {
-		a.refused(p, "gives up: "+err.Error())
+		w.hear(event.Ends{App: a.index, Process: named(p), Words: "gives up: " + err.Error()})
 	}
 	return h, err
 }
@@ -188,13 +172,8 @@ func (a *app) memory() (hi, lo uint64, ok bool) {
 	if !ok {
 		return 0, 0, false
 	}
-	for _, win := range a.leases {
-		if win.epoch == uint64(l.Epoch) {
-			_, err := fmt.Sscanf(win.instance, "%16x%16x", &hi, &lo)
-			return hi, lo, err == nil
-		}
-	}
-	return 0, 0, false
+	_, err := fmt.Sscanf(a.w.oracle.Instance(a.index, uint64(l.Epoch)), "%16x%16x", &hi, &lo)
+	return hi, lo, err == nil
 }
 
 // remembered makes a process go on with an instance ID that another one has:
@@ -218,15 +197,15 @@ func (a *app) release(h *client.Holder) error {
 	a.asking = -1
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	w.after(w.dice("release", a.index).duration(w.plan.ttl/2, 3*w.plan.ttl), "impatience", func() {
+	w.after(w.dice("release", a.index).Duration(w.plan.ttl/2, 3*w.plan.ttl), "impatience", func() {
 		cancel()
-		a.machine.touch()
+		a.machine.Touch()
 	})
 	return h.Release(ctx)
 }
 
 // changed is the holder's OnChange.
-func (a *app) changed(p *process, e client.Event) {
+func (a *app) changed(p *kernel.Process, e client.Event) {
 	w := a.w
 	a.endedBy(p, e)
 	kind := RecordHold
@@ -254,17 +233,17 @@ func (a *app) changed(p *process, e client.Event) {
 	if e.Err != nil {
 		text += ": " + e.Err.Error()
 	}
-	w.note(Record{Kind: kind, Machine: a.machine.name, Process: p.number, Pool: string(l.Pool), Node: int(l.Node), Epoch: uint64(l.Epoch),
-		Floor: int64(l.Floor), Ceiling: int64(l.Ceiling), Until: a.machine.when(a.machine.steady() + l.Remaining), Text: text})
+	w.note(Record{Kind: kind, Machine: a.machine.Name, Process: p.Number, Pool: string(l.Pool), Node: int(l.Node), Epoch: uint64(l.Epoch),
+		Floor: int64(l.Floor), Ceiling: int64(l.Ceiling), Until: a.machine.When(a.machine.Steady() + l.Remaining), Text: text})
 }
 
 // mint mints in bursts until the holder is over.
-func (a *app) mint(p *process, h *client.Holder) {
+func (a *app) mint(p *kernel.Process, h *client.Holder) {
 	w := a.w
-	self := w.loop.running
+	self := w.loop.Running
 	d := w.dice("mint", a.index)
 	for a.holder == h {
-		w.loop.sleep(a.every, "mint")
+		w.loop.Sleep(a.every, "mint")
 		n := 1 + int(d.Below(uint64(a.burst)))
 		lease := h.Lease()
 		if cap(a.ids) < n {
@@ -281,7 +260,7 @@ func (a *app) mint(p *process, h *client.Holder) {
 		}
 		a.minting = nil
 		if n > 0 && w.now() == began && !h.Valid() {
-			w.violate(PromiseExclusion, "%s minted after its deadline", a.machine.name)
+			w.hear(event.MintedLate{App: a.index})
 		}
 		a.minted(h, lease, ids[:n])
 		switch {
@@ -304,32 +283,28 @@ func (a *app) oneByOne(h *client.Holder, ids []snowflake.ID) (int, error) {
 	return len(ids), nil
 }
 
-// minted hands IDs to the checker, and to the resource that they are used at.
+// minted tells of IDs, and uses them at the resource.
 func (a *app) minted(h *client.Holder, lease client.Lease, ids []snowflake.ID) {
 	if len(ids) == 0 {
 		return
 	}
 	w := a.w
-	lo, hi, node := int64(0), int64(0), 0
-	for i, id := range ids {
-		var ts int64
-		ts, node = w.check.minted(a, id)
-		if i == 0 {
-			lo = ts
-		}
-		hi = ts
-	}
+	w.hear(event.Minted{App: a.index, PoolIndex: a.poolIndex, IDs: ids})
+	lo, _ := oracle.Split(ids[0])
+	hi, node := oracle.Split(ids[len(ids)-1])
 	w.stats.IDs += len(ids)
-	w.note(Record{Kind: RecordMint, Machine: a.machine.name, Process: a.proc.number, Pool: string(a.pool), Node: node, Floor: lo, Ceiling: hi, Count: len(ids)})
+	w.note(Record{Kind: RecordMint, Machine: a.machine.Name, Process: a.proc.Number, Pool: string(a.pool), Node: node, Floor: lo, Ceiling: hi, Count: len(ids)})
 	if !h.Valid() {
 		w.saw("an ID was minted by a holder that was past its deadline by then")
 	}
 	if int(lease.Node) != node || lease.Epoch == 0 {
 		return // the lease has changed in between; which epoch it was is not known
 	}
-	use := func() { w.check.used(a, string(a.pool), node, uint64(lease.Epoch)) }
+	use := func() {
+		w.hear(event.Used{App: a.index, Key: event.Key{Pool: string(a.pool), Node: node}, Epoch: uint64(lease.Epoch)})
+	}
 	if w.on(SlowUse) && w.fault(SlowUse, a.index, 50) {
-		w.after(w.dice("slow use", a.index).tail(w.plan.ttl, 10*w.plan.ttl), "used late", use)
+		w.after(w.dice("slow use", a.index).Tail(w.plan.ttl, 10*w.plan.ttl), "used late", use)
 		return
 	}
 	use()
@@ -338,18 +313,18 @@ func (a *app) minted(h *client.Holder, lease client.Lease, ids []snowflake.ID) {
 // check is called when the generator's check reads the clock: between its
 // look at the lease and its taking the ID. It may stand still there.
 func (a *app) check() {
-	if a.stallFor == 0 || a.w.loop.running == nil || a.w.loop.running != a.minting {
+	if a.stallFor == 0 || a.w.loop.Running == nil || a.w.loop.Running != a.minting {
 		return
 	}
 	d := a.stallFor
 	a.stallFor, a.minting = 0, nil
 	w := a.w
 	valid := a.holder != nil && a.holder.Valid()
-	w.note(Record{Kind: RecordPause, Machine: a.machine.name, Process: a.proc.number, Node: -1, Until: w.now() + d, Text: "between check and ID"})
+	w.note(Record{Kind: RecordPause, Machine: a.machine.Name, Process: a.proc.Number, Node: -1, Until: w.now() + d, Text: "between check and ID"})
 	if w.dice("stall", a.index).Below(2) == 0 {
-		a.machine.freeze(d)
+		a.machine.Freeze(d)
 	}
-	w.loop.sleep(d, "stalled")
+	w.loop.Sleep(d, "stalled")
 	if valid && (a.holder == nil || !a.holder.Valid()) {
 		w.saw("a holder was paused past its deadline between check and mint")
 	}
@@ -358,50 +333,29 @@ func (a *app) check() {
 // end ends the app's process.
 func (a *app) end(kind RecordKind, why string) {
 	w, p := a.w, a.proc
-	w.note(Record{Kind: kind, Machine: a.machine.name, Process: p.number, Node: -1, Text: why})
-	p.kill()
+	w.note(Record{Kind: kind, Machine: a.machine.Name, Process: p.Number, Node: -1, Text: why})
+	p.Kill()
+	w.hear(event.ClientEnded{Process: named(p)})
 	w.net.clientDied(p)
 	a.holder, a.minting, a.asking = nil, nil, -1
 }
 
 // live is the lease that the app may use now by its holder's own rules.
 func (a *app) live() (client.Lease, bool) {
-	if a.holder == nil || a.proc == nil || a.proc.dead {
+	if a.holder == nil || a.proc == nil || a.proc.Dead {
 		return client.Lease{}, false
 	}
 	l := a.holder.Lease()
 	return l, l.Valid()
 }
 
-// told takes note of a lease that an answer told the process of.
-func (a *app) told(key nodeKey, r *reply, deadline time.Duration) {
-	for _, win := range a.leases {
-		if win.key == key && win.epoch == r.epoch {
-			win.ceiling = max(win.ceiling, r.ceiling)
-			win.deadline = max(win.deadline, deadline)
-			return
-		}
-	}
-	a.leases = append(a.leases, &window{key: key, epoch: r.epoch, instance: r.instance, floor: r.floor, ceiling: r.ceiling, deadline: deadline})
-}
-
-// window finds the one that a timestamp lies in.
-func (a *app) window(key nodeKey, ts int64) *window {
-	for i := len(a.leases) - 1; i >= 0; i-- {
-		if win := a.leases[i]; win.key == key && ts >= win.floor && ts <= win.ceiling {
-			return win
-		}
-	}
-	return nil
-}
-
 // clientRunner runs a holder as tasks of a process.
-type clientRunner struct{ p *process }
+type clientRunner struct{ p *kernel.Process }
 
 // Go implements client.Runner.
-func (r clientRunner) Go(f func()) { r.p.start("holder", f) }
+func (r clientRunner) Go(f func()) { r.p.Start("holder", f) }
 
 // Wait implements client.Runner.
 func (r clientRunner) Wait(timer <-chan time.Time, a, b <-chan struct{}) {
-	r.p.machine.loop.park(func() bool { return ready(timer) || ready(a) || ready(b) })
+	r.p.Machine.Loop.Park(func() bool { return kernel.Ready(timer) || kernel.Ready(a) || kernel.Ready(b) })
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/cirrus-id/cirrus/sim/kernel"
 )
 
 // GCPercent is what a program that runs worlds had better tell
@@ -164,8 +166,8 @@ func Campaign(ctx context.Context, o Options) (*Report, error) {
 
 // work runs seeds until there are none left.
 func (c *campaign) work(ctx context.Context, begun time.Duration) {
-	ws := &workers{}
-	defer ws.close()
+	ws := &kernel.Workers{}
+	defer ws.Close()
 	for {
 		c.mu.Lock()
 		late := c.For > 0 && c.next != c.Start && c.Clock()-begun >= c.For
@@ -357,5 +359,5 @@ func (r Result) Failure(commit string) string {
 		commit = "that this build was not told"
 	}
 	return fmt.Sprintf("%s: %s\n  seed %d, commit %s, profile %s, event %d, at %v\n  repeat it with: %s --trace trace.ndjson\n",
-		v.Promise.broken(), v.Text, r.Config.Seed, commit, r.Profile, v.Event, v.At, r.Config.Command())
+		v.Promise.Broken(), v.Text, r.Config.Seed, commit, r.Profile, v.Event, v.At, r.Config.Command())
 }

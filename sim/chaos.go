@@ -12,6 +12,8 @@ import (
 	"github.com/cirrus-id/cirrus/fencing"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
+	"github.com/cirrus-id/cirrus/sim/event"
+	"github.com/cirrus-id/cirrus/sim/kernel"
 	"github.com/cirrus-id/cirrus/snowflake"
 	"github.com/cirrus-id/cirrus/store"
 )
@@ -39,7 +41,7 @@ func (w *world) fault(k Kind, entity int, n uint64) bool {
 		d = w.dice("fault:"+string(k), entity)
 		w.faultDices[key] = d
 	}
-	return d.of(n) && w.spend()
+	return d.Chance(n) && w.spend()
 }
 
 // spend counts a fault, unless there have been enough.
@@ -56,16 +58,16 @@ func (w *world) setClocks() {
 	for i, m := range w.machines {
 		d := w.dice("clock", i)
 		rate := int64(d.Below(uint64(2*w.plan.drift+1))) - w.plan.drift
-		offset := d.duration(0, time.Hour) - 30*time.Minute
+		offset := d.Duration(0, time.Hour) - 30*time.Minute
 		coarse := []time.Duration{time.Millisecond, 15 * time.Millisecond, w.plan.quarantine / 20}[d.Below(3)]
 		if w.on(Rate) || w.on(WildRate) {
-			m.rate = rate
+			m.Rate = rate
 		}
 		if w.on(Offset) {
-			m.offset = offset
+			m.Offset = offset
 		}
 		if w.on(Coarse) {
-			m.resolution = min(coarse, w.plan.quarantine/20)
+			m.Resolution = min(coarse, w.plan.quarantine/20)
 		}
 	}
 }
@@ -76,22 +78,22 @@ func (w *world) startFaults() {
 	for _, f := range []struct {
 		kind  Kind
 		every time.Duration
-		do    func(d dice)
+		do    func(d kernel.Dice)
 	}{
 		{Cut, 4 * w.plan.ttl, w.cut},
 		{Step, 3 * w.plan.ttl, w.stepClock},
 		{Rate, 6 * w.plan.ttl, w.changeRate},
-		{Suspend, 5 * w.plan.ttl, func(d dice) { w.suspend(d, true) }},
-		{BlindSuspend, 5 * w.plan.ttl, func(d dice) { w.suspend(d, false) }},
+		{Suspend, 5 * w.plan.ttl, func(d kernel.Dice) { w.suspend(d, true) }},
+		{BlindSuspend, 5 * w.plan.ttl, func(d kernel.Dice) { w.suspend(d, false) }},
 		{Pause, 2 * w.plan.ttl, w.pause},
 		{Stall, w.plan.ttl, w.stall},
 		{AppCrash, 2 * w.plan.ttl, w.crashApp},
-		{ServerCrash, 4 * w.plan.ttl, func(d dice) { w.victim(d).crash("") }},
-		{OldCopy, 8 * w.plan.ttl, func(d dice) { w.restore(d, true) }},
+		{ServerCrash, 4 * w.plan.ttl, func(d kernel.Dice) { w.victim(d).crash("") }},
+		{OldCopy, 8 * w.plan.ttl, func(d kernel.Dice) { w.restore(d, true) }},
 		{LostVolume, 3 * w.plan.ttl, w.moveVolume},
-		{BareCopy, 5 * w.plan.ttl, func(d dice) { w.restore(d, false) }},
-		{LostDisk, 12 * w.plan.ttl, func(d dice) { w.loseDisk(d, false) }},
-		{FalseInit, 6 * w.plan.ttl, func(d dice) { w.loseDisk(d, true) }},
+		{BareCopy, 5 * w.plan.ttl, func(d kernel.Dice) { w.restore(d, false) }},
+		{LostDisk, 12 * w.plan.ttl, func(d kernel.Dice) { w.loseDisk(d, false) }},
+		{FalseInit, 6 * w.plan.ttl, func(d kernel.Dice) { w.loseDisk(d, true) }},
 		{BadBit, 4 * w.plan.ttl, w.turnBit},
 		{LostTail, 6 * w.plan.ttl, w.loseTail},
 		{SilentTail, 3 * w.plan.ttl, w.loseUntold},
@@ -107,11 +109,11 @@ func (w *world) startFaults() {
 		{Impostor, w.plan.ttl / 2, w.impersonate},
 		{Fumble, 2 * w.plan.ttl, w.fumble},
 		{EtcdCut, 3 * w.plan.ttl, w.cutEtcd},
-		{EtcdOutage, 5 * w.plan.ttl, func(d dice) { w.etcd.outage(d) }},
-		{EtcdSlow, 4 * w.plan.ttl, func(d dice) { w.etcd.slowDown(d) }},
-		{EtcdFull, 5 * w.plan.ttl, func(d dice) { w.etcd.fill(d) }},
-		{EtcdRestart, 3 * w.plan.ttl, func(d dice) { w.etcd.restart(d) }},
-		{EtcdMember, 4 * w.plan.ttl, func(d dice) { w.etcd.silence(d) }},
+		{EtcdOutage, 5 * w.plan.ttl, func(d kernel.Dice) { w.etcd.outage(d) }},
+		{EtcdSlow, 4 * w.plan.ttl, func(d kernel.Dice) { w.etcd.slowDown(d) }},
+		{EtcdFull, 5 * w.plan.ttl, func(d kernel.Dice) { w.etcd.fill(d) }},
+		{EtcdRestart, 3 * w.plan.ttl, func(d kernel.Dice) { w.etcd.restart(d) }},
+		{EtcdMember, 4 * w.plan.ttl, func(d kernel.Dice) { w.etcd.silence(d) }},
 		{Double, 2 * w.plan.ttl, w.double},
 		{LeaderCut, 3 * w.plan.ttl, w.cutReplica},
 		{LeaderPause, 2 * w.plan.ttl, w.pauseLeader},
@@ -132,9 +134,9 @@ func (w *world) startFaults() {
 	}
 }
 
-func (w *world) again(k Kind, every time.Duration, do func(dice)) {
+func (w *world) again(k Kind, every time.Duration, do func(kernel.Dice)) {
 	d := w.dice("chaos:"+string(k), 0)
-	w.after(d.duration(every/8, 2*every), string(k), func() {
+	w.after(d.Duration(every/8, 2*every), string(k), func() {
 		if w.on(k) && w.spend() {
 			do(d)
 			w.again(k, every, do)
@@ -144,7 +146,7 @@ func (w *world) again(k Kind, every time.Duration, do func(dice)) {
 
 // anyMachine draws a machine; the server twice as often as an app, or each of
 // those that serve.
-func (w *world) anyMachine(d dice) *machine {
+func (w *world) anyMachine(d kernel.Dice) *kernel.Machine {
 	i := int(d.Below(uint64(len(w.apps) + len(w.servers))))
 	if i < len(w.apps) {
 		return w.apps[i].machine
@@ -155,9 +157,9 @@ func (w *world) anyMachine(d dice) *machine {
 	return w.primary.machine
 }
 
-func (w *world) cut(d dice) {
-	name := w.apps[d.Below(uint64(len(w.apps)))].machine.name
-	until := w.now() + d.tail(w.plan.ttl, 4*w.plan.ttl)
+func (w *world) cut(d kernel.Dice) {
+	name := w.apps[d.Below(uint64(len(w.apps)))].machine.Name
+	until := w.now() + d.Tail(w.plan.ttl, 4*w.plan.ttl)
 	ways := d.Below(3)
 	text := []string{"both ways", "to the server", "from the server"}[ways]
 	if ways != 2 {
@@ -169,55 +171,55 @@ func (w *world) cut(d dice) {
 	w.note(Record{Kind: RecordNetwork, Machine: name, Peer: "server", Node: -1, Until: until, Text: "cut off " + text})
 }
 
-func (w *world) stepClock(d dice) {
+func (w *world) stepClock(d kernel.Dice) {
 	m := w.anyMachine(d)
 	by := []time.Duration{w.plan.ttl, w.plan.quarantine, time.Second, 10 * time.Minute, time.Hour}[d.Below(5)]
-	by = d.duration(by/2, by*3/2)
+	by = d.Duration(by/2, by*3/2)
 	if d.Below(2) == 0 {
 		by = -by
 	}
 	if w.plan.behind {
 		by = -max(by, -by)
 	}
-	if off := m.offset + by; off > -6*time.Hour && off < 6*time.Hour {
-		m.offset = off
-		w.note(Record{Kind: RecordClock, Machine: m.name, Node: -1, Text: fmt.Sprintf("the wall clock is set by %v", by)})
+	if off := m.Offset + by; off > -6*time.Hour && off < 6*time.Hour {
+		m.Offset = off
+		w.note(Record{Kind: RecordClock, Machine: m.Name, Node: -1, Text: fmt.Sprintf("the wall clock is set by %v", by)})
 	}
 }
 
-func (w *world) changeRate(d dice) {
+func (w *world) changeRate(d kernel.Dice) {
 	m := w.anyMachine(d)
-	m.setRate(int64(d.Below(uint64(2*w.plan.drift+1))) - w.plan.drift)
+	m.SetRate(int64(d.Below(uint64(2*w.plan.drift+1))) - w.plan.drift)
 	defer w.clockChanged(m)
-	w.note(Record{Kind: RecordClock, Machine: m.name, Node: -1, Text: fmt.Sprintf("the clock goes %+d ppm", m.rate)})
+	w.note(Record{Kind: RecordClock, Machine: m.Name, Node: -1, Text: fmt.Sprintf("the clock goes %+d ppm", m.Rate)})
 }
 
-func (w *world) suspend(d dice, counts bool) {
+func (w *world) suspend(d kernel.Dice, counts bool) {
 	m := w.anyMachine(d)
-	if m.isFrozen() {
+	if m.IsFrozen() {
 		return
 	}
-	t := d.tail(w.plan.ttl, 4*w.plan.ttl)
-	m.suspend(t, counts)
-	w.note(Record{Kind: RecordPause, Machine: m.name, Node: -1, Until: m.frozen, Text: "asleep"})
+	t := d.Tail(w.plan.ttl, 4*w.plan.ttl)
+	m.Suspend(t, counts)
+	w.note(Record{Kind: RecordPause, Machine: m.Name, Node: -1, Until: m.Frozen, Text: "asleep"})
 }
 
-func (w *world) pause(d dice) {
+func (w *world) pause(d kernel.Dice) {
 	m := w.anyMachine(d)
-	m.freeze(d.tail(w.plan.ttl/2, 4*w.plan.ttl))
-	w.note(Record{Kind: RecordPause, Machine: m.name, Node: -1, Until: m.frozen, Text: "stands still"})
+	m.Freeze(d.Tail(w.plan.ttl/2, 4*w.plan.ttl))
+	w.note(Record{Kind: RecordPause, Machine: m.Name, Node: -1, Until: m.Frozen, Text: "stands still"})
 }
 
-func (w *world) stall(d dice) {
+func (w *world) stall(d kernel.Dice) {
 	a := w.apps[d.Below(uint64(len(w.apps)))]
-	a.stallFor = d.tail(w.plan.ttl, 8*w.plan.ttl)
+	a.stallFor = d.Tail(w.plan.ttl, 8*w.plan.ttl)
 }
 
-func (w *world) crashApp(d dice) {
+func (w *world) crashApp(d kernel.Dice) {
 	a := w.apps[d.Below(uint64(len(w.apps)))]
-	back := d.duration(0, 3*w.plan.ttl)
-	stays := d.of(150)
-	if a.proc == nil || a.proc.dead {
+	back := d.Duration(0, 3*w.plan.ttl)
+	stays := d.Chance(150)
+	if a.proc == nil || a.proc.Dead {
 		return
 	}
 	a.end(RecordCrash, "")
@@ -227,19 +229,19 @@ func (w *world) crashApp(d dice) {
 
 // keepCopy keeps the disk as it is, as a backup does.
 func (w *world) keepCopy() {
-	if s := w.primary; s.proc != nil && !s.proc.dead && s.store != nil { // an empty disk is no copy
+	if s := w.primary; s.proc != nil && !s.proc.Dead && s.store != nil { // an empty disk is no copy
 		s.copies = append(s.copies, cloneDisk(s.disk, 0))
 	}
 }
 
-func (w *world) restore(d dice, recovers bool) {
+func (w *world) restore(d kernel.Dice, recovers bool) {
 	s := w.primary
 	w.keepCopy()
-	if len(s.copies) < 2 || s.proc == nil || s.proc.dead {
+	if len(s.copies) < 2 || s.proc == nil || s.proc.Dead {
 		return
 	}
 	from := s.copies[d.Below(uint64(len(s.copies)-1))]
-	back := d.duration(0, w.plan.ttl)
+	back := d.Duration(0, w.plan.ttl)
 	s.end(RecordCrash, "its disk is replaced", 0)
 	s.disk = cloneDisk(from, 0)
 	w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1, Text: map[bool]string{true: "an old copy is restored and recovered", false: "an old copy is restored, and not recovered"}[recovers]})
@@ -249,28 +251,28 @@ func (w *world) restore(d dice, recovers bool) {
 			panic(err)
 		}
 		if w.on(WrongWall) && d.Below(2) == 1 {
-			s.machine.offset = -d.duration(0, time.Hour)
+			s.machine.Offset = -d.Duration(0, time.Hour)
 		}
 		w.saw("an old copy was recovered")
 	} else {
 		snap, _ := s.peek() // whatever is left
-		w.check.storeIs(snap)
+		w.hear(event.StoreIs{Snapshot: snap})
 	}
 	s.copies = nil
 	w.after(back, "restart", s.boot)
 	w.soonChanged(back)
 }
 
-func (w *world) loseDisk(d dice, vouched bool) {
+func (w *world) loseDisk(d kernel.Dice, vouched bool) {
 	s := w.primary
-	back := d.duration(0, w.plan.ttl)
-	if s.proc == nil || s.proc.dead {
+	back := d.Duration(0, w.plan.ttl)
+	if s.proc == nil || s.proc.Dead {
 		return
 	}
 	s.end(RecordCrash, "its disk is lost", 0)
 	s.disk = newDisk()
 	s.copies = nil
-	w.check.storeIs(fencing.Snapshot{})
+	w.hear(event.StoreIs{})
 	s.wallWasWrong()
 	w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1, Text: map[bool]string{true: "a lost disk is replaced, with init", false: "a lost disk is replaced"}[vouched]})
 	if vouched {
@@ -283,10 +285,10 @@ func (w *world) loseDisk(d dice, vouched bool) {
 	w.soonChanged(back)
 }
 
-func (w *world) turnBit(d dice) {
+func (w *world) turnBit(d kernel.Dice) {
 	s := w.primary
 	at := d.Below(1 << 20)
-	if s.proc == nil || s.proc.dead {
+	if s.proc == nil || s.proc.Dead {
 		return
 	}
 	s.end(RecordCrash, "a bit of its disk turns over", 0)
@@ -294,11 +296,11 @@ func (w *world) turnBit(d dice) {
 		w.after(0, "restart", s.boot)
 		return
 	}
-	back := d.duration(0, w.plan.ttl)
+	back := d.Duration(0, w.plan.ttl)
 	if snap, err := s.peek(); !errors.Is(err, store.ErrLostWrites) { // S13: then the start will be refused
-		w.check.storeIs(snap)
+		w.hear(event.StoreIs{Snapshot: snap})
 	}
-	w.check.damaged = true
+	w.hear(event.StoreDamaged{})
 	w.after(back, "restart", s.boot)
 }
 
@@ -322,13 +324,13 @@ func (w *world) leaseAt(host, what string, call func(context.Context, cirrusv1co
 }
 
 func (w *world) operate(what string, call func(context.Context, transport) error) {
-	p := w.operator.process()
-	p.start(what, func() {
+	p := w.operator.Process()
+	p.Start(what, func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
 		w.after(2*w.plan.ttl, "impatience", func() {
 			cancel()
-			w.operator.touch()
+			w.operator.Touch()
 		})
 		err := call(ctx, transport{w: w, proc: p})
 		text := what
@@ -343,9 +345,9 @@ func (w *world) operate(what string, call func(context.Context, transport) error
 
 // changeTimings changes TTL and quarantine, never below what the clocks of
 // this world need.
-func (w *world) changeTimings(d dice) {
-	ttl := d.duration(max(w.plan.ttl/2, time.Second), w.plan.maxTTL).Truncate(time.Millisecond)
-	quarantine := d.duration(w.plan.quarantine, 2*w.plan.quarantine).Truncate(time.Millisecond)
+func (w *world) changeTimings(d kernel.Dice) {
+	ttl := d.Duration(max(w.plan.ttl/2, time.Second), w.plan.maxTTL).Truncate(time.Millisecond)
+	quarantine := d.Duration(w.plan.quarantine, 2*w.plan.quarantine).Truncate(time.Millisecond)
 	pool := &cirrusv1.Pool{Name: string(fencing.DefaultPool), Ttl: durationpb.New(ttl), Quarantine: durationpb.New(quarantine)}
 	w.admin(fmt.Sprintf("ttl %v, quarantine %v", ttl, quarantine), func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
 		_, err := c.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: pool})
@@ -354,9 +356,9 @@ func (w *world) changeTimings(d dice) {
 	w.pool.Quarantine = max(w.pool.Quarantine, quarantine)
 }
 
-func (w *world) changeStride(d dice) {
+func (w *world) changeStride(d kernel.Dice) {
 	s := w.victim(d)
-	stride := d.duration(max(w.plan.maxStride/3, 100*time.Millisecond), w.plan.maxStride).Truncate(time.Millisecond)
+	stride := d.Duration(max(w.plan.maxStride/3, 100*time.Millisecond), w.plan.maxStride).Truncate(time.Millisecond)
 	s.restart(func() {
 		w.stride = stride
 		w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1, Text: fmt.Sprintf("stride %v", stride)})
@@ -365,7 +367,7 @@ func (w *world) changeStride(d dice) {
 }
 
 // revoke revokes the lease that an app has, or had.
-func (w *world) revoke(d dice) {
+func (w *world) revoke(d kernel.Dice) {
 	a := w.apps[d.Below(uint64(len(w.apps)))]
 	if a.holder == nil {
 		return
@@ -381,7 +383,7 @@ func (w *world) revoke(d dice) {
 }
 
 // createPool creates a pool, and some apps move to it at their next start.
-func (w *world) createPool(d dice) {
+func (w *world) createPool(d kernel.Dice) {
 	p := w.newPool("second")
 	w.admin("create pool second", func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
 		_, err := c.CreatePool(ctx, &cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{
@@ -391,14 +393,14 @@ func (w *world) createPool(d dice) {
 		return err
 	})
 	a := w.apps[d.Below(uint64(len(w.apps)))]
-	if st := w.check.pools["second"]; st != nil && st.known && a.proc != nil && !a.proc.dead && a.holder == nil {
+	if _, known := w.oracle.Pool("second"); known && a.proc != nil && !a.proc.Dead && a.holder == nil {
 		a.end(RecordExit, "moves to pool second")
 		a.pool, a.poolIndex = "second", 1
 		w.after(0, "restart", a.boot)
 	}
 }
 
-func (w *world) grow(dice) {
+func (w *world) grow(kernel.Dice) {
 	last := min(w.pool.Last+1, 1023)
 	w.admin(fmt.Sprintf("grow to node ID %d", last), func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
 		_, err := c.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{
@@ -413,14 +415,14 @@ func (w *world) grow(dice) {
 
 // startWithWrongWall restarts the server's machine, which comes up with a
 // wall clock that nobody has set.
-func (w *world) startWithWrongWall(d dice) {
+func (w *world) startWithWrongWall(d kernel.Dice) {
 	by := []time.Duration{w.plan.ttl, time.Hour, 20 * time.Hour, 48 * time.Hour}[d.Below(4)]
 	if d.Below(2) == 0 || by > 20*time.Hour || w.plan.behind {
 		by = -by
 	}
-	if s := w.victim(d); s.proc != nil && !s.proc.dead {
+	if s := w.victim(d); s.proc != nil && !s.proc.Dead {
 		s.crash("its machine restarts, with a wrong wall clock")
-		s.machine.offset = by
+		s.machine.Offset = by
 		w.note(Record{Kind: RecordClock, Machine: s.name(), Node: -1, Text: fmt.Sprintf("the wall clock is off by %v", by)})
 	}
 }

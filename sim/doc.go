@@ -29,10 +29,11 @@
 //
 // # What is checked
 //
-// After every event, from what went over the wire, into the store and out of
-// the generators; see Promise. The checks ask none of the product's rules, but
-// for fencing.Server.Check, which is asked for its own invariants. At the end
-// the calls about each node ID must have a linear order (porcupine).
+// Package oracle judges after every event, by what it hears of what went over the
+// wire, into the store and out of the generators (package event); see Promise. It
+// asks none of the product's rules. In addition fencing.Server.Check is asked for its
+// own invariants. At the end the calls about each node ID must have a linear order
+// (porcupine).
 //
 // # Many runs
 //
@@ -46,9 +47,9 @@
 //
 // A fault: a Kind in plan.go; where it happens, `w.on(kind) && w.fault(kind,
 // entity, perMille)`; if it comes by time, a line in startFaults. A check: a
-// method of checker, called where its news comes in, that calls violate. A
-// situation: a call of saw where the effect shows, and a line in Situations if
-// it must come about.
+// method of oracle.Oracle in the file of its promise, called where its news comes
+// in, and a story that breaks it in oracle_test.go. A situation: a call of saw where
+// the effect shows, and a line in Situations if it must come about.
 //
 // # What is not simulated
 //

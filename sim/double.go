@@ -7,6 +7,8 @@ import (
 	"github.com/cirrus-id/cirrus/fencing"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
+	"github.com/cirrus-id/cirrus/sim/event"
+	"github.com/cirrus-id/cirrus/sim/kernel"
 	"github.com/cirrus-id/cirrus/store/pebble"
 )
 
@@ -14,10 +16,10 @@ import (
 // a hand may: an older one is put into the store while nobody serves it. A load
 // keeps the one with the higher epoch (S10), so the instance, when it asks once
 // more, gets the lease that it has.
-func (w *world) double(d dice) {
+func (w *world) double(d kernel.Dice) {
 	w.doubles++
 	instance := fmt.Sprintf("an instance with two records, the %d", w.doubles)
-	s, which, back := w.primary, d.Below(1<<20), d.duration(w.plan.ttl/8, w.plan.ttl)
+	s, which, back := w.primary, d.Below(1<<20), d.Duration(w.plan.ttl/8, w.plan.ttl)
 	ask := func(after func()) {
 		w.lease("an instance that will have two records", func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
 			_, err := c.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "double", InstanceId: instance})
@@ -51,10 +53,10 @@ func (s *server) putOlder(instance fencing.InstanceHash, which uint64) bool {
 		panic(err)
 	}
 	var older *fencing.Record
-	taken := map[nodeKey]bool{}
+	taken := map[event.Key]bool{}
 	for i := range snap.Records {
 		r := &snap.Records[i]
-		taken[nodeKey{string(r.Pool), int(r.Node)}] = true
+		taken[event.KeyOf(r)] = true
 		if r.Instance == instance && r.Status == fencing.Live {
 			older = r
 		}
@@ -64,24 +66,17 @@ func (s *server) putOlder(instance fencing.InstanceHash, which uint64) bool {
 	}
 	r := *older
 	r.Epoch, r.Silence = fencing.Epoch(1+s.w.doubles), fencing.Silence{}
-	pool := s.w.check.pool(r.Pool)
+	pool, _ := s.w.oracle.Pool(r.Pool)
 	span := uint64(pool.Last-pool.First) + 1
 	for i := range min(span, 64) {
 		r.Node = pool.First + nodeID(int((which+i)%span))
-		if k := (nodeKey{string(r.Pool), int(r.Node)}); !taken[k] {
+		if !taken[event.KeyOf(&r)] {
 			if err := st.Commit(context.Background(), fencing.Batch{Records: []fencing.Record{r}}); err != nil {
 				panic(err)
 			}
-			s.w.check.node(k.pool, k.node).durable = r
+			s.w.hear(event.Planted{Record: r})
 			return true
 		}
 	}
 	return false
-}
-
-// older looks whether an instance that had a lease is given an older one.
-func (c *checker) older(a *reply) {
-	if has := c.byInstance[a.instance]; has != nil && a.epoch < has.epoch {
-		c.w.violate(PromiseOneLease, "an instance that has the lease of epoch %d is given node ID %d under epoch %d", has.epoch, a.node, a.epoch)
-	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/cirrus-id/cirrus/sim/kernel"
 	"github.com/cirrus-id/cirrus/store"
 	"github.com/cirrus-id/cirrus/store/etcd"
 )
@@ -35,7 +36,7 @@ func (w *world) newElection(k *etcdWay, self store.Member) *election {
 // run runs a task beside the callers, which Close waits for.
 func (el *election) run(name string, f func()) {
 	el.running++
-	el.way.p.start(name, func() {
+	el.way.p.Start(name, func() {
 		defer func() { el.running-- }()
 		f()
 	})
@@ -60,7 +61,7 @@ func (e *etcdCluster) forget(el *election) {
 	}
 }
 
-func (el *election) touch() { el.way.p.machine.touch() }
+func (el *election) touch() { el.way.p.Machine.Touch() }
 
 // Leader implements etcd.Election.
 func (el *election) Leader() (store.Member, <-chan struct{}) { return el.leader, el.change }
@@ -87,7 +88,7 @@ func (el *election) observe() {
 		}
 		if n := len(w.etcd.chosen); n > 1 && w.on(Election) && w.fault(Election, 10+i, 100) {
 			el.hear(w.etcd.chosen[n-2]) // what it is told comes in a wrong order
-			el.wait(context.Background(), el.news, w.dice("stale leader", i).duration(0, w.plan.session))
+			el.wait(context.Background(), el.news, w.dice("stale leader", i).Duration(0, w.plan.session))
 		}
 		m := store.Member{}
 		if len(keys) > 0 {
@@ -102,7 +103,7 @@ func (el *election) observe() {
 func (el *election) wait(ctx context.Context, seen int, d time.Duration) {
 	timer := el.way.clock.NewTimer(d)
 	defer timer.Stop()
-	el.way.w.park(func() bool { return el.news != seen || el.closed || ctx.Err() != nil || ready(timer.Chan()) })
+	el.way.w.park(func() bool { return el.news != seen || el.closed || ctx.Err() != nil || kernel.Ready(timer.Chan()) })
 }
 
 // look reads who stands for election, the oldest first.
@@ -126,7 +127,7 @@ func (el *election) Campaign(ctx context.Context) (etcd.Elected, error) {
 		if el.closed {
 			return nil, errEtcdClosing
 		}
-		if !el.way.sleep(ctx, pause/2+el.way.w.dice("campaign", el.way.s.index).duration(0, pause/2)) {
+		if !el.way.sleep(ctx, pause/2+el.way.w.dice("campaign", el.way.s.index).Duration(0, pause/2)) {
 			return nil, ctx.Err()
 		}
 	}
@@ -137,7 +138,7 @@ func (el *election) Campaign(ctx context.Context) (etcd.Elected, error) {
 func (el *election) campaign(ctx context.Context) (*leadership, error) {
 	w, k := el.way.w, el.way
 	l := &leadership{el: el, lost: make(chan struct{})}
-	heard := k.p.machine.steady()
+	heard := k.p.Machine.Steady()
 	if err := k.ask(ctx, &question{why: etcd.ForElection, writes: true, do: func(*question) error {
 		l.session = w.etcd.grant(w.plan.session)
 		return nil
@@ -166,7 +167,7 @@ func (el *election) campaign(ctx context.Context) (*leadership, error) {
 		}
 		if w.on(Election) && w.fault(Election, 20+k.s.index, 60) {
 			w.pester()
-			k.sleep(ctx, w.dice("chosen too soon", k.s.index).duration(time.Millisecond, 8*time.Millisecond))
+			k.sleep(ctx, w.dice("chosen too soon", k.s.index).Duration(time.Millisecond, 8*time.Millisecond))
 			return l, nil // it is told of an election that it has not won
 		}
 		el.wait(ctx, seen, 2*w.plan.session)
@@ -204,10 +205,10 @@ func (l *leadership) enter(ctx context.Context) error {
 // keepAlive keeps the session alive, and finds out, late, when it isn't.
 func (l *leadership) keepAlive(heard time.Duration) {
 	el, k := l.el, l.el.way
-	w, m, i := k.w, k.p.machine, k.s.index
+	w, m, i := k.w, k.p.Machine, k.s.index
 	for !l.over && !el.closed {
 		timer := k.clock.NewTimer(l.session.ttl / 3)
-		w.park(func() bool { return ready(timer.Chan()) || l.over || el.closed })
+		w.park(func() bool { return kernel.Ready(timer.Chan()) || l.over || el.closed })
 		timer.Stop()
 		if l.over || el.closed {
 			return
@@ -222,14 +223,14 @@ func (l *leadership) keepAlive(heard time.Duration) {
 		early := w.on(Election) && w.fault(Election, 30+i, 15)
 		switch {
 		case err == nil && !early:
-			heard = m.steady() // it counts from the answer, not from the question
+			heard = m.Steady() // it counts from the answer, not from the question
 			continue
-		case err != errNoSession && !early && m.steady()-heard < l.session.ttl: //nolint:errorlint // our own
+		case err != errNoSession && !early && m.Steady()-heard < l.session.ttl: //nolint:errorlint // our own
 			continue
 		}
-		if late := w.dice("lost late", i).tail(w.plan.session/4, 3*w.plan.session); !early && w.on(Election) && w.fault(Election, 40+i, 500) {
+		if late := w.dice("lost late", i).Tail(w.plan.session/4, 3*w.plan.session); !early && w.on(Election) && w.fault(Election, 40+i, 500) {
 			timer := k.clock.NewTimer(late)
-			w.park(func() bool { return ready(timer.Chan()) || l.over || el.closed })
+			w.park(func() bool { return kernel.Ready(timer.Chan()) || l.over || el.closed })
 			timer.Stop()
 		}
 		l.lose()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cirrus-id/cirrus/sim/kernel"
 	"github.com/cirrus-id/cirrus/store"
 	"github.com/cirrus-id/cirrus/store/etcd"
 	"github.com/cirrus-id/cirrus/store/etcd/etcdsim"
@@ -29,7 +30,7 @@ var (
 // who watches.
 type etcdCluster struct {
 	w       *world
-	machine *machine
+	machine *kernel.Machine
 	state   etcdsim.Store
 	// down, slow and full say until when it has no majority, takes its time,
 	// and has no space.
@@ -76,17 +77,14 @@ type question struct {
 type etcdWay struct {
 	w     *world
 	s     *server
-	p     *process
-	clock *clock
+	p     *kernel.Process
+	clock *kernel.Clock
 	// limit is how long an answer is waited for.
 	limit time.Duration
 	// heard: etcd has answered once.
 	heard bool
 	// moved counts how often it turned to another member.
 	moved int
-	// terms are those that were begun over it, the last one last; none: nobody
-	// checks it.
-	terms []*term
 }
 
 var _ etcd.KV = (*etcdWay)(nil)
@@ -110,7 +108,7 @@ func (k *etcdWay) ask(ctx context.Context, q *question) error {
 	e.send(q)
 	timer, late := k.clock.NewTimer(k.limit), false
 	k.w.park(func() bool {
-		late = late || ready(timer.Chan())
+		late = late || kernel.Ready(timer.Chan())
 		return q.done || late || ctx.Err() != nil
 	})
 	timer.Stop()
@@ -142,9 +140,9 @@ func (k *etcdWay) ask(ctx context.Context, q *question) error {
 func (e *etcdCluster) send(q *question) {
 	w, k := e.w, q.way
 	i, name := k.s.index, k.s.name()
-	d := w.dice("to etcd", i).duration(200*time.Microsecond, 1500*time.Microsecond)
+	d := w.dice("to etcd", i).Duration(200*time.Microsecond, 1500*time.Microsecond)
 	if w.on(EtcdDelay) && w.fault(EtcdDelay, i, 100) {
-		d += w.dice("etcd delay", i).tail(k.limit/4, 2*k.limit)
+		d += w.dice("etcd delay", i).Tail(k.limit/4, 2*k.limit)
 	}
 	late := uint64(40)
 	switch {
@@ -154,7 +152,7 @@ func (e *etcdCluster) send(q *question) {
 		late = 100 // there are few
 	}
 	if w.on(EtcdLate) && w.fault(EtcdLate, i, late) {
-		d += k.limit + w.dice("etcd late", i).tail(k.limit, 3*w.plan.ttl)
+		d += k.limit + w.dice("etcd late", i).Tail(k.limit, 3*w.plan.ttl)
 	}
 	if w.on(EtcdUnknown) && w.fault(EtcdUnknown, i, 30) {
 		q.mute = true
@@ -179,7 +177,7 @@ func (e *etcdCluster) arrive(q *question) {
 	case w.now() < e.down:
 		e.waiting = append(e.waiting, q)
 	case w.now() < e.slow && q.writes:
-		w.after(w.dice("etcd slow", 0).tail(min(200*time.Millisecond, q.way.limit/2), 2*q.way.limit), "slow", func() { e.does(q) })
+		w.after(w.dice("etcd slow", 0).Tail(min(200*time.Millisecond, q.way.limit/2), 2*q.way.limit), "slow", func() { e.does(q) })
 	default:
 		e.does(q)
 	}
@@ -204,7 +202,7 @@ func (e *etcdCluster) does(q *question) {
 
 // died forgets what a process that was killed has watched. Its sessions last
 // until their time has come, and what it has asked may still be done.
-func (e *etcdCluster) died(p *process) {
+func (e *etcdCluster) died(p *kernel.Process) {
 	kept := e.watchers[:0]
 	for _, el := range e.watchers {
 		if el.way.p != p {
@@ -228,33 +226,23 @@ func (e *etcdCluster) answer(q *question, err error) {
 	if q.mute || w.net.cutOff(etcdName, k.s.name()) {
 		return
 	}
-	d := w.dice("from etcd", k.s.index).duration(200*time.Microsecond, 1500*time.Microsecond)
+	d := w.dice("from etcd", k.s.index).Duration(200*time.Microsecond, 1500*time.Microsecond)
 	if w.on(EtcdDelay) && w.fault(EtcdDelay, 10+k.s.index, 150) {
-		d += w.dice("etcd's answer delay", k.s.index).tail(k.limit/2, 2*k.limit)
+		d += w.dice("etcd's answer delay", k.s.index).Tail(k.limit/2, 2*k.limit)
 	}
 	w.after(d, "etcd's answer", func() {
-		if q.done || k.p.dead {
+		if q.done || k.p.Dead {
 			return
 		}
 		q.done, q.err = true, err
 		k.heard = true
-		k.p.machine.touch()
+		k.p.Machine.Touch()
 	})
 }
 
 // Txn implements etcd.KV.
 func (k *etcdWay) Txn(ctx context.Context, t etcd.Txn) (done bool, err error) {
-	c := k.w.check
-	var term *term
-	var flights []*flight
-	switch n := len(k.terms); {
-	case n == 0:
-	case t.For == etcd.ForTakeOver:
-		term = k.terms[n-1]
-		term.value, term.left = string(t.Ops[0].Value), k.w.now()
-	default:
-		term, flights = c.leaves(k.terms, t)
-	}
+	id := k.w.sendTxn(k, t)
 	q := &question{why: t.For, writes: true}
 	q.do = func(q *question) error {
 		did, err := k.w.etcd.state.Txn(t)
@@ -262,9 +250,7 @@ func (k *etcdWay) Txn(ctx context.Context, t etcd.Txn) (done bool, err error) {
 			return err
 		}
 		done = did
-		if term != nil {
-			c.txn(term, t, flights, did, q.gaveUp)
-		}
+		k.w.txnDone(k, t, id, did, q.gaveUp)
 		k.w.etcd.changed(t.Ops)
 		return nil
 	}
@@ -303,7 +289,7 @@ func (k *etcdWay) Cluster() string {
 func (k *etcdWay) sleep(ctx context.Context, d time.Duration) bool {
 	timer := k.clock.NewTimer(d)
 	defer timer.Stop()
-	k.w.park(func() bool { return ready(timer.Chan()) || ctx.Err() != nil })
+	k.w.park(func() bool { return kernel.Ready(timer.Chan()) || ctx.Err() != nil })
 	return ctx.Err() == nil
 }
 
@@ -329,7 +315,7 @@ func (e *etcdCluster) extend(s *session) {
 
 // expire ends a session when its time has come.
 func (e *etcdCluster) expire(s *session) {
-	e.w.loop.at(s.expires, "session", func() {
+	e.w.loop.At(s.expires, "session", func() {
 		switch {
 		case s.over:
 		case e.w.now() < s.expires:
@@ -400,20 +386,20 @@ const electionKeys = etcd.DefaultPrefix + "leader/"
 // all, until it looks again of its own.
 func (e *etcdCluster) tell(el *election) {
 	w, i := e.w, el.way.s.index
-	d := w.dice("watch", i).duration(200*time.Microsecond, 3*time.Millisecond)
+	d := w.dice("watch", i).Duration(200*time.Microsecond, 3*time.Millisecond)
 	if w.on(Election) && w.fault(Election, i, 250) {
 		if w.dice("watch lost", i).Below(3) == 0 {
 			return
 		}
-		d += w.dice("watch late", i).tail(w.plan.session/2, 3*w.plan.session)
+		d += w.dice("watch late", i).Tail(w.plan.session/2, 3*w.plan.session)
 	}
 	if w.net.cutOff(etcdName, el.way.s.name()) || el.way.isSilent() {
 		return
 	}
 	w.after(d, "watch", func() {
-		if !el.way.p.dead && !w.net.cutOff(etcdName, el.way.s.name()) {
+		if !el.way.p.Dead && !w.net.cutOff(etcdName, el.way.s.name()) {
 			el.news++
-			el.way.p.machine.touch()
+			el.way.p.Machine.Touch()
 		}
 	})
 }
@@ -422,11 +408,11 @@ func (e *etcdCluster) tell(el *election) {
 
 // outage takes etcd's majority away for a while. Of what was asked meanwhile, a
 // part is done when it is back.
-func (e *etcdCluster) outage(d dice) {
+func (e *etcdCluster) outage(d kernel.Dice) {
 	w := e.w
-	e.down = max(e.down, w.now()+d.duration(w.plan.ttl/2, 3*w.plan.ttl))
+	e.down = max(e.down, w.now()+d.Duration(w.plan.ttl/2, 3*w.plan.ttl))
 	e.note(e.down, "no majority of its members runs")
-	w.loop.at(e.down, "majority", e.back)
+	w.loop.At(e.down, "majority", e.back)
 }
 
 // back lets etcd go on.
@@ -457,9 +443,9 @@ func (e *etcdCluster) back() {
 
 // restart ends etcd's processes, which come back from their disks after a
 // moment: nothing that they acknowledged is lost, all connections are.
-func (e *etcdCluster) restart(d dice) {
+func (e *etcdCluster) restart(d kernel.Dice) {
 	w := e.w
-	e.down = max(e.down, w.now()+d.duration(10*time.Millisecond, w.plan.ttl/2))
+	e.down = max(e.down, w.now()+d.Duration(10*time.Millisecond, w.plan.ttl/2))
 	e.note(e.down, "it is restarted, from its disk")
 	for _, q := range append([]*question(nil), e.asked...) {
 		switch d.Below(4) {
@@ -469,21 +455,21 @@ func (e *etcdCluster) restart(d dice) {
 		case 1: // done, and nobody is told
 			q.mute = true
 		}
-		if !q.done && !q.way.p.dead {
+		if !q.done && !q.way.p.Dead {
 			q.done, q.err = true, errEtcdGone
-			q.way.p.machine.touch()
+			q.way.p.Machine.Touch()
 		}
 	}
-	w.loop.at(e.down, "majority", e.back)
+	w.loop.At(e.down, "majority", e.back)
 }
 
-func (e *etcdCluster) slowDown(d dice) {
-	e.slow = max(e.slow, e.w.now()+d.tail(e.w.plan.ttl, 4*e.w.plan.ttl))
+func (e *etcdCluster) slowDown(d kernel.Dice) {
+	e.slow = max(e.slow, e.w.now()+d.Tail(e.w.plan.ttl, 4*e.w.plan.ttl))
 	e.note(e.slow, "it takes its time for every write")
 }
 
-func (e *etcdCluster) fill(d dice) {
-	e.full = max(e.full, e.w.now()+d.tail(e.w.plan.ttl/2, 2*e.w.plan.ttl))
+func (e *etcdCluster) fill(d kernel.Dice) {
+	e.full = max(e.full, e.w.now()+d.Tail(e.w.plan.ttl/2, 2*e.w.plan.ttl))
 	e.note(e.full, "it is out of space")
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/sim/kernel"
 	"github.com/cirrus-id/cirrus/store"
 	"github.com/cirrus-id/cirrus/store/etcd"
 	"github.com/cirrus-id/cirrus/store/storetest"
@@ -21,7 +22,7 @@ type driver struct {
 }
 
 func drive(t *testing.T) *driver {
-	ws := &workers{}
+	ws := &kernel.Workers{}
 	d := &driver{w: newWorld(Config{Seed: 1, Profile: Calm, Replicas: 1}, ws), calls: make(chan func()), over: make(chan struct{})}
 	d.w.plan.page = 3
 	go func() {
@@ -29,7 +30,7 @@ func drive(t *testing.T) *driver {
 		for d.turn() {
 		}
 		d.w.close()
-		ws.close()
+		ws.Close()
 	}()
 	t.Cleanup(func() {
 		close(d.calls)
@@ -52,20 +53,20 @@ func (d *driver) turn() bool {
 		f()
 	default:
 	}
-	d.w.loop.step()
+	d.w.loop.Step()
 	return true
 }
 
 // call does something as a process does; nil: a new one.
-func (d *driver) call(p *process, f func(*process)) {
+func (d *driver) call(p *kernel.Process, f func(*kernel.Process)) {
 	done := make(chan struct{})
 	d.calls <- func() {
 		d.open++
 		if p == nil {
-			p = d.w.servers[0].machine.process()
+			p = d.w.servers[0].machine.Process()
 		}
 		d.w.after(0, "call", func() {
-			p.start("call", func() {
+			p.Start("call", func() {
 				defer func() {
 					d.open--
 					close(done)
@@ -78,9 +79,9 @@ func (d *driver) call(p *process, f func(*process)) {
 }
 
 // reach gives a new process its way to the store, and does something with it.
-func (d *driver) reach(use func(*process, *etcd.Cluster) error) (err error) {
-	d.call(nil, func(p *process) {
-		_, c := d.w.servers[0].reach(p, newClock(p), reader{d.w.dice("server random", p.number)})
+func (d *driver) reach(use func(*kernel.Process, *etcd.Cluster) error) (err error) {
+	d.call(nil, func(p *kernel.Process) {
+		_, c := d.w.servers[0].reach(p, kernel.NewClock(p), reader{d.w.dice("server random", p.Number)})
 		err = use(p, c)
 	})
 	return err
@@ -89,7 +90,7 @@ func (d *driver) reach(use func(*process, *etcd.Cluster) error) (err error) {
 // simulated is a store in the simulated etcd, as one process has it.
 type simulated struct {
 	d          *driver
-	p          *process
+	p          *kernel.Process
 	term       store.Term
 	cluster    *etcd.Cluster
 	leadership store.Leadership
@@ -97,22 +98,22 @@ type simulated struct {
 }
 
 func (s *simulated) Load(ctx context.Context) (snap fencing.Snapshot, err error) {
-	s.d.call(s.p, func(*process) { snap, err = s.term.Load(ctx) })
+	s.d.call(s.p, func(*kernel.Process) { snap, err = s.term.Load(ctx) })
 	return snap, err
 }
 
 func (s *simulated) Commit(ctx context.Context, b fencing.Batch) (err error) {
-	s.d.call(s.p, func(*process) { err = s.term.Commit(ctx, b) })
+	s.d.call(s.p, func(*kernel.Process) { err = s.term.Commit(ctx, b) })
 	return err
 }
 
 func (s *simulated) Confirm(ctx context.Context) (err error) {
-	s.d.call(s.p, func(*process) { err = s.term.Confirm(ctx) })
+	s.d.call(s.p, func(*kernel.Process) { err = s.term.Confirm(ctx) })
 	return err
 }
 
 func (s *simulated) Close() (err error) {
-	s.d.call(s.p, func(*process) {
+	s.d.call(s.p, func(*kernel.Process) {
 		if !s.closed {
 			s.closed = true
 			err = errors.Join(s.leadership.Resign(context.Background()), s.cluster.Close())
@@ -128,13 +129,13 @@ func TestEtcdConforms(t *testing.T) {
 		d, ctx := drive(t), context.Background()
 		return storetest.Factory{
 			Create: func(meta fencing.Meta, pools []fencing.Pool) error {
-				return d.reach(func(_ *process, c *etcd.Cluster) error {
+				return d.reach(func(_ *kernel.Process, c *etcd.Cluster) error {
 					return errors.Join(c.Init(ctx, fencing.Batch{Meta: &meta, Pools: pools}), c.Close())
 				})
 			},
 			Open: func() (storetest.Store, error) {
 				s := &simulated{d: d}
-				err := d.reach(func(p *process, c *etcd.Cluster) (err error) {
+				err := d.reach(func(p *kernel.Process, c *etcd.Cluster) (err error) {
 					s.p, s.cluster = p, c
 					if s.leadership, err = c.Campaign(ctx); err == nil {
 						s.term, err = s.leadership.TakeOver(ctx)
@@ -147,14 +148,14 @@ func TestEtcdConforms(t *testing.T) {
 				return s, nil
 			},
 			Put: func(key, value []byte) error {
-				return d.reach(func(_ *process, c *etcd.Cluster) error {
+				return d.reach(func(_ *kernel.Process, c *etcd.Cluster) error {
 					_, err := d.w.etcd.state.Txn(etcd.Txn{Ops: []etcd.Op{{Key: etcd.DefaultPrefix + string(key), Value: value, Delete: value == nil}}})
 					return errors.Join(err, c.Close())
 				})
 			},
 			Shared: true, MaxKeys: etcd.MaxOps,
 			Rewrite: func(b fencing.Batch) error {
-				return d.reach(func(_ *process, c *etcd.Cluster) error {
+				return d.reach(func(_ *kernel.Process, c *etcd.Cluster) error {
 					o, err := c.Offline(ctx, etcd.Recovery)
 					if err == nil {
 						err = o.Write(ctx, b)

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/cirrus-id/cirrus/client"
+	"github.com/cirrus-id/cirrus/sim/event"
+	"github.com/cirrus-id/cirrus/sim/kernel"
 )
 
 // foreignAnswers are what somebody between a client and the service says in the
@@ -36,36 +38,25 @@ func (n *network) intercept(c *call) bool {
 	}
 	d := w.dice("foreign", i)
 	a, kept := foreignAnswers[d.Below(uint64(len(foreignAnswers)))], d.Below(2) == 0
-	w.loop.at(w.now()+d.duration(200*time.Microsecond, 3*time.Millisecond), "foreign answer", func() {
-		if c.answer != nil || c.err != nil || c.from.dead || c.gaveUp {
+	w.loop.At(w.now()+d.Duration(200*time.Microsecond, 3*time.Millisecond), "foreign answer", func() {
+		if c.answer != nil || c.err != nil || c.from.Dead || c.gaveUp {
 			return
 		}
-		w.note(Record{Kind: RecordAnswer, Machine: c.from.machine.name, Process: c.from.number, Peer: "a stranger", Message: c.number, Call: c.procedure,
-			Pool: c.request.pool, Node: c.request.node, Epoch: c.request.epoch, Text: http.StatusText(a.status)})
+		w.note(Record{Kind: RecordAnswer, Machine: c.from.Machine.Name, Process: c.from.Number, Peer: "a stranger", Message: c.number, Call: c.procedure,
+			Pool: c.request.Pool, Node: c.request.Node, Epoch: c.request.Epoch, Text: http.StatusText(a.status)})
 		w.saw("somebody else answered in the service's place")
 		c.answer = &answer{status: a.status, header: a.header.Clone(), body: a.body}
-		c.from.machine.touch()
+		c.from.Machine.Touch()
 	})
 	return kept
 }
 
-// endedBy looks at what a holder tells of the end of a lease, or of itself: only
-// the service's own words can be why (C5).
-func (a *app) endedBy(p *process, e client.Event) {
-	switch {
-	case a.proc != p:
-	case e.Change == client.Lost && a.losses == 0:
-		a.w.violate(PromiseAnswer, "%s takes its lease of node ID %d for lost, but the service has not told it so", a.machine.name, e.Lease.Node)
-	case e.Change == client.Lost:
-		a.losses = 0
-	case e.Change == client.Refused:
-		a.refused(p, "takes itself for refused")
-	}
-}
-
-// refused looks whether the service has refused anything to a holder that ends.
-func (a *app) refused(p *process, what string) {
-	if a.proc == p && a.noes == 0 {
-		a.w.violate(PromiseAnswer, "%s %s, but the service has refused it nothing", a.machine.name, what)
+// endedBy tells of a holder that says that its lease has ended, or itself.
+func (a *app) endedBy(p *kernel.Process, e client.Event) {
+	switch e.Change {
+	case client.Lost:
+		a.w.hear(event.Loses{App: a.index, Process: named(p), Node: int(e.Lease.Node)})
+	case client.Refused:
+		a.w.hear(event.Ends{App: a.index, Process: named(p), Words: "takes itself for refused"})
 	}
 }

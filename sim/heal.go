@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/sim/event"
 )
 
 // What a calm world must come to, so that a run in which nothing happens is
@@ -18,7 +19,7 @@ const (
 // some are too slow to get there.
 func (w *world) busy() {
 	for end := w.plan.faultsFor; w.plan.profile == Calm && end < 30*w.plan.faultsFor && w.violation == nil; {
-		if w.counts["grants"] >= calmGrants && w.stats.IDs >= calmIDs {
+		if w.oracle.Grants() >= calmGrants && w.stats.IDs >= calmIDs {
 			return
 		}
 		end += max(w.plan.faultsFor/2, time.Millisecond)
@@ -34,10 +35,11 @@ func (w *world) busy() {
 func (w *world) heal() {
 	w.healed = true
 	w.stats.Heal = w.now()
+	w.hear(event.Healed{})
 	w.note(Record{Kind: RecordHeal, Machine: "world", Node: -1})
 	for _, m := range w.machines {
-		m.setRate(0)
-		m.thaw()
+		m.SetRate(0)
+		m.Thaw()
 		w.clockChanged(m)
 	}
 	w.letGo()
@@ -56,29 +58,41 @@ func (w *world) heal() {
 		w.after(0, "healed", w.primary.boot)
 	}
 	w.liveUntil(w.now() + w.plan.ttl + w.plan.quarantine)
-	for w.violation == nil && w.missing() {
-		if late := w.late(); late != "" {
-			w.violate(PromiseLiveness, "%v after faults had stopped, %s", w.now()-w.stats.Heal, late)
-			break
+	for w.violation == nil && w.oracle.Missing(w.listed()) {
+		w.hear(event.Waits{Apps: w.listed()})
+		if w.violation == nil {
+			w.liveUntil(w.now() + w.plan.ttl/2)
 		}
-		w.liveUntil(w.now() + w.plan.ttl/2)
 	}
-	w.check.answeredInTime()
+	if w.violation == nil {
+		w.hear(event.Passed{})
+	}
+}
+
+// listed is what the apps have, for the oracle.
+func (w *world) listed() []event.App {
+	apps := make([]event.App, len(w.apps))
+	for i, a := range w.apps {
+		l, live := a.live()
+		apps[i] = event.App{Name: a.machine.Name, Pool: a.pool, Wait: a.wait, Gone: a.gone, Live: live, Node: l.Node}
+	}
+	return apps
 }
 
 // settle makes an app stay as it is: dead, or with a lease for good.
 func (w *world) settle(a *app) {
 	d := w.dice("settle", a.index)
 	dies := d.Below(4) == 3 && a.index > 0 && w.plan.profile != Calm
-	lost := a.pool != fencing.DefaultPool && !w.check.pool(a.pool).known // nobody makes it again
-	if a.proc != nil && !a.proc.dead && (dies || lost) {
+	_, known := w.oracle.Pool(a.pool)
+	lost := a.pool != fencing.DefaultPool && !known // nobody makes it again
+	if a.proc != nil && !a.proc.Dead && (dies || lost) {
 		a.end(RecordCrash, "")
 	}
 	if lost {
 		a.pool, a.poolIndex = fencing.DefaultPool, 0
 	}
 	if a.gone = dies; !dies {
-		w.after(d.duration(0, w.plan.ttl), "healed", a.boot)
+		w.after(d.Duration(0, w.plan.ttl), "healed", a.boot)
 	}
 	a.every *= 4
 	a.stallFor = 0
@@ -92,61 +106,6 @@ func (w *world) healReplicas() {
 		w.after(0, "healed", s.boot)
 		if s.misled {
 			w.after(0, "the operator looks", func() { s.stop(func() {}) })
-		}
-	}
-}
-
-// poolNames are those of all pools that there may be.
-var poolNames = []fencing.PoolName{fencing.DefaultPool, "second"}
-
-// missing says whether an app has no node ID yet that will have one.
-func (w *world) missing() bool {
-	for _, name := range poolNames {
-		if w.without(name) != nil {
-			return true
-		}
-	}
-	return false
-}
-
-// without is an app that has no node ID of its pool and should get one; nil:
-// there is none.
-func (w *world) without(name fencing.PoolName) *app {
-	if w.plan.profile == Vows {
-		return nil
-	}
-	pool := w.check.pool(name)
-	if !pool.known {
-		return nil // the store has lost it, and nobody makes it again
-	}
-	asking, live := 0, 0
-	var without *app
-	for _, a := range w.apps {
-		if a.gone || a.pool != name {
-			continue
-		}
-		asking++
-		if _, ok := a.live(); ok {
-			live++
-		} else if without == nil {
-			without = a
-		}
-	}
-	if nodes := int(pool.Last) - int(pool.First) + 1; live >= min(asking, nodes) {
-		return nil
-	}
-	return without
-}
-
-// answeredInTime: whoever asks gets an answer, be it that the pool is full.
-func (c *checker) answeredInTime() {
-	if c.w.plan.profile == Vows || c.w.violation != nil {
-		return
-	}
-	for _, op := range c.history {
-		age := c.w.now() - max(op.begun, c.w.stats.Heal+c.w.starting())
-		if op.done == 0 && !op.unknown && age > op.call.request.wait+c.w.serverOf(op.proc).settling()+c.w.hearing() {
-			c.w.violate(PromiseLiveness, "%s #%d has waited for an answer for %v", op.call.procedure, op.call.number, c.w.now()-op.begun)
 		}
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/cirrus-id/cirrus/service"
+	"github.com/cirrus-id/cirrus/sim/event"
+	"github.com/cirrus-id/cirrus/sim/kernel"
 )
 
 // network carries requests from machines to the server, and answers back. It
@@ -43,15 +45,16 @@ func (n *network) cutOff(from, to string) bool {
 type delivered struct {
 	call   *call
 	answer *answer
-	said   *reply
+	said   *event.Reply
 	from   string
 }
 
 // call is one request of a client, and all that becomes of it.
 type call struct {
+	w         *world
 	number    int
 	procedure string // the RPC's name: Acquire, Heartbeat, …
-	from      *process
+	from      *kernel.Process
 	ctx       context.Context
 	method    string
 	host      string // whom it is for: serviceName, or a machine's name
@@ -59,7 +62,7 @@ type call struct {
 	to        *server // that it reached last; nil: none yet
 	header    http.Header
 	body      []byte
-	request   *request // what it says
+	request   *event.Request // what it says
 	// answer is what has arrived, with err in its place if the connection
 	// broke.
 	answer *answer
@@ -72,8 +75,8 @@ type call struct {
 	// peer: one replica passes it on to another, for parent; lost: nobody will
 	// answer it.
 	peer, lost bool
-	parent     *operation
-	ping       *event
+	parent     int // the operation
+	ping       *kernel.Event
 	// sent is the sender's steady time.
 	sent time.Duration
 }
@@ -93,7 +96,7 @@ var (
 // transport is a process's HTTP client.
 type transport struct {
 	w    *world
-	proc *process
+	proc *kernel.Process
 	late bool // an answer may come although nobody waits any more
 	peer bool // it is a replica's, to reach the others
 }
@@ -107,20 +110,22 @@ func (t transport) Do(r *http.Request) (*http.Response, error) {
 	n := t.w.net
 	n.calls++
 	c := &call{
-		number: n.calls, procedure: path.Base(r.URL.Path), from: t.proc, ctx: r.Context(),
-		method: r.Method, host: r.URL.Host, path: r.URL.Path, header: r.Header, body: body, hit: map[Kind]bool{}, sent: t.proc.machine.steady(),
+		w: t.w, number: n.calls, procedure: path.Base(r.URL.Path), from: t.proc, ctx: r.Context(),
+		method: r.Method, host: r.URL.Host, path: r.URL.Path, header: r.Header, body: body, hit: map[Kind]bool{}, sent: t.proc.Machine.Steady(),
 	}
 	c.request = readRequest(c.procedure, body)
 	if t.peer {
-		c.peer, c.parent = true, t.w.loop.running.serving
+		c.peer, c.parent = true, t.w.serving()
 	}
-	t.w.check.sends(c)
+	if c.fromApp() {
+		t.w.hear(event.Sent{Call: c.asNews()})
+	}
 	n.send(c)
 	t.w.park(func() bool { return c.answer != nil || c.err != nil || c.ctx.Err() != nil })
 	n.close(c)
 	late := time.Duration(0)
 	if d := t.w.appIndex(t.proc); t.late && t.w.on(LateAnswer) && t.w.fault(LateAnswer, d, 150) {
-		late = t.w.dice("late answer", d).tail(t.w.plan.ttl/2, 3*t.w.plan.ttl)
+		late = t.w.dice("late answer", d).Tail(t.w.plan.ttl/2, 3*t.w.plan.ttl)
 	}
 	return n.finish(c, r, late)
 }
@@ -159,7 +164,7 @@ func (b *lateBody) Close() error {
 	if b.late > 0 {
 		d := b.late
 		b.late = 0
-		b.w.loop.sleep(d, "late answer")
+		b.w.loop.Sleep(d, "late answer")
 		if b.call.ctx.Err() != nil {
 			b.w.saw("an answer came after the call was given up")
 		}
@@ -168,7 +173,7 @@ func (b *lateBody) Close() error {
 }
 
 func (n *network) close(c *call) {
-	n.w.loop.cancel(c.ping)
+	n.w.loop.Cancel(c.ping)
 	for i, other := range n.open {
 		if other == c {
 			n.open = append(n.open[:i], n.open[i+1:]...)
@@ -178,83 +183,83 @@ func (n *network) close(c *call) {
 }
 
 // dice is the stream of a purpose for the machine that a call came from.
-func (n *network) dice(purpose string, c *call) dice {
-	return n.w.dice(purpose, n.w.machineIndex(c.from.machine))
+func (n *network) dice(purpose string, c *call) kernel.Dice {
+	return n.w.dice(purpose, n.w.machineIndex(c.from.Machine))
 }
 
 // latency is how long a message takes.
 func (n *network) latency(c *call) time.Duration {
-	d := n.dice("latency", c).duration(200*time.Microsecond, 3*time.Millisecond)
+	d := n.dice("latency", c).Duration(200*time.Microsecond, 3*time.Millisecond)
 	if n.w.faulty() && n.w.plan.slow > 0 {
-		if s := n.dice("delay", c); s.of(n.w.plan.slow) && n.w.spend() {
+		if s := n.dice("delay", c); s.Chance(n.w.plan.slow) && n.w.spend() {
 			c.hit[Delay] = true
-			d += s.tail(n.w.plan.ttl/20, 2*n.w.plan.ttl)
+			d += s.Tail(n.w.plan.ttl/20, 2*n.w.plan.ttl)
 		}
 	}
-	if n.w.on(Reorder) && n.w.fault(Reorder, n.w.machineIndex(c.from.machine), 200) {
+	if n.w.on(Reorder) && n.w.fault(Reorder, n.w.machineIndex(c.from.Machine), 200) {
 		c.hit[Reorder] = true
-		d += n.dice("reorder", c).duration(0, n.w.plan.ttl/3)
+		d += n.dice("reorder", c).Duration(0, n.w.plan.ttl/3)
 	}
 	return d
 }
 
 // send lets a request leave its machine.
 func (n *network) send(c *call) {
-	if c.procedure == callHeartbeat && !c.peer {
+	if c.procedure == event.CallHeartbeat && !c.peer {
 		n.heartbeat = c
 	}
 	w := n.w
 	n.open = append(n.open, c)
 	to := n.address(c)
-	w.note(Record{Kind: RecordSend, Machine: c.from.machine.name, Process: c.from.number, Peer: to, Message: c.number,
-		Call: c.procedure, Pool: c.request.pool, Node: c.request.node, Epoch: c.request.epoch})
+	w.note(Record{Kind: RecordSend, Machine: c.from.Machine.Name, Process: c.from.Number, Peer: to, Message: c.number,
+		Call: c.procedure, Pool: c.request.Pool, Node: c.request.Node, Epoch: c.request.Epoch})
 	n.replay(c)
 	if c.peer {
 		n.watch(c)
 	}
-	if n.cutOff(c.from.machine.name, to) {
+	if n.cutOff(c.from.Machine.Name, to) {
 		c.hit[Cut] = true
-		n.drop(c, c.from.machine.name, to, "cut off")
+		n.drop(c, c.from.Machine.Name, to, "cut off")
 		return
 	}
 	if n.intercept(c) {
 		c.lost = true
 		return
 	}
-	lost := n.dice("loss", c).of(w.plan.loss)
-	doubled := n.dice("duplicate", c).of(w.plan.duplicate)
+	lost := n.dice("loss", c).Chance(w.plan.loss)
+	doubled := n.dice("duplicate", c).Chance(w.plan.duplicate)
 	if lost && w.faulty() && w.spend() {
 		c.hit[Loss] = true
-		n.drop(c, c.from.machine.name, to, "lost")
+		n.drop(c, c.from.Machine.Name, to, "lost")
 	} else {
-		w.loop.at(w.now()+n.latency(c), "request", func() { n.arrive(c) })
+		w.loop.At(w.now()+n.latency(c), "request", func() { n.arrive(c) })
 	}
 	if doubled && w.faulty() && w.spend() {
 		c.hit[Duplicate] = true
 		again := n.latency(c)
 		if d := n.dice("long duplicate", c); d.Below(3) == 2 {
-			again += d.tail(w.plan.ttl/4, 4*w.plan.ttl)
+			again += d.Tail(w.plan.ttl/4, 4*w.plan.ttl)
 		}
-		w.loop.at(w.now()+again, "request again", func() { n.arrive(c) })
+		w.loop.At(w.now()+again, "request again", func() { n.arrive(c) })
 	}
 }
 
 // minds says whether a call can tell that an answer is not its own: between
 // replicas none goes astray, and a client without an instance ID can't tell.
 func (c *call) minds() bool {
-	return !c.peer && (c.procedure != callAcquire || c.request.instance != "")
+	return !c.peer && (c.procedure != event.CallAcquire || c.request.Instance != "")
 }
 
 // replay lets a call meet the answer to one of an earlier incarnation's, as
 // where a port is used again, or where a proxy mixes up its connections.
 func (n *network) replay(c *call) {
-	old, ok := n.delivered[c.from.machine.name+c.procedure]
+	old, ok := n.delivered[c.from.Machine.Name+c.procedure]
 	w := n.w
-	if !c.minds() || !w.on(StrayAnswer) || !w.fault(StrayAnswer, 100+w.machineIndex(c.from.machine), 100) || !ok || old.call.from == c.from {
+	if !c.minds() || !w.on(StrayAnswer) || !w.fault(StrayAnswer, 100+w.machineIndex(c.from.Machine), 100) || !ok || old.call.from == c.from {
 		return
 	}
-	w.loop.at(w.now()+n.latency(c), "stray answer", func() {
-		if c.answer == nil && c.err == nil && !c.from.dead {
+	w.loop.At(w.now()+n.latency(c), "stray answer", func() {
+		if c.answer == nil && c.err == nil && !c.from.Dead {
 			w.saw("an answer reached another call than its own")
 			n.take(old.call, c, old.answer, old.said, old.from)
 		}
@@ -293,8 +298,8 @@ func (n *network) watch(c *call) {
 	w := n.w
 	c.ping = w.after(min(peerSilence, w.plan.ttl), "ping", func() {
 		to, _ := w.serverNamed(c.host)
-		from := c.from.machine.name
-		if c.lost || to.machine.isFrozen() || n.cutOff(from, c.host) || n.cutOff(c.host, from) {
+		from := c.from.Machine.Name
+		if c.lost || to.machine.IsFrozen() || n.cutOff(from, c.host) || n.cutOff(c.host, from) {
 			n.fail(c, errReset)
 			return
 		}
@@ -330,20 +335,30 @@ func (n *network) arrive(c *call) {
 	c.to = s
 	p := s.proc
 	if !s.running() || s.handler == nil {
-		w.loop.at(w.now()+n.latency(c), "refused", func() { n.fail(c, errRefused) })
+		w.loop.At(w.now()+n.latency(c), "refused", func() { n.fail(c, errRefused) })
 		return
 	}
-	if c.peer && w.replicated() && len(c.request.items) > 1 {
+	if c.peer && w.replicated() && len(c.request.Items) > 1 {
 		w.saw("heartbeats were gathered")
 	}
-	w.note(Record{Kind: RecordArrive, Machine: s.name(), Process: p.number, Peer: c.from.machine.name, Message: c.number,
-		Call: c.procedure, Pool: c.request.pool, Node: c.request.node, Epoch: c.request.epoch})
+	w.note(Record{Kind: RecordArrive, Machine: s.name(), Process: p.Number, Peer: c.from.Machine.Name, Message: c.number,
+		Call: c.procedure, Pool: c.request.Pool, Node: c.request.Node, Epoch: c.request.Epoch})
 	handler := s.handler
-	p.start(c.procedure, func() {
-		op := w.check.arrived(c, p)
-		w.loop.running.serving = op
+	p.Start(c.procedure, func() {
+		op := w.nextOp()
+		w.hear(event.Arrived{Op: op, Process: named(p), Call: c.asNews()})
+		w.loop.Running.Errand = op
 		n.reply(c, p, op, c.serve(handler))
 	})
+}
+
+// serving is the operation that the running task answers; 0: none.
+func (w *world) serving() int {
+	if w.loop.Running == nil {
+		return 0
+	}
+	op, _ := w.loop.Running.Errand.(int)
+	return op
 }
 
 // serve lets a handler answer.
@@ -366,82 +381,92 @@ func (c *call) serverRequest(ctx context.Context) *http.Request {
 }
 
 // reply lets an answer leave the server.
-func (n *network) reply(c *call, p *process, op *operation, a *answer) {
+func (n *network) reply(c *call, p *kernel.Process, op int, a *answer) {
 	w := n.w
 	said := readReply(c, a)
-	w.check.replied(c, p, op, said, a.header.Get(service.LeaderHeader) != "")
-	from := p.machine.name
-	until, rest := w.check.promisedUntil(c.request.pool, p, said)
-	w.note(Record{Kind: RecordReply, Machine: from, Process: p.number, Peer: c.from.machine.name, Message: c.number, Call: c.procedure,
-		Pool: c.request.pool, Node: said.node, Epoch: said.epoch, Floor: said.floor, Ceiling: said.ceiling, Text: said.code, Until: until, RestUntil: rest})
-	w.check.reckonItems(c, p, said)
+	w.hear(event.Replied{Op: op, Reply: said, Call: c.asNews(), Forwarded: a.header.Get(service.LeaderHeader) != "", LostWrites: w.serverOf(p).countedLost()})
+	from := p.Machine.Name
+	until, rest := w.oracle.Deadline(named(p), c.request.Pool, said)
+	w.note(Record{Kind: RecordReply, Machine: from, Process: p.Number, Peer: c.from.Machine.Name, Message: c.number, Call: c.procedure,
+		Pool: c.request.Pool, Node: said.Node, Epoch: said.Epoch, Floor: said.Floor, Ceiling: said.Ceiling, Text: said.Code, Until: until, RestUntil: rest})
+	n.noteItems(c, p, said)
 	n.leave(c, a, said, from)
 }
 
+// noteItems notes until when a server waits for the holders whose heartbeats came
+// together.
+func (n *network) noteItems(c *call, p *kernel.Process, said *event.Reply) {
+	for i, item := range said.Items {
+		pool := c.request.Items[i].Pool
+		if until, rest := n.w.oracle.Deadline(named(p), pool, item); until > 0 {
+			n.w.note(Record{Kind: RecordDeadline, Machine: p.Machine.Name, Process: p.Number, Pool: pool, Node: item.Node, Epoch: item.Epoch, Until: until, RestUntil: rest})
+		}
+	}
+}
+
 // leave sends an answer on its way.
-func (n *network) leave(c *call, a *answer, said *reply, from string) {
+func (n *network) leave(c *call, a *answer, said *event.Reply, from string) {
 	w := n.w
-	if n.cutOff(from, c.from.machine.name) {
+	if n.cutOff(from, c.from.Machine.Name) {
 		c.hit[Cut] = true
-		n.drop(c, from, c.from.machine.name, "cut off")
-		w.check.answerLost(c, said)
+		n.drop(c, from, c.from.Machine.Name, "cut off")
+		w.hear(event.AnswerLost{Call: c.asNews(), Reply: said})
 		return
 	}
-	lost := n.dice("answer loss", c).of(w.plan.loss)
-	eaten := n.dice("answer eaten", c).of(w.plan.lostAnswer) && said.good
+	lost := n.dice("answer loss", c).Chance(w.plan.loss)
+	eaten := n.dice("answer eaten", c).Chance(w.plan.lostAnswer) && said.Good
 	if (lost || eaten) && w.faulty() && w.spend() {
 		kind := Loss
 		if eaten {
 			kind = LostAnswer
 		}
 		c.hit[kind] = true
-		n.drop(c, from, c.from.machine.name, "lost")
-		w.check.answerLost(c, said)
+		n.drop(c, from, c.from.Machine.Name, "lost")
+		w.hear(event.AnswerLost{Call: c.asNews(), Reply: said})
 		return
 	}
-	w.loop.at(w.now()+n.latency(c), "answer", func() { n.answer(c, a, said, from) })
+	w.loop.At(w.now()+n.latency(c), "answer", func() { n.answer(c, a, said, from) })
 }
 
 // answer is an answer's arrival at the machine that asked, or at the process
 // that has taken its place.
-func (n *network) answer(c *call, a *answer, said *reply, from string) {
+func (n *network) answer(c *call, a *answer, said *event.Reply, from string) {
 	w := n.w
 	to := c
-	stray := c.minds() && w.on(StrayAnswer) && w.fault(StrayAnswer, w.machineIndex(c.from.machine), 500)
-	if (c.from.dead || c.answer != nil || c.gaveUp) && stray {
+	stray := c.minds() && w.on(StrayAnswer) && w.fault(StrayAnswer, w.machineIndex(c.from.Machine), 500)
+	if (c.from.Dead || c.answer != nil || c.gaveUp) && stray {
 		for _, other := range n.open {
-			if other.from.machine == c.from.machine && other.procedure == c.procedure && other.minds() && other.from != c.from && other.answer == nil && !other.from.dead {
+			if other.from.Machine == c.from.Machine && other.procedure == c.procedure && other.minds() && other.from != c.from && other.answer == nil && !other.from.Dead {
 				to = other
 				w.saw("an answer reached another call than its own")
 				break
 			}
 		}
 	}
-	if to.from.dead || to.answer != nil || to.err != nil {
+	if to.from.Dead || to.answer != nil || to.err != nil {
 		return
 	}
 	n.take(c, to, a, said, from)
 }
 
 // take gives an answer to a call, its own or another.
-func (n *network) take(c, to *call, a *answer, said *reply, from string) {
+func (n *network) take(c, to *call, a *answer, said *event.Reply, from string) {
 	w := n.w
-	w.note(Record{Kind: RecordAnswer, Machine: to.from.machine.name, Process: to.from.number, Peer: from, Message: c.number, Call: c.procedure,
-		Pool: c.request.pool, Node: said.node, Epoch: said.epoch, Floor: said.floor, Ceiling: said.ceiling, Text: said.code})
-	w.check.answered(c, to, said)
-	if c.peer {
-		w.check.hears(to.from, c, said)
+	w.note(Record{Kind: RecordAnswer, Machine: to.from.Machine.Name, Process: to.from.Number, Peer: from, Message: c.number, Call: c.procedure,
+		Pool: c.request.Pool, Node: said.Node, Epoch: said.Epoch, Floor: said.Floor, Ceiling: said.Ceiling, Text: said.Code})
+	if app := w.appIndex(to.from); app >= 0 || c.peer {
+		w.hear(event.Answered{Call: c.asNews(), To: to.asNews(), App: app, SentAt: to.sent, Reply: said})
 	}
-	n.delivered[c.from.machine.name+c.procedure] = delivered{c, a, said, from}
+	n.delivered[c.from.Machine.Name+c.procedure] = delivered{c, a, said, from}
 	to.answer = a
-	to.from.machine.touch()
+	to.from.Machine.Touch()
 }
 
 // fail breaks a call's connection.
 func (n *network) fail(c *call, err error) {
-	if c.answer == nil && c.err == nil && !c.from.dead {
+	if c.answer == nil && c.err == nil && !c.from.Dead {
 		c.err = err
-		c.from.machine.touch()
+		c.from.Machine.Touch()
 	}
 }
 
@@ -449,15 +474,16 @@ func (n *network) fail(c *call, err error) {
 // lets it know.
 func (n *network) giveUp(c *call) {
 	c.gaveUp = true
-	if n.cutOff(c.from.machine.name, c.host) {
+	n.w.hear(event.GaveUp{Number: c.number})
+	if n.cutOff(c.from.Machine.Name, c.host) {
 		return
 	}
-	n.w.loop.at(n.w.now()+n.latency(c), "hang up", func() {
+	n.w.loop.At(n.w.now()+n.latency(c), "hang up", func() {
 		for _, cancel := range c.serving {
 			cancel()
 		}
 		for _, s := range n.w.servers {
-			s.machine.touch()
+			s.machine.Touch()
 		}
 	})
 }
@@ -470,12 +496,12 @@ func (n *network) serverDied(s *server) {
 			continue
 		}
 		c.hit[ServerCrash] = true
-		n.w.loop.at(n.w.now()+n.latency(c), "reset", func() { n.fail(c, errReset) })
+		n.w.loop.At(n.w.now()+n.latency(c), "reset", func() { n.fail(c, errReset) })
 	}
 }
 
 // clientDied hangs up for a process that was killed.
-func (n *network) clientDied(p *process) {
+func (n *network) clientDied(p *kernel.Process) {
 	kept := n.open[:0]
 	var gone []*call
 	for _, c := range n.open {

@@ -8,6 +8,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/cirrus-id/cirrus/service"
+	"github.com/cirrus-id/cirrus/sim/kernel"
 	"github.com/cirrus-id/cirrus/store"
 	"github.com/cirrus-id/cirrus/store/etcd"
 )
@@ -32,10 +33,10 @@ func (w *world) newOtherStore() *otherStore {
 
 // leadAstray lets the leader's advertised address lead to a replica of another
 // store. The apps, which have the leader's address from elsewhere, reach it.
-func (w *world) leadAstray(d dice) {
+func (w *world) leadAstray(d kernel.Dice) {
 	o := w.other
 	o.address = w.leader(d).name()
-	o.until = w.now() + d.tail(w.plan.ttl, 4*w.plan.ttl)
+	o.until = w.now() + d.Tail(w.plan.ttl, 4*w.plan.ttl)
 	w.note(Record{Kind: RecordNetwork, Machine: o.address, Peer: o.server.name(), Node: -1, Until: o.until, Text: "its advertised address leads to a replica of another store"})
 	o.boot()
 }
@@ -59,26 +60,26 @@ func (o *otherStore) boot() {
 		return
 	}
 	o.w.etcd.initialize(otherPrefix, s)
-	p := s.machine.process()
+	p := s.machine.Process()
 	s.proc = p
-	o.w.note(Record{Kind: RecordStart, Machine: s.name(), Process: p.number, Node: -1})
-	p.start("serve", func() { o.serve(p) })
+	o.w.note(Record{Kind: RecordStart, Machine: s.name(), Process: p.Number, Node: -1})
+	p.Start("serve", func() { o.serve(p) })
 }
 
 // serve is what `cirrus serve --store etcd --etcd-prefix /another/` does.
-func (o *otherStore) serve(p *process) {
+func (o *otherStore) serve(p *kernel.Process) {
 	w, s := o.w, o.server
-	clk, random := newClock(p), reader{w.dice("server random", s.index<<20|p.number)}
+	clk, random := kernel.NewClock(p), reader{w.dice("server random", s.index<<20|p.Number)}
 	self := store.Member{ID: s.name(), Address: "http://" + s.name()}
 	cluster, err := etcd.New(w.etcd, &walkover{w.etcd, self}, etcd.Options{
 		Prefix: otherPrefix, Self: self, SessionTTL: w.plan.session, Random: random,
-		Wait: func(c <-chan struct{}) { w.park(func() bool { return ready(c) }) },
+		Wait: func(c <-chan struct{}) { w.park(func() bool { return kernel.Ready(c) }) },
 	})
 	if err != nil {
 		panic(err)
 	}
 	svc, err := service.New(context.Background(), service.Config{
-		Cluster: cluster, Clock: clk, Steady: steadyClock{clk}, Stride: w.plan.stride,
+		Cluster: cluster, Clock: clk, Steady: clk.Steady(), Stride: w.plan.stride,
 		Reach:  func(string) connect.HTTPClient { return transport{w: w, proc: p, peer: true} },
 		Logger: slog.New(&logHandler{s, p}), Random: random, Runner: serviceRunner{p},
 		Observer: s.observer(p), Version: "simulated",
@@ -87,7 +88,7 @@ func (o *otherStore) serve(p *process) {
 		panic(err)
 	}
 	s.service, s.handler = svc, svc.Handler()
-	w.loop.hang()
+	w.loop.Block()
 }
 
 // arrive is the arrival of what a replica passes on.
@@ -95,24 +96,24 @@ func (o *otherStore) arrive(c *call) {
 	w, s := o.w, o.server
 	c.to = s
 	if s.handler == nil {
-		w.loop.at(w.now()+w.net.latency(c), "refused", func() { w.net.fail(c, errRefused) })
+		w.loop.At(w.now()+w.net.latency(c), "refused", func() { w.net.fail(c, errRefused) })
 		return
 	}
-	w.note(Record{Kind: RecordArrive, Machine: s.name(), Process: s.proc.number, Peer: c.from.machine.name, Message: c.number,
-		Call: c.procedure, Pool: c.request.pool, Node: c.request.node, Epoch: c.request.epoch})
-	s.proc.start(c.procedure, func() { o.reply(c, c.serve(s.handler)) })
+	w.note(Record{Kind: RecordArrive, Machine: s.name(), Process: s.proc.Number, Peer: c.from.Machine.Name, Message: c.number,
+		Call: c.procedure, Pool: c.request.Pool, Node: c.request.Node, Epoch: c.request.Epoch})
+	s.proc.Start(c.procedure, func() { o.reply(c, c.serve(s.handler)) })
 }
 
 // reply looks at the answer that leaves it: it may be nothing but a refusal.
 func (o *otherStore) reply(c *call, a *answer) {
 	w, s := o.w, o.server
 	said := readReply(c, a)
-	w.note(Record{Kind: RecordReply, Machine: s.name(), Process: s.proc.number, Peer: c.from.machine.name, Message: c.number, Call: c.procedure,
-		Pool: c.request.pool, Node: said.node, Epoch: said.epoch, Floor: said.floor, Ceiling: said.ceiling, Text: said.code})
+	w.note(Record{Kind: RecordReply, Machine: s.name(), Process: s.proc.Number, Peer: c.from.Machine.Name, Message: c.number, Call: c.procedure,
+		Pool: c.request.Pool, Node: said.Node, Epoch: said.Epoch, Floor: said.Floor, Ceiling: said.Ceiling, Text: said.Code})
 	if a.reason() == "WRONG_STORE" {
 		w.saw("a replica refused what a replica of another store passed on")
 	} else {
-		w.violate(PromiseForward, "%s answers %s #%d, which %s passes on to the leader of its own store", s.name(), c.procedure, c.number, c.from.machine.name)
+		w.violate(PromiseForward, "%s answers %s #%d, which %s passes on to the leader of its own store", s.name(), c.procedure, c.number, c.from.Machine.Name)
 	}
 	w.net.leave(c, a, said, s.name())
 }

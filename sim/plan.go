@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/cirrus-id/cirrus/sim/kernel"
 )
 
 // Profile says how bad a world is.
@@ -155,7 +157,7 @@ type Config struct {
 	// Trace keeps the records of what happens.
 	Trace bool
 	// Choices takes the place of the Seed's own choices.
-	Choices Choices
+	Choices kernel.Choices
 	// Canary is for the tests of those who report: at a seed that it names,
 	// the run is said to break a promise that it kept.
 	Canary uint64
@@ -248,8 +250,8 @@ type plan struct {
 }
 
 // draw makes the plan of a run.
-func draw(c Config, choices Choices) *plan {
-	s := dice{choices.Stream("plan", 0)}
+func draw(c Config, choices kernel.Choices) *plan {
+	s := kernel.NewDice(choices.Stream("plan", 0))
 	p := &plan{profile: c.Profile, on: map[Kind]bool{}}
 	n := s.Below(100)
 	if p.profile == "" {
@@ -298,14 +300,14 @@ func draw(c Config, choices Choices) *plan {
 	if c.Until != 0 {
 		p.faultsFor = min(p.faultsFor, c.Until)
 	}
-	p.drawReplicas(dice{choices.Stream("replicas", 0)}, c)
+	p.drawReplicas(kernel.NewDice(choices.Stream("replicas", 0)), c)
 	p.drawKinds(choices, c)
 	return p
 }
 
 // drawReplicas draws whether the servers are replicas on etcd: in a third of
 // the worlds.
-func (p *plan) drawReplicas(s dice, c Config) {
+func (p *plan) drawReplicas(s kernel.Dice, c Config) {
 	on := s.Below(3) == 2
 	p.replicas = []int{3, 2, 3, 3, 2, 3, 3, 1}[s.Below(8)]
 	p.session = max(p.ttl/[]time.Duration{4, 5, 8}[s.Below(3)], 250*time.Millisecond)
@@ -322,7 +324,7 @@ func (p *plan) drawReplicas(s dice, c Config) {
 
 // drawKinds draws which kinds of faults the run has, each from a stream of
 // its own: every one is off in two of five runs at least.
-func (p *plan) drawKinds(choices Choices, c Config) {
+func (p *plan) drawKinds(choices kernel.Choices, c Config) {
 	var kinds []Kind
 	switch p.profile {
 	case Envelope:
@@ -333,7 +335,7 @@ func (p *plan) drawKinds(choices Choices, c Config) {
 		kinds = slices.Concat(envelopeKinds, vowKinds)
 	}
 	for _, k := range kinds {
-		s := dice{choices.Stream("kind:"+string(k), 0)}
+		s := kernel.NewDice(choices.Stream("kind:"+string(k), 0))
 		on := s.Below(100) >= 60
 		if slices.Contains(vowKinds, k) {
 			on = s.Below(100) >= 40
@@ -344,7 +346,7 @@ func (p *plan) drawKinds(choices Choices, c Config) {
 		}
 		p.on[k] = on && !slices.Contains(c.Without, k) && !slices.Contains(others, k)
 	}
-	if p.on[SilentTail] && (dice{choices.Stream("silent tail alone", 0)}).Below(2) == 0 {
+	if p.on[SilentTail] && kernel.NewDice(choices.Stream("silent tail alone", 0)).Below(2) == 0 {
 		for _, k := range vowKinds {
 			p.on[k] = k == SilentTail
 		}
@@ -357,7 +359,7 @@ func (p *plan) drawKinds(choices Choices, c Config) {
 		}
 		p.behind = true
 	}
-	p.drawLongTTL(dice{choices.Stream("long ttl", 0)})
+	p.drawLongTTL(kernel.NewDice(choices.Stream("long ttl", 0)))
 	p.drift = min(p.driftOf(p.maxTTL), p.driftOf(p.longest))
 	if p.on[WildRate] {
 		p.drift = 600_000
@@ -366,7 +368,7 @@ func (p *plan) drawKinds(choices Choices, c Config) {
 		if !p.on[k] {
 			return 0
 		}
-		return 1 + dice{choices.Stream("amount:"+string(k), 0)}.Below(most)
+		return 1 + kernel.NewDice(choices.Stream("amount:"+string(k), 0)).Below(most)
 	}
 	p.loss, p.duplicate = amount(Loss, 300), amount(Duplicate, 500)
 	p.slow, p.lostAnswer = amount(Delay, 300), amount(LostAnswer, 200)
@@ -383,28 +385,4 @@ func (p *plan) promises(what Promise) bool {
 		return false
 	}
 	return what == PromiseEpochs || what == PromiseFencing || what == PromiseAlarm
-}
-
-// dice draws from a stream.
-type dice struct{ Stream }
-
-// duration is one of lo … hi, in whole µs.
-func (d dice) duration(lo, hi time.Duration) time.Duration {
-	if hi <= lo {
-		return lo
-	}
-	return lo + time.Duration(d.Below(uint64((hi-lo)/time.Microsecond)+1))*time.Microsecond
-}
-
-// of says yes in n of a thousand cases. It always draws, so that another n
-// shifts nothing.
-func (d dice) of(n uint64) bool { return d.Below(1000) >= 1000-n }
-
-// tail is a duration around typical, with a heavy tail that ends at most.
-func (d dice) tail(typical, most time.Duration) time.Duration {
-	t := d.duration(typical/4, typical)
-	for t < most && d.Below(3) == 2 {
-		t *= 3
-	}
-	return min(t, most)
 }

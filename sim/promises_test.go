@@ -9,7 +9,7 @@ import (
 
 // TestPromisesAreTold: each promise has a sentence, and a row in the documentation.
 func TestPromisesAreTold(t *testing.T) {
-	source, err := os.ReadFile("promises.go")
+	source, err := os.ReadFile("oracle/promises.go")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,8 @@ import (
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 	"github.com/cirrus-id/cirrus/service"
+	"github.com/cirrus-id/cirrus/sim/event"
+	"github.com/cirrus-id/cirrus/sim/kernel"
 	"github.com/cirrus-id/cirrus/store"
 	"github.com/cirrus-id/cirrus/store/etcd"
 )
@@ -32,13 +34,13 @@ func (w *world) newReplicas() {
 
 // create makes a store in etcd, as `cirrus init` does, while nobody is there.
 func (e *etcdCluster) create() {
-	e.w.check.created(e.initialize(etcd.DefaultPrefix, e.w.primary))
+	e.w.hear(event.Created{Batch: e.initialize(etcd.DefaultPrefix, e.w.primary)})
 }
 
 // initialize makes a store by a server's clock, and returns what is in it.
 func (e *etcdCluster) initialize(prefix string, s *server) fencing.Batch {
 	w := e.w
-	batch, err := fencing.NewStore(s.machine.wallMillis(), w.stride, true, w.pool)
+	batch, err := fencing.NewStore(wallMillis(s.machine), w.stride, true, w.pool)
 	if err != nil {
 		panic(err)
 	}
@@ -65,11 +67,11 @@ func (e *etcdCluster) Range(_ context.Context, r etcd.Range) (etcd.Page, error) 
 func (e *etcdCluster) Cluster() string { return "simulated" }
 
 // serveReplica is what `cirrus serve --store etcd` does, on its own task.
-func (s *server) serveReplica(p *process) {
+func (s *server) serveReplica(p *kernel.Process) {
 	w := s.w
-	w.loop.sleep(w.dice("start", s.index).duration(time.Millisecond, 20*time.Millisecond), "opening")
-	clk := newClock(p)
-	random := reader{w.dice("server random", s.index<<20|p.number)}
+	w.loop.Sleep(w.dice("start", s.index).Duration(time.Millisecond, 20*time.Millisecond), "opening")
+	clk := kernel.NewClock(p)
+	random := reader{w.dice("server random", s.index<<20|p.Number)}
 	way, cluster := s.reach(p, clk, random)
 	var asked fencing.PoolChange
 	if w.plan.bare { // the flags of the default pool make it as it should be
@@ -77,7 +79,7 @@ func (s *server) serveReplica(p *process) {
 		asked = fencing.PoolChange{First: &w.pool.First, Last: &last, TTL: &w.plan.ttl, MaxTTL: &w.plan.poolMax, Quarantine: &w.plan.quarantine}
 	}
 	svc, err := service.New(context.Background(), service.Config{
-		Cluster: &watchedCluster{cluster, s, p, way}, Clock: clk, Steady: steadyClock{clk}, Stride: s.stride, DefaultPool: asked,
+		Cluster: &watchedCluster{cluster, s, p, way}, Clock: clk, Steady: clk.Steady(), Stride: s.stride, DefaultPool: asked,
 		Reach:  func(string) connect.HTTPClient { return transport{w: w, proc: p, peer: true} },
 		Logger: slog.New(&logHandler{s, p}), Random: random, Runner: serviceRunner{p},
 		Observer: s.observer(p), Version: "simulated",
@@ -86,18 +88,18 @@ func (s *server) serveReplica(p *process) {
 		panic(err)
 	}
 	s.service, s.cluster = svc, cluster
-	s.handler = svc.Handler()
-	w.loop.hang()
+	s.serves(svc.Handler())
+	w.loop.Block()
 }
 
 // reach is a process's way to its store.
-func (s *server) reach(p *process, clk *clock, random reader) (*etcdWay, *etcd.Cluster) {
+func (s *server) reach(p *kernel.Process, clk *kernel.Clock, random reader) (*etcdWay, *etcd.Cluster) {
 	w := s.w
 	way := &etcdWay{w: w, s: s, p: p, clock: clk, limit: w.plan.patience}
-	self := store.Member{ID: fmt.Sprintf("%s.%d", s.name(), p.number), Address: "http://" + s.advertised()}
+	self := store.Member{ID: fmt.Sprintf("%s.%d", s.name(), p.Number), Address: "http://" + s.advertised()}
 	cluster, err := etcd.New(way, w.newElection(way, self), etcd.Options{
 		Self: self, SessionTTL: w.plan.session, Random: random, PageSize: w.plan.page,
-		Wait: func(c <-chan struct{}) { w.park(func() bool { return ready(c) }) },
+		Wait: func(c <-chan struct{}) { w.park(func() bool { return kernel.Ready(c) }) },
 	})
 	if err != nil {
 		panic(err)
@@ -127,38 +129,24 @@ func (s *server) stop(change func()) {
 	s.stopping = p
 	svc, cluster := s.service, s.cluster
 	svc.StopRequests()
-	s.machine.touch()
+	s.machine.Touch()
 	w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1, Text: s.name() + " is told to stop"})
-	p.start("stop", func() {
-		w.loop.park(func() bool { return p.idle() })
+	p.Start("stop", func() {
+		w.loop.Park(func() bool { return p.IdleBut("serve", "stop", "observe", "session") })
 		svc.Close()
 		if err := cluster.Close(); err != nil {
 			panic(err)
 		}
-		w.loop.at(w.now(), "exit", func() {
-			if s.proc != p || p.dead {
+		w.loop.At(w.now(), "exit", func() {
+			if s.proc != p || p.Dead {
 				return
 			}
 			s.end(RecordExit, "stopped", 100)
 			change()
-			w.after(w.dice("restart", s.index).duration(time.Millisecond, w.plan.ttl), "restart", s.boot)
+			w.after(w.dice("restart", s.index).Duration(time.Millisecond, w.plan.ttl), "restart", s.boot)
 		})
-		w.loop.hang()
+		w.loop.Block()
 	})
-}
-
-// idle says that nothing runs in a replica but what waits for its end.
-func (p *process) idle() bool {
-	for _, t := range p.tasks {
-		switch t.name {
-		case "serve", "stop", "observe", "session":
-		default:
-			if !t.done {
-				return false
-			}
-		}
-	}
-	return true
 }
 
 // watchedCluster is a cluster as it is, with the checks looking at what goes in
@@ -166,7 +154,7 @@ func (p *process) idle() bool {
 type watchedCluster struct {
 	*etcd.Cluster
 	s   *server
-	p   *process
+	p   *kernel.Process
 	way *etcdWay
 }
 
@@ -187,11 +175,13 @@ type watchedLeadership struct {
 // TakeOver implements store.Leadership.
 func (o *watchedLeadership) TakeOver(ctx context.Context) (store.Term, error) {
 	c := o.of
-	t := c.s.w.check.beginsTerm(c.s, c.p)
-	c.way.terms = append(c.way.terms, t)
+	w := c.s.w
+	w.terms++
+	t := w.terms
+	w.hear(event.TakesOver{Server: c.s.index, Process: named(c.p), Term: t})
 	inner, err := o.Leadership.TakeOver(ctx)
 	if err != nil {
-		c.s.w.check.failedTerm(t)
+		w.hear(event.TakeoverFailed{Term: t})
 		return nil, err
 	}
 	return &watchedTerm{inner, t, c}, nil
@@ -199,17 +189,17 @@ func (o *watchedLeadership) TakeOver(ctx context.Context) (store.Term, error) {
 
 type watchedTerm struct {
 	store.Term
-	t  *term
-	of *watchedCluster
+	number int
+	of     *watchedCluster
 }
 
 // Load implements store.Store.
 func (t *watchedTerm) Load(ctx context.Context) (fencing.Snapshot, error) {
 	snap, err := t.Term.Load(ctx)
 	w := t.of.s.w
-	w.loop.sleep(w.dice("load", t.of.s.index).duration(0, w.plan.patience), "loading") // S6 counts from after it
+	w.loop.Sleep(w.dice("load", t.of.s.index).Duration(0, w.plan.patience), "loading") // S6 counts from after it
 	if err == nil {
-		w.check.loadedTerm(t.t, snap)
+		w.hear(event.Loaded{Process: named(t.of.p), Term: t.number, Snapshot: snap})
 	}
 	return snap, err
 }
@@ -226,9 +216,9 @@ func (t *watchedTerm) Create(ctx context.Context, b fencing.Batch) error {
 
 func (t *watchedTerm) write(b fencing.Batch, do func() error) error {
 	s, p, w := t.of.s, t.of.p, t.of.s.w
-	f := w.check.beginsWrite(t.t, b)
+	id := w.startWrite(event.Write{Process: named(p), Term: t.number, Op: w.serving(), Batch: b})
 	if w.on(LeaderCrash) && w.fault(LeaderCrash, s.index, 20) {
-		w.after(w.dice("leader crash", s.index).duration(0, 5*time.Millisecond), "crash in a write", func() {
+		w.after(w.dice("leader crash", s.index).Duration(0, 5*time.Millisecond), "crash in a write", func() {
 			if s.proc == p {
 				s.crash("in a write")
 			}
@@ -237,23 +227,23 @@ func (t *watchedTerm) write(b fencing.Batch, do func() error) error {
 	err := do()
 	switch {
 	case err == nil:
-		w.check.acknowledgedTo(t.t, f)
+		w.hear(event.Acknowledged{Write: id})
 	case errors.Is(err, store.ErrExists):
-		w.check.refusedWrite(t.t, f)
+		w.hear(event.Refused{Write: id})
 	default:
-		w.check.failedWrite(t.t, f)
+		w.hear(event.Failed{Write: id})
 	}
 	return err
 }
 
 // Confirm implements store.Store.
 func (t *watchedTerm) Confirm(ctx context.Context) error {
-	over := t.of.s.w.check.confirms(t.t)
+	w := t.of.s.w
+	w.confirms++
+	id := w.confirms
+	w.hear(event.Confirming{Confirm: id, Term: t.number})
 	err := t.Term.Confirm(ctx)
-	over()
-	if errors.Is(err, store.ErrDeposed) {
-		t.of.s.w.check.notConfirmed(t.t)
-	}
+	w.hear(event.Confirmed{Confirm: id, Deposed: errors.Is(err, store.ErrDeposed)})
 	return err
 }
 
@@ -270,23 +260,23 @@ func (s *server) replicaLogged(r slog.Record) {
 }
 
 // leader is the replica whose term is the last, if it runs; else any.
-func (w *world) leader(d dice) *server {
+func (w *world) leader(d kernel.Dice) *server {
 	n := d.Below(uint64(len(w.servers)))
-	if t := w.check.reigning; t != nil && t.server.running() {
-		return t.server
+	if w.leads != nil && w.leads.running() {
+		return w.leads
 	}
 	return w.servers[n]
 }
 
 // victim is the server that a fault is for: the one that there is or, of
 // replicas, any, and the leader more often.
-func (w *world) victim(d dice) *server {
+func (w *world) victim(d kernel.Dice) *server {
 	if !w.replicated() {
 		return w.primary
 	}
 	n, leads := d.Below(uint64(len(w.servers))), d.Below(2) == 1
-	if t := w.check.reigning; leads && t != nil && t.server.running() {
-		return t.server
+	if leads && w.leads != nil && w.leads.running() {
+		return w.leads
 	}
 	return w.servers[n]
 }
@@ -294,28 +284,28 @@ func (w *world) victim(d dice) *server {
 // The faults.
 
 // cutEtcd cuts a replica off from etcd, one way or both, and from nobody else.
-func (w *world) cutEtcd(d dice) {
+func (w *world) cutEtcd(d kernel.Dice) {
 	s := w.victim(d)
 	w.sever(d, s.name(), []string{etcdName}, "etcd")
 }
 
 // cutReplica cuts a replica off from all but etcd: from the clients, from the
 // other replicas, or from both.
-func (w *world) cutReplica(d dice) {
+func (w *world) cutReplica(d kernel.Dice) {
 	s := w.victim(d)
 	var others []string
 	which := d.Below(3)
 	for _, m := range w.machines {
-		_, is := w.serverNamed(m.name)
-		if m != s.machine && m.name != etcdName && (which == 2 || is == (which == 1)) {
-			others = append(others, m.name)
+		_, is := w.serverNamed(m.Name)
+		if m != s.machine && m.Name != etcdName && (which == 2 || is == (which == 1)) {
+			others = append(others, m.Name)
 		}
 	}
 	w.sever(d, s.name(), others, []string{"the clients", "the other replicas", "all but etcd"}[which])
 }
 
-func (w *world) sever(d dice, name string, others []string, whom string) {
-	until := w.now() + d.tail(w.plan.ttl, 4*w.plan.ttl)
+func (w *world) sever(d kernel.Dice, name string, others []string, whom string) {
+	until := w.now() + d.Tail(w.plan.ttl, 4*w.plan.ttl)
 	ways := d.Below(3)
 	for _, other := range others {
 		if ways != 2 {
@@ -339,16 +329,16 @@ func (w *world) serverNamed(name string) (*server, bool) {
 }
 
 // pauseLeader is SIGSTOP, and SIGCONT after a while.
-func (w *world) pauseLeader(d dice) {
+func (w *world) pauseLeader(d kernel.Dice) {
 	m := w.leader(d).machine
 	long := []time.Duration{w.plan.stride, w.plan.session, w.plan.ttl, 3 * w.plan.ttl}[d.Below(4)]
-	m.freeze(d.duration(long/2, 2*long))
-	w.note(Record{Kind: RecordPause, Machine: m.name, Node: -1, Until: m.frozen, Text: "stopped"})
+	m.Freeze(d.Duration(long/2, 2*long))
+	w.note(Record{Kind: RecordPause, Machine: m.Name, Node: -1, Until: m.Frozen, Text: "stopped"})
 }
 
-func (w *world) crashLeader(d dice) { w.leader(d).crash("") }
+func (w *world) crashLeader(d kernel.Dice) { w.leader(d).crash("") }
 
-func (w *world) stopLeader(d dice) { w.leader(d).stop(func() {}) }
+func (w *world) stopLeader(d kernel.Dice) { w.leader(d).stop(func() {}) }
 
 // target is the addresses that an app is given: those of all replicas, that of
 // one, or a name that leads to any.
@@ -374,14 +364,14 @@ func (w *world) target(app int) string {
 
 // ask is a client of another make, which has no instance ID of its own and
 // lets the service make one, and somebody who looks at who holds what.
-func (w *world) ask(d dice) {
-	stays := d.duration(0, w.plan.ttl/2)
+func (w *world) ask(d kernel.Dice) {
+	stays := d.Duration(0, w.plan.ttl/2)
 	w.lease("a client without an instance ID", func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
 		got, err := c.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "nameless"})
 		if err != nil {
 			return err
 		}
-		w.loop.sleep(stays, "holding")
+		w.loop.Sleep(stays, "holding")
 		l := got.GetLease()
 		_, err = c.Release(ctx, &cirrusv1.ReleaseRequest{Pool: l.GetPool(), NodeId: l.GetNodeId(), Epoch: l.GetEpoch(), InstanceId: l.GetInstanceId()})
 		return err

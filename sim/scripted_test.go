@@ -3,6 +3,8 @@ package sim
 import (
 	"testing"
 	"time"
+
+	"github.com/cirrus-id/cirrus/sim/kernel"
 )
 
 // Lives whose every step is given, for what chance would take too long to bring.
@@ -28,7 +30,7 @@ func TestLongLeaseComesBack(t *testing.T) {
 		{"takeovers", 3, []func(*server){kill, stop}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w := newWorld(Config{Seed: 1, Profile: Calm, Apps: 2, Replicas: test.replicas}, &workers{})
+			w := newWorld(Config{Seed: 1, Profile: Calm, Apps: 2, Replicas: test.replicas}, &kernel.Workers{})
 			defer w.close()
 			w.pool.TTL, w.pool.MaxTTL, w.pool.Quarantine, w.pool.Last = ttl, ttl, quarantine, w.pool.First
 			for _, a := range w.apps {
@@ -59,7 +61,7 @@ func TestLongLeaseComesBack(t *testing.T) {
 				}
 				s := w.primary
 				if w.replicated() {
-					s = w.check.reigning.server
+					s = w.leads
 				}
 				test.ends[i%len(test.ends)](s)
 			}

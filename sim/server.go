@@ -12,6 +12,9 @@ import (
 
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/service"
+	"github.com/cirrus-id/cirrus/sim/event"
+	"github.com/cirrus-id/cirrus/sim/kernel"
+	"github.com/cirrus-id/cirrus/snowflake"
 	"github.com/cirrus-id/cirrus/store"
 	"github.com/cirrus-id/cirrus/store/etcd"
 	"github.com/cirrus-id/cirrus/store/pebble"
@@ -24,8 +27,8 @@ const dataDir = "data"
 type server struct {
 	w       *world
 	index   int // among the servers
-	machine *machine
-	proc    *process
+	machine *kernel.Machine
+	proc    *kernel.Process
 	disk    *vfs.MemFS // nil: it has no volume
 	faulty  *faultyFS
 	// opening is the crash that comes while the store is opened; nil: none.
@@ -49,7 +52,7 @@ type server struct {
 	// failsAfter is when a commit fails whose volume is gone; 0: never.
 	failsAfter time.Duration
 	// stopping is the process that ends in an orderly way.
-	stopping *process
+	stopping *kernel.Process
 	// cluster is a replica's; misled: it advertises another's address.
 	cluster *etcd.Cluster
 	misled  bool
@@ -59,12 +62,18 @@ type server struct {
 func (w *world) newServer(name string) *server {
 	s := &server{w: w, index: len(w.servers), machine: w.machine(name)}
 	w.servers = append(w.servers, s)
+	w.hear(event.Server{Index: s.index, Name: name})
 	return s
 }
 
-func (s *server) name() string { return s.machine.name }
+func (s *server) name() string { return s.machine.Name }
 
-func (s *server) running() bool { return s.proc != nil && !s.proc.dead }
+// wallMillis reads a machine's wall clock.
+func wallMillis(m *kernel.Machine) snowflake.Millis {
+	return snowflake.Millis(m.Wall() / time.Millisecond)
+}
+
+func (s *server) running() bool { return s.proc != nil && !s.proc.Dead }
 
 var quiet = slog.New(slog.DiscardHandler)
 
@@ -76,14 +85,14 @@ func (s *server) options() pebble.Options {
 
 // create makes a store on the server's empty disk.
 func (s *server) create(vouched bool) error {
-	batch, err := fencing.NewStore(s.machine.wallMillis(), s.w.stride, vouched, s.w.pool)
+	batch, err := fencing.NewStore(wallMillis(s.machine), s.w.stride, vouched, s.w.pool)
 	if err != nil {
 		return err
 	}
 	if err := pebble.Create(dataDir, *batch.Meta, batch.Pools, s.options()); err != nil {
 		return err
 	}
-	s.w.check.storeIs(fencing.Snapshot{Meta: *batch.Meta, Pools: batch.Pools})
+	s.w.hear(event.StoreIs{Snapshot: fencing.Snapshot{Meta: *batch.Meta, Pools: batch.Pools}})
 	return nil
 }
 
@@ -92,16 +101,17 @@ func (s *server) boot() {
 	if s.running() || s.disk == nil && !s.w.replicated() {
 		return
 	}
-	p := s.machine.process()
+	p := s.machine.Process()
 	s.proc, s.handler, s.stride = p, nil, s.w.stride
-	s.w.note(Record{Kind: RecordStart, Machine: s.name(), Process: p.number, Node: -1})
+	s.w.hear(event.Started{Server: s.index, Process: named(p), Stride: s.stride})
+	s.w.note(Record{Kind: RecordStart, Machine: s.name(), Process: p.Number, Node: -1})
 	if s.w.replicated() {
-		p.start("serve", func() { s.serveReplica(p) })
+		p.Start("serve", func() { s.serveReplica(p) })
 	} else {
-		p.start("serve", func() { s.serve(p) })
+		p.Start("serve", func() { s.serve(p) })
 	}
 	if s.w.on(CrashLoop) && s.w.fault(CrashLoop, 0, 300) {
-		s.w.after(s.w.dice("crash loop", s.index).duration(0, s.w.plan.stride), "crash soon", func() {
+		s.w.after(s.w.dice("crash loop", s.index).Duration(0, s.w.plan.stride), "crash soon", func() {
 			if s.proc == p {
 				s.crash("soon after its start")
 			}
@@ -110,56 +120,56 @@ func (s *server) boot() {
 }
 
 // serve is what `cirrus serve` does, on its own task.
-func (s *server) serve(p *process) {
+func (s *server) serve(p *kernel.Process) {
 	w := s.w
-	w.loop.sleep(w.dice("start", s.index).duration(time.Millisecond, 20*time.Millisecond), "opening")
+	w.loop.Sleep(w.dice("start", s.index).Duration(time.Millisecond, 20*time.Millisecond), "opening")
 	if err := s.opens(p); err != nil {
-		w.note(Record{Kind: RecordLog, Machine: s.name(), Process: p.number, Node: -1, Text: "does not start: " + err.Error()})
+		w.note(Record{Kind: RecordLog, Machine: s.name(), Process: p.Number, Node: -1, Text: "does not start: " + err.Error()})
 		w.saw("the server refused to start")
 		if errors.Is(err, store.ErrLostWrites) {
-			w.check.refused(s)
+			w.hear(event.StoreRefused{Server: s.index})
 			s.recoverLater(p)
 			return
 		}
 		s.exit(p, w.plan.ttl/2)
 		return
 	}
-	w.check.startedOn(s)
-	clk, flags := newClock(p), s.flags
+	w.hear(event.StoreOpened{Server: s.index})
+	clk, flags := kernel.NewClock(p), s.flags
 	s.flags = fencing.PoolChange{} // whoever sees that they are refused drops them
 	svc, err := service.New(context.Background(), service.Config{
-		Store: &disk{s, p, s.store}, Clock: clk, Steady: steadyClock{clk}, Stride: s.stride, DefaultPool: flags,
-		Logger: slog.New(&logHandler{s, p}), Random: reader{w.dice("server random", s.index<<20|p.number)}, Runner: serviceRunner{p},
+		Store: &disk{s, p, s.store}, Clock: clk, Steady: clk.Steady(), Stride: s.stride, DefaultPool: flags,
+		Logger: slog.New(&logHandler{s, p}), Random: reader{w.dice("server random", s.index<<20|p.Number)}, Runner: serviceRunner{p},
 		Observer: s.observer(p), Version: "simulated",
 	})
 	if err != nil {
-		w.note(Record{Kind: RecordLog, Machine: s.name(), Process: p.number, Node: -1, Text: "does not serve: " + err.Error()})
+		w.note(Record{Kind: RecordLog, Machine: s.name(), Process: p.Number, Node: -1, Text: "does not serve: " + err.Error()})
 		w.saw("the server refused to start")
 		s.wallWasWrong()
 		s.exit(p, w.plan.ttl/2)
 		return
 	}
 	s.service = svc
-	s.handler = svc.Handler()
-	w.loop.park(func() bool { return ready(svc.Failed()) })
+	s.serves(svc.Handler())
+	w.loop.Park(func() bool { return kernel.Ready(svc.Failed()) })
 	// The process has until here to answer what it has under way; then it ends.
 	w.saw("a write failed, and the server ended")
-	w.loop.sleep(w.dice("exit", s.index).duration(0, 50*time.Millisecond), "exiting")
-	s.handler = nil
-	s.exit(p, w.dice("restart", s.index).duration(10*time.Millisecond, w.plan.ttl))
+	w.loop.Sleep(w.dice("exit", s.index).Duration(0, 50*time.Millisecond), "exiting")
+	s.serves(nil)
+	s.exit(p, w.dice("restart", s.index).Duration(10*time.Millisecond, w.plan.ttl))
 }
 
 // observer takes what a process's service shows beside its answers.
-func (s *server) observer(p *process) service.Observer {
+func (s *server) observer(p *kernel.Process) service.Observer {
 	s.term, s.lostWrites = nil, 0
 	return service.Observer{
 		Term: func(t *service.ObservedTerm) {
-			if s.proc == p && !p.dead {
+			if s.proc == p && !p.Dead {
 				s.term = t
 			}
 		},
 		LostWrites: func(total int) {
-			if s.proc == p && !p.dead {
+			if s.proc == p && !p.Dead {
 				s.lostWrites = total
 			}
 		},
@@ -167,7 +177,7 @@ func (s *server) observer(p *process) service.Observer {
 }
 
 // opens opens the store, and may die of it.
-func (s *server) opens(p *process) error {
+func (s *server) opens(p *kernel.Process) error {
 	w := s.w
 	if !w.on(WriteCrash) || !w.fault(WriteCrash, 1+s.index, 60) {
 		return s.open()
@@ -180,15 +190,21 @@ func (s *server) opens(p *process) error {
 	if c.disk == nil {
 		return err // it was open before
 	}
-	w.loop.at(w.now(), "crash in opening", func() {
-		if s.proc == p && !p.dead && s.disk != nil {
+	w.loop.At(w.now(), "crash in opening", func() {
+		if s.proc == p && !p.Dead && s.disk != nil {
 			s.disk = c.disk
 			w.saw("a crash came while a store was opened")
 			s.crash("while it opens its store")
 		}
 	})
-	w.loop.hang()
+	w.loop.Block()
 	return nil
+}
+
+// serves lets the process take requests, or take them no more.
+func (s *server) serves(h http.Handler) {
+	s.handler = h
+	s.w.hear(event.Serves{Server: s.index, On: h != nil})
 }
 
 // open opens the store; an empty disk gets one, as `serve` does it.
@@ -210,20 +226,20 @@ func (s *server) open() error {
 
 // exit ends the server's process, from a task of its own, and starts another
 // after a while.
-func (s *server) exit(p *process, after time.Duration) {
+func (s *server) exit(p *kernel.Process, after time.Duration) {
 	w := s.w
-	w.loop.at(w.now(), "exit", func() {
-		if s.proc == p && !p.dead {
+	w.loop.At(w.now(), "exit", func() {
+		if s.proc == p && !p.Dead {
 			s.end(RecordExit, "", 100)
 			w.after(after, "restart", s.boot)
 		}
 	})
-	w.loop.hang()
+	w.loop.Block()
 }
 
 // crash ends the process without warning, and starts another after a while.
 func (s *server) crash(why string) {
-	if s.proc == nil || s.proc.dead {
+	if s.proc == nil || s.proc.Dead {
 		return
 	}
 	d := s.w.dice("server crash", s.index)
@@ -231,26 +247,26 @@ func (s *server) crash(why string) {
 	if d.Below(2) == 1 {
 		unsynced = 100
 	}
-	after := d.duration(time.Millisecond, 2*s.w.plan.ttl)
+	after := d.Duration(time.Millisecond, 2*s.w.plan.ttl)
 	if d.Below(2) == 0 {
-		after = d.duration(time.Millisecond, s.w.plan.ttl/5)
+		after = d.Duration(time.Millisecond, s.w.plan.ttl/5)
 	}
 	s.end(RecordCrash, why, unsynced)
-	s.w.count("server crashes", 1)
+	s.w.stats.Crashes++
 	s.w.after(after, "restart", s.boot)
 }
 
 // end ends the process, and leaves the disk as it is then.
 func (s *server) end(kind RecordKind, why string, unsynced int) {
 	w, p := s.w, s.proc
-	w.note(Record{Kind: kind, Machine: s.name(), Process: p.number, Node: -1, Text: why})
+	w.note(Record{Kind: kind, Machine: s.name(), Process: p.Number, Node: -1, Text: why})
 	if s.disk != nil {
 		s.disk = cloneDisk(s.disk, unsynced)
 	}
-	p.kill()
+	p.Kill()
 	s.closeStore()
 	s.handler, s.service, s.term = nil, nil, nil
-	w.check.serverEnded(p)
+	w.hear(event.Stopped{Server: s.index, Process: named(p)})
 	w.net.serverDied(s)
 	if w.replicated() {
 		s.cluster = nil
@@ -279,25 +295,25 @@ func (s *server) restart(change func()) {
 		s.stop(change)
 		return
 	}
-	if p == nil || p.dead || s.handler == nil || s.stopping == p {
+	if p == nil || p.Dead || s.handler == nil || s.stopping == p {
 		return
 	}
 	s.stopping = p
 	svc := s.service
 	svc.StopRequests()
-	s.machine.touch()
-	p.start("stop", func() {
-		w.loop.park(func() bool { return len(p.tasks) <= 2 }) // this one, and serve
+	s.machine.Touch()
+	p.Start("stop", func() {
+		w.loop.Park(func() bool { return p.TaskCount() <= 2 }) // this one, and serve
 		svc.Close()
-		w.loop.at(w.now(), "exit", func() {
-			if s.proc != p || p.dead {
+		w.loop.At(w.now(), "exit", func() {
+			if s.proc != p || p.Dead {
 				return
 			}
 			s.end(RecordExit, "restarted", 100)
 			change()
-			w.after(w.dice("restart", s.index).duration(time.Millisecond, w.plan.ttl/5), "restart", s.boot)
+			w.after(w.dice("restart", s.index).Duration(time.Millisecond, w.plan.ttl/5), "restart", s.boot)
 		})
-		w.loop.hang()
+		w.loop.Block()
 	})
 }
 
@@ -313,7 +329,7 @@ func (s *server) recover() error {
 	if err != nil {
 		return err
 	}
-	batch, err := fencing.Recover(snap, s.machine.wallMillis(), s.w.stride, s.w.pool.MaxTTL)
+	batch, err := fencing.Recover(snap, wallMillis(s.machine), s.w.stride, s.w.pool.MaxTTL)
 	if err != nil {
 		return err
 	}
@@ -324,30 +340,30 @@ func (s *server) recover() error {
 	if snap, err = st.Load(context.Background()); err != nil {
 		return err
 	}
-	s.w.check.recovered(before, snap)
-	s.w.check.storeIs(snap)
+	s.w.hear(event.Recovered{Before: before, After: snap, Told: s.w.stride})
+	s.w.hear(event.StoreIs{Snapshot: snap})
 	return nil
 }
 
 // wallWasWrong is the operator who finds that the clock is wrong, and sets it.
 func (s *server) wallWasWrong() {
-	s.machine.offset = 0
+	s.machine.Offset = 0
 	s.w.note(Record{Kind: RecordClock, Machine: s.name(), Node: -1, Text: "the wall clock is set right"})
 }
 
 // serviceRunner runs a service as tasks of a process.
-type serviceRunner struct{ p *process }
+type serviceRunner struct{ p *kernel.Process }
 
 // Go implements service.Runner.
-func (r serviceRunner) Go(f func()) { r.p.start("service", f) }
+func (r serviceRunner) Go(f func()) { r.p.Start("service", f) }
 
 // Wait implements service.Runner.
 func (r serviceRunner) Wait(timer <-chan time.Time, a, b, c <-chan struct{}) {
-	r.p.machine.loop.park(func() bool { return ready(timer) || ready(a) || ready(b) || ready(c) })
+	r.p.Machine.Loop.Park(func() bool { return kernel.Ready(timer) || kernel.Ready(a) || kernel.Ready(b) || kernel.Ready(c) })
 }
 
 // reader is a source of random bytes.
-type reader struct{ dice }
+type reader struct{ kernel.Dice }
 
 func (r reader) Read(p []byte) (int, error) {
 	for i := range p {
@@ -359,15 +375,15 @@ func (r reader) Read(p []byte) (int, error) {
 // logHandler takes the server's log.
 type logHandler struct {
 	s *server
-	p *process
+	p *kernel.Process
 }
 
 func (h *logHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
 
 // Handle implements slog.Handler.
 func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
-	h.s.w.note(Record{Kind: RecordLog, Machine: h.s.name(), Process: h.p.number, Node: -1, Text: r.Message})
-	h.s.w.check.logged(r)
+	h.s.w.note(Record{Kind: RecordLog, Machine: h.s.name(), Process: h.p.Number, Node: -1, Text: r.Message})
+	h.s.w.hear(event.Logged{Machine: h.s.name(), Message: r.Message})
 	defer h.blocks(r)
 	if h.s.w.replicated() {
 		h.s.replicaLogged(r)
@@ -386,7 +402,7 @@ var _ store.Store = (*disk)(nil)
 // disk is a store whose writes take time, fail, and die half-way.
 type disk struct {
 	s     *server
-	p     *process
+	p     *kernel.Process
 	inner *pebble.Store
 }
 
@@ -394,9 +410,9 @@ type disk struct {
 func (d *disk) Load(ctx context.Context) (fencing.Snapshot, error) {
 	snap, err := d.inner.Load(ctx)
 	w := d.s.w
-	w.loop.sleep(w.dice("load", d.s.index).duration(time.Millisecond, w.plan.ttl), "loading") // S6 counts from after it
+	w.loop.Sleep(w.dice("load", d.s.index).Duration(time.Millisecond, w.plan.ttl), "loading") // S6 counts from after it
 	if err == nil {
-		d.s.w.check.loaded(d.p, snap)
+		w.hear(event.Loaded{Process: named(d.p), Snapshot: snap})
 	}
 	return snap, err
 }
@@ -411,12 +427,12 @@ var errDisk = errors.New("input/output error")
 func (d *disk) Commit(ctx context.Context, b fencing.Batch) error {
 	s, w := d.s, d.s.w
 	s.commits++
-	f := w.check.begins(d.p, b)
+	id := w.startWrite(event.Write{Process: named(d.p), Batch: b})
 	dice := w.dice("disk", s.index)
-	before, after := dice.duration(50*time.Microsecond, time.Millisecond), dice.duration(50*time.Microsecond, time.Millisecond)
+	before, after := dice.Duration(50*time.Microsecond, time.Millisecond), dice.Duration(50*time.Microsecond, time.Millisecond)
 	if w.on(SlowDisk) && w.fault(SlowDisk, 0, 60) {
-		slow := w.dice("slow disk", 2*s.index).tail(w.plan.stride/4, min(30*time.Second, 3*w.plan.ttl))
-		w.note(Record{Kind: RecordDisk, Machine: d.s.name(), Process: d.p.number, Node: -1, Until: w.now() + slow, Text: "a slow write"})
+		slow := w.dice("slow disk", 2*s.index).Tail(w.plan.stride/4, min(30*time.Second, 3*w.plan.ttl))
+		w.note(Record{Kind: RecordDisk, Machine: d.s.name(), Process: d.p.Number, Node: -1, Until: w.now() + slow, Text: "a slow write"})
 		if w.dice("slow disk", 2*s.index+1).Below(2) == 0 {
 			before += slow
 		} else {
@@ -427,51 +443,51 @@ func (d *disk) Commit(ctx context.Context, b fencing.Batch) error {
 	d.tempts(b, before+after+early+late)
 	w.hangs(early, "hanging")
 	if w.on(WriteCrash) && w.fault(WriteCrash, 0, 40) {
-		d.die(ctx, f, before)
+		d.die(ctx, b, id, before)
 	}
-	w.loop.sleep(before, "writing")
+	w.loop.Sleep(before, "writing")
 	if s.disk == nil {
-		return d.lost()
+		return d.lost(id)
 	}
 	if w.on(WriteError) && w.fault(WriteError, 0, 25) {
-		w.note(Record{Kind: RecordDisk, Machine: d.s.name(), Process: d.p.number, Node: -1, Text: "a write fails"})
+		w.note(Record{Kind: RecordDisk, Machine: d.s.name(), Process: d.p.Number, Node: -1, Text: "a write fails"})
 		if w.dice("write error", s.index).Below(2) == 0 {
-			f.reached = true
+			w.hear(event.Reached{Write: id})
 			_ = d.inner.Commit(ctx, b) // done, and said to have failed
 		}
-		w.check.failed(d.p)
+		w.hear(event.Failed{Write: id})
 		return errDisk
 	}
-	f.reached = true
+	w.hear(event.Reached{Write: id})
 	if w.on(DiskError) && w.fault(DiskError, 0, 8) {
-		d.fail(ctx, b)
+		d.fail(ctx, b, id)
 	}
 	if err := d.inner.Commit(ctx, b); err != nil {
-		w.check.failed(d.p)
+		w.hear(event.Failed{Write: id})
 		return err
 	}
-	w.loop.sleep(after, "written")
+	w.loop.Sleep(after, "written")
 	w.hangs(late, "hanging")
-	w.check.acknowledged(d.p, f)
+	w.hear(event.Acknowledged{Write: id})
 	return nil
 }
 
 // die crashes the machine in the middle of the commit: before its write, before
 // its sync or after both.
-func (d *disk) die(ctx context.Context, f *flight, in time.Duration) {
+func (d *disk) die(ctx context.Context, b fencing.Batch, write int, in time.Duration) {
 	w := d.s.w
-	w.loop.sleep(in, "writing")
+	w.loop.Sleep(in, "writing")
 	s, dice := d.s, w.dice("write crash", d.s.index)
 	// A commit is a write and a sync; 2: the crash comes after both.
 	s.faulty.crashBefore(int(dice.Below(3)), 100*int(dice.Below(2)))
-	f.reached = true
-	if err := d.inner.Commit(ctx, f.batch); err != nil {
+	w.hear(event.Reached{Write: write})
+	if err := d.inner.Commit(ctx, b); err != nil {
 		panic(err)
 	}
 	c := s.faulty.crashed()
-	f.unsynced = c.wrote && !c.synced
-	w.loop.at(w.now(), "crash in a write", func() {
-		if s.proc != d.p || d.p.dead {
+	w.hear(event.Reached{Write: write, Unsynced: c.wrote && !c.synced})
+	w.loop.At(w.now(), "crash in a write", func() {
+		if s.proc != d.p || d.p.Dead {
 			return
 		}
 		if s.disk != nil {
@@ -479,26 +495,26 @@ func (d *disk) die(ctx context.Context, f *flight, in time.Duration) {
 		}
 		s.crash("in a write")
 	})
-	w.loop.hang()
+	w.loop.Block()
 }
 
 // fail lets the file system fail under Pebble, which ends the process.
-func (d *disk) fail(ctx context.Context, b fencing.Batch) {
+func (d *disk) fail(ctx context.Context, b fencing.Batch, write int) {
 	s, w := d.s, d.s.w
 	s.faulty.fail(w.dice("disk error", s.index).Below(2) == 0)
-	w.note(Record{Kind: RecordDisk, Machine: d.s.name(), Process: d.p.number, Node: -1, Text: "the file system fails"})
+	w.note(Record{Kind: RecordDisk, Machine: d.s.name(), Process: d.p.Number, Node: -1, Text: "the file system fails"})
 	died, err := d.dies(ctx, b)
 	switch {
 	case died: // the process is over where it stands
-		w.loop.at(w.now(), "exit", func() {
-			if s.proc == d.p && !d.p.dead {
-				w.check.failed(d.p)
+		w.loop.At(w.now(), "exit", func() {
+			if s.proc == d.p && !d.p.Dead {
+				w.hear(event.Failed{Write: write})
 				w.saw("the file system failed, and the process ended")
 				s.end(RecordExit, "the store failed", 100)
-				w.after(w.dice("restart", s.index).duration(time.Millisecond, w.plan.ttl), "restart", s.boot)
+				w.after(w.dice("restart", s.index).Duration(time.Millisecond, w.plan.ttl), "restart", s.boot)
 			}
 		})
-		w.loop.hang()
+		w.loop.Block()
 	case err == nil:
 		w.violate(PromiseFailStop, "a write that failed was acknowledged")
 	}

@@ -10,11 +10,13 @@ import (
 	"github.com/cirrus-id/cirrus/fencing"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
+	"github.com/cirrus-id/cirrus/sim/event"
+	"github.com/cirrus-id/cirrus/sim/kernel"
 )
 
 // drawLongTTL draws how long the longest TTL is, and whether the pool allows it
 // from the beginning.
-func (p *plan) drawLongTTL(s dice) {
+func (p *plan) drawLongTTL(s kernel.Dice) {
 	p.longest = p.maxTTL * time.Duration(2+s.Below(3))
 	if p.poolMax = p.maxTTL; s.Below(2) == 1 {
 		p.poolMax = p.longest
@@ -34,10 +36,10 @@ func (p *plan) driftOf(ttl time.Duration) int64 {
 // changeSettings sets what the default pool allows to anything that is allowed
 // at all, shorter or longer than before, by an operator who doesn't look whether
 // the pool is suspicious: by a call, or by the flags of the next start.
-func (w *world) changeSettings(d dice) {
-	most := []time.Duration{w.plan.maxTTL, w.plan.longest, d.duration(w.plan.maxTTL, w.plan.longest)}[d.Below(3)].Truncate(time.Millisecond)
-	quarantine := d.duration(w.plan.quarantine, 2*w.plan.quarantine).Truncate(time.Millisecond)
-	ttl := d.duration(max(w.plan.ttl/2, time.Second), w.plan.maxTTL).Truncate(time.Millisecond)
+func (w *world) changeSettings(d kernel.Dice) {
+	most := []time.Duration{w.plan.maxTTL, w.plan.longest, d.Duration(w.plan.maxTTL, w.plan.longest)}[d.Below(3)].Truncate(time.Millisecond)
+	quarantine := d.Duration(w.plan.quarantine, 2*w.plan.quarantine).Truncate(time.Millisecond)
+	ttl := d.Duration(max(w.plan.ttl/2, time.Second), w.plan.maxTTL).Truncate(time.Millisecond)
 	pool := &cirrusv1.Pool{Name: string(fencing.DefaultPool), MaxTtl: durationpb.New(most)}
 	change := fencing.PoolChange{MaxTTL: &most}
 	if d.Below(3) > 0 {
@@ -48,6 +50,7 @@ func (w *world) changeSettings(d dice) {
 		pool.Ttl, change.TTL = durationpb.New(ttl), &ttl
 	}
 	w.pool.MaxTTL = max(w.pool.MaxTTL, most) // whoever makes a store again knows what there has been
+	w.hear(event.Described{MaxTTL: w.pool.MaxTTL})
 	if s := w.primary; !w.replicated() && d.Below(3) == 0 {
 		s.restart(func() {
 			s.flags = change
@@ -65,7 +68,7 @@ func (w *world) changeSettings(d dice) {
 // of those that it allowed, only its longest TTL tells from then on.
 func (w *world) lowerSoon() {
 	d := w.dice("max_ttl is lowered", 0)
-	w.after(d.duration(0, 2*w.plan.ttl), "settings", func() {
+	w.after(d.Duration(0, 2*w.plan.ttl), "settings", func() {
 		if !w.on(Settings) || !w.spend() {
 			return
 		}
@@ -80,7 +83,7 @@ func (w *world) lowerSoon() {
 // started, or a little later.
 func (w *world) soonChanged(back time.Duration) {
 	if d := w.dice("settings of a suspicious store", 0); w.on(Settings) && d.Below(2) == 1 {
-		w.after(back+d.duration(0, 2*w.plan.ttl), "settings", func() {
+		w.after(back+d.Duration(0, 2*w.plan.ttl), "settings", func() {
 			if w.on(Settings) && w.spend() {
 				w.changeSettings(d)
 			}
@@ -90,11 +93,11 @@ func (w *world) soonChanged(back time.Duration) {
 
 // leaseLong is a client that can't heartbeat often: it takes a lease for as long
 // as it gets one, uses nothing of it, and speaks of it once more or never.
-func (w *world) leaseLong(d dice) {
+func (w *world) leaseLong(d kernel.Dice) {
 	w.longLeases++
 	instance := fmt.Sprintf("a client with a long lease, the %d", w.longLeases)
-	ttl := []time.Duration{w.plan.longest, d.duration(w.plan.maxTTL, w.plan.longest).Truncate(time.Millisecond)}[d.Below(2)]
-	stays, ends := d.duration(0, w.plan.longest), d.Below(4)
+	ttl := []time.Duration{w.plan.longest, d.Duration(w.plan.maxTTL, w.plan.longest).Truncate(time.Millisecond)}[d.Below(2)]
+	stays, ends := d.Duration(0, w.plan.longest), d.Below(4)
 	w.lease("a long lease", func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
 		got, err := c.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "long", InstanceId: instance, Ttl: durationpb.New(ttl)})
 		if err != nil {
@@ -121,8 +124,8 @@ func (w *world) leaseLong(d dice) {
 
 // restartOften restarts who serves a few times in quick succession: told to
 // stop, killed, or by a takeover.
-func (w *world) restartOften(d dice) {
-	times, every := 2+d.Below(5), d.duration(w.plan.ttl/10, w.plan.ttl)
+func (w *world) restartOften(d kernel.Dice) {
+	times, every := 2+d.Below(5), d.Duration(w.plan.ttl/10, w.plan.ttl)
 	for i := range times {
 		w.after(time.Duration(i)*every, "restart again", func() {
 			if !w.on(Restarts) {

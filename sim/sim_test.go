@@ -14,6 +14,8 @@ import (
 
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
+
+	"github.com/cirrus-id/cirrus/sim/kernel"
 )
 
 func TestMain(m *testing.M) {
@@ -203,10 +205,10 @@ func TestPanic(t *testing.T) {
 	for name, plant := range map[string]func(*world){
 		"event": func(w *world) { w.after(time.Second, "boom", func() { panic("boom") }) },
 		"task": func(w *world) {
-			w.after(time.Second, "boom", func() { w.servers[0].proc.start("boom", func() { panic("boom") }) })
+			w.after(time.Second, "boom", func() { w.servers[0].proc.Start("boom", func() { panic("boom") }) })
 		},
 	} {
-		w := newWorld(Config{Seed: 7, Profile: Calm}, &workers{})
+		w := newWorld(Config{Seed: 7, Profile: Calm}, &kernel.Workers{})
 		plant(w)
 		text := w.live().Failure("")
 		for _, want := range []string{"the run panicked: ", "boom", "sim_test.go:", "seed 7, commit that this build was not told", "repeat it with: cirrus sim --seed 7 "} {
@@ -260,7 +262,7 @@ func contains(kinds []Kind, k Kind) bool {
 // rapidChoices lets rapid choose, and shrink.
 type rapidChoices struct{ t *rapid.T }
 
-func (c rapidChoices) Stream(purpose string, _ int) Stream { return rapidStream{c.t, purpose} }
+func (c rapidChoices) Stream(purpose string, _ int) kernel.Stream { return rapidStream{c.t, purpose} }
 
 type rapidStream struct {
 	t       *rapid.T
@@ -281,7 +283,7 @@ func plans(purpose string) bool {
 func TestRapid(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		seed := rapid.Uint64Range(0, 1000).Draw(rt, "seed")
-		c := Config{Seed: seed, Choices: Mixed{Chosen: plans, First: rapidChoices{rt}, Rest: Seed(seed).Choices()}}
+		c := Config{Seed: seed, Choices: Mixed{Chosen: plans, First: rapidChoices{rt}, Rest: kernel.Seed(seed).Choices()}}
 		if r := Run(c); r.Violation != nil {
 			rt.Fatal(r.Violation)
 		}
@@ -292,7 +294,7 @@ func TestRapid(t *testing.T) {
 func FuzzRun(f *testing.F) {
 	f.Add(uint64(1), []byte("a world that is as good as any other, with enough bytes to plan it"))
 	f.Fuzz(func(t *testing.T, seed uint64, choices []byte) {
-		c := Config{Seed: seed, Choices: Mixed{Chosen: plans, First: Bytes(choices).Choices(), Rest: Seed(seed).Choices()}}
+		c := Config{Seed: seed, Choices: Mixed{Chosen: plans, First: Bytes(choices).Choices(), Rest: kernel.Seed(seed).Choices()}}
 		if r := Run(c); r.Violation != nil {
 			t.Fatal(r.Violation)
 		}
@@ -315,7 +317,7 @@ func TestEnumerator(t *testing.T) {
 	kinds := func(purpose string) bool { return strings.HasPrefix(purpose, "kind:") }
 	runs := 0
 	for e := (&Enumerator{Depth: 6, Width: 2}); e.More(); runs++ {
-		c := Config{Seed: 3, Profile: Envelope, Apps: 2, Choices: Mixed{Chosen: kinds, First: e.Choices(), Rest: Seed(3).Choices()}}
+		c := Config{Seed: 3, Profile: Envelope, Apps: 2, Choices: Mixed{Chosen: kinds, First: e.Choices(), Rest: kernel.Seed(3).Choices()}}
 		if r := Run(c); r.Violation != nil {
 			t.Error(r.Violation)
 		}

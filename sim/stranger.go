@@ -8,6 +8,8 @@ import (
 	"github.com/cirrus-id/cirrus/fencing"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
+	"github.com/cirrus-id/cirrus/sim/event"
+	"github.com/cirrus-id/cirrus/sim/kernel"
 )
 
 // forgery is a lease that was put together from parts that don't belong to
@@ -23,7 +25,7 @@ type forgery struct {
 // impersonate speaks of a lease as somebody does who knows a part of what makes
 // it: an instance ID that leaked, an epoch that was listed, a node ID that was
 // mixed up.
-func (w *world) impersonate(d dice) {
+func (w *world) impersonate(d kernel.Dice) {
 	a := w.apps[d.Below(uint64(len(w.apps)))]
 	releases := d.Below(2) == 1
 	which, more := d.Below(6), d.Below(3)
@@ -45,8 +47,8 @@ func (w *world) impersonate(d dice) {
 // about to be deposed: of what it then says, nothing may be true that was so
 // only before.
 func (w *world) pester() {
-	t := w.check.reigning
-	if t == nil || !w.on(Impostor) && !w.on(Nameless) {
+	s := w.leads
+	if s == nil || !w.on(Impostor) && !w.on(Nameless) {
 		return
 	}
 	d := w.dice("pester", 0)
@@ -58,7 +60,7 @@ func (w *world) pester() {
 		}
 		if f, ok := w.forge(a, a.holder.Lease().Lease, 0, 0); ok {
 			for range 12 {
-				w.after(d.duration(0, 8*time.Millisecond), "impostor", func() { w.deceive(t.server.name(), f, false) })
+				w.after(d.Duration(0, 8*time.Millisecond), "impostor", func() { w.deceive(s.name(), f, false) })
 			}
 			return
 		}
@@ -80,43 +82,43 @@ func (w *world) deceive(host string, f forgery, releases bool) {
 // forge makes a lease that is almost the app's.
 func (w *world) forge(a *app, l fencing.Lease, which, more uint64) (forgery, bool) {
 	f := forgery{pool: string(l.Pool), node: int(l.Node), epoch: uint64(l.Epoch)}
-	mine := w.check.node(f.pool, f.node).lease(f.epoch)
-	if mine == nil {
+	mine := w.oracle.InstanceOf(event.Key{Pool: f.pool, Node: f.node}, f.epoch)
+	if mine == "" {
 		return f, false
 	}
-	f.instance = mine.instance
+	f.instance = mine
 	switch which {
 	case 0:
 		f.what, f.instance = "an instance that holds nothing", "an instance that holds nothing"
 	case 1:
 		f.what = "another holder's instance"
 		other := w.apps[(a.index+1+int(more))%len(w.apps)]
-		if k := len(other.leases); other != a && k > 0 {
-			f.instance = other.leases[k-1].instance
+		if had := w.oracle.RecentInstance(other.index, 0); other != a && had != "" {
+			f.instance = had
 		}
-		return f, f.instance != mine.instance
+		return f, f.instance != mine
 	case 2:
 		f.what = "an instance that it had before"
-		if k := len(a.leases); k > 1 {
-			f.instance = a.leases[k-2].instance
+		if had := w.oracle.RecentInstance(a.index, 1); had != "" {
+			f.instance = had
 		}
-		return f, f.instance != mine.instance
+		return f, f.instance != mine
 	case 3:
 		f.what = "an older epoch"
 		f.epoch -= 1 + more
-		if _, granted := w.check.pool(l.Pool).nodes[f.epoch]; !granted {
-			w.check.forged = true // it may lie between what was loaded and the base (S12)
+		if !w.oracle.WasSent(l.Pool, f.epoch) {
+			w.hear(event.Forged{}) // it may lie between what was loaded and the base (S12)
 		}
 	case 4:
 		// It looks as if the store had lost a write (S12), so that alarm says nothing any more.
 		f.what = "an epoch to come"
 		f.epoch += 1 + more
-		w.check.forged = true
+		w.hear(event.Forged{})
 		return f, w.plan.profile != Vows
 	case 5:
 		f.what = "another node ID"
 		f.node = (f.node + 1 + int(more)) % 1024
-		w.check.forged = true // to that node ID its epoch may be one to come
+		w.hear(event.Forged{}) // to that node ID its epoch may be one to come
 		return f, w.plan.profile != Vows
 	}
 	return f, true
@@ -124,17 +126,17 @@ func (w *world) forge(a *app, l fencing.Lease, which, more uint64) (forgery, boo
 
 // fumble is a client of another make: it takes a lease, uses nothing of it, and
 // gives it back with a last timestamp from before it was granted.
-func (w *world) fumble(d dice) {
+func (w *world) fumble(d kernel.Dice) {
 	w.fumbles++
 	instance := fmt.Sprintf("a client of another make, the %d", w.fumbles)
-	early := d.duration(0, 2*w.plan.ttl).Milliseconds()
-	stays := d.duration(0, w.plan.ttl/2)
+	early := d.Duration(0, 2*w.plan.ttl).Milliseconds()
+	stays := d.Duration(0, w.plan.ttl/2)
 	w.lease("a client of another make", func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
 		got, err := c.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "another", InstanceId: instance})
 		if err != nil {
 			return err
 		}
-		w.loop.sleep(stays, "holding")
+		w.loop.Sleep(stays, "holding")
 		l := got.GetLease()
 		last := l.GetFloorMs() - early
 		_, err = c.Release(ctx, &cirrusv1.ReleaseRequest{Pool: l.GetPool(), NodeId: l.GetNodeId(), Epoch: l.GetEpoch(), InstanceId: instance, LastTimestampMs: &last})

@@ -10,6 +10,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/sim/event"
+	"github.com/cirrus-id/cirrus/sim/kernel"
 )
 
 // What a store has acknowledged and synced, and its newest log loses all the
@@ -22,19 +24,19 @@ var highWater = path.Join(dataDir, "high-water")
 // loseTail crashes the server, and cuts off its newest log where a mark gets
 // lost, or loses it as a whole. The next start must be refused then (S13), and
 // the operator recovers the store, after which all is promised as ever.
-func (w *world) loseTail(d dice) {
+func (w *world) loseTail(d kernel.Dice) {
 	s := w.primary
 	where := s.drawCut(d)
-	back := d.duration(0, w.plan.ttl)
+	back := d.Duration(0, w.plan.ttl)
 	if !s.running() || s.disk == nil {
 		return
 	}
 	s.end(RecordCrash, "its newest log loses its tail", 0)
 	whole := cloneDisk(s.disk, 0)
-	if kept, ok := s.cut(where); !ok || !w.check.lostMark(kept.Meta) {
+	if kept, ok := s.cut(where); !ok || !w.lostMark(kept.Meta) {
 		s.disk = whole // what is lost without a mark, loseUntold is about
 	} else {
-		w.check.lostWrites, w.check.damaged = true, true
+		w.hear(event.StoreDamaged{LostMark: true})
 		w.note(Record{Kind: RecordDisk, Machine: s.name(), Node: -1, Text: "acknowledged writes are gone from the newest log"})
 	}
 	w.after(back, "restart", s.boot)
@@ -42,10 +44,10 @@ func (w *world) loseTail(d dice) {
 
 // loseUntold is loseTail where no file tells of it: only grants get lost, and no
 // mark, or the high-water file gets lost as well. The store is served as it is.
-func (w *world) loseUntold(d dice) {
+func (w *world) loseUntold(d kernel.Dice) {
 	s := w.primary
 	where, file := s.drawCut(d), d.Below(2) == 0
-	back := d.duration(0, w.plan.ttl)
+	back := d.Duration(0, w.plan.ttl)
 	if !s.running() || s.disk == nil {
 		return
 	}
@@ -53,8 +55,8 @@ func (w *world) loseUntold(d dice) {
 	w.after(back, "restart", s.boot)
 	whole := cloneDisk(s.disk, 0)
 	kept, ok := s.cut(where)
-	told := ok && w.check.lostMark(kept.Meta)
-	if !ok || told && (!file || !w.check.apart(kept.Meta)) {
+	told := ok && w.lostMark(kept.Meta)
+	if !ok || told && (!file || !w.apart(kept.Meta)) {
 		s.disk = whole
 		return
 	}
@@ -62,23 +64,23 @@ func (w *world) loseUntold(d dice) {
 		s.remove(highWater)
 	}
 	w.note(Record{Kind: RecordDisk, Machine: s.name(), Node: -1, Text: "acknowledged writes are gone from the newest log, and nothing tells"})
-	w.check.vanish(kept)
-	w.check.storeIs(kept)
-	w.check.damaged = true
+	w.hear(event.StoreShrunk{Kept: kept})
+	w.hear(event.StoreIs{Snapshot: kept})
+	w.hear(event.StoreDamaged{})
 }
 
 // apart says whether the next start's epochs lie above all that were granted,
 // though the high-water file is gone: by the base, if that is not lost, or by
 // a clock that nobody sets.
-func (c *checker) apart(kept fencing.Meta) bool {
-	return kept.FirstEpoch == c.meta.FirstEpoch || !c.w.plan.on[Step] && !c.w.plan.on[WrongWall]
+func (w *world) apart(kept fencing.Meta) bool {
+	return kept.FirstEpoch == w.oracle.Meta().FirstEpoch || !w.plan.on[Step] && !w.plan.on[WrongWall]
 }
 
 // cutLog says how much of the newest log is left, in thousandths; below 0: it is
 // gone.
 type cutLog int
 
-func (s *server) drawCut(d dice) cutLog {
+func (s *server) drawCut(d kernel.Dice) cutLog {
 	left := cutLog(d.Below(1000))
 	if d.Below(4) == 0 {
 		left = -1
@@ -166,20 +168,13 @@ func (s *server) syncDir(of string) {
 	}
 }
 
-// startedOn looks at a store that is about to be served.
-func (c *checker) startedOn(s *server) {
-	if c.lostWrites {
-		c.w.violate(PromiseLostWrites, "%s serves a store that has lost acknowledged writes, and its %s file tells so", s.name(), path.Base(highWater))
-	}
-}
-
 // recoverLater is the operator whose store is refused, since it has lost writes:
 // it is recovered, and served again.
-func (s *server) recoverLater(p *process) {
+func (s *server) recoverLater(p *kernel.Process) {
 	w := s.w
-	in := w.dice("recover", s.index).duration(0, w.plan.ttl)
-	w.loop.at(w.now(), "exit", func() {
-		if s.proc != p || p.dead {
+	in := w.dice("recover", s.index).Duration(0, w.plan.ttl)
+	w.loop.At(w.now(), "exit", func() {
+		if s.proc != p || p.Dead {
 			return
 		}
 		s.end(RecordExit, "", 100)
@@ -191,7 +186,7 @@ func (s *server) recoverLater(p *process) {
 			s.boot()
 		})
 	})
-	w.loop.hang()
+	w.loop.Block()
 }
 
 // recoverLost recovers the store. Where the clock that is right is behind the
@@ -199,8 +194,8 @@ func (s *server) recoverLater(p *process) {
 func (s *server) recoverLost() {
 	w := s.w
 	s.wallWasWrong()
-	if off := w.check.meta.Mark.Sub(s.machine.wallMillis()); off > w.plan.stride {
-		s.machine.offset = off
+	if off := w.oracle.Meta().Mark.Sub(wallMillis(s.machine)); off > w.plan.stride {
+		s.machine.Offset = off
 		w.note(Record{Kind: RecordClock, Machine: s.name(), Node: -1, Text: "the wall clock is set to where the store has been"})
 	}
 	if err := s.recover(); err != nil {
@@ -210,43 +205,9 @@ func (s *server) recoverLost() {
 	w.saw("a store that had lost writes was refused, and recovered")
 }
 
-// refused looks at a store that is not served since it has lost writes: it must
-// have been damaged, or a crash alone would keep a store from being served.
-func (c *checker) refused(s *server) {
-	if !c.damaged {
-		c.w.violate(PromiseLostWrites, "%s refuses its store for lost writes, but it has lost none", s.name())
-	}
-}
-
 // lostMark says whether a store that holds this has lost a mark, or a start's
 // base, that was acknowledged.
-func (c *checker) lostMark(kept fencing.Meta) bool {
-	return kept.Mark < c.meta.Mark || kept.FirstEpoch < c.meta.FirstEpoch
-}
-
-// vanish notes the leases whose records a store has lost.
-func (c *checker) vanish(kept fencing.Snapshot) {
-	has := map[nodeKey]fencing.Epoch{}
-	for i := range kept.Records {
-		r := &kept.Records[i]
-		has[nodeKey{string(r.Pool), int(r.Node)}] = r.Epoch
-	}
-	for _, k := range c.order {
-		n := c.nodes[k]
-		if l := n.lease(uint64(n.durable.Epoch)); l != nil && has[k] < n.durable.Epoch && n.durable.Status == fencing.Live {
-			l.vanished = true
-		}
-	}
-}
-
-// alarmed looks at a LEASE_LOST for a holder whose lease the store has lost: the
-// server must tell its operator (S12), if it can know.
-func (c *checker) alarmed(t *term, d *fencing.Record, l *leaseState) {
-	if l == nil || !l.vanished || c.forged || uint64(d.Epoch) >= l.epoch {
-		return
-	}
-	c.w.saw("the holder of a lease that the store had lost came back")
-	if s := t.server; s.service != nil && s.lostWrites == 0 { // the log may wait a second to tell of several at once
-		c.w.violate(PromiseAlarm, "a holder knows of epoch %d, the store of epoch %d, and it is not counted", l.epoch, d.Epoch)
-	}
+func (w *world) lostMark(kept fencing.Meta) bool {
+	had := w.oracle.Meta()
+	return kept.Mark < had.Mark || kept.FirstEpoch < had.FirstEpoch
 }

@@ -2,6 +2,9 @@ package sim
 
 import (
 	"time"
+
+	"github.com/cirrus-id/cirrus/sim/event"
+	"github.com/cirrus-id/cirrus/sim/kernel"
 )
 
 // moveVolume takes the store's volume away from the machine that serves it and
@@ -9,12 +12,12 @@ import (
 // it lives on, with commits that are never answered, or with an error much
 // later, and clients reach now one, now the other. What it may still promise,
 // S10 bounds and S6 waits out.
-func (w *world) moveVolume(d dice) {
+func (w *world) moveVolume(d kernel.Dice) {
 	from := w.primary
 	unsynced := 100 * int(d.Below(2))
-	back := d.duration(time.Millisecond, w.plan.ttl/2)
-	end := d.tail(w.plan.ttl, 6*w.plan.ttl)
-	fails := d.duration(0, 2*w.plan.ttl)
+	back := d.Duration(time.Millisecond, w.plan.ttl/2)
+	end := d.Tail(w.plan.ttl, 6*w.plan.ttl)
+	fails := d.Duration(0, 2*w.plan.ttl)
 	if d.Below(2) == 0 {
 		fails = 0
 	}
@@ -26,7 +29,7 @@ func (w *world) moveVolume(d dice) {
 	to.disk, to.copies = cloneDisk(from.disk, unsynced), from.copies
 	from.disk, from.copies, from.failsAfter = nil, nil, fails
 	w.primary = to
-	w.check.goesAstray(p)
+	w.hear(event.Moved{From: named(p), To: to.index})
 	w.note(Record{Kind: RecordOperate, Machine: from.name(), Peer: to.name(), Node: -1, Text: "its volume moves to " + to.name() + ", and it isn't told"})
 	w.after(back, "restart", to.boot)
 	w.after(end, "stop the old one", func() {
@@ -57,13 +60,13 @@ func (s *server) stopAstray() {
 }
 
 // lost is what becomes of a commit whose volume is gone.
-func (d *disk) lost() error {
+func (d *disk) lost(write int) error {
 	w := d.s.w
 	if d.s.failsAfter == 0 {
-		w.loop.hang()
+		w.loop.Block()
 	}
-	w.loop.sleep(d.s.failsAfter, "writing to a volume that is gone")
-	w.note(Record{Kind: RecordDisk, Machine: d.s.name(), Process: d.p.number, Node: -1, Text: "a write fails: its volume is gone"})
-	w.check.failed(d.p)
+	w.loop.Sleep(d.s.failsAfter, "writing to a volume that is gone")
+	w.note(Record{Kind: RecordDisk, Machine: d.s.name(), Process: d.p.Number, Node: -1, Text: "a write fails: its volume is gone"})
+	w.hear(event.Failed{Write: write})
 	return errDisk
 }

@@ -4,97 +4,57 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
-	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/cirrus-id/cirrus/fencing"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
+	"github.com/cirrus-id/cirrus/sim/event"
 )
 
-// The names of the calls that are checked.
-const (
-	callAcquire   = "Acquire"
-	callHeartbeat = "Heartbeat"
-	callRelease   = "Release"
-	callRevoke    = "Revoke"
-	callBatch     = "HeartbeatBatch"
-	callList      = "ListLeases"
-)
-
-// request is what a request says, as it is read on the wire.
-type request struct {
-	pool     string
-	node     int // −1: none
-	epoch    uint64
-	app      string
-	instance string
-	last     *int64
-	ttl      time.Duration // 0: the pool's
-	wait     time.Duration // in line
-	items    []*request    // of a batch
-}
-
-// reply is what an answer says.
-type reply struct {
-	code  string // empty: good
-	good  bool
-	lost  bool // LEASE_LOST
-	lease bool // it brings a lease
-	node  int
-	epoch uint64
-	// Of a lease.
-	instance       string
-	app            string
-	ttl            time.Duration
-	server         int64
-	floor, ceiling int64
-	items          []*reply // of a batch
-}
-
-func readRequest(procedure string, body []byte) *request {
-	r := &request{node: -1}
+func readRequest(procedure string, body []byte) *event.Request {
+	r := &event.Request{Node: -1}
 	switch procedure {
-	case callAcquire:
+	case event.CallAcquire:
 		var m cirrusv1.AcquireRequest
 		read(body, &m)
-		r.pool, r.app, r.instance = m.GetPool(), m.GetAppId(), m.GetInstanceId()
-		r.ttl, r.wait = m.GetTtl().AsDuration(), m.GetWait().AsDuration()
-	case callHeartbeat:
+		r.Pool, r.App, r.Instance = m.GetPool(), m.GetAppId(), m.GetInstanceId()
+		r.TTL, r.Wait = m.GetTtl().AsDuration(), m.GetWait().AsDuration()
+	case event.CallHeartbeat:
 		var m cirrusv1.HeartbeatRequest
 		read(body, &m)
-		r.heartbeat(&m)
-	case callBatch:
+		takeHeartbeat(r, &m)
+	case event.CallBatch:
 		var m cirrusv1.HeartbeatBatchRequest
 		read(body, &m)
 		for _, h := range m.GetHeartbeats() {
-			item := &request{}
-			item.heartbeat(h)
-			r.items = append(r.items, item)
+			item := &event.Request{}
+			takeHeartbeat(item, h)
+			r.Items = append(r.Items, item)
 		}
-	case callRelease:
+	case event.CallRelease:
 		var m cirrusv1.ReleaseRequest
 		read(body, &m)
-		r.pool, r.node, r.epoch, r.instance, r.last = m.GetPool(), int(m.GetNodeId()), m.GetEpoch(), m.GetInstanceId(), m.LastTimestampMs
-	case callRevoke:
+		r.Pool, r.Node, r.Epoch, r.Instance, r.Last = m.GetPool(), int(m.GetNodeId()), m.GetEpoch(), m.GetInstanceId(), m.LastTimestampMs
+	case event.CallRevoke:
 		var m cirrusv1.RevokeRequest
 		read(body, &m)
-		r.pool, r.node, r.epoch = m.GetPool(), int(m.GetNodeId()), m.GetEpoch()
+		r.Pool, r.Node, r.Epoch = m.GetPool(), int(m.GetNodeId()), m.GetEpoch()
 	}
-	r.poolOrDefault()
+	poolOrDefault(r)
 	return r
 }
 
-func (r *request) poolOrDefault() {
-	if r.pool == "" {
-		r.pool = string(fencing.DefaultPool)
+func poolOrDefault(r *event.Request) {
+	if r.Pool == "" {
+		r.Pool = string(fencing.DefaultPool)
 	}
 }
 
-func (r *request) heartbeat(m *cirrusv1.HeartbeatRequest) {
-	r.pool, r.node, r.epoch, r.instance = m.GetPool(), int(m.GetNodeId()), m.GetEpoch(), m.GetInstanceId()
-	r.poolOrDefault()
+func takeHeartbeat(r *event.Request, m *cirrusv1.HeartbeatRequest) {
+	r.Pool, r.Node, r.Epoch, r.Instance = m.GetPool(), int(m.GetNodeId()), m.GetEpoch(), m.GetInstanceId()
+	poolOrDefault(r)
 }
 
 func read(body []byte, m proto.Message) {
@@ -103,50 +63,50 @@ func read(body []byte, m proto.Message) {
 	}
 }
 
-func readReply(c *call, a *answer) *reply {
-	r := &reply{node: c.request.node, epoch: c.request.epoch, good: a.status == 200}
-	if !r.good {
+func readReply(c *call, a *answer) *event.Reply {
+	r := &event.Reply{Node: c.request.Node, Epoch: c.request.Epoch, Good: a.status == 200}
+	if !r.Good {
 		var e struct {
 			Code string `json:"code"`
 		}
 		if err := json.Unmarshal(a.body, &e); err != nil || e.Code == "" {
 			panic("sim: an error can't be read: " + string(a.body))
 		}
-		r.code = e.Code
-		r.lost = e.Code == "failed_precondition" && (c.procedure == callHeartbeat || c.procedure == callRelease)
+		r.Code = e.Code
+		r.Lost = e.Code == "failed_precondition" && (c.procedure == event.CallHeartbeat || c.procedure == event.CallRelease)
 		return r
 	}
 	switch c.procedure {
-	case callAcquire:
+	case event.CallAcquire:
 		var m cirrusv1.AcquireResponse
 		read(a.body, &m)
-		r.take(m.GetLease())
-	case callHeartbeat:
+		takeLease(r, m.GetLease())
+	case event.CallHeartbeat:
 		var m cirrusv1.HeartbeatResponse
 		read(a.body, &m)
-		r.take(m.GetLease())
-	case callBatch:
+		takeLease(r, m.GetLease())
+	case event.CallBatch:
 		var m cirrusv1.HeartbeatBatchResponse
 		read(a.body, &m)
 		for i, h := range m.GetResults() {
-			item := &reply{node: c.request.items[i].node, epoch: c.request.items[i].epoch, good: h.GetError() == nil}
+			item := &event.Reply{Node: c.request.Items[i].Node, Epoch: c.request.Items[i].Epoch, Good: h.GetError() == nil}
 			if e := h.GetError(); e != nil {
-				item.code = e.GetCode()
-				item.lost = e.GetCode() == "failed_precondition"
+				item.Code = e.GetCode()
+				item.Lost = e.GetCode() == "failed_precondition"
 			} else {
-				item.take(h.GetLease())
+				takeLease(item, h.GetLease())
 			}
-			r.items = append(r.items, item)
+			r.Items = append(r.Items, item)
 		}
 	}
 	return r
 }
 
-func (r *reply) take(l *cirrusv1.Lease) {
-	r.lease = true
-	r.node, r.epoch, r.instance, r.app = int(l.GetNodeId()), l.GetEpoch(), l.GetInstanceId(), l.GetAppId()
-	r.ttl = l.GetTtl().AsDuration()
-	r.server, r.floor, r.ceiling = l.GetServerTimeMs(), l.GetFloorMs(), l.GetCeilingMs()
+func takeLease(r *event.Reply, l *cirrusv1.Lease) {
+	r.Lease = true
+	r.Node, r.Epoch, r.Instance, r.App = int(l.GetNodeId()), l.GetEpoch(), l.GetInstanceId(), l.GetAppId()
+	r.TTL = l.GetTtl().AsDuration()
+	r.Server, r.Floor, r.Ceiling = l.GetServerTimeMs(), l.GetFloorMs(), l.GetCeilingMs()
 }
 
 // reason is that of an error; "": it is none, or gives none.

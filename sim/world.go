@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/sim/event"
+	"github.com/cirrus-id/cirrus/sim/kernel"
+	"github.com/cirrus-id/cirrus/sim/oracle"
 )
 
 // Result is what became of a run.
@@ -44,13 +47,26 @@ type Stats struct {
 	Time, Heal time.Duration
 }
 
-// world is a run under way.
+// Violation is a promise that was broken.
+type Violation struct {
+	Promise Promise       `json:"promise"`
+	Event   int           `json:"event"` // the number of the event
+	At      time.Duration `json:"at"`    // true time since the run began
+	Text    string        `json:"text"`
+}
+
+// Error says what was broken, where.
+func (v *Violation) Error() string {
+	return fmt.Sprintf("%s at event %d (%v): %s", v.Promise.Broken(), v.Event, v.At, v.Text)
+}
+
+// world is a run in progress.
 type world struct {
 	config  Config
 	plan    *plan
-	choices Choices
-	entropy Choices
-	loop    *loop
+	choices kernel.Choices
+	entropy kernel.Choices
+	loop    *kernel.Loop
 	net     *network
 	// servers are the machines that can serve; primary is the one that has the
 	// store's volume.
@@ -65,26 +81,35 @@ type world struct {
 	pool   fencing.Pool
 	stride time.Duration
 	apps   []*app
-	check  *checker
-	rec    recorder
-	stats  Stats
+	oracle *oracle.Oracle
+	// leads is the server whose term etcd began last; nil: none.
+	leads *server
+	rec   recorder
+	stats Stats
 	// violation ends the run.
 	violation  *Violation
 	situations map[string]int
-	machines   []*machine
-	operator   *machine
-	dices      map[streamKey]dice
-	faultDices map[faultKey]dice // spares the making of names
+	machines   []*kernel.Machine
+	operator   *kernel.Machine
+	dices      map[diceKey]kernel.Dice
+	faultDices map[faultKey]kernel.Dice // spares the making of names
 	healed     bool
-	moved      bool
 	spent      int
 	fumbles    int
 	longLeases int
 	doubles    int
 	// held are the ends of what stands still; see hangs.
-	held     []*event
-	counts   map[string]int
-	softened map[Promise]bool
+	held []*kernel.Event
+	// broken counts, where nothing is promised, what broke all the same.
+	broken map[Promise]int
+	// ops, writes, terms, txns and confirms number what the oracle hears of.
+	ops, writes, terms, txns, confirms int
+}
+
+// diceKey names a stream of choices.
+type diceKey struct {
+	purpose string
+	entity  int
 }
 
 // maxSteps ends a run that would go on for ever.
@@ -97,12 +122,12 @@ func Run(c Config) Result {
 	if err := c.Validate(); err != nil {
 		panic(err)
 	}
-	ws := &workers{}
-	defer ws.close()
+	ws := &kernel.Workers{}
+	defer ws.Close()
 	return run(c, ws)
 }
 
-func run(c Config, ws *workers) Result {
+func run(c Config, ws *kernel.Workers) Result {
 	return newWorld(c, ws).live()
 }
 
@@ -125,8 +150,8 @@ func (w *world) panics(do func()) (did bool) {
 	defer func() {
 		if p := recover(); p != nil {
 			did = true
-			w.violation = &Violation{Promise: PromiseNoPanic, Event: w.loop.steps, At: w.now(), Text: whatPanicked(p)}
-			w.note(Record{Kind: RecordViolated, Machine: "world", Node: -1, Text: PromiseNoPanic.broken()})
+			w.violation = &Violation{Promise: PromiseNoPanic, Event: w.loop.Steps, At: w.now(), Text: whatPanicked(p)}
+			w.note(Record{Kind: RecordViolated, Machine: "world", Node: -1, Text: PromiseNoPanic.Broken()})
 		}
 	}()
 	do()
@@ -135,24 +160,24 @@ func (w *world) panics(do func()) (did bool) {
 
 // whatPanicked is a panic's value, and where it comes from.
 func whatPanicked(p any) string {
-	if t, ok := p.(taskPanic); ok {
+	if t, ok := p.(kernel.TaskPanic); ok {
 		return string(t)
 	}
 	return fmt.Sprintf("%v\n%s", p, debug.Stack())
 }
 
-func newWorld(c Config, ws *workers) *world {
+func newWorld(c Config, ws *kernel.Workers) *world {
 	w := &world{
-		config: c, choices: c.Choices, loop: &loop{workers: ws}, situations: map[string]int{}, dices: map[streamKey]dice{}, faultDices: map[faultKey]dice{},
-		counts: map[string]int{}, softened: map[Promise]bool{},
+		config: c, choices: c.Choices, loop: kernel.NewLoop(ws), situations: map[string]int{}, dices: map[diceKey]kernel.Dice{}, faultDices: map[faultKey]kernel.Dice{},
+		broken: map[Promise]int{},
 	}
 	if w.choices == nil {
-		w.choices = Seed(c.Seed).Choices()
+		w.choices = kernel.Seed(c.Seed).Choices()
 	}
-	w.entropy = Seed(c.Seed).Choices()
+	w.entropy = kernel.Seed(c.Seed).Choices()
 	w.rec.keep = c.Trace
 	w.plan = draw(c, w.choices)
-	w.check = newChecker(w)
+	w.oracle = w.newOracle()
 	w.net = &network{w: w, links: map[link]time.Duration{}, toServer: map[string]time.Duration{}, fromServer: map[string]time.Duration{}, delivered: map[string]delivered{}}
 	w.pool, w.stride = w.newPool(fencing.DefaultPool), w.plan.stride
 	if w.replicated() {
@@ -181,8 +206,8 @@ func (w *world) newPool(name fencing.PoolName) fencing.Pool {
 	return p
 }
 
-func (w *world) machine(name string) *machine {
-	m := &machine{loop: w.loop, name: name}
+func (w *world) machine(name string) *kernel.Machine {
+	m := kernel.NewMachine(w.loop, name)
 	w.machines = append(w.machines, m)
 	return m
 }
@@ -192,7 +217,7 @@ func (w *world) run() {
 	w.setClocks()
 	w.begin()
 	for _, a := range w.apps {
-		w.after(w.dice("first start", a.index).duration(0, w.plan.ttl), "start", a.boot)
+		w.after(w.dice("first start", a.index).Duration(0, w.plan.ttl), "start", a.boot)
 	}
 	w.startFaults()
 	w.liveUntil(w.plan.faultsFor)
@@ -201,7 +226,7 @@ func (w *world) run() {
 		w.heal()
 	}
 	if w.violation == nil {
-		w.check.linearizable()
+		w.hear(event.Finished{})
 	}
 	if w.config.Canary != 0 && w.config.Canary == w.config.Seed {
 		w.violate(PromiseCanary, "nothing was broken: this seed was named as the canary")
@@ -210,6 +235,7 @@ func (w *world) run() {
 
 // begin makes the store, and lets who serves it start.
 func (w *world) begin() {
+	w.hear(event.Described{MaxTTL: w.pool.MaxTTL})
 	if !w.replicated() {
 		if err := w.primary.create(true); err != nil {
 			panic(err)
@@ -221,7 +247,7 @@ func (w *world) begin() {
 		w.etcd.create()
 	}
 	for _, s := range w.servers {
-		w.after(w.dice("first start", 1000+s.index).duration(0, w.plan.ttl/3), "start", s.boot)
+		w.after(w.dice("first start", 1000+s.index).Duration(0, w.plan.ttl/3), "start", s.boot)
 	}
 }
 
@@ -229,18 +255,18 @@ func (w *world) begin() {
 // each.
 func (w *world) liveUntil(end time.Duration) {
 	for w.violation == nil {
-		if len(w.loop.events) == 0 || w.loop.events[0].at > end {
+		if !w.loop.Due(end) {
 			break
 		}
-		e := w.loop.step()
-		w.rec.add(uint64(e.at))
-		w.rec.add(e.seq)
+		e := w.loop.Step()
+		w.rec.add(uint64(e.At))
+		w.rec.add(e.Seq)
 		w.look()
-		if w.loop.steps > maxSteps {
-			w.violate(PromiseLiveness, "the world has come to %d events by %v, and to no end", w.loop.steps, w.now())
+		if w.loop.Steps > maxSteps {
+			w.violate(PromiseLiveness, "the world has come to %d events by %v, and to no end", w.loop.Steps, w.now())
 		}
 	}
-	w.loop.now = max(w.loop.now, end)
+	w.loop.Now = max(w.loop.Now, end)
 }
 
 // running are the servers that run, the primary first.
@@ -257,39 +283,31 @@ func (w *world) running() []*server {
 // look checks the world after an event.
 func (w *world) look() {
 	for _, s := range w.servers {
-		if s.machine.looked {
-			s.machine.looked = false
-			w.check.state(s)
-			w.check.waiting()
-			w.check.opened()
-			w.check.listens()
+		if s.machine.Ran {
+			s.machine.Ran = false
+			w.checkServer(s)
 		}
 	}
 	for _, a := range w.apps {
-		if a.machine.looked {
-			a.machine.looked = false
-			w.check.exclusive(a)
+		if a.machine.Ran {
+			a.machine.Ran = false
+			w.tellLive(a)
 		}
 	}
 }
 
-// exclusion says whether P1 is promised in this world.
-func (w *world) exclusion() bool {
-	return (w.plan.profile != Hostile || !w.plan.on[WildRate] && !w.plan.on[BlindSuspend]) && !w.softened[PromiseExclusion]
-}
+func (w *world) now() time.Duration { return w.loop.Now }
 
-func (w *world) now() time.Duration { return w.loop.now }
-
-func (w *world) park(wanted func() bool) { w.loop.park(wanted) }
+func (w *world) park(wanted func() bool) { w.loop.Park(wanted) }
 
 // after plans an event.
-func (w *world) after(d time.Duration, what string, run func()) *event {
-	return w.loop.at(w.now()+d, what, run)
+func (w *world) after(d time.Duration, what string, run func()) *kernel.Event {
+	return w.loop.At(w.now()+d, what, run)
 }
 
 // dice returns the stream of a purpose and an entity.
-func (w *world) dice(purpose string, entity int) dice {
-	k := streamKey{purpose, entity}
+func (w *world) dice(purpose string, entity int) kernel.Dice {
+	k := diceKey{purpose, entity}
 	d, ok := w.dices[k]
 	if !ok {
 		from := w.choices
@@ -297,13 +315,13 @@ func (w *world) dice(purpose string, entity int) dice {
 			// Instance IDs must differ whoever makes the choices.
 			from = w.entropy
 		}
-		d = dice{from.Stream(purpose, entity)}
+		d = kernel.NewDice(from.Stream(purpose, entity))
 		w.dices[k] = d
 	}
 	return d
 }
 
-func (w *world) machineIndex(m *machine) int {
+func (w *world) machineIndex(m *kernel.Machine) int {
 	for i, other := range w.machines {
 		if other == m {
 			return i
@@ -312,16 +330,16 @@ func (w *world) machineIndex(m *machine) int {
 	return -1
 }
 
-func (w *world) serverOf(p *process) *server {
+func (w *world) serverOf(p *kernel.Process) *server {
 	for _, s := range w.servers {
-		if s.machine == p.machine {
+		if s.machine == p.Machine {
 			return s
 		}
 	}
 	return nil
 }
 
-func (w *world) appOf(p *process) *app {
+func (w *world) appOf(p *kernel.Process) *app {
 	for _, a := range w.apps {
 		if a.proc == p {
 			return a
@@ -330,7 +348,7 @@ func (w *world) appOf(p *process) *app {
 	return nil
 }
 
-func (w *world) appIndex(p *process) int {
+func (w *world) appIndex(p *kernel.Process) int {
 	if a := w.appOf(p); a != nil {
 		return a.index
 	}
@@ -339,42 +357,35 @@ func (w *world) appIndex(p *process) int {
 
 // note takes a record of what happens now.
 func (w *world) note(r Record) {
-	r.At, r.N = w.now(), w.loop.steps
+	r.At, r.N = w.now(), w.loop.Steps
 	w.rec.note(r)
 }
 
 // saw counts a situation.
 func (w *world) saw(what string) { w.situations[what]++ }
 
-func (w *world) count(what string, n int) { w.counts[what] += n }
-
 // violate notes that a promise is broken. Where nothing is promised it is
 // counted, and the run goes on.
 func (w *world) violate(p Promise, format string, args ...any) {
 	holds := w.plan.promises(p)
 	if !holds {
-		w.check.broken[p]++
-		if w.check.broken[p] > 1 {
+		w.broken[p]++
+		if w.broken[p] > 1 {
 			return
 		}
 	} else if w.violation != nil {
 		return
 	}
-	v := &Violation{Promise: p, Event: w.loop.steps, At: w.now(), Text: fmt.Sprintf(format, args...)}
+	v := &Violation{Promise: p, Event: w.loop.Steps, At: w.now(), Text: fmt.Sprintf(format, args...)}
 	w.note(Record{Kind: RecordViolated, Machine: "world", Node: -1, Text: string(p) + ": " + v.Text})
 	if holds {
 		w.violation = v
 	}
 }
 
-// soften stops a check that would only repeat itself.
-func (w *world) soften(p Promise) { w.softened[p] = true }
-
 func (w *world) close() {
 	for _, m := range w.machines {
-		for _, p := range m.procs {
-			p.kill()
-		}
+		m.KillAll()
 	}
 	for _, s := range w.servers {
 		s.closeStore()
@@ -382,11 +393,11 @@ func (w *world) close() {
 }
 
 func (w *world) result() Result {
-	w.stats.Events, w.stats.Faults, w.stats.Apps = w.loop.steps, w.spent, len(w.apps)
-	w.stats.Calls, w.stats.Grants, w.stats.Crashes = w.net.calls, w.counts["grants"], w.counts["server crashes"]
-	w.stats.Moved, w.stats.Time = w.moved, w.now()
+	w.stats.Events, w.stats.Faults, w.stats.Apps = w.loop.Steps, w.spent, len(w.apps)
+	w.stats.Calls, w.stats.Grants = w.net.calls, w.oracle.Grants()
+	w.stats.Moved, w.stats.Time = w.situations[oracle.ChangedHolder] > 0, w.now()
 	return Result{
-		Config: w.config, Profile: w.plan.profile, Kinds: w.plan.on, Violation: w.violation, Broken: w.check.broken, Alarms: w.check.alarms,
+		Config: w.config, Profile: w.plan.profile, Kinds: w.plan.on, Violation: w.violation, Broken: w.broken, Alarms: w.oracle.Alarms(),
 		Hash: w.rec.hash, Situations: w.situations, Stats: w.stats, Trace: w.rec.trace,
 	}
 }

@@ -1,6 +1,6 @@
-package sim
+package oracle
 
-// Promise names what a run is checked for, in the words of the design.
+// Promise names what a run is checked for, in the words of docs/design.md.
 type Promise string
 
 // The promises. What each means is in promiseMeans, and what breaks it in
@@ -76,7 +76,7 @@ var promiseMeans = []struct {
 	{PromiseNoPanic, "The service, the client and the simulator never panic."},
 }
 
-// Promises are all of them.
+// Promises returns all of them.
 func Promises() []Promise {
 	all := make([]Promise, len(promiseMeans))
 	for i, p := range promiseMeans {
@@ -85,7 +85,7 @@ func Promises() []Promise {
 	return all
 }
 
-// Means says in a sentence what the promise is.
+// Means returns a sentence that says what the promise is.
 func (p Promise) Means() string {
 	for _, known := range promiseMeans {
 		if known.promise == p {
@@ -95,8 +95,8 @@ func (p Promise) Means() string {
 	return ""
 }
 
-// broken says that it is.
-func (p Promise) broken() string {
+// Broken says that it is broken.
+func (p Promise) Broken() string {
 	if p == PromiseNoPanic {
 		return "the run panicked"
 	}

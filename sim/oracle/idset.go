@@ -1,4 +1,4 @@
-package sim
+package oracle
 
 // idSet is a set of numbers that are not 0. It is made for a few ten thousand
 // IDs in a few ms.
@@ -9,13 +9,13 @@ type idSet struct {
 
 func newIDSet() idSet { return idSet{slots: make([]uint64, 1<<14)} }
 
-// add puts a number in, and says whether it was new.
+// add puts a number in, and reports whether it was new.
 func (s *idSet) add(n uint64) bool {
 	if s.used*2 >= len(s.slots) {
 		s.grow()
 	}
 	mask := uint64(len(s.slots) - 1)
-	for i := mix(n) & mask; ; i = (i + 1) & mask {
+	for i := n * 0x9e3779b97f4a7c15 >> 20 & mask; ; i = (i + 1) & mask {
 		switch s.slots[i] {
 		case 0:
 			s.slots[i] = n

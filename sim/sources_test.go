@@ -1,17 +1,19 @@
 package sim
 
+import "github.com/cirrus-id/cirrus/sim/kernel"
+
 // Bytes are choices that a fuzzer makes: one string of bytes feeds all
 // streams, in the order in which they ask. When it is used up, all further
 // choices are the tamest.
 type Bytes []byte
 
 // Choices returns the choices of the bytes, from the start.
-func (b Bytes) Choices() Choices { return &byteChoices{rest: b} }
+func (b Bytes) Choices() kernel.Choices { return &byteChoices{rest: b} }
 
 type byteChoices struct{ rest []byte }
 
 // Stream implements Choices.
-func (b *byteChoices) Stream(string, int) Stream { return b }
+func (b *byteChoices) Stream(string, int) kernel.Stream { return b }
 
 // Below implements Stream.
 func (b *byteChoices) Below(n uint64) uint64 {
@@ -27,11 +29,11 @@ func (b *byteChoices) Below(n uint64) uint64 {
 type Mixed struct {
 	// Chosen says of a purpose whether First makes its choices.
 	Chosen      func(purpose string) bool
-	First, Rest Choices
+	First, Rest kernel.Choices
 }
 
 // Stream implements Choices.
-func (m Mixed) Stream(purpose string, entity int) Stream {
+func (m Mixed) Stream(purpose string, entity int) kernel.Stream {
 	if m.Chosen(purpose) {
 		return m.First.Stream(purpose, entity)
 	}
@@ -43,8 +45,8 @@ func (m Mixed) Stream(purpose string, entity int) Stream {
 // each that are spread evenly from the tamest to the wildest. Beyond, it makes
 // the tamest ones.
 //
-//	for e := (&sim.Enumerator{Depth: 8, Width: 3}); e.More(); {
-//		sim.Run(sim.Config{Choices: e.Choices()})
+//	for e := (&Enumerator{Depth: 8, Width: 3}); e.More(); {
+//		Run(Config{Choices: e.Choices()})
 //	}
 type Enumerator struct {
 	Depth, Width int
@@ -72,7 +74,7 @@ func (e *Enumerator) More() bool {
 }
 
 // Choices returns the choices of this run, from the start.
-func (e *Enumerator) Choices() Choices {
+func (e *Enumerator) Choices() kernel.Choices {
 	e.used = 0
 	return enumerated{e}
 }
@@ -80,7 +82,7 @@ func (e *Enumerator) Choices() Choices {
 type enumerated struct{ *Enumerator }
 
 // Stream implements Choices.
-func (e enumerated) Stream(string, int) Stream { return e }
+func (e enumerated) Stream(string, int) kernel.Stream { return e }
 
 // Below implements Stream.
 func (e enumerated) Below(n uint64) uint64 {

@@ -1,7 +1,8 @@
-package sim
+package kernel
 
 import (
 	"math/bits"
+	"time"
 )
 
 // Choices is where everything that is left to chance comes from. Each purpose
@@ -45,9 +46,9 @@ func (s *seeded) Stream(purpose string, entity int) Stream {
 	key := streamKey{purpose, entity}
 	stream := s.streams[key]
 	if stream == nil {
-		state := mix(s.seed + mix(uint64(entity)+1))
+		state := Mix(s.seed + Mix(uint64(entity)+1))
 		for _, c := range []byte(purpose) {
-			state = mix(state ^ uint64(c))
+			state = Mix(state ^ uint64(c))
 		}
 		stream = &seedStream{state}
 		s.streams[key] = stream
@@ -60,14 +61,41 @@ type seedStream struct{ state uint64 }
 // Below implements Stream: the high word of a 64 × 64 bit product.
 func (s *seedStream) Below(n uint64) uint64 {
 	s.state += 0x9e3779b97f4a7c15
-	high, _ := bits.Mul64(mix(s.state), n)
+	high, _ := bits.Mul64(Mix(s.state), n)
 	return high
 }
 
-// mix is the finalizer of SplitMix64: every bit of x changes half of the
+// Mix is the finalizer of SplitMix64: every bit of x changes half of the
 // result's.
-func mix(x uint64) uint64 {
+func Mix(x uint64) uint64 {
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31
+}
+
+// Dice draws from a stream.
+type Dice struct{ Stream }
+
+// NewDice returns dice that are thrown by a stream.
+func NewDice(s Stream) Dice { return Dice{s} }
+
+// Duration returns one of lo … hi, in whole µs.
+func (d Dice) Duration(lo, hi time.Duration) time.Duration {
+	if hi <= lo {
+		return lo
+	}
+	return lo + time.Duration(d.Below(uint64((hi-lo)/time.Microsecond)+1))*time.Microsecond
+}
+
+// Chance reports true in n of a thousand cases. It always draws, so that another n
+// shifts nothing.
+func (d Dice) Chance(n uint64) bool { return d.Below(1000) >= 1000-n }
+
+// Tail returns a duration around typical, with a heavy tail that ends at most.
+func (d Dice) Tail(typical, most time.Duration) time.Duration {
+	t := d.Duration(typical/4, typical)
+	for t < most && d.Below(3) == 2 {
+		t *= 3
+	}
+	return min(t, most)
 }

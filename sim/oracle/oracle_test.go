@@ -1,0 +1,683 @@
+package oracle
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/sim/event"
+	"github.com/cirrus-id/cirrus/snowflake"
+)
+
+// The timings of all stories.
+const (
+	ttl, quarantine, stride = 10 * time.Second, 10 * time.Second, 5 * time.Second
+	// origin is server time, in Unix ms, at the beginning.
+	origin = 1_800_000_000_000
+	// loadedBase is the base of the store that is loaded, and base that of who loads it.
+	loadedBase = fencing.Epoch(1) << 50
+	base       = loadedBase + epochsPerSecond
+)
+
+// one and two are processes that serve, alice's and bob's are clients.
+var (
+	one   = event.Process{Machine: "one", Number: 1}
+	two   = event.Process{Machine: "two", Number: 1}
+	alice = event.Process{Machine: "alice", Number: 1}
+	bob   = event.Process{Machine: "bob", Number: 1}
+)
+
+// story is a list of news, told to an oracle as it is written.
+type story struct {
+	oracle     *Oracle
+	at         event.Instant
+	number     int // of writes, operations and calls
+	promises   []Promise
+	texts      []string
+	situations []string
+}
+
+// Violated, Saw and Note make a story the sink of its oracle.
+func (s *story) Violated(p Promise, text string) {
+	if !slices.Contains(s.promises, p) {
+		s.promises = append(s.promises, p)
+	}
+	s.texts = append(s.texts, string(p)+": "+text)
+}
+func (s *story) Saw(situation string) { s.situations = append(s.situations, situation) }
+func (s *story) Note(event.Record)    {}
+
+func newStory(replicated bool) *story {
+	s := &story{}
+	s.oracle = New(Config{
+		Replicated: replicated, Exclusive: true, Judged: true, TTL: ttl, Longest: ttl, Quarantine: quarantine, Stride: stride,
+		Session: time.Second, EtcdTimeout: time.Second, PeerTimeout: time.Second, Apps: 2,
+	}, s)
+	s.after(time.Second)
+	return s
+}
+
+// hear tells the oracle all of these, at one instant.
+func (s *story) hear(news ...event.News) {
+	for _, n := range news {
+		s.oracle.Hear(s.at, n)
+	}
+}
+
+// after lets time pass.
+func (s *story) after(d time.Duration) {
+	s.at.Now += d
+	for i := range s.at.Clocks {
+		c := &s.at.Clocks[i]
+		c.Steady += d
+		c.Wall = s.serverTime()
+	}
+}
+
+func (s *story) serverTime() int64 { return origin + s.at.Now.Milliseconds() }
+
+func (s *story) next() int {
+	s.number++
+	return s.number
+}
+
+// defaultPool has two node IDs.
+func defaultPool() fencing.Pool {
+	p := fencing.NewPool(fencing.DefaultPool)
+	p.TTL, p.MaxTTL, p.Quarantine, p.Last, p.Opened = ttl, ttl, quarantine, 1, true
+	return p
+}
+
+// store is what the server finds.
+func (s *story) store(records ...fencing.Record) fencing.Snapshot {
+	return fencing.Snapshot{Meta: fencing.Meta{Mark: origin, Stride: stride, FirstEpoch: loadedBase}, Pools: []fencing.Pool{defaultPool()}, Records: records}
+}
+
+// serve lets a server load the store and serve it.
+func (s *story) serve(snap fencing.Snapshot) *story {
+	s.hear(event.Server{Name: "one"}, event.Server{Index: 1, Name: "two"}, event.Described{MaxTTL: ttl}, event.StoreIs{Snapshot: snap})
+	s.start(snap)
+	return s
+}
+
+// start starts a process on the server; it may have had others.
+func (s *story) start(snap fencing.Snapshot) {
+	s.hear(event.Started{Process: one, Stride: stride}, event.StoreOpened{}, event.Loaded{Process: one, Snapshot: snap}, event.Serves{On: true})
+	s.mark(snap.Meta.FirstEpoch + epochsPerSecond)
+}
+
+// mark writes the next mark.
+func (s *story) mark(base fencing.Epoch) {
+	s.write(one, 0, fencing.Batch{Meta: &fencing.Meta{Mark: snowflake.Millis(s.serverTime()).Add(stride), Stride: stride, FirstEpoch: base}})
+}
+
+// write writes a batch, and lets it be acknowledged.
+func (s *story) write(by event.Process, term int, b fencing.Batch) {
+	n := s.next()
+	s.hear(event.Write{Write: n, Process: by, Term: term, Batch: b}, event.Reached{Write: n}, event.Acknowledged{Write: n})
+}
+
+// record is a live one, granted now.
+func (s *story) record(node int, epoch fencing.Epoch, instance string) fencing.Record {
+	floor := snowflake.Millis(s.serverTime())
+	return fencing.Record{
+		Pool: fencing.DefaultPool, Node: snowflake.NodeID(node), Epoch: epoch, App: fencing.AppID(instance), Instance: fencing.InstanceID(instance).Hash(),
+		TTL: ttl, Status: fencing.Live, Floor: floor, Ceiling: floor.Add(ttl),
+	}
+}
+
+// lease is the lease of a record, as a reply promises it now.
+func (s *story) lease(r fencing.Record, instance string) *event.Reply {
+	now := s.serverTime()
+	return &event.Reply{
+		Good: true, Lease: true, Node: int(r.Node), Epoch: uint64(r.Epoch), Instance: instance, App: string(r.App), TTL: ttl,
+		Server: now, Floor: int64(r.Floor), Ceiling: now + ttl.Milliseconds(),
+	}
+}
+
+// call is a request about a lease.
+func (s *story) call(procedure string, from event.Process, node int, epoch fencing.Epoch, instance string) event.Call {
+	return event.Call{Number: s.next(), Procedure: procedure, From: from, FromApp: true, Request: &event.Request{
+		Pool: string(fencing.DefaultPool), Node: node, Epoch: uint64(epoch), App: from.Machine, Instance: instance,
+	}}
+}
+
+// answer lets a request arrive and be answered at once.
+func (s *story) answer(at event.Process, c event.Call, a *event.Reply) {
+	n := s.next()
+	s.hear(event.Arrived{Op: n, Process: at, Call: c}, event.Replied{Op: n, Call: c, Reply: a, LostWrites: -1})
+}
+
+// grant grants a node ID to an instance, whose Acquire is answered.
+func (s *story) grant(node int, epoch fencing.Epoch, instance string) fencing.Record {
+	r := s.record(node, epoch, instance)
+	s.write(one, 0, fencing.Batch{Records: []fencing.Record{r}})
+	s.answer(one, s.call(event.CallAcquire, alice, -1, 0, instance), s.lease(r, instance))
+	return r
+}
+
+// hold grants a node ID to an app's process, which hears of it.
+func (s *story) hold(app int, by event.Process, node int, epoch fencing.Epoch) fencing.Record {
+	s.hear(event.AppStarted{App: app, Process: by, Pool: fencing.DefaultPool}, event.Asks{App: app})
+	r := s.record(node, epoch, by.Machine)
+	s.write(one, 0, fencing.Batch{Records: []fencing.Record{r}})
+	c := s.call(event.CallAcquire, by, -1, 0, by.Machine)
+	a := s.lease(r, by.Machine)
+	s.answer(one, c, a)
+	s.hear(event.Answered{Call: c, To: c, App: app, SentAt: s.at.Now, Reply: a})
+	return r
+}
+
+// heartbeat is answered with the lease.
+func (s *story) heartbeat(r fencing.Record, instance string) {
+	s.answer(one, s.call(event.CallHeartbeat, alice, int(r.Node), r.Epoch, instance), s.lease(r, instance))
+}
+
+// id is one with a timestamp that lies so far behind the floor of a record.
+func id(r fencing.Record, after time.Duration) snowflake.ID {
+	l := snowflake.DefaultLayout
+	return snowflake.ID(r.Floor.Add(after)-l.Origin)<<(l.NodeBits+l.SequenceBits) | snowflake.ID(r.Node)<<l.SequenceBits
+}
+
+// replicas lets two replicas start on etcd, of which the first takes over.
+func (s *story) replicas() *story {
+	s.hear(event.Server{Name: "one"}, event.Server{Index: 1, Name: "two"}, event.Described{MaxTTL: ttl})
+	snap := s.store()
+	s.hear(event.Created{Batch: fencing.Batch{Meta: &snap.Meta, Pools: snap.Pools}})
+	s.hear(event.Started{Process: one, Stride: stride}, event.Started{Server: 1, Process: two, Stride: stride}, event.Serves{On: true}, event.Serves{Server: 1, On: true})
+	s.takesOver(0, one, 1)
+	s.tookOver(1)
+	s.hear(event.Loaded{Process: one, Term: 1, Snapshot: snap}, event.Checked{Leads: true, Leaders: 1})
+	s.etcdWrite(one, 1, fencing.Batch{Meta: &fencing.Meta{Mark: snowflake.Millis(s.serverTime()).Add(stride), Stride: stride, FirstEpoch: base}}, 1)
+	return s
+}
+
+// takesOver lets a replica send a takeover, and tookOver lets etcd do it.
+func (s *story) takesOver(server int, by event.Process, term int) {
+	s.hear(event.TakesOver{Server: server, Process: by, Term: term}, event.TxnSent{Txn: -term, Process: by, TakeOver: true, Value: fmt.Sprint("term ", term), Keys: 1})
+}
+
+func (s *story) tookOver(term int) { s.hear(event.TxnDone{Txn: -term, Done: true}) }
+
+// etcdWrite lets a replica write keys, which etcd does and acknowledges.
+func (s *story) etcdWrite(by event.Process, term int, b fencing.Batch, keys int) {
+	n := s.next()
+	s.hear(event.Write{Write: n, Process: by, Term: term, Batch: b}, event.TxnSent{Txn: n, Process: by, Guarded: true, Guard: fmt.Sprint("term ", term), Keys: keys},
+		event.TxnDone{Txn: n, Done: true}, event.Acknowledged{Write: n})
+}
+
+// served is a story of one server that serves, and led one of replicas.
+func served() *story { s := newStory(false); return s.serve(s.store()) }
+func led() *story    { return newStory(true).replicas() }
+
+// wrongs are stories that must not be, with the promise that each breaks: the oracle
+// has to find that one, and no other.
+var wrongs = []struct {
+	promise Promise
+	what    string
+	tell    func() *story
+}{
+	{PromiseExclusion, "two apps hold a node ID", func() *story {
+		s := served()
+		r := s.hold(0, alice, 0, base+1)
+		s.hear(event.AppStarted{App: 1, Process: bob, Pool: fencing.DefaultPool})
+		s.hear(event.Live{App: 0, Lease: fencing.Lease{Node: r.Node, Epoch: r.Epoch}, Left: ttl, Clock: s.at.Clocks[0], Others: []event.Other{{App: 1, Epoch: base + 2}}})
+		return s
+	}},
+	{PromiseExclusion, "a holder counts its TTL from later than its request", func() *story {
+		s := served()
+		r := s.hold(0, alice, 0, base+1)
+		s.after(time.Second)
+		s.hear(event.Live{App: 0, Lease: fencing.Lease{Node: r.Node, Epoch: r.Epoch}, Left: ttl, Clock: s.at.Clocks[0]})
+		return s
+	}},
+	{PromiseExclusion, "a holder's deadline goes back", func() *story {
+		s := served()
+		r := s.hold(0, alice, 0, base+1)
+		s.hear(event.Live{App: 0, Lease: fencing.Lease{Node: r.Node, Epoch: r.Epoch}, Left: ttl, Clock: s.at.Clocks[0]})
+		s.hear(event.Live{App: 0, Lease: fencing.Lease{Node: r.Node, Epoch: r.Epoch}, Left: ttl - time.Second, Clock: s.at.Clocks[0]})
+		return s
+	}},
+	{PromiseExclusion, "a holder mints after its deadline", func() *story {
+		s := served()
+		s.hold(0, alice, 0, base+1)
+		s.hear(event.MintedLate{App: 0})
+		return s
+	}},
+	{PromiseUniqueness, "an ID is minted twice", func() *story {
+		s := served()
+		r := s.hold(0, alice, 0, base+1)
+		s.hear(event.Minted{App: 0, IDs: []snowflake.ID{id(r, time.Second), id(r, time.Second)}})
+		return s
+	}},
+	{PromiseWindow, "an ID lies behind its minter's window", func() *story {
+		s := served()
+		r := s.hold(0, alice, 0, base+1)
+		s.hear(event.Minted{App: 0, IDs: []snowflake.ID{id(r, ttl+time.Second)}})
+		return s
+	}},
+	{PromiseWindow, "a ceiling falls", func() *story {
+		s := served()
+		r := s.grant(0, base+1, "a")
+		a := s.lease(r, "a")
+		a.Ceiling--
+		s.answer(one, s.call(event.CallHeartbeat, alice, 0, base+1, "a"), a)
+		return s
+	}},
+	{PromiseWindow, "a release denies an ID that was minted", func() *story {
+		s := served()
+		r := s.hold(0, alice, 0, base+1)
+		s.hear(event.Minted{App: 0, IDs: []snowflake.ID{id(r, time.Second)}})
+		c := s.call(event.CallRelease, alice, 0, base+1, "alice")
+		last := int64(r.Floor)
+		c.Last = &last
+		s.hear(event.Arrived{Op: s.next(), Process: one, Call: c})
+		return s
+	}},
+	{PromiseWindow, "a grant begins within the window of the lease before it", func() *story {
+		s := served()
+		s.grant(0, base+1, "a")
+		s.after(ttl + quarantine + time.Second)
+		s.mark(base)
+		r := s.record(0, base+2, "b")
+		r.Floor = snowflake.Millis(s.serverTime()).Add(-quarantine - 2*time.Second)
+		s.write(one, 0, fencing.Batch{Records: []fencing.Record{r}})
+		return s
+	}},
+	{PromiseWindow, "the end of a lease is noted below what was promised", func() *story {
+		s := served()
+		r := s.grant(0, base+1, "a")
+		s.after(ttl + quarantine + time.Second)
+		r.Status, r.Ceiling = fencing.Ended, r.Ceiling-1
+		s.write(one, 0, fencing.Batch{Records: []fencing.Record{r}})
+		return s
+	}},
+	{PromiseEpochs, "an epoch is below one that was sent", func() *story {
+		s := served()
+		s.grant(0, base+2, "a")
+		s.write(one, 0, fencing.Batch{Records: []fencing.Record{s.record(1, base+1, "b")}})
+		return s
+	}},
+	{PromiseEpochs, "two grants have one epoch", func() *story {
+		s := served()
+		s.write(one, 0, fencing.Batch{Records: []fencing.Record{s.record(0, base+1, "a")}})
+		s.write(one, 0, fencing.Batch{Records: []fencing.Record{s.record(1, base+1, "b")}})
+		return s
+	}},
+	{PromiseEpochs, "an epoch is below the base", func() *story {
+		s := served()
+		s.grant(0, base-1, "a")
+		return s
+	}},
+	{PromiseEpochs, "a start's base is too low", func() *story {
+		s := newStory(false)
+		snap := s.store()
+		s.hear(event.Server{Name: "one"}, event.StoreIs{Snapshot: snap}, event.Started{Process: one, Stride: stride}, event.Loaded{Process: one, Snapshot: snap})
+		s.mark(base - 1)
+		return s
+	}},
+	{PromiseFencing, "a heartbeat succeeds for another instance", func() *story {
+		s := served()
+		r := s.grant(0, base+1, "a")
+		a := s.lease(r, "a")
+		s.answer(one, s.call(event.CallHeartbeat, bob, 0, base+1, "b"), a)
+		return s
+	}},
+	{PromiseLiveness, "a pool is full though a node ID is free", func() *story {
+		s := served()
+		s.hear(event.Healed{})
+		s.after(time.Minute)
+		s.answer(one, s.call(event.CallAcquire, alice, -1, 0, "a"), &event.Reply{Code: "resource_exhausted", Node: -1})
+		return s
+	}},
+	{PromiseLiveness, "a request waits though a node ID is free", func() *story {
+		s := served()
+		s.hear(event.Healed{})
+		s.after(time.Second)
+		c := s.call(event.CallAcquire, alice, -1, 0, "a")
+		c.Wait = time.Minute
+		s.hear(event.Arrived{Op: s.next(), Process: one, Call: c})
+		s.after(time.Second)
+		s.hear(event.Checked{})
+		return s
+	}},
+	{PromiseLiveness, "a suspicious pool is not opened", func() *story {
+		s := newStory(false)
+		snap := s.store()
+		snap.Pools[0].Opened = false
+		s.serve(snap)
+		s.hear(event.Healed{})
+		s.after(time.Minute)
+		s.hear(event.Checked{})
+		return s
+	}},
+	{PromiseLiveness, "a silent lease is not noted", func() *story {
+		s := served()
+		s.after(3 * stride)
+		s.mark(base)
+		s.grant(0, base+1, "a")
+		s.hear(event.Healed{})
+		s.after(ttl + stride)
+		s.hear(event.Checked{})
+		return s
+	}},
+	{PromiseLiveness, "an app has no node ID", func() *story {
+		s := served()
+		s.hear(event.Healed{})
+		s.after(10 * time.Minute)
+		s.hear(event.Waits{Apps: []event.App{{Name: "alice", Pool: fencing.DefaultPool}}})
+		return s
+	}},
+	{PromiseLiveness, "a request is never answered", func() *story {
+		s := served()
+		s.hear(event.Healed{}, event.Arrived{Op: s.next(), Process: one, Call: s.call(event.CallAcquire, alice, -1, 0, "a")})
+		s.after(10 * time.Minute)
+		s.hear(event.Passed{})
+		return s
+	}},
+	{PromiseDurable, "a record is gone after a restart", func() *story {
+		s := served()
+		s.grant(0, base+1, "a")
+		s.hear(event.Stopped{Process: one}, event.Started{Process: one, Stride: stride})
+		snap := s.store()
+		snap.Meta = s.oracle.Meta()
+		s.hear(event.Loaded{Process: one, Snapshot: snap})
+		return s
+	}},
+	{PromiseDurable, "a grant is promised before it is acknowledged", func() *story {
+		s := served()
+		r := s.record(0, base+1, "a")
+		s.answer(one, s.call(event.CallAcquire, alice, -1, 0, "a"), s.lease(r, "a"))
+		return s
+	}},
+	{PromiseDurable, "a release is confirmed before it is acknowledged", func() *story {
+		s := served()
+		s.grant(0, base+1, "a")
+		s.answer(one, s.call(event.CallRelease, alice, 0, base+1, "a"), &event.Reply{Good: true, Node: 0, Epoch: uint64(base + 1)})
+		return s
+	}},
+	{PromiseDurable, "a record is written twice at once", func() *story {
+		s := served()
+		b := fencing.Batch{Records: []fencing.Record{s.record(0, base+1, "a")}}
+		s.hear(event.Write{Write: s.next(), Process: one, Batch: b}, event.Write{Write: s.next(), Process: one, Batch: b})
+		return s
+	}},
+	{PromiseQuarantine, "an expired node ID is granted too early", func() *story {
+		s := served()
+		r := s.grant(0, base+1, "a")
+		s.after(ttl + quarantine - time.Second)
+		s.mark(base)
+		_ = r
+		s.write(one, 0, fencing.Batch{Records: []fencing.Record{s.record(0, base+2, "b")}})
+		return s
+	}},
+	{PromiseQuarantine, "a start grants what it found leased too early", func() *story {
+		s := newStory(false)
+		r := s.record(0, loadedBase, "a")
+		s.serve(s.store(r))
+		s.after(stride + ttl + quarantine - time.Second)
+		s.mark(base)
+		s.write(one, 0, fencing.Batch{Records: []fencing.Record{s.record(0, base+1, "b")}})
+		return s
+	}},
+	{PromiseQuarantine, "a pool grants that is not opened", func() *story {
+		s := newStory(false)
+		snap := s.store()
+		snap.Pools[0].Opened = false
+		s.serve(snap)
+		s.write(one, 0, fencing.Batch{Records: []fencing.Record{s.record(0, base+1, "a")}})
+		return s
+	}},
+	{PromiseLine, "a request overtakes another", func() *story {
+		s := served()
+		s.after(time.Second)
+		for _, by := range []event.Process{alice, bob} {
+			c := s.call(event.CallAcquire, by, -1, 0, by.Machine)
+			c.Wait = time.Minute
+			s.hear(event.Arrived{Op: s.next(), Process: one, Call: c})
+		}
+		s.write(one, 0, fencing.Batch{Records: []fencing.Record{s.record(0, base+1, "bob")}})
+		return s
+	}},
+	{PromiseSuspicion, "a suspicious pool is opened too early", func() *story {
+		s := newStory(false)
+		snap := s.store()
+		snap.Pools[0].Opened = false
+		s.serve(snap)
+		s.after(ttl + quarantine + stride - time.Second)
+		s.write(one, 0, fencing.Batch{Pools: []fencing.Pool{defaultPool()}})
+		return s
+	}},
+	{PromiseStride, "a stride becomes shorter too early", func() *story {
+		s := served()
+		s.after(stride - time.Second)
+		s.write(one, 0, fencing.Batch{Meta: &fencing.Meta{Mark: snowflake.Millis(s.serverTime()).Add(stride), Stride: stride / 2, FirstEpoch: base}})
+		return s
+	}},
+	{PromiseHeartbeat, "LEASE_LOST is told of a lease that there is", func() *story {
+		s := served()
+		s.grant(0, base+1, "a")
+		s.answer(one, s.call(event.CallHeartbeat, alice, 0, base+1, "a"), &event.Reply{Code: "failed_precondition", Lost: true, Node: 0, Epoch: uint64(base + 1)})
+		return s
+	}},
+	{PromiseSilence, "a lease with a silence note is promised", func() *story {
+		s := served()
+		r := s.record(0, base+1, "a")
+		s.write(one, 0, fencing.Batch{Records: []fencing.Record{r}})
+		r.Silence = fencing.Silence{Noted: true, Left: ttl, Ceiling: r.Ceiling}
+		meta := s.oracle.Meta()
+		s.write(one, 0, fencing.Batch{Meta: &meta, Records: []fencing.Record{r}})
+		s.answer(one, s.call(event.CallAcquire, alice, -1, 0, "a"), s.lease(r, "a"))
+		return s
+	}},
+	{PromiseQuarantine, "a silence note leaves less than was promised", func() *story {
+		s := served()
+		r := s.grant(0, base+1, "a")
+		r.Silence = fencing.Silence{Noted: true, Left: ttl - time.Second, Ceiling: r.Ceiling}
+		meta := s.oracle.Meta()
+		s.write(one, 0, fencing.Batch{Meta: &meta, Records: []fencing.Record{r}})
+		return s
+	}},
+	{PromiseFailStop, "a lease is promised after a write has failed", func() *story {
+		s := served()
+		r := s.grant(0, base+1, "a")
+		n := s.next()
+		s.hear(event.Write{Write: n, Process: one, Batch: fencing.Batch{}}, event.Failed{Write: n})
+		s.heartbeat(r, "a")
+		return s
+	}},
+	{PromisePatience, "a request waits for the store for too long", func() *story {
+		s := served()
+		c, n := s.call(event.CallAcquire, alice, -1, 0, "a"), s.next()
+		s.hear(event.Arrived{Op: n, Process: one, Call: c})
+		s.after(storeTimeout + time.Second)
+		s.hear(event.Replied{Op: n, Call: c, Reply: &event.Reply{Code: "unavailable", Node: -1}})
+		return s
+	}},
+	{PromiseMark, "a promise is made above the mark", func() *story {
+		s := served()
+		r := s.grant(0, base+1, "a")
+		a := s.lease(r, "a")
+		a.Server = s.serverTime() + stride.Milliseconds() + 1
+		s.answer(one, s.call(event.CallHeartbeat, alice, 0, base+1, "a"), a)
+		return s
+	}},
+	{PromiseMark, "a promise is made later than a stride after the mark", func() *story {
+		s := served()
+		r := s.grant(0, base+1, "a")
+		s.after(stride + time.Second)
+		a := s.lease(r, "a")
+		a.Server, a.Ceiling = a.Server-2000, a.Ceiling-2000
+		s.answer(one, s.call(event.CallHeartbeat, alice, 0, base+1, "a"), a)
+		return s
+	}},
+	{PromiseMark, "the mark is lowered", func() *story {
+		s := served()
+		m := s.oracle.Meta()
+		m.Mark--
+		s.write(one, 0, fencing.Batch{Meta: &m})
+		return s
+	}},
+	{PromiseState, "a server's own check fails", func() *story {
+		s := served()
+		s.hear(event.Checked{Fault: "two leases of one node ID"})
+		return s
+	}},
+	{PromiseAnswer, "a holder takes its lease for lost unasked", func() *story {
+		s := served()
+		s.hold(0, alice, 0, base+1)
+		s.hear(event.Loses{App: 0, Process: alice})
+		return s
+	}},
+	{PromiseAnswer, "a holder ends that was refused nothing", func() *story {
+		s := served()
+		s.hold(0, alice, 0, base+1)
+		s.hear(event.Ends{App: 0, Process: alice, Words: "gives up"})
+		return s
+	}},
+	{PromiseLog, "a line is logged under the lock", func() *story {
+		s := served()
+		s.hear(event.Logged{Machine: "one", Message: "a line", Locked: true})
+		return s
+	}},
+	{PromiseAlarm, "a lost lease comes back and is not counted", func() *story {
+		s := served()
+		s.grant(0, base+1, "a")
+		kept := s.store()
+		kept.Meta = s.oracle.Meta()
+		s.hear(event.StoreShrunk{Kept: kept}, event.StoreIs{Snapshot: kept}, event.StoreDamaged{})
+		c, n := s.call(event.CallHeartbeat, alice, 0, base+1, "a"), s.next()
+		s.hear(event.Arrived{Op: n, Process: one, Call: c}, event.Replied{Op: n, Call: c, Reply: &event.Reply{Code: "failed_precondition", Lost: true, Epoch: uint64(base + 1)}})
+		return s
+	}},
+	{PromiseLostWrites, "a store that has lost a mark is served", func() *story {
+		s := served()
+		s.hear(event.StoreDamaged{LostMark: true}, event.StoreOpened{})
+		return s
+	}},
+	{PromiseLostWrites, "a store that has lost nothing is refused", func() *story {
+		s := served()
+		s.hear(event.StoreRefused{})
+		return s
+	}},
+	{PromiseOneLease, "an instance is granted a second node ID", func() *story {
+		s := served()
+		s.grant(0, base+1, "a")
+		s.write(one, 0, fencing.Batch{Records: []fencing.Record{s.record(1, base+2, "a")}})
+		return s
+	}},
+	{PromiseRecover, "recover leaves a live record", func() *story {
+		s := served()
+		r := s.grant(0, base+1, "a")
+		after := s.store(r)
+		after.Meta = s.oracle.Meta()
+		after.Meta.FirstEpoch += epochsPerSecond
+		after.Pools[0].Opened = false
+		s.hear(event.Recovered{Before: s.oracle.Meta(), After: after, Told: stride})
+		return s
+	}},
+	{PromiseInstance, "two processes have one instance ID", func() *story {
+		s := served()
+		s.hear(event.Sent{Call: s.call(event.CallAcquire, alice, -1, 0, "a")}, event.Sent{Call: s.call(event.CallAcquire, bob, -1, 0, "a")})
+		return s
+	}},
+	{PromiseTerm, "a takeover that lands late ends a term", func() *story {
+		s := led()
+		s.takesOver(1, two, 2)
+		s.takesOver(0, one, 3)
+		s.after(time.Second)
+		s.tookOver(3)
+		s.tookOver(2)
+		return s
+	}},
+	{PromiseTerm, "a deposed term writes", func() *story {
+		s := led()
+		n := s.next()
+		s.hear(event.Write{Write: n, Process: one, Term: 1, Batch: fencing.Batch{Records: []fencing.Record{s.record(0, base+1, "a")}}},
+			event.TxnSent{Txn: n, Process: one, Guarded: true, Guard: "term 1", Keys: 1})
+		s.takesOver(1, two, 2)
+		s.tookOver(2)
+		s.hear(event.TxnDone{Txn: n, Done: true})
+		return s
+	}},
+	{PromiseConfirm, "a deposed leader says LEASE_LOST to a later request", func() *story {
+		s := led()
+		s.takesOver(1, two, 2)
+		s.tookOver(2)
+		s.after(time.Second)
+		s.answer(one, s.call(event.CallHeartbeat, alice, 0, base+1, "a"), &event.Reply{Code: "failed_precondition", Lost: true, Epoch: uint64(base + 1)})
+		return s
+	}},
+	{PromiseConfirm, "a replica tells of a lost write", func() *story {
+		s := led()
+		s.hear(event.Logged{Machine: "one", Message: "a write is lost (S12)"})
+		return s
+	}},
+	{PromiseForward, "a replica that doesn't lead answers by itself", func() *story {
+		s := led()
+		s.answer(two, s.call(event.CallAcquire, alice, -1, 0, "a"), s.lease(s.record(0, base+1, "a"), "a"))
+		return s
+	}},
+	{PromiseHistory, "a heartbeat succeeds after a release", func() *story {
+		s := served()
+		r := s.grant(0, base+1, "a")
+		ended := r
+		ended.Status = fencing.Ended
+		release, n := s.call(event.CallRelease, alice, 0, base+1, "a"), s.next()
+		s.hear(event.Arrived{Op: n, Process: one, Call: release})
+		s.write(one, 0, fencing.Batch{Records: []fencing.Record{ended}})
+		s.hear(event.Replied{Op: n, Call: release, Reply: &event.Reply{Good: true, Epoch: uint64(base + 1)}})
+		batch := s.call(event.CallBatch, bob, -1, 0, "")
+		batch.Items = []*event.Request{{Pool: string(fencing.DefaultPool), Epoch: uint64(base + 1), Instance: "a"}}
+		n = s.next()
+		s.hear(event.Arrived{Op: n, Process: one, Call: batch})
+		s.after(time.Second)
+		s.hear(event.Replied{Op: n, Call: batch, Reply: &event.Reply{Good: true, Node: -1, Items: []*event.Reply{s.lease(r, "a")}}}, event.Finished{})
+		return s
+	}},
+}
+
+func TestWrongs(t *testing.T) {
+	covered := map[Promise]bool{PromiseCanary: true, PromiseNoPanic: true} // the world itself says these
+	for _, w := range wrongs {
+		covered[w.promise] = true
+		t.Run(fmt.Sprintf("%s/%s", w.promise, w.what), func(t *testing.T) {
+			s := w.tell()
+			if len(s.promises) != 1 || s.promises[0] != w.promise {
+				t.Errorf("the oracle found %q, want one sentence about %s", strings.Join(s.texts, "; "), w.promise)
+			}
+		})
+	}
+	for _, p := range Promises() {
+		if !covered[p] {
+			t.Errorf("no story breaks %s", p)
+		}
+	}
+}
+
+// TestRights: of a life that is as it should be, the oracle has nothing to say.
+func TestRights(t *testing.T) {
+	s := served()
+	r := s.hold(0, alice, 0, base+1)
+	s.hear(event.Live{App: 0, Lease: fencing.Lease{Node: r.Node, Epoch: r.Epoch}, Left: ttl, Clock: s.at.Clocks[0]})
+	s.hear(event.Minted{App: 0, IDs: []snowflake.ID{id(r, 0), id(r, ttl)}})
+	s.after(time.Second)
+	s.mark(base)
+	s.heartbeat(r, "alice")
+	s.after(ttl + quarantine + time.Second)
+	s.mark(base)
+	s.hold(1, bob, 0, base+2)
+	s.answer(one, s.call(event.CallHeartbeat, alice, 0, base+1, "alice"), &event.Reply{Code: "failed_precondition", Lost: true, Epoch: uint64(base + 1)})
+	s.hear(event.Healed{}, event.Checked{}, event.Passed{}, event.Finished{})
+	if texts := append(s.texts, led().texts...); len(texts) > 0 {
+		t.Error(strings.Join(texts, "\n"))
+	}
+	for _, want := range []string{ChangedHolder, "an expired node ID was granted after its quarantine", "a stale holder was told that its lease is lost"} {
+		if !slices.Contains(s.situations, want) {
+			t.Errorf("the situation %q is not seen, only %q", want, s.situations)
+		}
+	}
+}
