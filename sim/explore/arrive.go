@@ -17,13 +17,17 @@ func (w *world) eachOfHolder(s *state, i int, f found) {
 	for at, n := range h.replies {
 		w.stepHolder(s, i, step{kind: stepReply, msg: uint8(at)}, holderOp{kind: hopReply, arg: n}, f)
 		if s.budget.doubles > 0 {
-			w.stepHolder(s, i, step{kind: stepReply, msg: uint8(at), keep: true}, holderOp{kind: hopReply, arg: n, keep: true}, f)
+			w.stepHolder(s, i, step{kind: stepReply, msg: uint8(at), keep: true},
+				holderOp{kind: hopReply, arg: n, keep: true}, f)
 		}
 	}
-	if phase := h.rules.Phase(); i < w.scope.Troubled && s.budget.releases > 0 && (phase == fencing.HolderHolding || phase == fencing.HolderConfirming) {
+	phase := h.rules.Phase()
+	hasLease := phase == fencing.HolderHolding || phase == fencing.HolderConfirming
+	if i < w.scope.Troubled && s.budget.releases > 0 && hasLease {
 		for used := range uint8(usedChoices) {
 			if h.minting || used == usedNone {
-				w.stepHolder(s, i, step{kind: stepRelease, msg: used}, holderOp{kind: hopRelease, arg: uint32(used)}, f)
+				w.stepHolder(s, i, step{kind: stepRelease, msg: used},
+					holderOp{kind: hopRelease, arg: uint32(used)}, f)
 			}
 		}
 	}
@@ -152,8 +156,10 @@ func (w *world) answered(s *state, i int, by step, call uint32, out outcome, f f
 			w.say("which refuses: %s", out.why)
 		}
 	case promised:
-		if c := &w.answers.at(out.answer).Call; c.Kind == fencing.CallHeartbeat && c.Epoch != out.lease.Epoch {
-			w.breaks(Fencing, "server %d answers a heartbeat for epoch %s with epoch %s", w.serverName(s), w.epoch(c.Epoch), w.epoch(out.lease.Epoch))
+		c := &w.answers.at(out.answer).Call
+		if c.Kind == fencing.CallHeartbeat && c.Epoch != out.lease.Epoch {
+			w.breaks(Fencing, "server %d answers a heartbeat for epoch %s with epoch %s",
+				w.serverName(s), w.epoch(c.Epoch), w.epoch(out.lease.Epoch))
 		}
 		if w.verbose {
 			w.say("which promises %s", w.lease(&out.lease))
@@ -164,7 +170,8 @@ func (w *world) answered(s *state, i int, by step, call uint32, out outcome, f f
 	case lost:
 		w.say("which says that the lease is lost")
 	}
-	taken := w.step(holderOp{holder: s.holders[i], kind: hopTaken, clock: s.clock - w.holders.at(s.holders[i]).lag, arg: call}).holder
+	clock := s.clock - w.holders.at(s.holders[i]).lag
+	taken := w.step(holderOp{holder: s.holders[i], kind: hopTaken, clock: clock, arg: call}).holder
 	if out.kind == nothing {
 		s.holders[i] = taken
 		f(by, *s)
@@ -180,7 +187,9 @@ func (w *world) answered(s *state, i int, by step, call uint32, out outcome, f f
 			from = s.holders[i]
 		}
 		for lose := range w.scope.Replies + 1 {
-			e := w.step(holderOp{holder: from, kind: hopPost, clock: s.clock - w.holders.at(s.holders[i]).lag, arg: out.answer, lose: uint8(lose)})
+			e := w.step(holderOp{
+				holder: from, kind: hopPost, clock: clock, arg: out.answer, lose: uint8(lose),
+			})
 			next := *s
 			next.holders[i] = e.holder
 			w.words = append(w.words[:0], said...)

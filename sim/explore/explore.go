@@ -112,7 +112,8 @@ func (x *search) trace(at uint32, last step) []string {
 	defer func() { w.verbose, w.fault = false, nil }()
 	lines := []string{w.opening()}
 	for i := len(steps) - 1; i >= 0; i-- {
-		lines = append(lines, fmt.Sprintf("%3d %5v  %s", len(steps)-i, span(Units(x.all[steps[i].from].clock)), x.words(steps[i])))
+		clock := span(Units(x.all[steps[i].from].clock))
+		lines = append(lines, fmt.Sprintf("%3d %5v  %s", len(steps)-i, clock, x.words(steps[i])))
 	}
 	return lines
 }

@@ -35,7 +35,8 @@ func TestScopes(t *testing.T) {
 // tight returns one of the smallest scopes.
 func tight() Scope {
 	return Scope{
-		Name: "tight", Nodes: 1, Holders: 2, Instances: 2, Apps: 1, TTL: 1, Quarantine: 1, Stride: 2, Horizon: 2,
+		Name: "tight", Nodes: 1, Holders: 2, Instances: 2, Apps: 1,
+		TTL: 1, Quarantine: 1, Stride: 2, Horizon: 2,
 		Walls: []Units{4}, WallSets: 1, Drift: 1, Requests: 1, Replies: 1, Troubled: 1,
 	}
 }

@@ -89,10 +89,13 @@ type effect struct {
 func nameOf(i int) string { return string(rune('A' + i)) }
 
 // instance returns the instance ID with a number.
-func instance(n uint8) fencing.InstanceID { return fencing.InstanceID(fmt.Sprintf("instance-%07d", n)) }
+func instance(n uint8) fencing.InstanceID {
+	return fencing.InstanceID(fmt.Sprintf("instance-%07d", n))
+}
 
 func (w *world) newHolder(i int) fencing.Holder {
-	return fencing.NewHolder(fencing.HolderConfig{App: fencing.AppID(fmt.Sprintf("app-%d", i%w.scope.Apps+1))})
+	app := fencing.AppID(fmt.Sprintf("app-%d", i%w.scope.Apps+1))
+	return fencing.NewHolder(fencing.HolderConfig{App: app})
 }
 
 // holder puts a holder into the table and returns its number. The holder must not
@@ -100,8 +103,9 @@ func (w *world) newHolder(i int) fencing.Holder {
 func (w *world) holder(h *holder, at time.Duration) uint32 {
 	b := h.rules.AppendFingerprint(w.key[:0], at, Unit)
 	if h.minting {
-		for _, v := range []int64{int64(h.window.node), int64(h.window.epoch), int64(h.window.floor), int64(h.window.ceiling)} {
-			b = binary.AppendVarint(b, v)
+		v := h.window
+		for _, n := range []int64{int64(v.node), int64(v.epoch), int64(v.floor), int64(v.ceiling)} {
+			b = binary.AppendVarint(b, n)
 		}
 	}
 	b = append(b, '|', h.lag, byte(len(h.requests)))
@@ -200,12 +204,14 @@ func (h *holder) age(w *world, at time.Duration) {
 	}
 	for _, n := range h.requests {
 		if c := w.calls.at(n); old(&c) {
-			h.requests, _ = put(without(h.requests, n), w.calls.number(c, func() fencing.Call { return c }), w.scope.Requests, 0)
+			h.requests, _ = put(without(h.requests, n), w.calls.number(c, func() fencing.Call { return c }),
+				w.scope.Requests, 0)
 		}
 	}
 	for _, n := range h.replies {
 		if a := *w.answers.at(n); old(&a.Call) {
-			h.replies, _ = put(without(h.replies, n), w.answers.number(a, func() *fencing.Answer { return &a }), w.scope.Replies, 0)
+			h.replies, _ = put(without(h.replies, n),
+				w.answers.number(a, func() *fencing.Answer { return &a }), w.scope.Replies, 0)
 		}
 	}
 }

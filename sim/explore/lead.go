@@ -33,7 +33,8 @@ func (w *world) eachOfServers(s *state, f found) {
 			f(step{kind: stepTakeover, msg: lands}, w.depose(*s, v, lands))
 		}
 	}
-	if out := w.serve(serverOp{server: s.leader, kind: opTick, now: w.now(s, 0)}); w.scope.Lazy && out.kind == decided {
+	out := w.serve(serverOp{server: s.leader, kind: opTick, now: w.now(s, 0)})
+	if w.scope.Lazy && out.kind == decided {
 		next := *s
 		next.leader = out.server
 		if w.verbose {
@@ -68,11 +69,14 @@ func (w *world) eachForgery(s *state, f found) {
 			if rec.Status != fencing.Live {
 				continue
 			}
-			c := fencing.Call{Kind: kind, Pool: rec.Pool, Instance: instance(0), Node: rec.Node, Epoch: rec.Epoch}
-			op := serverOp{server: s.leader, kind: opCall, now: w.now(s, 0), arg: w.calls.number(c, func() fencing.Call { return c })}
+			c := fencing.Call{Kind: kind, Pool: rec.Pool, Instance: instance(0), Node: rec.Node,
+				Epoch: rec.Epoch}
+			op := serverOp{server: s.leader, kind: opCall, now: w.now(s, 0),
+				arg: w.calls.number(c, func() fencing.Call { return c })}
 			if out := w.serve(op); out.kind != lost && out.kind != waiting {
 				w.say("a forged %s reaches server %d, which accepts it", w.call(c), w.serverName(s))
-				w.breaks(Fencing, "server %d accepts a forged %v for epoch %s", w.serverName(s), kind, w.epoch(rec.Epoch))
+				w.breaks(Fencing, "server %d accepts a forged %v for epoch %s",
+					w.serverName(s), kind, w.epoch(rec.Epoch))
 				f(step{kind: stepForgery, who: uint8(rec.Node), msg: uint8(kind)}, *s)
 			}
 		}
@@ -162,8 +166,10 @@ func (w *world) mayPromise(s *state, d deposed) bool {
 	for node := range snowflake.NodeID(w.scope.Nodes) {
 		l, ok := v.rules.Clone().Lease(now, fencing.DefaultPool, node)
 		for n := uint8(1); ok && n <= s.made; n++ {
-			c := fencing.Call{Kind: fencing.CallHeartbeat, Pool: fencing.DefaultPool, Instance: instance(n), Node: node, Epoch: l.Epoch}
-			op := serverOp{server: d.server, kind: opCall, now: now, arg: w.calls.number(c, func() fencing.Call { return c })}
+			c := fencing.Call{Kind: fencing.CallHeartbeat, Pool: fencing.DefaultPool, Instance: instance(n),
+				Node: node, Epoch: l.Epoch}
+			op := serverOp{server: d.server, kind: opCall, now: now,
+				arg: w.calls.number(c, func() fencing.Call { return c })}
 			if w.serve(op).kind == promised {
 				return true
 			}
@@ -175,7 +181,8 @@ func (w *world) mayPromise(s *state, d deposed) bool {
 // written makes a write of the leader durable and acknowledges it.
 func (w *world) written(s state, n uint32, i int) state {
 	if w.verbose {
-		w.say("durable, and acknowledged to server %d: %s", w.serverName(&s), w.batch(&w.servers.at(n).writes[i].Batch))
+		w.say("durable, and acknowledged to server %d: %s",
+			w.serverName(&s), w.batch(&w.servers.at(n).writes[i].Batch))
 	}
 	out := w.serve(serverOp{server: n, kind: opWritten, now: w.now(&s, 0), arg: uint32(i)})
 	s.leader = out.server
@@ -191,7 +198,8 @@ func (w *world) writtenByDeposed(s state, at, i int) state {
 	if w.verbose {
 		w.say("acknowledged to %s: %s", deposedName(at), w.batch(&w.servers.at(d.server).writes[i].Batch))
 	}
-	d.server = w.serve(serverOp{server: d.server, kind: opWritten, now: w.now(&s, d.lag), arg: uint32(i)}).server
+	d.server = w.serve(serverOp{server: d.server, kind: opWritten, now: w.now(&s, d.lag),
+		arg: uint32(i)}).server
 	w.dropSilent(&s)
 	return s
 }
@@ -205,7 +213,8 @@ func (w *world) eachRevoke(s *state, f found) {
 		if rec.Status != fencing.Live {
 			continue
 		}
-		out := w.serve(serverOp{server: s.leader, kind: opRevoke, now: w.now(s, 0), arg: uint32(rec.Node), epoch: rec.Epoch})
+		out := w.serve(serverOp{server: s.leader, kind: opRevoke, now: w.now(s, 0), arg: uint32(rec.Node),
+			epoch: rec.Epoch})
 		if out.kind != decided {
 			continue
 		}
@@ -213,7 +222,8 @@ func (w *world) eachRevoke(s *state, f found) {
 		next.leader = out.server
 		next.budget.revokes--
 		if w.verbose {
-			w.say("an operator revokes node ID %d under epoch %s; server %d sends %s", rec.Node, w.epoch(rec.Epoch), w.serverName(s), w.batch(out.batch))
+			w.say("an operator revokes node ID %d under epoch %s; server %d sends %s",
+				rec.Node, w.epoch(rec.Epoch), w.serverName(s), w.batch(out.batch))
 		}
 		f(step{kind: stepRevoke, who: uint8(rec.Node)}, next)
 	}

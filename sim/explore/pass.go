@@ -98,12 +98,14 @@ func (w *world) passFor(s *state, next state, i int, by step, f found) {
 		w.passFor(s, next, i+1, by, f)
 		return
 	case by.who>>i&1 != 0:
-		next.holders[i] = w.step(holderOp{holder: s.holders[i], kind: hopLag, clock: s.clock - h.lag, arg: uint32(h.lag) + 1}).holder
+		next.holders[i] = w.step(holderOp{holder: s.holders[i], kind: hopLag, clock: s.clock - h.lag,
+			arg: uint32(h.lag) + 1}).holder
 		w.say(", but not for %s's steady clock", nameOf(i))
 		w.passFor(s, next, i+1, by, f)
 		return
 	}
-	op := holderOp{holder: s.holders[i], kind: hopClock, clock: next.clock - h.lag, arg: uint32(h.lag), fresh: w.fresh(&next)}
+	op := holderOp{holder: s.holders[i], kind: hopClock, clock: next.clock - h.lag, arg: uint32(h.lag),
+		fresh: w.fresh(&next)}
 	said := slices.Clone(w.words)
 	for lose := range w.scope.Requests + 1 {
 		op.lose = uint8(lose)
@@ -157,5 +159,6 @@ func (w *world) tick(s *state, n uint32) uint32 {
 	}
 	w.commit(s, out.batch)
 	last := len(w.servers.at(out.server).writes) - 1
-	return w.serve(serverOp{server: out.server, kind: opWritten, now: w.now(s, 0), arg: uint32(last)}).server
+	return w.serve(serverOp{server: out.server, kind: opWritten, now: w.now(s, 0),
+		arg: uint32(last)}).server
 }

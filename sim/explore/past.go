@@ -60,7 +60,8 @@ func (w *world) close(s *state, v window) {
 // granting checks a new grant (P3).
 func (w *world) granting(s *state, rec *fencing.Record) {
 	if p := w.pasts.at(s.past); rec.Epoch <= p.promised {
-		w.breaks(Fencing, "server %d grants node ID %d under epoch %s, and %s was promised before", w.serverName(s), rec.Node, w.epoch(rec.Epoch), w.epoch(p.promised))
+		w.breaks(Fencing, "server %d grants node ID %d under epoch %s, and %s was promised before",
+			w.serverName(s), rec.Node, w.epoch(rec.Epoch), w.epoch(p.promised))
 	}
 }
 
@@ -71,15 +72,19 @@ func (w *world) promising(s *state, l *fencing.Lease, deposed bool) {
 	p := *old
 	for node, latest := range p.latest {
 		if latest == l.Epoch && snowflake.NodeID(node) != l.Node {
-			w.breaks(Fencing, "server %d promises node ID %d under epoch %s, which node ID %d has", w.serverName(s), l.Node, w.epoch(l.Epoch), node)
+			w.breaks(Fencing, "server %d promises node ID %d under epoch %s, which node ID %d has",
+				w.serverName(s), l.Node, w.epoch(l.Epoch), node)
 		}
 	}
 	switch latest := p.latest[l.Node]; {
 	case deposed:
 	case l.Epoch < latest:
-		w.breaks(Fencing, "server %d promises node ID %d under epoch %s again, after %s", w.serverName(s), l.Node, w.epoch(l.Epoch), w.epoch(latest))
+		w.breaks(Fencing, "server %d promises node ID %d under epoch %s again, after %s",
+			w.serverName(s), l.Node, w.epoch(l.Epoch), w.epoch(latest))
 	case l.Epoch <= p.ended[l.Node]:
-		w.breaks(Finality, "server %d promises node ID %d under epoch %s again, which the store holds as ended or revoked", w.serverName(s), l.Node, w.epoch(l.Epoch))
+		w.breaks(Finality,
+			"server %d promises node ID %d under epoch %s again, which the store holds as ended or revoked",
+			w.serverName(s), l.Node, w.epoch(l.Epoch))
 	}
 	p.promised, p.latest[l.Node] = max(p.promised, l.Epoch), max(p.latest[l.Node], l.Epoch)
 	if p != *old {
@@ -109,15 +114,18 @@ func (w *world) check(s *state) {
 		for j, m := range s.holders[:i] {
 			o := w.holders.at(m)
 			if h.minting && o.minting && h.window.touches(o.window) {
-				w.breaks(Uniqueness, "%s may mint in %s, and %s in %s", nameOf(i), w.window(h.window), nameOf(j), w.window(o.window))
+				w.breaks(Uniqueness, "%s may mint in %s, and %s in %s",
+					nameOf(i), w.window(h.window), nameOf(j), w.window(o.window))
 			}
 			if !w.scope.Lies && h.node == o.node && h.live(s) && o.live(s) {
-				w.breaks(Exclusion, "%s and %s are both live holders of node ID %d", nameOf(j), nameOf(i), h.node)
+				w.breaks(Exclusion, "%s and %s are both live holders of node ID %d",
+					nameOf(j), nameOf(i), h.node)
 			}
 		}
 		for _, v := range p.closed[:p.len] {
 			if h.minting && h.window.touches(v) {
-				w.breaks(Uniqueness, "%s may mint in %s, and %s may have been minted before", nameOf(i), w.window(h.window), w.window(v))
+				w.breaks(Uniqueness, "%s may mint in %s, and %s may have been minted before",
+					nameOf(i), w.window(h.window), w.window(v))
 			}
 		}
 	}

@@ -67,7 +67,8 @@ func (r Report) String() string {
 	if r.Violation != nil {
 		end = "broken"
 	}
-	fmt.Fprintf(&b, "%s: %d states, %d steps, depth %d, %s in %.1fs", r.Scope.Name, r.States, r.Steps, r.Depth, end, r.Time.Seconds())
+	fmt.Fprintf(&b, "%s: %d states, %d steps, depth %d, %s in %.1fs",
+		r.Scope.Name, r.States, r.Steps, r.Depth, end, r.Time.Seconds())
 	if v := r.Violation; v != nil {
 		fmt.Fprintf(&b, "\n%s broken after %d steps: %s\n", v.Promise, r.Depth, v.What)
 		b.WriteString(strings.Join(v.Trace, "\n"))

@@ -158,7 +158,8 @@ func (v *server) call(now fencing.Now, c fencing.Call) outcome {
 	ref := fencing.LeaseRef{Pool: c.Pool, Node: c.Node, Epoch: c.Epoch, Instance: c.Instance.Hash()}
 	switch c.Kind {
 	case fencing.CallAcquire:
-		d, r := v.rules.Acquire(now, fencing.AcquireRequest{Pool: c.Pool, App: c.App, Instance: ref.Instance, TTL: c.TTL})
+		d, r := v.rules.Acquire(now,
+			fencing.AcquireRequest{Pool: c.Pool, App: c.App, Instance: ref.Instance, TTL: c.TTL})
 		v.rules.LeaveQueue(c.Pool, d.Ticket) // a request that would wait may as well arrive later
 		return v.answer(d, r)
 	case fencing.CallHeartbeat:

@@ -119,13 +119,15 @@ func newWorld(scope Scope) (*world, state, error) {
 		scope:   scope,
 		servers: newTable[string, *server](), holders: newTable[string, *holder](),
 		disks: newTable[disk, *disk](), pasts: newTable[past, *past](),
-		calls: newTable[fencing.Call, fencing.Call](), answers: newTable[fencing.Answer, *fencing.Answer](),
-		served: map[serverOp]outcome{}, started: map[startOp]uint32{}, stepped: map[holderOp]effect{},
+		calls:   newTable[fencing.Call, fencing.Call](),
+		answers: newTable[fencing.Answer, *fencing.Answer](),
+		served:  map[serverOp]outcome{}, started: map[startOp]uint32{}, stepped: map[holderOp]effect{},
 		stored: map[commitOp]uint32{}, forgeries: map[pair]bool{},
 	}
 	p := fencing.NewPool(fencing.DefaultPool)
 	p.Last = snowflake.NodeID(scope.Nodes - 1)
-	p.TTL, p.MaxTTL, p.Quarantine, p.Unsafe = span(scope.TTL), span(scope.TTL), span(scope.Quarantine), true
+	p.TTL, p.MaxTTL = span(scope.TTL), span(scope.TTL)
+	p.Quarantine, p.Unsafe = span(scope.Quarantine), true
 	b, err := fencing.NewStore(startOfTime, span(scope.Stride), true, p)
 	if err != nil {
 		return nil, state{}, err
@@ -135,8 +137,9 @@ func newWorld(scope Scope) (*world, state, error) {
 		disk: w.store(disk{}.with(&b)),
 		past: w.pasts.number(past{}, func() *past { return &past{} }),
 		budget: budget{
-			wallSets: uint8(scope.WallSets), crashes: uint8(scope.Crashes), takeovers: uint8(scope.Takeovers),
-			revokes: uint8(scope.Revokes), releases: uint8(scope.Releases), restarts: uint8(scope.Restarts),
+			wallSets: uint8(scope.WallSets), crashes: uint8(scope.Crashes),
+			takeovers: uint8(scope.Takeovers),
+			revokes:   uint8(scope.Revokes), releases: uint8(scope.Releases), restarts: uint8(scope.Restarts),
 			doubles: uint8(scope.Doubles),
 		},
 	}

@@ -42,7 +42,8 @@ func instant(m snowflake.Millis) string {
 }
 
 func (w *world) window(v window) string {
-	return fmt.Sprintf("node ID %d, %s to %s, under epoch %s", v.node, instant(v.floor), instant(v.ceiling), w.epoch(v.epoch))
+	return fmt.Sprintf("node ID %d, %s to %s, under epoch %s",
+		v.node, instant(v.floor), instant(v.ceiling), w.epoch(v.epoch))
 }
 
 func (w *world) lease(l *fencing.Lease) string {
@@ -82,9 +83,11 @@ func (w *world) batch(b *fencing.Batch) string {
 }
 
 func (w *world) record(r *fencing.Record) string {
-	line := fmt.Sprintf("node ID %d %v under %s, %s to %s", r.Node, r.Status, w.epoch(r.Epoch), instant(r.Floor), instant(r.Ceiling))
+	line := fmt.Sprintf("node ID %d %v under %s, %s to %s",
+		r.Node, r.Status, w.epoch(r.Epoch), instant(r.Floor), instant(r.Ceiling))
 	if r.Silence.Noted {
-		line += fmt.Sprintf(", silent with %v left and ceiling %s", r.Silence.Left, instant(r.Silence.Ceiling))
+		line += fmt.Sprintf(", silent with %v left and ceiling %s",
+			r.Silence.Left, instant(r.Silence.Ceiling))
 	}
 	return line
 }
@@ -114,7 +117,8 @@ func (w *world) describe(i int, op holderOp, e *effect) {
 			w.say(", which will arrive again")
 		}
 	case hopRelease:
-		w.say("%s releases its lease, having used %s", name, [...]string{"nothing", "its floor", "all of its window"}[op.arg])
+		w.say("%s releases its lease, having used %s",
+			name, [...]string{"nothing", "its floor", "all of its window"}[op.arg])
 	case hopRestart:
 		w.say("%s dies and starts again", name)
 	default:
@@ -126,7 +130,8 @@ func (w *world) describe(i int, op holderOp, e *effect) {
 			w.say("; it sends %s", w.call(a.Call))
 		case fencing.ActBegin:
 			w.say("; it starts to mint: node ID %d under epoch %s, %s to %s, until %v by its clock",
-				a.Lease.Node, w.epoch(a.Lease.Epoch), instant(a.Lease.Floor), instant(a.Lease.Ceiling), a.Deadline)
+				a.Lease.Node, w.epoch(a.Lease.Epoch), instant(a.Lease.Floor), instant(a.Lease.Ceiling),
+				a.Deadline)
 		case fencing.ActExtend:
 			w.say("; it may mint up to %s, until %v by its clock", instant(a.Lease.Ceiling), a.Deadline)
 		case fencing.ActStop:

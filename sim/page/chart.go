@@ -20,7 +20,8 @@ const (
 // serves reports whether a machine serves: the server, one that takes over the
 // server's volume, or a replica.
 func serves(machine string) bool {
-	return machine == server || strings.HasPrefix(machine, "server-") || strings.HasPrefix(machine, "replica-")
+	return machine == server || strings.HasPrefix(machine, "server-") ||
+		strings.HasPrefix(machine, "replica-")
 }
 
 // chart is what page.js draws. All times are µs of true time since the start of the
@@ -138,7 +139,8 @@ type builder struct {
 
 func newBuilder(trace []sim.Record) *builder {
 	b := &builder{
-		chart: &chart{FaultsEnd: -1, Broken: []breakup{}, Messages: []trip{}}, end: trace[len(trace)-1].At,
+		chart:    &chart{FaultsEnd: -1, Broken: []breakup{}, Messages: []trip{}},
+		end:      trace[len(trace)-1].At,
 		machines: map[string]*machine{}, nodes: map[nodeKey]*node{}, calls: map[int]*call{},
 	}
 	b.chart.End = micros(b.end + b.end/50 + time.Millisecond) // so that the last event can be seen
@@ -223,12 +225,14 @@ func (b *builder) take(r *sim.Record) {
 	if m != nil {
 		at = m.index
 	}
-	b.chart.Events = append(b.chart.Events, event{N: r.N, At: micros(r.At), Lane: at, Kind: string(r.Kind), Text: sentence(r)})
+	b.chart.Events = append(b.chart.Events,
+		event{N: r.N, At: micros(r.At), Lane: at, Kind: string(r.Kind), Text: sentence(r)})
 	switch r.Kind {
 	case sim.RecordHeal:
 		b.chart.FaultsEnd = micros(r.At)
 	case sim.RecordViolated:
-		b.chart.Broken = append(b.chart.Broken, breakup{At: micros(r.At), Text: r.Text, Lanes: b.lanesIn(r.Text)})
+		b.chart.Broken = append(b.chart.Broken,
+			breakup{At: micros(r.At), Text: r.Text, Lanes: b.lanesIn(r.Text)})
 	case sim.RecordSend, sim.RecordArrive, sim.RecordReply, sim.RecordAnswer, sim.RecordDrop:
 		b.message(r)
 	case sim.RecordGrant, sim.RecordDurable, sim.RecordEnd, sim.RecordDeadline:

@@ -61,7 +61,8 @@ func (b *builder) happens(m *machine, r *sim.Record) {
 			m.lasts(r)
 			return
 		}
-	case sim.RecordSend, sim.RecordArrive, sim.RecordReply, sim.RecordAnswer, sim.RecordDrop, sim.RecordDurable, sim.RecordDeadline, sim.RecordSettings:
+	case sim.RecordSend, sim.RecordArrive, sim.RecordReply, sim.RecordAnswer, sim.RecordDrop,
+		sim.RecordDurable, sim.RecordDeadline, sim.RecordSettings:
 		return // a message is a line between lanes, and the rest shows in the node ID's lane
 	}
 	m.mark(b, r)
@@ -87,14 +88,19 @@ func (m *machine) mark(b *builder, r *sim.Record) {
 
 // lasts adds a bar for a record that says when it ends.
 func (m *machine) lasts(r *sim.Record) {
-	kind := map[sim.RecordKind]barKind{sim.RecordPause: barPause, sim.RecordNetwork: barCut, sim.RecordDisk: barSlow}[r.Kind]
-	m.lane.Bars = append(m.lane.Bars, bar{Kind: kind, From: micros(r.At), To: micros(r.Until), Text: sentence(r), Hue: -1})
+	kind := map[sim.RecordKind]barKind{
+		sim.RecordPause: barPause, sim.RecordNetwork: barCut, sim.RecordDisk: barSlow,
+	}[r.Kind]
+	m.lane.Bars = append(m.lane.Bars,
+		bar{Kind: kind, From: micros(r.At), To: micros(r.Until), Text: sentence(r), Hue: -1})
 }
 
 // deposed ends the bar of a replica that leads.
 func (m *machine) deposed(at time.Duration) {
 	if m.leads {
-		m.lane.Bars = append(m.lane.Bars, bar{Kind: barLead, From: micros(m.ledSince), To: micros(at), Text: m.lane.Name + " leads", Hue: -1})
+		text := m.lane.Name + " leads"
+		m.lane.Bars = append(m.lane.Bars,
+			bar{Kind: barLead, From: micros(m.ledSince), To: micros(at), Text: text, Hue: -1})
 	}
 	m.leads = false
 }
@@ -104,7 +110,9 @@ func (m *machine) dies(at time.Duration) {
 	m.lapses(at)
 	m.deposed(at)
 	if m.running {
-		m.lane.Bars = append(m.lane.Bars, bar{Kind: barLife, From: micros(m.since), To: micros(at), Text: fmt.Sprintf("%s, process %d", m.lane.Name, m.process), Hue: -1})
+		text := fmt.Sprintf("%s, process %d", m.lane.Name, m.process)
+		m.lane.Bars = append(m.lane.Bars,
+			bar{Kind: barLife, From: micros(m.since), To: micros(at), Text: text, Hue: -1})
 	}
 	m.running = false
 }
@@ -112,7 +120,8 @@ func (m *machine) dies(at time.Duration) {
 // holds starts a hold.
 func (b *builder) holds(m *machine, r *sim.Record) {
 	m.lapses(r.At)
-	h := &hold{lease: leaseKey(r), label: fmt.Sprintf("node ID %d", r.Node), hue: -1, epoch: r.Epoch, from: r.At, deadline: r.Until}
+	h := &hold{lease: leaseKey(r), label: fmt.Sprintf("node ID %d", r.Node), hue: -1, epoch: r.Epoch,
+		from: r.At, deadline: r.Until}
 	if n := b.nodeOf(r); n != nil {
 		h.hue = n.lane.Hue
 	}
@@ -145,12 +154,15 @@ func (m *machine) lapses(at time.Duration) {
 func (m *machine) show(at time.Duration) {
 	h := m.hold
 	live := min(at, h.deadline)
-	b := bar{Kind: barLive, From: micros(h.from), To: micros(live), Label: h.label, Lease: h.lease, Hue: h.hue}
-	b.Text = fmt.Sprintf("%s holds %s, epoch %s, and may use it", m.lane.Name, h.label, shortEpoch(h.epoch))
+	b := bar{Kind: barLive, From: micros(h.from), To: micros(live), Label: h.label, Lease: h.lease,
+		Hue: h.hue}
+	b.Text = fmt.Sprintf("%s holds %s, epoch %s, and may use it",
+		m.lane.Name, h.label, shortEpoch(h.epoch))
 	m.lane.Bars = append(m.lane.Bars, b)
 	if at > h.deadline {
 		b.Kind, b.From, b.To, b.Label = barStale, micros(max(h.deadline, h.from)), micros(at), ""
-		b.Text = fmt.Sprintf("the deadline of %s for %s has passed: it mints no more", m.lane.Name, h.label)
+		b.Text = fmt.Sprintf("the deadline of %s for %s has passed: it mints no more",
+			m.lane.Name, h.label)
 		m.lane.Bars = append(m.lane.Bars, b)
 	}
 }

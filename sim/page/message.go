@@ -34,7 +34,10 @@ func (b *builder) message(r *sim.Record) {
 	case r.Kind == sim.RecordArrive:
 		b.arrives(c, r)
 	case r.Kind == sim.RecordReply:
-		c.answers = append(c.answers, b.trip(trip{From: b.machines[r.Machine].index, To: c.from, Sent: micros(r.At), Came: -1, Answer: true, Text: sentence(r)}))
+		c.answers = append(c.answers, b.trip(trip{
+			From: b.machines[r.Machine].index, To: c.from, Sent: micros(r.At), Came: -1,
+			Answer: true, Text: sentence(r),
+		}))
 		if n := b.nodeOf(r); n != nil && r.Text == "" {
 			n.promised(r)
 		}
@@ -60,7 +63,8 @@ func (b *builder) sent(r *sim.Record) {
 		c.to = to.index
 	}
 	b.calls[r.Message] = c
-	c.request = append(c.request, b.trip(trip{From: c.from, To: c.to, Sent: micros(r.At), Came: -1, Text: c.text}))
+	c.request = append(c.request,
+		b.trip(trip{From: c.from, To: c.to, Sent: micros(r.At), Came: -1, Text: c.text}))
 }
 
 // arrives ends a request's trip. If it has ended before, the request is a duplicate.
@@ -70,7 +74,8 @@ func (b *builder) arrives(c *call, r *sim.Record) {
 		if c.requests == 0 {
 			text = fmt.Sprintf("%s (a duplicate of the lost one)", c.text)
 		}
-		c.request = append(c.request, b.trip(trip{From: c.from, To: c.to, Sent: micros(c.sent), Text: text}))
+		c.request = append(c.request,
+			b.trip(trip{From: c.from, To: c.to, Sent: micros(c.sent), Text: text}))
 	}
 	c.requests++
 	b.chart.Messages[c.request[0]].To = b.machines[r.Machine].index // only now it is known which server it reaches

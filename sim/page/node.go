@@ -89,7 +89,8 @@ func (n *node) decided(r *sim.Record) {
 	case r.Kind == sim.RecordDeadline:
 		n.waits(l, r)
 	case r.Kind == sim.RecordDurable && l.since == 0:
-		n.bar(l, barPending, l.at, r.At, "the server writes the grant to its disk, and answers when it is durable")
+		n.bar(l, barPending, l.at, r.At,
+			"the server writes the grant to its disk, and answers when it is durable")
 		l.since = r.At
 	case r.Kind == sim.RecordEnd:
 		n.endsOrRevokes(l, r)
@@ -98,7 +99,8 @@ func (n *node) decided(r *sim.Record) {
 
 // endsOrRevokes adds the decision to end or to revoke a record.
 func (n *node) endsOrRevokes(l *granted, r *sim.Record) {
-	n.lane.Marks = append(n.lane.Marks, mark{Kind: r.Text, At: micros(r.At), Text: sentence(r), Lease: l.key, Hue: n.lane.Hue})
+	n.lane.Marks = append(n.lane.Marks,
+		mark{Kind: r.Text, At: micros(r.At), Text: sentence(r), Lease: l.key, Hue: n.lane.Hue})
 	if r.Text == "revoked" {
 		l.revoked = true
 		return
@@ -129,7 +131,8 @@ func (n *node) waits(l *granted, r *sim.Record) {
 	if l.since == 0 {
 		l.since = r.At // the grant is durable, but its server died before it knew
 	}
-	if l.deadline < r.At && r.Until > r.At { // a late heartbeat, or a start that waits for the holder again
+	// A late heartbeat, or a start that waits for the holder again.
+	if l.deadline < r.At && r.Until > r.At {
 		n.held(l, l.deadline)
 		n.rest(l, r.At)
 		l.since = r.At
@@ -152,7 +155,8 @@ func (n *node) ends(l *granted, at time.Duration) {
 	}
 	l.ended = true
 	if l.since == 0 {
-		n.bar(l, barPending, l.at, min(at, l.deadline), "a grant that was decided on; no write of it was acknowledged")
+		n.bar(l, barPending, l.at, min(at, l.deadline),
+			"a grant that was decided on; no write of it was acknowledged")
 		return
 	}
 	n.held(l, min(at, l.deadline))
@@ -187,7 +191,9 @@ func (n *node) rest(l *granted, to time.Duration) {
 		from = rest
 	}
 	if to > from {
-		n.bar(l, barIdle, from, to, "the quarantine after "+l.holder()+" has ended: free once server time has passed the window, until the server writes that or grants it again")
+		n.bar(l, barIdle, from, to,
+			"the quarantine after "+l.holder()+" has ended: free once server time has passed "+
+				"the window, until the server writes that or grants it again")
 	}
 }
 
@@ -214,7 +220,8 @@ func (l *granted) holder() string {
 func (n *node) window(l *granted) {
 	n.lane.Bars = append(n.lane.Bars, bar{
 		Kind: barWindow, From: micros(l.at), To: l.place(l.ceiling), Lease: l.key, Hue: n.lane.Hue,
-		Text: fmt.Sprintf("window of %s, epoch %s: timestamps %d to %d", n.lane.Name, shortEpoch(l.epoch), l.floor, l.ceiling),
+		Text: fmt.Sprintf("window of %s, epoch %s: timestamps %d to %d",
+			n.lane.Name, shortEpoch(l.epoch), l.floor, l.ceiling),
 	})
 }
 
@@ -250,7 +257,8 @@ func (b *builder) serverEnds(r *sim.Record) {
 // drop ends the pending grants of one server, or of all if by is empty.
 func (b *builder) drop(r *sim.Record, by, why string) {
 	for _, n := range b.nodes {
-		if k := len(n.leases); k > 0 && n.leases[k-1].since == 0 && !n.leases[k-1].ended && (by == "" || n.leases[k-1].server == by) {
+		if k := len(n.leases); k > 0 && n.leases[k-1].since == 0 && !n.leases[k-1].ended &&
+			(by == "" || n.leases[k-1].server == by) {
 			l := n.leases[k-1]
 			n.bar(l, barPending, l.at, r.At, why)
 			l.since = r.At

@@ -64,7 +64,8 @@ func Write(w io.Writer, r *sim.Result, commit string) error {
 	c := newChart(r.Trace)
 	return t.Execute(w, content{
 		CSS: template.CSS(pageCSS), JS: template.JS(pageJS), //nolint:gosec // both are ours
-		Seed: r.Config.Seed, Profile: r.Profile, About: profileWords(r.Profile), Command: r.Config.Command(), Commit: commit,
+		Seed: r.Config.Seed, Profile: r.Profile, About: profileWords(r.Profile),
+		Command: r.Config.Command(), Commit: commit,
 		Broken: brokenIn(r), Vows: r.Profile == sim.Vows, Figures: figures(r, c), Chart: c,
 	})
 }
@@ -94,7 +95,10 @@ func brokenIn(r *sim.Result) []broken {
 		}
 		name, text, _ := strings.Cut(rec.Text, ": ")
 		p := sim.Promise(name)
-		list = append(list, broken{Promise: p, Means: p.Means(), Text: text, Event: rec.N, At: seconds(rec.At), Micros: rec.At.Microseconds()})
+		list = append(list, broken{
+			Promise: p, Means: p.Means(), Text: text, Event: rec.N,
+			At: seconds(rec.At), Micros: rec.At.Microseconds(),
+		})
 	}
 	return list
 }

@@ -58,9 +58,12 @@ func TestPage(t *testing.T) {
 		}
 	}
 	if len(c.Events) != len(r.Trace) || len(c.Broken) != 1 || len(c.Messages) == 0 {
-		t.Errorf("got %d events, want %d; got %d violations, want 1; got %d messages, want some", len(c.Events), len(r.Trace), len(c.Broken), len(c.Messages))
+		t.Errorf("got %d events, want %d; got %d violations, want 1; got %d messages, want some",
+			len(c.Events), len(r.Trace), len(c.Broken), len(c.Messages))
 	}
-	for _, want := range []string{"canary is broken", "cirrus sim --seed 7 --profile calm", "0123abc", "What is this?"} {
+	for _, want := range []string{
+		"canary is broken", "cirrus sim --seed 7 --profile calm", "0123abc", "What is this?",
+	} {
 		if !strings.Contains(html, want) {
 			t.Errorf("the page lacks %q", want)
 		}
@@ -86,13 +89,16 @@ func TestReplicas(t *testing.T) {
 			}
 		}
 		if is := serves(l.Name) || l.Name == etcd; is != (l.Sort == server) {
-			t.Errorf("lane %q has sort %q, want %q for a replica or etcd and no other", l.Name, l.Sort, server)
+			t.Errorf("lane %q has sort %q, want %q for a replica or etcd and no other",
+				l.Name, l.Sort, server)
 		}
 	}
 	if len(leads) < 2 || taken < 2 {
-		t.Errorf("%d replicas are shown to lead, and %d terms to start, want at least 2 each", len(leads), taken)
+		t.Errorf("%d replicas are shown to lead, and %d terms to start, want at least 2 each",
+			len(leads), taken)
 	}
-	if names := []string{c.Lanes[0].Name, c.Lanes[1].Name, c.Lanes[2].Name}; !slices.Equal(names, []string{"replica-1", "replica-2", "replica-3"}) {
+	names := []string{c.Lanes[0].Name, c.Lanes[1].Name, c.Lanes[2].Name}
+	if !slices.Equal(names, []string{"replica-1", "replica-2", "replica-3"}) {
 		t.Errorf("the first lanes are %q, want the three replicas in order", names)
 	}
 	for _, m := range c.Messages {
@@ -133,7 +139,8 @@ func TestTextsStayTexts(t *testing.T) {
 }
 
 func TestNoTrace(t *testing.T) {
-	if err := Write(&bytes.Buffer{}, &sim.Result{}, ""); err == nil || !strings.Contains(err.Error(), "Config.Trace") {
+	err := Write(&bytes.Buffer{}, &sim.Result{}, "")
+	if err == nil || !strings.Contains(err.Error(), "Config.Trace") {
 		t.Errorf("error %v, want one that says how to get a trace", err)
 	}
 }
@@ -180,7 +187,10 @@ func transcript(c *chart, name string) []string {
 // server moves, a revocation, a crash.
 func TestLanes(t *testing.T) {
 	const epoch = 5
-	lease := sim.Record{Machine: "app-0", Process: 1, Pool: "default", Node: 2, Epoch: epoch, Floor: 1000, Ceiling: 4000}
+	lease := sim.Record{
+		Machine: "app-0", Process: 1, Pool: "default", Node: 2, Epoch: epoch,
+		Floor: 1000, Ceiling: 4000,
+	}
 	record := func(kind sim.RecordKind, s float64, change func(*sim.Record)) sim.Record {
 		r := lease
 		r.Kind, r.At = kind, at(s)
@@ -203,7 +213,8 @@ func TestLanes(t *testing.T) {
 	c := newChart([]sim.Record{
 		record(sim.RecordStart, 0, bare(server, 0)),
 		record(sim.RecordStart, 0.5, bare("app-0", 0)),
-		record(sim.RecordGrant, 1, func(r *sim.Record) { r.Machine, r.Text, r.Until, r.RestUntil = server, "web", at(4), at(5.5) }),
+		record(sim.RecordGrant, 1,
+			func(r *sim.Record) { r.Machine, r.Text, r.Until, r.RestUntil = server, "web", at(4), at(5.5) }),
 		record(sim.RecordDurable, 1.1, func(r *sim.Record) { r.Machine = server }),
 		record(sim.RecordHold, 1.2, func(r *sim.Record) { r.Until = at(4) }),
 		record(sim.RecordMint, 1.5, func(r *sim.Record) { r.Floor, r.Ceiling, r.Count = 1500, 1501, 3 }),
@@ -218,18 +229,23 @@ func TestLanes(t *testing.T) {
 		}),
 		record(sim.RecordAnswer, 6.2, on("app-0", 2)),
 		record(sim.RecordExtend, 6.2, func(r *sim.Record) { r.Until = at(9) }),
-		record(sim.RecordDeadline, 6.5, func(r *sim.Record) { r.Machine, r.Until, r.RestUntil = server, at(9.5), at(11) }),
+		record(sim.RecordDeadline, 6.5,
+			func(r *sim.Record) { r.Machine, r.Until, r.RestUntil = server, at(9.5), at(11) }),
 		record(sim.RecordEnd, 7, func(r *sim.Record) { r.Machine, r.Text = server, "revoked" }),
 		record(sim.RecordCrash, 8, bare("app-0", 0)),
-		record(sim.RecordEnd, 12, func(r *sim.Record) { r.Machine, r.Text, r.Ceiling = server, "ended", 9000 }),
+		record(sim.RecordEnd, 12,
+			func(r *sim.Record) { r.Machine, r.Text, r.Ceiling = server, "ended", 9000 }),
 	})
 	for name, want := range map[string][]string{
 		"app-0": {
-			"life 0.500 s – 8.000 s", "live 1.200 s – 4.000 s node ID 2", "pause 3.000 s – 6.000 s", "stale 4.000 s – 6.200 s", "live 6.200 s – 8.000 s node ID 2",
+			"life 0.500 s – 8.000 s", "live 1.200 s – 4.000 s node ID 2",
+			"pause 3.000 s – 6.000 s", "stale 4.000 s – 6.200 s", "live 6.200 s – 8.000 s node ID 2",
 			"start 0.500 s", "hold 1.200 s", "mint 1.500 s", "crash 8.000 s",
 		},
 		"node ID 2": {
-			"pending 1.000 s – 1.100 s", "window 1.000 s – 9.000 s", "held 1.100 s – 4.000 s app-0", "rest 4.000 s – 5.500 s", "idle 5.500 s – 6.100 s", "held 6.100 s – 9.500 s app-0", "rest 9.500 s – 11.000 s", "idle 11.000 s – 12.000 s",
+			"pending 1.000 s – 1.100 s", "window 1.000 s – 9.000 s", "held 1.100 s – 4.000 s app-0",
+			"rest 4.000 s – 5.500 s", "idle 5.500 s – 6.100 s",
+			"held 6.100 s – 9.500 s app-0", "rest 9.500 s – 11.000 s", "idle 11.000 s – 12.000 s",
 			"used 1.500 s", "revoked 7.000 s", "ended 12.000 s",
 		},
 	} {
@@ -238,7 +254,8 @@ func TestLanes(t *testing.T) {
 		}
 	}
 	lost, came := c.Messages[0], c.Messages[1:]
-	if lost.Came != -1 || lost.Lost == "" || len(came) != 2 || came[0].Came != 6_100_000 || came[1].Came != 6_200_000 || !came[1].Answer {
+	if lost.Came != -1 || lost.Lost == "" || len(came) != 2 || came[0].Came != 6_100_000 ||
+		came[1].Came != 6_200_000 || !came[1].Answer {
 		t.Errorf("got messages %+v, want a lost heartbeat, one that arrived and its answer", c.Messages)
 	}
 }
@@ -247,12 +264,17 @@ func TestLanes(t *testing.T) {
 // or its node ID.
 func TestSentences(t *testing.T) {
 	for _, kind := range []sim.RecordKind{
-		sim.RecordStart, sim.RecordExit, sim.RecordCrash, sim.RecordSend, sim.RecordArrive, sim.RecordReply, sim.RecordAnswer, sim.RecordDrop,
-		sim.RecordGrant, sim.RecordDurable, sim.RecordEnd, sim.RecordHold, sim.RecordExtend, sim.RecordLapse, sim.RecordMint,
-		sim.RecordDeadline, sim.RecordSettings, sim.RecordPause, sim.RecordClock, sim.RecordNetwork, sim.RecordDisk, sim.RecordOperate, sim.RecordLog, "something new",
+		sim.RecordStart, sim.RecordExit, sim.RecordCrash, sim.RecordSend, sim.RecordArrive,
+		sim.RecordReply, sim.RecordAnswer, sim.RecordDrop,
+		sim.RecordGrant, sim.RecordDurable, sim.RecordEnd, sim.RecordHold, sim.RecordExtend,
+		sim.RecordLapse, sim.RecordMint,
+		sim.RecordDeadline, sim.RecordSettings, sim.RecordPause, sim.RecordClock, sim.RecordNetwork,
+		sim.RecordDisk, sim.RecordOperate, sim.RecordLog, "something new",
 	} {
-		text := sentence(&sim.Record{Kind: kind, Machine: "app-3", Peer: server, Message: 8, Call: "Release", Pool: "other", Node: 4, Epoch: 1<<40 + 7, Text: "because"})
-		if !strings.Contains(text, "app-3") && !strings.Contains(text, "node ID 4 of pool other") && kind != sim.RecordOperate {
+		text := sentence(&sim.Record{Kind: kind, Machine: "app-3", Peer: server, Message: 8,
+			Call: "Release", Pool: "other", Node: 4, Epoch: 1<<40 + 7, Text: "because"})
+		if !strings.Contains(text, "app-3") && !strings.Contains(text, "node ID 4 of pool other") &&
+			kind != sim.RecordOperate {
 			t.Errorf("the sentence about a record of kind %q is %q, want it to name the machine or the node ID", kind, text)
 		}
 	}

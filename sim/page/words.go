@@ -19,7 +19,8 @@ func sentence(r *sim.Record) string {
 	case sim.RecordSend, sim.RecordArrive, sim.RecordReply, sim.RecordAnswer, sim.RecordDrop:
 		return message(r)
 	case sim.RecordGrant:
-		return fmt.Sprintf("%s decides to grant %s to %s, window [%d, %d]", who, lease(r), r.Text, r.Floor, r.Ceiling)
+		return fmt.Sprintf("%s decides to grant %s to %s, window [%d, %d]",
+			who, lease(r), r.Text, r.Floor, r.Ceiling)
 	case sim.RecordDurable:
 		return "the record of " + lease(r) + " is on the disk"
 	case sim.RecordEnd:
@@ -27,11 +28,13 @@ func sentence(r *sim.Record) string {
 	case sim.RecordHold, sim.RecordExtend, sim.RecordLapse:
 		return holding(r)
 	case sim.RecordDeadline:
-		return fmt.Sprintf("%s waits for the holder of %s until %s, and keeps the node ID in quarantine until %s", who, lease(r), seconds(r.Until), seconds(r.RestUntil))
+		return fmt.Sprintf("%s waits for the holder of %s until %s, then keeps it in quarantine until %s",
+			who, lease(r), seconds(r.Until), seconds(r.RestUntil))
 	case sim.RecordSettings:
 		return settings(r)
 	case sim.RecordMint:
-		return fmt.Sprintf("%s mints %d IDs with node ID %d, timestamps %d to %d", who, r.Count, r.Node, r.Floor, r.Ceiling)
+		return fmt.Sprintf("%s mints %d IDs with node ID %d, timestamps %d to %d",
+			who, r.Count, r.Node, r.Floor, r.Ceiling)
 	case sim.RecordHeal:
 		return "faults stop here"
 	}
@@ -95,7 +98,8 @@ func settings(r *sim.Record) string {
 	if r.Pool == "" {
 		return fmt.Sprintf("%s has a stride of %v", name(r.Machine), r.Stride)
 	}
-	return fmt.Sprintf("%s has pool %s with a TTL of %v (%v at most), a quarantine of %v and a stride of %v", name(r.Machine), r.Pool, r.TTL, r.MaxTTL, r.Quarantine, r.Stride)
+	return fmt.Sprintf("%s has pool %s with a TTL of %v (%v at most), a quarantine of %v, a stride of %v",
+		name(r.Machine), r.Pool, r.TTL, r.MaxTTL, r.Quarantine, r.Stride)
 }
 
 // said describes an answer.
@@ -115,7 +119,8 @@ func holding(r *sim.Record) string {
 	case sim.RecordExtend:
 		return fmt.Sprintf("%s may use %s until %s", name(r.Machine), lease(r), seconds(r.Until))
 	case sim.RecordHold:
-		return fmt.Sprintf("%s holds %s (%s), until %s at least", name(r.Machine), lease(r), r.Text, seconds(r.Until))
+		return fmt.Sprintf("%s holds %s (%s), until %s at least",
+			name(r.Machine), lease(r), r.Text, seconds(r.Until))
 	}
 	return fmt.Sprintf("%s no longer holds %s%s", name(r.Machine), lease(r), because(r))
 }

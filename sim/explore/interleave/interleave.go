@@ -51,7 +51,8 @@ func Run(ctx context.Context, root string, out io.Writer, edits ...Edit) error {
 		return err
 	}
 	program := filepath.Join(tmp, "minters")
-	build := exec.CommandContext(ctx, "go", "build", "-overlay", overlay, "-o", program, "./sim/explore/interleave/minters")
+	build := exec.CommandContext(ctx, "go", "build",
+		"-overlay", overlay, "-o", program, "./sim/explore/interleave/minters")
 	build.Dir = root
 	if output, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("building the minters: %w\n%s", err, output)
@@ -96,7 +97,8 @@ func write(root, tmp string, edits []Edit) (string, error) {
 			text = string(b)
 		}
 		if n := strings.Count(text, e.Old); n != 1 {
-			return "", fmt.Errorf("snowflake/%s has %q %d times, want once: bring the edit up to date", e.File, e.Old, n)
+			return "", fmt.Errorf("snowflake/%s has %q %d times, want once: bring the edit up to date",
+				e.File, e.Old, n)
 		}
 		texts[e.File] = strings.Replace(text, e.Old, e.New, 1)
 	}

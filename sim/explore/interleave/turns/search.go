@@ -153,7 +153,9 @@ func (r *run) give(i int) {
 	what, seen := t.what, len(t.seen)
 	r.resume(t)
 	if r.tracing {
-		r.trace = append(r.trace, fmt.Sprintf("%3d  thread %d: %s → %v%s", len(r.trace)+1, i, what, learned(t.seen[seen:]), ending(t)))
+		line := fmt.Sprintf("%3d  thread %d: %s → %v%s",
+			len(r.trace)+1, i, what, learned(t.seen[seen:]), ending(t))
+		r.trace = append(r.trace, line)
 	}
 }
 
