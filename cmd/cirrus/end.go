@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/serving"
 )
 
 // closeTime is how long the store may take to end once requests have: with
@@ -29,7 +30,7 @@ func boundEnd(cmd *cobra.Command, advice string) (begun, over func()) {
 			return
 		}
 		select {
-		case <-time.After(drainTime + closeTime):
+		case <-time.After(serving.DrainTime + closeTime):
 			giveUp(cmd, advice)
 		case <-ended:
 		}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"testing"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/serving"
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/internal/steady"
 	"github.com/cirrus-id/cirrus/service"
@@ -33,7 +34,7 @@ func TestEveryEndIsBounded(t *testing.T) {
 				t.Fatal(err)
 			}
 			bounded := 0
-			if err := serveOpened(cmd, cfg, bounds{}, func() { bounded++ }); err == nil {
+			if err := serveOpened(cmd, cfg, serving.Limits{}, func() { bounded++ }); err == nil {
 				t.Error("it has served")
 			}
 			if bounded != 1 {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/files"
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 	"github.com/cirrus-id/cirrus/fencing"
@@ -42,7 +43,7 @@ func initStore(cmd *cobra.Command) error {
 	if err := at.admits(batch.Pools); err != nil {
 		return err
 	}
-	closeToOthers()
+	files.CloseToOthers()
 	if err := at.create(cmd.Context(), batch); err != nil {
 		return err
 	}

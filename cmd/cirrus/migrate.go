@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/files"
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 	"github.com/cirrus-id/cirrus/store"
 	"github.com/cirrus-id/cirrus/store/migrate"
@@ -44,7 +45,7 @@ func migrateStore(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	closeToOthers()
+	files.CloseToOthers()
 	source, err := from.end()
 	if err != nil {
 		return err

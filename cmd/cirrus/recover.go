@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/files"
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/store"
@@ -67,7 +68,7 @@ func recoverStore(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	closeToOthers()
+	files.CloseToOthers()
 	st, err := at.toRecover(cmd.Context(), movedAway)
 	if err != nil {
 		return withWayBack(err)

@@ -1,13 +1,9 @@
 package main
 
 import (
-	"strconv"
-
 	"github.com/spf13/cobra"
 
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/dial"
-	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
-	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
@@ -35,33 +31,6 @@ keeps you from revoking the lease that came after the one you meant.`,
 		return revoke(cmd, &cirrusv1.RevokeRequest{Pool: lease.pool, NodeId: lease.node, Epoch: lease.epoch}, *format)
 	}
 	return cmd
-}
-
-// namedLease is the lease that a command's argument and flags name.
-type namedLease struct {
-	pool  string
-	node  uint32
-	epoch uint64
-}
-
-// addNamedLease lets a command name a lease: by its node ID as the only argument,
-// its epoch and its pool. What it returns reads them.
-func addNamedLease(cmd *cobra.Command) func(args []string) (namedLease, error) {
-	cmd.Args = cobra.ExactArgs(1)
-	epoch := cmd.Flags().Uint64("epoch", 0, "the lease's epoch; on the command line only")
-	flags.MustBeExplicit(cmd, "epoch")
-	flags.AddPool(cmd)
-	return func(args []string) (namedLease, error) {
-		node, err := strconv.ParseUint(args[0], 10, 32)
-		if err != nil {
-			return namedLease{}, exit.Usagef("%q is no node ID: give a number, such as 7", args[0])
-		}
-		if err := flags.Required(cmd, "epoch"); err != nil {
-			return namedLease{}, err
-		}
-		pool, err := cmd.Flags().GetString("pool")
-		return namedLease{pool, uint32(node), *epoch}, err
-	}
 }
 
 func revoke(cmd *cobra.Command, req *cirrusv1.RevokeRequest, o output.Format) error {

@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,8 +20,9 @@ import (
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/dial"
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/supervise"
 	"github.com/cirrus-id/cirrus/fencing"
-	"github.com/cirrus-id/cirrus/internal/steady"
 )
 
 const (
@@ -103,19 +106,19 @@ func (in runFlags) run(cmd *cobra.Command, args []string) error {
 	if err := in.check(cmd, args[0]); err != nil {
 		return err
 	}
-	// From here on nothing that can be passed on is missed: what arrives before
-	// there is a child waits for it.
+	// From here on no signal is missed that is to be passed on: one that arrives
+	// before there is a child waits for it.
 	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, passedOn()...)
+	signal.Notify(signals, supervise.ToPassOn()...)
 	defer signal.Stop(signals)
 
-	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log := output.Warnings(cmd)
 	holder, err := in.hold(cmd, log)
 	if err != nil {
 		return err
 	}
-	code, left, err := in.keep(cmd, args, holder, signals, log)
-	if left {
+	code, survived, err := in.runChild(cmd, args, holder, signals, log)
+	if survived {
 		log.Error("a process that the command has started lives on and may not be killed: the lease is not given back, so the node ID rests for its TTL and quarantine; end that process before")
 	} else {
 		giveBack(cmd, holder, log)
@@ -126,7 +129,7 @@ func (in runFlags) run(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-// check finds what is wrong before a lease is asked for.
+// check refuses wrong flags and a missing program before there is a lease.
 func (in runFlags) check(cmd *cobra.Command, path string) error {
 	switch {
 	case in.grace < 0:
@@ -143,7 +146,7 @@ func (in runFlags) check(cmd *cobra.Command, path string) error {
 	return nil
 }
 
-// hold gets the only lease.
+// hold acquires the only lease that the child ever has.
 func (in runFlags) hold(cmd *cobra.Command, log *slog.Logger) (*client.Holder, error) {
 	addr, err := dial.Address(cmd)
 	if err != nil {
@@ -170,46 +173,49 @@ func (in runFlags) hold(cmd *cobra.Command, log *slog.Logger) (*client.Holder, e
 	return nil, holdError(err, in.wait)
 }
 
-// keep starts the child and ends it before the lease does; see newRun. It says
-// whether something of it is left that could not be ended.
-func (in runFlags) keep(cmd *cobra.Command, args []string, holder *client.Holder, signals <-chan os.Signal, log *slog.Logger) (code int, left bool, err error) {
-	g, err := in.guard(cmd, holder.Lease())
+// runChild runs the child until it ends or the lease does, and reports whether a
+// process that it has started survived.
+func (in runFlags) runChild(cmd *cobra.Command, args []string, holder *client.Holder, signals <-chan os.Signal, log *slog.Logger) (code int, survived bool, err error) {
+	grace, err := in.graceOf(cmd, holder.Lease())
 	if err != nil {
 		return 0, false, err
 	}
-	child, err := startChild(cmd, args, holder.Lease())
-	if err != nil {
-		return 0, false, err
-	}
-	clock, lost := steady.New(), holder.Lost()
-	for timer := time.NewTimer(0); ; {
-		at := clock.Now() // before Remaining, as guard wants it
-		child.carryOut(g.look(at, holder.Remaining()), at, log, holder)
-		timer.Reset(g.wait(at))
-		select {
-		case <-timer.C:
-		case <-lost:
-			lost = nil // look at once, and once only
-		case s := <-signals:
-			child.passOn(s)
-		case <-child.ended:
-			code, err := child.end()
-			return code, child.survived, err
-		}
-	}
+	return supervise.Command{
+		Args:    args,
+		Env:     leaseVariables(holder.Lease()),
+		Stdin:   cmd.InOrStdin(),
+		Stdout:  output.File(cmd.OutOrStdout()),
+		Stderr:  output.File(cmd.ErrOrStderr()),
+		Grace:   grace,
+		Signals: signals,
+		Log:     log,
+	}.Run(holder)
 }
 
-// guard is made for the lease's TTL, which is known only now.
-func (in runFlags) guard(cmd *cobra.Command, l client.Lease) (*guard, error) {
+// graceOf returns the grace for a lease: its TTL is not known before.
+func (in runFlags) graceOf(cmd *cobra.Command, l client.Lease) (time.Duration, error) {
 	most := l.TTL / 3
 	if flags.Given(cmd.Flags(), "grace") && in.grace > most {
-		return nil, exit.Usagef("--grace %v is more than a third of the lease's TTL, %v: give %v at most", in.grace, l.TTL, most)
+		return 0, exit.Usagef("--grace %v is more than a third of the lease's TTL, %v: give %v at most", in.grace, l.TTL, most)
 	}
-	return &guard{grace: min(in.grace, most)}, nil
+	return min(in.grace, most), nil
 }
 
-// giveBack releases the lease. What the child used last it alone knows, so the
-// service waits the window out.
+// leaseVariables are the variables that tell a child of its lease. The last one
+// lists the others, so that a cirrus that the child starts does not take them for
+// its own settings.
+func leaseVariables(l client.Lease) []string {
+	vars := []string{
+		"CIRRUS_POOL=" + string(l.Pool),
+		"CIRRUS_NODE_ID=" + strconv.FormatUint(uint64(l.Node), 10),
+		"CIRRUS_EPOCH=" + strconv.FormatUint(uint64(l.Epoch), 10),
+		"CIRRUS_FLOOR_MS=" + strconv.FormatInt(int64(l.Floor), 10),
+	}
+	return append(vars, flags.SetByRun+"="+strings.Join(vars, " "))
+}
+
+// giveBack releases the lease. Only the child knows which timestamp it used last,
+// so the service waits until the window has passed.
 func giveBack(cmd *cobra.Command, holder *client.Holder, log *slog.Logger) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), releaseTime)
 	defer cancel()

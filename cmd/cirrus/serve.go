@@ -10,8 +10,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/files"
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/serving"
 	"github.com/cirrus-id/cirrus/internal/logwriter"
 	"github.com/cirrus-id/cirrus/internal/steady"
 	"github.com/cirrus-id/cirrus/service"
@@ -57,7 +59,7 @@ changed there, which waits for a restart.`,
 	f.String("advertise", "", "`URL` at which the other replicas reach this one; required with --store etcd")
 	f.String("listen", "127.0.0.1:50051", "`address` for all services")
 	f.String("metrics-listen", "127.0.0.1:50052", "`address` for /metrics, /livez and /readyz; empty: none")
-	addConnections(cmd)
+	serving.AddConnections(cmd)
 	addStride(cmd)
 	f.Duration("suspect-for", 0, "how long pools of a new or recovered store wait at least before they grant, up to 2160h; the store remembers the longest")
 	flags.AddNewPool(cmd)
@@ -70,7 +72,7 @@ func serve(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	defer reloadAtHangup(cmd, log, level)()
+	defer serving.ReloadAtHangup(cmd, log, level)()
 	defer tellBeside(cmd)()
 	cfg := service.Config{Steady: steady.New().Exact(), Logger: log, DroppedLogLines: output.Dropped(cmd), Version: version()}
 	if cfg.Stride, err = cmd.Flags().GetDuration("stride"); err != nil {
@@ -82,25 +84,49 @@ func serve(cmd *cobra.Command) error {
 	if cfg.DefaultPool, err = flags.PoolChange(cmd.Flags()); err != nil {
 		return err
 	}
-	if cfg.Browsers, err = browsers(cmd); err != nil {
+	if cfg.Browsers, err = serving.Browsers(cmd); err != nil {
 		return err
 	}
-	limits, err := connectionBounds(cmd, log)
+	kind, err := cmd.Flags().GetString("store")
+	if err != nil {
+		return err
+	}
+	limits, err := serving.ConnectionLimits(cmd, kind == onEtcd, log)
 	if err != nil {
 		return err
 	}
 	begun, over := boundEnd(cmd, "look at the disk; nothing that was acknowledged is lost")
 	defer over()
-	if err := tellOthers(cmd, log); err != nil {
+	if err := warnOfOthers(cmd, log); err != nil {
 		return err
 	}
-	closeToOthers()
+	files.CloseToOthers()
 	st, err := openStore(cmd, &cfg)
 	if err != nil {
 		return err
 	}
 	err = serveOpened(cmd, cfg, limits, begun)
 	return errors.Join(err, st.Close())
+}
+
+// warnOfOthers warns of what other users of this machine can read or change and
+// should not.
+func warnOfOthers(cmd *cobra.Command, log *slog.Logger) (err error) {
+	var p files.Paths
+	if p.Dir, err = cmd.Flags().GetString("data"); err != nil {
+		return err
+	}
+	if p.Dir == memory {
+		p.Dir = ""
+	}
+	if p.Secret, err = cmd.Flags().GetString("etcd-password-file"); err != nil {
+		return err
+	}
+	if p.Config, err = flags.ConfigFile(cmd); err != nil {
+		return err
+	}
+	p.Warn(log)
+	return nil
 }
 
 // tellBeside has what is said on stdout written beside whoever says it, so that
@@ -167,7 +193,7 @@ func openPebble(cmd *cobra.Command, log *slog.Logger) (*pebble.Store, error) {
 
 // serveOpened serves until the context ends or the store fails. It calls ending
 // before it ends anything. When it returns the store can be closed.
-func serveOpened(cmd *cobra.Command, cfg service.Config, limits bounds, ending func()) error {
+func serveOpened(cmd *cobra.Command, cfg service.Config, limits serving.Limits, ending func()) error {
 	svc, err := service.New(cmd.Context(), cfg)
 	if err != nil {
 		ending()
@@ -176,7 +202,7 @@ func serveOpened(cmd *cobra.Command, cfg service.Config, limits bounds, ending f
 	defer svc.Close()
 	defer ending() // before it, whatever the end comes of
 	tellSuspicion(svc, cfg.Logger)
-	servers, err := listenAndTell(cmd, svc, limits, cfg.Logger)
+	servers, err := serving.Listen(cmd, svc, limits, cfg.Logger)
 	if err != nil {
 		return err
 	}
@@ -185,13 +211,13 @@ func serveOpened(cmd *cobra.Command, cfg service.Config, limits bounds, ending f
 	}
 	hush := func() {}
 	if cfg.Cluster != nil {
-		hush = tellState(cmd, svc, cfg.Cluster)
+		hush = serving.TellState(cmd, svc, cfg.Cluster)
 	}
 	err = untilEnd(cmd.Context(), svc, servers)
 	ending()
 	hush()
 	svc.StopRequests()
-	return errors.Join(err, stop(servers))
+	return errors.Join(err, serving.Stop(servers))
 }
 
 // unlessStopped: a signal during the start is an end like any other.
@@ -212,10 +238,10 @@ func tellSuspicion(svc *service.Service, log *slog.Logger) {
 
 // untilEnd waits for a signal, or for what must end the process: a store that
 // failed (S9), or a listener that did.
-func untilEnd(ctx context.Context, svc *service.Service, servers []*running) error {
+func untilEnd(ctx context.Context, svc *service.Service, servers []*serving.Server) error {
 	failed := make(chan error, len(servers))
 	for _, r := range servers {
-		go func() { failed <- <-r.done }()
+		go func() { failed <- <-r.Done }()
 	}
 	select {
 	case <-ctx.Done():

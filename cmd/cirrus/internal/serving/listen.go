@@ -1,4 +1,4 @@
-package main
+package serving
 
 import (
 	"context"
@@ -15,29 +15,29 @@ import (
 	"github.com/cirrus-id/cirrus/service"
 )
 
-// drainTime is how long requests under way may take to end after SIGTERM: with
+// DrainTime is how long requests under way may take to end after SIGTERM: with
 // it, the process is gone within 5 s.
-const drainTime = 3 * time.Second
+const DrainTime = 3 * time.Second
 
-// listenAndTell listens at the addresses that the flags give, and says where.
-func listenAndTell(cmd *cobra.Command, svc *service.Service, limits bounds, log *slog.Logger) ([]*running, error) {
+// Listen listens at the addresses that the flags give, and says where.
+func Listen(cmd *cobra.Command, svc *service.Service, limits Limits, log *slog.Logger) ([]*Server, error) {
 	main, err := listen(cmd, "listen")
 	if err != nil {
 		return nil, err
 	}
-	api, err := start(svc, main, limits.api, service.NewHTTPServer(svc.Handler(), log))
+	api, err := start(svc, main, limits.API, service.NewHTTPServer(svc.Handler(), log))
 	if err != nil {
 		return nil, errors.Join(err, main.Close())
 	}
-	servers := []*running{api}
+	servers := []*Server{api}
 	side, err := listen(cmd, "metrics-listen")
 	if err != nil {
-		return nil, errors.Join(err, stop(servers))
+		return nil, errors.Join(err, Stop(servers))
 	}
 	if side != nil {
-		metrics, err := start(svc, side, limits.side, service.NewMetricsServer(svc.MetricsHandler(), log))
+		metrics, err := start(svc, side, limits.Side, service.NewMetricsServer(svc.MetricsHandler(), log))
 		if err != nil {
-			return nil, errors.Join(err, side.Close(), stop(servers))
+			return nil, errors.Join(err, side.Close(), Stop(servers))
 		}
 		servers = append(servers, metrics)
 	}
@@ -64,26 +64,26 @@ func listen(cmd *cobra.Command, flag string) (net.Listener, error) {
 	return l, nil
 }
 
-// running is an HTTP server at work.
-type running struct {
+// Server is an HTTP server at work.
+type Server struct {
 	*http.Server
-	done chan error
+	Done chan error
 }
 
 // start serves on a listener, within a limit of connections.
-func start(svc *service.Service, l net.Listener, limit service.ConnectionLimit, server *http.Server) (*running, error) {
+func start(svc *service.Service, l net.Listener, limit service.ConnectionLimit, server *http.Server) (*Server, error) {
 	limited, err := svc.Limit(l, limit)
 	if err != nil {
 		return nil, err
 	}
-	r := &running{server, make(chan error, 1)}
-	go func() { r.done <- r.Serve(limited) }()
+	r := &Server{server, make(chan error, 1)}
+	go func() { r.Done <- r.Serve(limited) }()
 	return r, nil
 }
 
-// stop ends the servers: requests under way may finish for drainTime.
-func stop(servers []*running) error {
-	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+// Stop ends the servers: requests under way may finish for drainTime.
+func Stop(servers []*Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), DrainTime)
 	defer cancel()
 	var problems []error
 	for _, r := range servers {

@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package files
 
 import (
 	"io/fs"
@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// openFiles is how many files the process may have open; 0: there is no limit,
+// OpenLimit is how many files the process may have open; 0: there is no limit,
 // or none is known. Go has raised it as far as the process may by now.
-func openFiles() uint64 {
+func OpenLimit() uint64 {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return 0
@@ -18,9 +18,9 @@ func openFiles() uint64 {
 	return uint64(limit.Cur) //nolint:unconvert // it is signed on some systems
 }
 
-// closeToOthers has the files that the process makes from now on be closed to
+// CloseToOthers has the files that the process makes from now on be closed to
 // all users but its own, who may write, and its group, which may read them.
-func closeToOthers() {
+func CloseToOthers() {
 	const groupMayRead = 0o027
 	if before := syscall.Umask(groupMayRead); before != groupMayRead {
 		syscall.Umask(before | groupMayRead)

@@ -1,4 +1,4 @@
-package main
+package serving
 
 import (
 	"fmt"
@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/files"
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
 	"github.com/cirrus-id/cirrus/service"
 )
@@ -24,8 +25,8 @@ const (
 	storeFiles, peerFiles = 256, 256
 )
 
-// addConnections adds the flags that say who may connect, and how often.
-func addConnections(cmd *cobra.Command) {
+// AddConnections adds the flags that say who may connect, and how often.
+func AddConnections(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.Int("max-connections", maxConnections, "how many connections there may be at --listen; fewer where the process may not open as many files")
 	f.Int("max-connections-per-address", 0, "how many of them one remote address may have, loopback excepted; 0: a quarter")
@@ -33,39 +34,35 @@ func addConnections(cmd *cobra.Command) {
 	f.StringSlice("allowed-hosts", nil, "`names` by which clients may ask for a service that listens on loopback, comma-separated, beside localhost, loopback addresses and the one in --advertise")
 }
 
-// bounds are the limits of both ports.
-type bounds struct{ api, side service.ConnectionLimit }
+// Limits are the limits of both ports.
+type Limits struct{ API, Side service.ConnectionLimit }
 
-// connectionBounds are what the flags ask for, if there are files enough.
-func connectionBounds(cmd *cobra.Command, log *slog.Logger) (bounds, error) {
+// ConnectionLimits are what the flags ask for, if there are files enough.
+func ConnectionLimits(cmd *cobra.Command, replica bool, log *slog.Logger) (Limits, error) {
 	f := cmd.Flags()
-	kind, err := f.GetString("store")
-	if err != nil {
-		return bounds{}, err
-	}
 	most, err := f.GetInt("max-connections")
 	if err != nil {
-		return bounds{}, err
+		return Limits{}, err
 	}
 	share, err := f.GetInt("max-connections-per-address")
 	if err != nil {
-		return bounds{}, err
+		return Limits{}, err
 	}
 	if most < 1 {
-		return bounds{}, exit.Usagef("--max-connections %d: give 1 or more", most)
+		return Limits{}, exit.Usagef("--max-connections %d: give 1 or more", most)
 	}
 	if share < 0 {
-		return bounds{}, exit.Usagef("--max-connections-per-address %d: give 1 or more, or 0 for a quarter of --max-connections", share)
+		return Limits{}, exit.Usagef("--max-connections-per-address %d: give 1 or more, or 0 for a quarter of --max-connections", share)
 	}
-	files := openFiles()
-	api, side := connectionsFor(files, most, kind == onEtcd)
+	open := files.OpenLimit()
+	api, side := connectionsFor(open, most, replica)
 	if api < most && flags.Given(f, "max-connections") {
 		log.Warn("the process may not open enough files for --max-connections, so there will be fewer: raise its limit (ulimit -n, LimitNOFILE)",
-			"asked", most, "connections", api, "files", files)
+			"asked", most, "connections", api, "files", open)
 	}
-	return bounds{
-		api:  service.ConnectionLimit{Listener: "api", Most: api, PerAddress: min(share, api)},
-		side: service.ConnectionLimit{Listener: "metrics", Most: side, PerAddress: side},
+	return Limits{
+		API:  service.ConnectionLimit{Listener: "api", Most: api, PerAddress: min(share, api)},
+		Side: service.ConnectionLimit{Listener: "metrics", Most: side, PerAddress: side},
 	}, nil
 }
 
@@ -85,8 +82,8 @@ func connectionsFor(files uint64, most int, replica bool) (api, side int) {
 	return int(min(uint64(most), max(files-min(files, rest+ours), 1))), int(ours)
 }
 
-// browsers are the web pages and names that the flags allow.
-func browsers(cmd *cobra.Command) (*service.Browsers, error) {
+// Browsers are the web pages and names that the flags allow.
+func Browsers(cmd *cobra.Command) (*service.Browsers, error) {
 	f := cmd.Flags()
 	origins, err := f.GetStringSlice("allowed-origins")
 	if err != nil {

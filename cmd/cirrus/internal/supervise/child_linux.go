@@ -1,4 +1,4 @@
-package main
+package supervise
 
 import (
 	"os/exec"
@@ -7,13 +7,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// childAttributes put the child at the head of a process group, and have the
-// kernel kill it when the thread that started it ends.
+// childAttributes makes the child the leader of a process group, and has the
+// kernel kill the child when the thread that started it ends.
 func childAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// awaitEnd blocks until the child has ended, and leaves it to be reaped.
+// awaitEnd blocks until the child has ended. It does not reap the child.
 func awaitEnd(c *exec.Cmd) {
 	for {
 		err := unix.Waitid(unix.P_PID, c.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)

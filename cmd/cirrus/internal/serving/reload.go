@@ -1,4 +1,4 @@
-package main
+package serving
 
 import (
 	"log/slog"
@@ -13,10 +13,10 @@ import (
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 )
 
-// reloadAtHangup looks at the config file again at each SIGHUP, until the
+// ReloadAtHangup looks at the config file again at each SIGHUP, until the
 // function that it returns is called. Nothing else can have changed: neither a
 // process's flags nor its environment do.
-func reloadAtHangup(cmd *cobra.Command, log *slog.Logger, level *slog.LevelVar) (end func()) {
+func ReloadAtHangup(cmd *cobra.Command, log *slog.Logger, level *slog.LevelVar) (end func()) {
 	hangups, stop, done := make(chan os.Signal, 1), make(chan struct{}), make(chan struct{})
 	signal.Notify(hangups, syscall.SIGHUP)
 	go func() {

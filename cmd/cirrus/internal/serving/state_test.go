@@ -1,4 +1,4 @@
-package main
+package serving
 
 import (
 	"bytes"
@@ -45,7 +45,7 @@ func TestTellState(t *testing.T) {
 		cmd := &cobra.Command{}
 		cmd.SetOut(&out)
 		svc := &staged{text: service.NoLeaderKnown}
-		end := tellState(cmd, svc, answered{})
+		end := TellState(cmd, svc, answered{})
 		for _, text := range []string{"leading", "leading, but late", "leading, but late"} {
 			time.Sleep(service.StateEvery)
 			synctest.Wait()
