@@ -20,13 +20,13 @@ func newAcquire() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "acquire --app NAME",
 		Short: "Lease a node ID and print the lease",
-		Long: `Acquire leases a node ID and prints the lease. From then on it is yours to keep,
-with cirrus heartbeat, to give back, with cirrus release, or to lose, one TTL
-after the last heartbeat.
+		Long: `Acquire leases a node ID and prints the lease. Keep the lease with cirrus
+heartbeat, or give it back with cirrus release. It ends one TTL after the last
+heartbeat.
 
-An instance ID is a secret: heartbeat and release must repeat it. Give one of
-your own to be able to repeat the command if it is interrupted. In the variable
-CIRRUS_INSTANCE_ID it is not shown in the list of processes, as --instance-id is.`,
+The instance ID is a secret: heartbeat and release must repeat it. If you give one
+of your own, you can repeat the command after an interruption. Give it in the
+variable CIRRUS_INSTANCE_ID: --instance-id is shown in the list of processes.`,
 		Example: `  cirrus acquire --app billing
   cirrus acquire --app billing --ttl 1m --wait 10s -o json`,
 	}
@@ -78,10 +78,10 @@ func acquire(cmd *cobra.Command, req *cirrusv1.AcquireRequest, o output.Format) 
 	return printLease(cmd, o, resp.GetLease())
 }
 
-// newInstance makes an instance ID here, so that the same request can be made at
-// another address: there it gets the lease whose answer was lost.
+// newInstance makes an instance ID. With it the same request can be repeated at
+// another address, and gets the lease whose answer was lost.
 func newInstance() string {
 	var id [16]byte
-	_, _ = rand.Read(id[:]) // never fails
+	_, _ = rand.Read(id[:]) // never fails, as documented
 	return hex.EncodeToString(id[:])
 }

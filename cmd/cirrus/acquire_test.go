@@ -15,7 +15,7 @@ import (
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 )
 
-// forgetfulLeases grants, and loses its first answer.
+// forgetfulLeases grants every request, and loses its first answer.
 type forgetfulLeases struct {
 	cirrusv1connect.UnimplementedLeaseServiceHandler
 	mu        sync.Mutex
@@ -34,8 +34,8 @@ func (f *forgetfulLeases) Acquire(_ context.Context, req *cirrusv1.AcquireReques
 	}}, nil
 }
 
-// TestAcquireTwiceIsOneLease: the second request, at another address, is the
-// first one's again, though the user gave no instance ID.
+// TestAcquireTwiceIsOneLease checks that a request that is repeated at another
+// address has the same instance ID, though the user gave none.
 func TestAcquireTwiceIsOneLease(t *testing.T) {
 	service := &forgetfulLeases{}
 	_, handler := cirrusv1connect.NewLeaseServiceHandler(service)
@@ -47,6 +47,6 @@ func TestAcquireTwiceIsOneLease(t *testing.T) {
 		t.Fatalf("exit code %d: %s", code, stderr.String())
 	}
 	if i := service.instances; len(i) != 2 || len(i[0]) != 32 || i[0] != i[1] {
-		t.Errorf("asked as %q", i)
+		t.Errorf("the requests had the instance IDs %q, want two equal ones of 32 characters", i)
 	}
 }

@@ -2,9 +2,9 @@ package main
 
 import "github.com/spf13/cobra"
 
-// setUpCompletion makes cobra's own command follow our rules: it has an example,
-// and a shell that it doesn't know is a usage error. Call it once all other
-// commands are there.
+// setUpCompletion makes cobra's completion command follow our rules: it has an
+// example, and an unknown shell is wrong usage. All other commands must have been
+// added before.
 func setUpCompletion(root *cobra.Command) {
 	root.InitDefaultCompletionCmd()
 	for _, cmd := range root.Commands() {

@@ -20,19 +20,19 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// decoded is what an ID says. 64-bit numbers are strings in JSON, as in the
-// API's.
+// decoded are the parts of an ID. 64-bit numbers are strings in JSON, as in the
+// API.
 type decoded struct {
 	ID          uint64           `json:"id,string"`
 	TimestampMs snowflake.Millis `json:"timestampMs,string"`
 	Time        string           `json:"time"`
 	NodeID      uint64           `json:"nodeId"`
 	Sequence    uint64           `json:"sequence"`
-	// doubt is what speaks against it; "": nothing does.
+	// doubt is why the ID may have another layout; "": it looks right.
 	doubt string
 }
 
-// fields are what a person sees of it.
+// fields returns the fields for a table.
 func (d decoded) fields() []output.Field {
 	return []output.Field{
 		{"id", output.Decimal(d.ID)},
@@ -43,10 +43,10 @@ func (d decoded) fields() []output.Field {
 	}
 }
 
-// decodedWidths are the widths of the columns but for the last one.
+// decodedWidths are the widths of the columns without the last one.
 var decodedWidths = []int{len("18446744073709551615"), len("253402300799999"), len("2006-01-02T15:04:05.000Z"), len("node_id")}
 
-// farAhead is how far an ID's time may lie ahead before decode warns of it.
+// farAhead is how far in the future an ID's time may be before decode warns of it.
 const farAhead = 10 * time.Minute
 
 func newDecode() *cobra.Command {
@@ -54,11 +54,11 @@ func newDecode() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "decode [ID]...",
 		Short: "Take Snowflake IDs apart: timestamp, node ID, sequence",
-		Long: `Decode takes IDs apart: those that are given or, where none is, one a line from
-stdin. It goes by the default layout, or by the one that --layout, --origin and
---unit describe, or, with --pool, by that pool's, for which it asks the service;
-nothing else does. What is given on the command line goes before what is in the
-environment or the file.
+		Long: `Decode takes IDs apart: those that are given or, without any, one on each line of
+stdin. It uses the default layout, or the one that --layout, --origin and --unit
+describe, or, with --pool, the pool's, for which alone it asks the service. A flag
+on the command line beats one in the environment or the file, even if one names a
+pool and the other describes a layout.
 
 An ID can be in decimal or in base32. Digits alone are read as decimal; about one
 base32 ID in a million has nothing but digits, and --base32 is for those. Quotes,
@@ -68,15 +68,15 @@ A layout can have up to 64 bits here, so IDs of other systems can be read: Disco
 42/10/12 from 1420070400000, Mastodon 48/0/16 from 0, Instagram 41/13/10, Sonyflake
 39/16/8 --sequence-first --unit 10ms, Baidu's uid-generator 28/22/13 --unit s.
 
-It warns on stderr of an ID that doesn't look right: of a time to come, or too
-small to carry a timestamp.`,
+It warns on stderr of an ID that doesn't look right: its time is in the future, or
+it is too small to carry a timestamp.`,
 		Example: `  cirrus decode 2121829470597087232
   cirrus decode 1TV6G2K7R8000 --layout 41/10/12 --origin 1288834974657
   cirrus decode 175928847299117063 --layout 42/10/12 --origin 1420070400000
   cut -d, -f1 orders.csv | cirrus decode --pool billing -o json`,
 	}
 	cmd.Args = func(cmd *cobra.Command, _ []string) error {
-		// This runs before the environment and the file are looked at.
+		// This runs before the environment and the file are read.
 		d.poolFirst = flags.Given(cmd.Flags(), "pool")
 		d.layoutFirst = false
 		for _, name := range []string{"layout", "origin", "unit", "sequence-first"} {
@@ -98,7 +98,7 @@ small to carry a timestamp.`,
 	return cmd
 }
 
-// negativeID explains a negative number, which is taken for flags.
+// negativeID explains the error for a negative number, which is parsed as flags.
 func negativeID(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	if errors.As(err, &unknown) && decode.OnlyDigits(unknown.GetSpecifiedShortnames()) {
@@ -140,7 +140,7 @@ func (d *decodeFlags) run(cmd *cobra.Command, args []string, o output.Format) er
 	return nil
 }
 
-// decodeLines decodes stdin. A line that is no ID is told of and passed over: a
+// decodeLines decodes stdin. It reports a line that is no ID and goes on, since a
 // file may have a heading.
 func (d *decodeFlags) decodeLines(layout decode.Layout, p *decodedPrinter) error {
 	line, ids, bad := 0, 0, 0
@@ -173,7 +173,7 @@ func (d *decodeFlags) decodeLines(layout decode.Layout, p *decodedPrinter) error
 	return nil
 }
 
-// decode says what one ID says. Its errors are its user's.
+// decode decodes one ID. Its errors are wrong usage.
 func (d *decodeFlags) decode(text string, layout decode.Layout) (decoded, error) {
 	id, err := decode.Parse(text, d.base32)
 	if err != nil {
@@ -189,8 +189,7 @@ func (d *decodeFlags) decode(text string, layout decode.Layout) (decoded, error)
 	}, nil
 }
 
-// doubt is what speaks against an ID having been minted by the layout; "" if
-// nothing does.
+// doubt returns why an ID may not have been minted with the layout, or "".
 func doubt(p decode.Parts, l decode.Layout, now time.Time) string {
 	switch {
 	case p.Ticks == 0:
@@ -201,7 +200,7 @@ func doubt(p decode.Parts, l decode.Layout, now time.Time) string {
 	return ""
 }
 
-// layout is the one to go by.
+// layout returns the layout to decode with.
 func (d *decodeFlags) layout(cmd *cobra.Command) (l decode.Layout, err error) {
 	switch {
 	case d.poolFirst && d.layoutFirst:
@@ -225,7 +224,7 @@ func (d *decodeFlags) layout(cmd *cobra.Command) (l decode.Layout, err error) {
 	return l, of.Validate()
 }
 
-// layoutOf is the layout of a pool or a lease.
+// layoutOf returns the layout of a pool or a lease.
 func layoutOf(of interface{ GetLayout() *cirrusv1.Layout }) snowflake.Layout {
 	l := of.GetLayout()
 	return snowflake.Layout{
@@ -236,12 +235,13 @@ func layoutOf(of interface{ GetLayout() *cirrusv1.Layout }) snowflake.Layout {
 	}
 }
 
-// decodedPrinter prints one ID a field a line, many a line each.
+// decodedPrinter prints a single ID with a field on each line, and several IDs with
+// an ID on each line.
 type decodedPrinter struct {
 	cmd    *cobra.Command
 	output output.Format
 	many   bool
-	table  *output.Stream // of many
+	table  *output.Stream // of several IDs
 }
 
 func (p *decodedPrinter) print(d decoded) error {

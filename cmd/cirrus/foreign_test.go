@@ -12,21 +12,21 @@ import (
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 )
 
-// TestForeignAnswers: an answer that no Cirrus gives is refused, and not printed
-// as a lease of node ID 0.
+// TestForeignAnswers checks that an answer that can't be Cirrus's is refused, rather
+// than printed as a lease of node ID 0.
 func TestForeignAnswers(t *testing.T) {
 	const (
 		instance = "0123456789abcdef"
 		layout   = `"layout":{"originMs":"1288834974657","timestampBits":41,"nodeBits":10,"sequenceBits":12}`
 	)
 	for name, c := range map[string]struct{ body, want string }{
-		"empty":              {`{}`, "carries no lease"},
-		"an empty lease":     {`{"lease":{}}`, "another instance"},
-		"no echo":            {`{"lease":{"epoch":"7",` + layout + `}}`, "another instance"},
-		"somebody's lease":   {`{"lease":{"epoch":"7","instanceId":"fedcba9876543210",` + layout + `}}`, "another instance"},
-		"no epoch":           {`{"lease":{"instanceId":"` + instance + `",` + layout + `}}`, "no epoch"},
-		"no layout":          {`{"lease":{"epoch":"7","instanceId":"` + instance + `"}}`, "timestamp bits"},
-		"a node ID too high": {`{"lease":{"epoch":"7","nodeId":1024,"instanceId":"` + instance + `",` + layout + `}}`, "1024"},
+		"empty":                    {`{}`, "carries no lease"},
+		"an empty lease":           {`{"lease":{}}`, "another instance"},
+		"no echo":                  {`{"lease":{"epoch":"7",` + layout + `}}`, "another instance"},
+		"another instance's lease": {`{"lease":{"epoch":"7","instanceId":"fedcba9876543210",` + layout + `}}`, "another instance"},
+		"no epoch":                 {`{"lease":{"instanceId":"` + instance + `",` + layout + `}}`, "no epoch"},
+		"no layout":                {`{"lease":{"epoch":"7","instanceId":"` + instance + `"}}`, "timestamp bits"},
+		"a node ID too high":       {`{"lease":{"epoch":"7","nodeId":1024,"instanceId":"` + instance + `",` + layout + `}}`, "1024"},
 	} {
 		var answer cirrusv1.AcquireResponse // a HeartbeatResponse has the same bytes
 		if err := protojson.Unmarshal([]byte(c.body), &answer); err != nil {

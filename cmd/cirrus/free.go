@@ -13,7 +13,7 @@ import (
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 )
 
-// newFree ends a lease on an operator's word (S11).
+// newFree makes the command that ends a lease on an operator's word (S4).
 func newFree() *cobra.Command {
 	var last int64
 	cmd := &cobra.Command{
@@ -72,7 +72,8 @@ func free(cmd *cobra.Command, req *cirrusv1.FreeRequest, o output.Format) error 
 	return output.PrintOne(cmd.OutOrStdout(), o, resp.GetLease(), output.StatusFields(resp.GetLease()))
 }
 
-// whetherDead asks for the node ID once more, to vouch for the holder's death.
+// whetherDead asks the operator to type the node ID, and so to confirm that the
+// holder is dead.
 func whetherDead(req *cirrusv1.FreeRequest) output.Question {
 	risk := "two live holders share the node ID"
 	if req.LastTimestampMs != nil {

@@ -7,8 +7,8 @@ import (
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 )
 
-// Only the node ID confirms that a lease is to be freed, and the question says
-// what rests on the answer.
+// TestFreeIsConfirmed checks that only the node ID confirms that a lease is to be
+// freed, and that the question names the risks.
 func TestFreeIsConfirmed(t *testing.T) {
 	last := int64(1)
 	for _, tc := range []struct {
@@ -27,7 +27,7 @@ func TestFreeIsConfirmed(t *testing.T) {
 		var said strings.Builder
 		req := &cirrusv1.FreeRequest{Pool: "billing", NodeId: 7, Epoch: 42, LastTimestampMs: tc.last}
 		if err := whetherDead(req).Ask(t.Context(), strings.NewReader(tc.typed), &said); (err == nil) != tc.ok {
-			t.Errorf("%q typed: %v, want it to confirm: %v", tc.typed, err, tc.ok)
+			t.Errorf("%q typed: error %v, want it confirmed: %v", tc.typed, err, tc.ok)
 		}
 		for _, want := range []string{"node ID 7", "billing", "epoch 42", "two live holders"} {
 			if !strings.Contains(said.String(), want) {
@@ -35,7 +35,7 @@ func TestFreeIsConfirmed(t *testing.T) {
 			}
 		}
 		if got := strings.Contains(said.String(), "minted twice"); got != (tc.last != nil) {
-			t.Errorf("the question %q speaks of IDs minted twice: %v", said.String(), got)
+			t.Errorf("the question %q names IDs minted twice: %v, want the opposite", said.String(), got)
 		}
 	}
 }

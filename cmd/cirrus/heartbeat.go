@@ -14,10 +14,11 @@ func newHeartbeat() *cobra.Command {
 		Use:   "heartbeat --node-id N --epoch E --instance-id ID",
 		Short: "Keep a lease for another TTL",
 		Long: `Heartbeat keeps a lease: its deadline and its ceiling move to one TTL from now.
-If the lease is lost it fails, and no further ID may be minted under it.
+If the lease is lost, the command fails, and no ID may be minted under the lease
+any more.
 
-The instance ID is a secret. In the variable CIRRUS_INSTANCE_ID it is not shown in
-the list of processes, as --instance-id is.`,
+The instance ID is a secret. Give it in the variable CIRRUS_INSTANCE_ID:
+--instance-id is shown in the list of processes.`,
 		Example: `  export CIRRUS_INSTANCE_ID=2f1c9a7b3e5d8460a1b2c3d4e5f60718
   cirrus heartbeat --node-id 7 --epoch 1835000000000001`,
 	}

@@ -8,12 +8,13 @@ import (
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
 )
 
-// Each command's help has examples, and they are calls that it would accept.
+// TestExamples checks that the help of each command has examples, and that the
+// command accepts them.
 func TestExamples(t *testing.T) {
 	for _, cmd := range flags.Commands(newRoot()) {
 		t.Run(cmd.CommandPath(), func(t *testing.T) {
 			if cmd.Short == "" || cmd.Example == "" {
-				t.Fatal("its help lacks a sentence or an example")
+				t.Fatal("the help lacks a short description or an example")
 			}
 			for line := range strings.Lines(cmd.Example) {
 				checkExample(t, strings.TrimSpace(line))
@@ -22,8 +23,7 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// checkExample looks at a line that calls cirrus plainly, up to what the shell
-// does with its output.
+// checkExample checks a line that begins with cirrus, up to a pipe or redirection.
 func checkExample(t *testing.T, line string) {
 	line, _, _ = strings.Cut(line, " | ")
 	line, _, _ = strings.Cut(line, " > ")

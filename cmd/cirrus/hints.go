@@ -12,10 +12,12 @@ import (
 	"github.com/cirrus-id/cirrus/service"
 )
 
-// confirmingFlags are the flags for the fields that a refusal asks for.
+// confirmingFlags are the flags for the fields by which a request confirms what the
+// rules refuse otherwise.
 var confirmingFlags = map[string]string{"confirm_long_times": "--yes", "confirm_early_origin": "--" + flags.EarlyOrigin}
 
-// withConfirmingFlag adds the flag to a refusal that asks for a confirming field.
+// withConfirmingFlag adds the name of the flag to a refusal that asks for a
+// confirming field.
 func withConfirmingFlag(err error) error {
 	if err == nil {
 		return nil
@@ -26,8 +28,8 @@ func withConfirmingFlag(err error) error {
 	return err
 }
 
-// confirmedBy is the field that a refusal asks for, of the rules or of a service;
-// "" if it asks for none.
+// confirmedBy returns the confirming field that a refusal asks for, or "". The
+// refusal comes from the rules or from a service.
 func confirmedBy(err error) string {
 	var r *fencing.Refusal
 	if errors.As(err, &r) {

@@ -19,18 +19,18 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// retryMinting is how often an endless run looks whether it has a lease again.
+// retryMinting is how often an endless run checks whether it has a lease again.
 const retryMinting = 50 * time.Millisecond
 
 func newIDs() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ids",
 		Short: "Lease a node ID, mint Snowflake IDs, and give it back",
-		Long: `Ids holds a lease, prints IDs, one a line, and gives the lease back. Nothing but
-IDs goes to stdout. It mints only while its lease is certain: with -n 0 it goes
-on for ever, and waits, minting nothing, whenever the service is away for longer
-than the lease lasts. At SIGINT, SIGTERM and SIGHUP, and when nobody reads its
-output any more, it gives the lease back and ends.`,
+		Long: `Ids holds a lease, prints an ID on each line, and gives the lease back. It prints
+nothing else on stdout. It mints only while its lease is certain. With -n 0 it goes
+on for ever, and waits while the service is away for longer than the lease lasts.
+At SIGINT, SIGTERM and SIGHUP, and when the reader of its output ends, it gives the
+lease back and ends.`,
 		Example: `  cirrus ids -n 5
   cirrus ids -n 0 --rate 1000 --format json --app importer`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return mintIDs(cmd) },
@@ -117,8 +117,8 @@ func mintIDs(cmd *cobra.Command) error {
 	return err
 }
 
-// mint prints IDs until there are enough or the context ends. It calls say with
-// the reason where it has to wait for a lease.
+// mint prints IDs until there are enough or the context ends. When it has to wait
+// for a lease, it calls say with the reason.
 func mint(ctx context.Context, holder *client.Holder, in idsFlags, out *bufio.Writer, say func(error)) error {
 	started := time.Now()
 	for minted := 0; in.endless || minted < in.n; minted++ {
@@ -136,8 +136,8 @@ func mint(ctx context.Context, holder *client.Holder, in idsFlags, out *bufio.Wr
 	return nil
 }
 
-// nextID mints an ID, and waits for as long as there is no certain lease but may
-// be one. It looks at the context, too: at full speed nothing else does.
+// nextID mints an ID. It waits while there is no certain lease, unless the holder has
+// ended. It checks the context, because at full speed nothing else does.
 func nextID(ctx context.Context, holder *client.Holder, out *bufio.Writer, say func(error)) (snowflake.ID, error) {
 	for said := false; ; {
 		if err := ctx.Err(); err != nil {
@@ -160,17 +160,17 @@ func nextID(ctx context.Context, holder *client.Holder, out *bufio.Writer, say f
 	}
 }
 
-// pace waits until the next ID is due. Who waits has nothing left to print.
+// pace waits until the next ID is due. It prints all earlier IDs before it waits.
 func pace(ctx context.Context, out *bufio.Writer, started time.Time, minted int, rate float64) error {
 	if rate <= 0 {
 		return nil
 	}
 	due := started.Add(time.Duration(float64(minted) / rate * float64(time.Second)))
-	left := time.Until(due)
-	if left <= 0 {
+	wait := time.Until(due)
+	if wait <= 0 {
 		return nil
 	}
-	return errors.Join(out.Flush(), sleep(ctx, left))
+	return errors.Join(out.Flush(), sleep(ctx, wait))
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -184,7 +184,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// ended: a signal is how an endless run ends, and how a counted one fails.
+// ended returns the error of a run that has ended. A signal ends an endless run
+// without an error, and fails a counted one.
 func ended(in idsFlags, err error) error {
 	if in.endless && errors.Is(err, context.Canceled) {
 		return nil
@@ -192,7 +193,7 @@ func ended(in idsFlags, err error) error {
 	return err
 }
 
-// holdError says why there was no first lease.
+// holdError explains why there was no first lease.
 func holdError(err error, wait time.Duration) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("no lease within --wait %v: %w", wait, dial.Explain(err))

@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// few is a server that may open few files.
+// few is a server that may open only a few files.
 type few struct {
 	t         *testing.T
 	api, side string // addresses
@@ -26,7 +26,7 @@ type few struct {
 	cmd       *exec.Cmd
 }
 
-// serveFew serves from a new store, with so many files.
+// serveFew starts a server on a new store that may open this many files.
 func serveFew(t *testing.T, files int) *few {
 	t.Helper()
 	dir := t.TempDir()
@@ -60,14 +60,14 @@ func serveFew(t *testing.T, files int) *few {
 		line, err := lines.ReadString('\n')
 		m := regexp.MustCompile(part.line).FindStringSubmatch(line)
 		if err != nil || m == nil {
-			t.Fatalf("serve says %q (%v):\n%s", line, err, s.said())
+			t.Fatalf("serve printed %q (%v), want its addresses:\n%s", line, err, s.logged())
 		}
 		*part.to = m[1]
 	}
 	return s
 }
 
-func (s *few) said() string {
+func (s *few) logged() string {
 	text, err := os.ReadFile(s.log)
 	if err != nil {
 		s.t.Fatal(err)
@@ -75,8 +75,8 @@ func (s *few) said() string {
 	return string(text)
 }
 
-// dial connects to the API. The kernel takes the connection, whether the server
-// does or not.
+// dial connects to the API. The kernel takes the connection, even if the server does
+// not.
 func (s *few) dial() net.Conn {
 	s.t.Helper()
 	c, err := net.DialTimeout("tcp", s.api, time.Minute)
@@ -88,7 +88,7 @@ func (s *few) dial() net.Conn {
 	return c
 }
 
-// call makes a call over a connection, and leaves it open.
+// call makes a call over a connection, and leaves the connection open.
 func call(c net.Conn, procedure, body string) (string, error) {
 	fmt.Fprintf(c, "POST /cirrus.v1.LeaseService/%s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", procedure, len(body), body)
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
@@ -103,7 +103,8 @@ func call(c net.Conn, procedure, body string) (string, error) {
 	return string(text), err
 }
 
-// leak opens connections until the server closes some of them at once.
+// leak opens n connections, and makes a call over each if ask is set. It returns how
+// many calls failed because the server had closed the connection.
 func (s *few) leak(n int, ask bool) (refused int) {
 	for range n {
 		c := s.dial()
@@ -127,8 +128,8 @@ func (s *few) probe(path string) (string, error) {
 	return string(text), err
 }
 
-// Clients that leak connections take no descriptor that the store, the probes,
-// or a client that was there before need.
+// TestLeakedConnections checks that clients that leak connections take no file
+// descriptor that the store, the probes or an earlier client need.
 func TestLeakedConnections(t *testing.T) {
 	for files, leaked := range map[int]int{64: 120, 1024: 1100} {
 		t.Run(fmt.Sprint(files), func(t *testing.T) {
@@ -141,15 +142,15 @@ func TestLeakedConnections(t *testing.T) {
 				t.Fatal(err)
 			}
 			if s.leak(leaked, true) == 0 {
-				t.Errorf("all of %d connections were taken with %d files", leaked, files)
+				t.Errorf("all of %d connections were accepted with %d files, want some refused", leaked, files)
 			}
-			s.leak(leaked/10, false) // and say nothing
+			s.leak(leaked/10, false) // and send nothing
 			for path, want := range map[string]string{"/livez": "ok", "/readyz": "ok", "/metrics": `cirrus_connections_refused_total{listener="api",reason="full"}`} {
 				if got, err := s.probe(path); err != nil || !strings.Contains(got, want) {
 					t.Errorf("%s: %.100s, %v", path, got, err)
 				}
 			}
-			for i := range 3000 { // enough to fill a log of the store's several times
+			for i := range 3000 { // enough to fill several log files of the store
 				text, err := call(good, "Acquire", fmt.Sprintf(`{"appId":"app-%d%s"}`, i%50, strings.Repeat("x", 200)))
 				var got struct {
 					Lease struct {
@@ -164,17 +165,17 @@ func TestLeakedConnections(t *testing.T) {
 					_, err = call(good, "Release", fmt.Sprintf(`{"nodeId":%d,"epoch":%q,"instanceId":%q}`, got.Lease.NodeID, got.Lease.Epoch, got.Lease.InstanceID))
 				}
 				if err != nil && !strings.Contains(err.Error(), "NO_FREE_NODE_ID") {
-					t.Fatalf("grant %d: %v\n%s", i, err, s.said())
+					t.Fatalf("grant %d: %v\n%s", i, err, s.logged())
 				}
 			}
-			if n := strings.Count(s.said(), "level=WARN msg=\"too many open connections"); n < 1 || n > 20 {
-				t.Errorf("the log tells of it %d times:\n%s", n, s.said())
+			if n := strings.Count(s.logged(), "level=WARN msg=\"too many open connections"); n < 1 || n > 20 {
+				t.Errorf("the log has %d lines about too many connections, want 1 to 20:\n%s", n, s.logged())
 			}
 			if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.cmd.Wait(); err != nil {
-				t.Errorf("serve ended with %v:\n%s", err, s.said())
+				t.Errorf("serve ended with %v:\n%s", err, s.logged())
 			}
 		})
 	}

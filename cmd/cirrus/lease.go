@@ -15,7 +15,7 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// leaseName is what names a lease, and proves that it is the caller's.
+// leaseName names a lease, and proves that the caller holds it.
 type leaseName struct {
 	pool     string
 	node     uint32
@@ -23,7 +23,7 @@ type leaseName struct {
 	instance string
 }
 
-// addLeaseName adds the flags that name a lease.
+// addLeaseName adds the flags by which a holder names its lease.
 func addLeaseName(cmd *cobra.Command) *leaseName {
 	var n leaseName
 	f := cmd.Flags()
@@ -35,21 +35,21 @@ func addLeaseName(cmd *cobra.Command) *leaseName {
 	return &n
 }
 
-// read checks that the lease was named in full.
+// read reads the pool, and checks that no flag is missing.
 func (n *leaseName) read(cmd *cobra.Command) (err error) {
 	n.pool, err = cmd.Flags().GetString("pool")
 	return errors.Join(err, flags.Required(cmd, "node-id", "epoch", "instance-id"))
 }
 
-// namedLease is the lease that a command's argument and flags name.
+// namedLease is a lease that an operator names.
 type namedLease struct {
 	pool  string
 	node  uint32
 	epoch uint64
 }
 
-// addNamedLease lets a command name a lease: by its node ID as the only argument,
-// its epoch and its pool. What it returns reads them.
+// addNamedLease makes a command take a node ID as its only argument, and an epoch and
+// a pool as flags. The function that it returns reads them.
 func addNamedLease(cmd *cobra.Command) func(args []string) (namedLease, error) {
 	cmd.Args = cobra.ExactArgs(1)
 	epoch := cmd.Flags().Uint64("epoch", 0, "the lease's epoch; on the command line only")
@@ -68,9 +68,9 @@ func addNamedLease(cmd *cobra.Command) func(args []string) (namedLease, error) {
 	}
 }
 
-// checkLease refuses an answer that no Cirrus gives to this request: a proxy or
-// another program answered in its place (C5, C7). An empty answer would else be
-// taken for node ID 0.
+// checkLease refuses an answer that can't be Cirrus's answer to this request: a
+// proxy or another program gave it (C5, C7). Without the check, an empty answer
+// would be a lease of node ID 0.
 func checkLease(l *cirrusv1.Lease, instance string, from *dial.LeaseService) error {
 	const notOurs = "the answer from %s is not Cirrus's: %s; is --addr right, and what lies between?"
 	layout := layoutOf(l)

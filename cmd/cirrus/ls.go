@@ -13,7 +13,8 @@ import (
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 )
 
-// pageSize is how many rows a listing asks for at a time: the most there is.
+// pageSize is how many rows a listing asks for at a time: the most that the service
+// allows.
 const pageSize = 1000
 
 func newLs() *cobra.Command {
@@ -87,7 +88,7 @@ func (s *stateFlag) Set(name string) error {
 	return nil
 }
 
-// String gives the state's name; nothing for all.
+// String returns the state's name, and "" for all.
 func (s *stateFlag) String() string {
 	if *s == 0 {
 		return ""

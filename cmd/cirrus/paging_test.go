@@ -12,12 +12,12 @@ import (
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 )
 
-// pagedAdmin has 7 node IDs and 7 pools, and gives them out 3 at a time.
+// pagedAdmin has 7 node IDs and 7 pools, and lists at most 3 in a page.
 type pagedAdmin struct {
 	cirrusv1connect.UnimplementedAdminServiceHandler
 }
 
-// page says which of 7 come after a token, and what the next token is.
+// page returns which of 7 items follow a token, and the next token.
 func page(token string) (from, to int, next string) {
 	from, _ = strconv.Atoi(token)
 	to = min(from+3, 7)

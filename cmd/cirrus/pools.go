@@ -96,7 +96,7 @@ func changePool(cmd *cobra.Command, name string, o output.Format, do func(*dial.
 	return output.PrintOne(cmd.OutOrStdout(), o, resp.GetPool(), poolFields(resp.GetPool()))
 }
 
-// poolMessage carries what is given of a pool, and nothing else.
+// poolMessage returns a message with the settings of a pool that were given.
 func poolMessage(name string, c fencing.PoolChange) *cirrusv1.Pool {
 	p := &cirrusv1.Pool{Name: name, Unsafe: c.Unsafe}
 	if l := c.Layout; l != nil {
@@ -191,7 +191,8 @@ func listPools(cmd *cobra.Command, o output.Format) error {
 	}
 }
 
-// poolFields are a pool's, for people; of nil they make a heading.
+// poolFields returns the fields of a pool for a table, and of nil those of its
+// heading.
 func poolFields(p *cirrusv1.Pool) []output.Field {
 	return []output.Field{
 		{"name", p.GetName()},
@@ -207,7 +208,7 @@ func poolFields(p *cirrusv1.Pool) []output.Field {
 	}
 }
 
-// openedOrWhen says whether a pool grants, or from when on it will.
+// openedOrWhen returns whether a pool is opened, or when it opens.
 func openedOrWhen(p *cirrusv1.Pool) string {
 	if p.GetOpened() {
 		return "true"

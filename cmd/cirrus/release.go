@@ -17,11 +17,11 @@ func newRelease() *cobra.Command {
 		Long: `Release gives a node ID back, without quarantine. Stop minting first; whatever
 the answer is, never mint under that lease again. It prints nothing.
 
-With --last-timestamp the node ID is free as soon as that time is past; without,
-the lease's whole window is waited out.
+With --last-timestamp the node ID is free as soon as that time has passed; without
+it, only when the lease's whole window has passed.
 
-The instance ID is a secret. In the variable CIRRUS_INSTANCE_ID it is not shown in
-the list of processes, as --instance-id is.`,
+The instance ID is a secret. Give it in the variable CIRRUS_INSTANCE_ID:
+--instance-id is shown in the list of processes.`,
 		Example: `  export CIRRUS_INSTANCE_ID=2f1c9a7b3e5d8460a1b2c3d4e5f60718
   cirrus release --node-id 7 --epoch 1835000000000001
   cirrus release --node-id 7 --epoch 1835000000000001 --last-timestamp 1795359600123`,

@@ -14,7 +14,7 @@ import (
 	"github.com/cirrus-id/cirrus/internal/logwriter"
 )
 
-// run is main with its surroundings as arguments.
+// run is main, with its arguments and files passed in.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	exit.OutlivePipes()
 	// `cirrus run` passes signals on to its child and takes them itself.
@@ -24,15 +24,15 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
-	// All that is said on stderr goes through here, so nobody who logs waits for
-	// whoever reads it (S14).
+	// Everything written to stderr goes through log, so that nothing waits for the
+	// reader of stderr (S14).
 	log := logwriter.New(stderr, logwriter.DefaultLimit)
 	defer log.Flush(exit.LastWords)
 	root.SetErr(log)
 	return exit.Report(root.ExecuteContext(ctx), log)
 }
 
-// newRoot puts the subcommands together.
+// newRoot makes the command with all its subcommands.
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "cirrus",
@@ -78,7 +78,7 @@ environment, and the environment beats the file.`,
 	return root
 }
 
-// wrapArgs makes wrong arguments a usage error.
+// wrapArgs marks the errors of wrong arguments as wrong usage.
 func wrapArgs(cmd *cobra.Command) {
 	check := cmd.Args
 	if check == nil {

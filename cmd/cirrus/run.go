@@ -26,9 +26,10 @@ import (
 )
 
 const (
-	// defaultGrace is --grace's default; a third of the TTL, if that is less.
+	// defaultGrace is the default of --grace, if that is not above a third of the TTL.
 	defaultGrace = 5 * time.Second
-	// releaseTime bounds how long cirrus outlives its child.
+	// releaseTime is how long cirrus tries to release the lease once the child has
+	// ended.
 	releaseTime = 3 * time.Second
 )
 
@@ -37,48 +38,48 @@ func newRun() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run --app NAME -- CMD [ARG]...",
 		Short: "Hold a lease for a child process, and end it before the lease does",
-		Long: `Run holds a lease for a child process, which finds it in its environment:
-CIRRUS_NODE_ID, CIRRUS_EPOCH, CIRRUS_POOL, and CIRRUS_FLOOR_MS, the first
-timestamp that it may put into IDs. Run heartbeats for it, gives the lease back
-when the child ends, and exits with the child's exit code; 128 and the number of
-the signal, if one ended it.
+		Long: `Run holds a lease for a child process. The child finds the lease in its
+environment: CIRRUS_NODE_ID, CIRRUS_EPOCH, CIRRUS_POOL, and CIRRUS_FLOOR_MS, the
+first timestamp that it may put into IDs. Run sends the heartbeats, gives the lease
+back when the child ends, and exits with the child's exit code, or with 128 and the
+number of the signal that ended it.
 
-Those variables can't change, so there is no second lease: when the first can't
-be kept, the child has to go. It gets SIGTERM --grace before the deadline unless
-a heartbeat is answered first, and SIGKILL at the deadline. When the lease is
-lost, the SIGTERM comes at once, and the SIGKILL after the grace, or at the
-deadline if that is sooner: up to it the node ID is nobody else's, since the
-service lets even a revoked one rest until then.
+Those variables can't change, so there is no second lease: if the first one can't
+be kept, the child has to end. It gets SIGTERM --grace before the deadline, unless
+a heartbeat is answered first, and SIGKILL at the deadline. If the lease is lost,
+it gets SIGTERM at once, and SIGKILL after the grace, or at the deadline if that
+is sooner. Until the deadline nobody else gets the node ID, because the service
+keeps even a revoked one back until then.
 
-What is promised: such a child has exclusion (P1) and fencing (P3): one live
-holder, and an epoch to turn a late one away by. It doesn't have uniqueness (P2):
-it stamps IDs by its own clock, which may be set back to where another holder has
-been, and nobody can stop it between its last look at its lease and its next ID.
-For P2, mint with the Go client. P1 needs a cirrus that gets to run: if it alone
-is stopped, by SIGSTOP, nobody watches over the child, and P3 is what is left.
+The child has exclusion (P1) and fencing (P3): there is one live holder, and the
+epoch lets a resource refuse a late one. It does not have uniqueness (P2): it
+stamps IDs by its own clock, which may be set back to times that another holder
+has used, and nobody can stop it between its last check of its lease and its next
+ID. For P2, mint with the Go client. P1 needs cirrus itself to run: if cirrus alone
+is stopped, by SIGSTOP, nobody watches the child, and only P3 holds.
 
-The child leads a process group of its own, in the background of a terminal: it
-can't read from that. SIGINT and SIGQUIT are passed on to the whole group, SIGHUP,
+The child leads a process group of its own, in the background of the terminal, from
+which it can't read. SIGINT and SIGQUIT are passed on to the whole group, SIGHUP,
 SIGTERM, SIGUSR1, SIGUSR2 and SIGWINCH to the child alone. SIGTSTP (Ctrl-Z) stops
-all, as who doesn't heartbeat must not run. What the lease's end brings is for the
-whole group; and what is left of the group when the child ends is killed.
+cirrus and the group, because a child must not run while nobody sends heartbeats.
+When the lease ends, SIGTERM and SIGKILL go to the whole group. When the child
+ends, the rest of the group is killed.
 
-So a SIGHUP has the child read its settings again, if it does that, and a terminal
-that closes ends it: cirrus itself ends when the child does. Nothing that cirrus
-waits for to write keeps it from ending the child: lines that nobody reads in time
-are dropped.
+A SIGHUP, also from a terminal that closes, reaches the child, which may read its
+settings again or end. Cirrus ends when the child does. Cirrus waits for no reader
+of its output before it ends the child: it drops lines that nobody reads in time.
 
-A child that runs as another user, as under sudo, may not be killed by cirrus: that
-is said, and tried again until the child has ended. If such a process outlives the
-child, the lease is not given back, but runs out.
+A child that runs as another user, as under sudo, may refuse cirrus's signals:
+cirrus reports that, and tries again until the child has ended. If such a process
+outlives the child, the lease is not given back, but runs out.
 
-On Linux the child is killed if cirrus is, however that happens, unless it changed
-its user; its own children are not, and neither a kill nor the end of the lease
-reaches those that leave the group. So let the process that uses the node ID be
-the child itself: in a shell script, start it with exec.
+On Linux the kernel kills the child when cirrus is killed, unless the child has
+changed its user. It does not kill the child's own children, and no signal reaches
+processes that leave the group. So the process that uses the node ID should be the
+child itself: in a shell script, start it with exec.
 
-What a cirrus that the child starts should do, its own flags say: for it the
-variables above are not those of its flags, unless the child changes them.`,
+A cirrus command that the child runs ignores the variables above, unless the child
+changes them: give it flags.`,
 		Example: `  cirrus run --app billing -- ./billing-server --port 8080
   cirrus run --app worker --ttl 1m --grace 15s --wait 5m -- sh -c 'exec ./worker --node "$CIRRUS_NODE_ID"'`,
 		Args:        cobra.MinimumNArgs(1),

@@ -8,8 +8,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// newRun says that there is no `cirrus run` here: it needs process groups and
-// signals.
+// newRun makes a command that fails: `cirrus run` needs process groups and signals.
 func newRun() *cobra.Command {
 	return &cobra.Command{
 		Use:     "run --app NAME -- CMD [ARG]...",

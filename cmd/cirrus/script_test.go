@@ -24,22 +24,22 @@ import (
 	"github.com/cirrus-id/cirrus/internal/etcdtest"
 )
 
-// Conditions are looked at every pollEvery until they hold; one that doesn't
-// within pollFor fails the script.
+// Conditions are checked every pollEvery until they hold. A script fails if one does
+// not hold within pollFor.
 const (
 	pollEvery = 10 * time.Millisecond
 	pollFor   = 60 * time.Second
 )
 
-// TestMain makes this test binary stand in for cirrus in scripts: each command
-// is a process of its own.
+// TestMain makes this test binary run as cirrus in scripts. Each command is a process
+// of its own.
 func TestMain(m *testing.M) {
 	testscript.Main(suite{m}, map[string]func(){"cirrus": main})
 }
 
-// suite runs the tests with SIGHUP as it is in a terminal. Who is started by
-// nohup, or the like, ignores it, and so does all that he starts; and what
-// cirrus ignores it doesn't pass on.
+// suite runs the tests with SIGHUP as it is in a terminal. A process that nohup
+// starts ignores the signal, and so do its children, and cirrus does not pass on
+// what it ignores.
 type suite struct{ *testing.M }
 
 // Run implements testscript.TestingM.
@@ -81,7 +81,8 @@ func TestScript(t *testing.T) {
 
 type etcdKey struct{}
 
-// etcd sets ETCD to the endpoint of an etcd server that all scripts share.
+// useEtcd is "etcd": it sets ETCD to the endpoint of an etcd server that all scripts
+// share.
 func useEtcd(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, len(args) == 0, "etcd")
 	ts.Setenv("ETCD", ts.Value(etcdKey{}).(func() *etcdtest.Cluster)().Endpoints()[0])
@@ -89,8 +90,8 @@ func useEtcd(ts *testscript.TestScript, neg bool, args []string) {
 
 type processesKey struct{}
 
-// processes are what a script has started. Their output goes to NAME.out and
-// NAME.err in the script's directory.
+// processes are the processes that a script has started. Their output goes to
+// NAME.out and NAME.err in the script's directory.
 type processes struct{ byName map[string]*process }
 
 type process struct {
@@ -119,7 +120,7 @@ func usage(ts *testscript.TestScript, neg, ok bool, text string) {
 	}
 }
 
-// command is a program that runs in the script's directory and environment.
+// command returns a program to run in the script's directory and environment.
 func command(ts *testscript.TestScript, args []string) *exec.Cmd {
 	ts.Check(ts.Exec("env", "-0")) // the only way to learn all variables
 	cmd := exec.Command(args[0], args[1:]...)
@@ -144,7 +145,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// exitStatus is a process's exit code as shells tell it.
+// exitStatus returns a process's exit code as shells show it.
 func exitStatus(s *os.ProcessState) string {
 	if w := s.Sys().(syscall.WaitStatus); w.Signaled() {
 		return strconv.Itoa(128 + int(w.Signal()))
@@ -216,7 +217,7 @@ func serveProcess(ts *testscript.TestScript, neg bool, args []string) {
 	poll(ts, "the service to listen", func() bool {
 		select {
 		case <-p.done:
-			ts.Fatalf("it ended: %s%s", ts.ReadFile(args[0]+".out"), ts.ReadFile(args[0]+".err"))
+			ts.Fatalf("the service ended: %s%s", ts.ReadFile(args[0]+".out"), ts.ReadFile(args[0]+".err"))
 		default:
 		}
 		return captured(ts, ts.ReadFile(args[0]+".out"), `^cirrus serves (http://\S+)`, []string{"CIRRUS_ADDR"})
@@ -235,12 +236,12 @@ func silent(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// poll waits for a condition, with a bound.
+// poll waits until a condition holds, for pollFor at most.
 func poll(ts *testscript.TestScript, what string, holds func() bool) {
 	deadline := time.Now().Add(pollFor)
 	for !holds() {
 		if time.Now().After(deadline) {
-			ts.Fatalf("waited %v in vain for %s", pollFor, what)
+			ts.Fatalf("waited for %s, which did not happen within %v", what, pollFor)
 		}
 		time.Sleep(pollEvery)
 	}

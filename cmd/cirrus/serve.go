@@ -30,7 +30,7 @@ one of several replicas that share a store in etcd.
 
 From a directory it listens once the store is loaded and its first mark is
 written. A replica listens at once, before etcd is there if need be: one of them
-leads, and the others pass on what they are asked. Until one leads, requests are
+leads, and the others forward requests to it. Until one leads, requests are
 answered with UNAVAILABLE.
 
 A place without a store gets one, but a suspicious one: it may be the first
@@ -44,7 +44,7 @@ The flags that describe a pool are the default pool's. At its creation, what
 isn't given has its default; later, what is given and differs from what is
 stored changes the pool where that is allowed, and is refused where it isn't.
 
-At SIGINT and SIGTERM it ends: requests under way may finish, for 3 s. At SIGHUP
+At SIGINT and SIGTERM it ends: requests in flight may go on for 3 s. At SIGHUP
 it reads the config file again, sets the log level by it, and names what else has
 changed there, which waits for a restart.`,
 		Example: `  cirrus serve --data ./cirrus-data
@@ -73,7 +73,7 @@ func serve(cmd *cobra.Command) error {
 		return err
 	}
 	defer serving.ReloadAtHangup(cmd, log, level)()
-	defer tellBeside(cmd)()
+	defer bufferStdout(cmd)()
 	cfg := service.Config{Steady: steady.New().Exact(), Logger: log, DroppedLogLines: output.Dropped(cmd), Version: version()}
 	if cfg.Stride, err = cmd.Flags().GetDuration("stride"); err != nil {
 		return err
@@ -95,8 +95,8 @@ func serve(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	begun, over := boundEnd(cmd, "look at the disk; nothing that was acknowledged is lost")
-	defer over()
+	ending, ended := boundEnd(cmd, "look at the disk; nothing that was acknowledged is lost")
+	defer ended()
 	if err := warnOfOthers(cmd, log); err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func serve(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	err = serveOpened(cmd, cfg, limits, begun)
+	err = serveOpened(cmd, cfg, limits, ending)
 	return errors.Join(err, st.Close())
 }
 
@@ -129,18 +129,19 @@ func warnOfOthers(cmd *cobra.Command, log *slog.Logger) (err error) {
 	return nil
 }
 
-// tellBeside has what is said on stdout written beside whoever says it, so that
-// nobody waits for a reader (S14), until the function that it returns is called.
-func tellBeside(cmd *cobra.Command) (end func()) {
+// bufferStdout makes writes to stdout return without waiting for its reader (S14).
+// The function that it returns writes what is in the buffer.
+func bufferStdout(cmd *cobra.Command) (end func()) {
 	out := logwriter.New(output.File(cmd.OutOrStdout()), logwriter.DefaultLimit)
 	cmd.SetOut(out)
 	return func() { out.Flush(exit.LastWords) }
 }
 
-// opened is a store to be served.
+// opened is a store that is open.
 type opened interface{ Close() error }
 
-// openStore opens the store that the flags name, for the service.
+// openStore opens the store that the flags name, and sets it in the service's
+// config.
 func openStore(cmd *cobra.Command, cfg *service.Config) (opened, error) {
 	kind, err := chosenStore(cmd)
 	if err != nil {
@@ -161,9 +162,9 @@ func openStore(cmd *cobra.Command, cfg *service.Config) (opened, error) {
 	return st, nil
 }
 
-// openPebble opens the store that --data names, and makes one where there is
-// none: suspicious in a directory (S7), vouched for in memory, where no earlier
-// one can have been.
+// openPebble opens the store that --data names, and creates one if there is none. A
+// new store in a directory is suspicious (S7). A new one in memory is not, since
+// there can't have been an earlier one.
 func openPebble(cmd *cobra.Command, log *slog.Logger) (*pebble.Store, error) {
 	dir, err := dataDir(cmd)
 	if err != nil {
@@ -192,7 +193,7 @@ func openPebble(cmd *cobra.Command, log *slog.Logger) (*pebble.Store, error) {
 }
 
 // serveOpened serves until the context ends or the store fails. It calls ending
-// before it ends anything. When it returns the store can be closed.
+// before it ends anything else. The store can be closed once it has returned.
 func serveOpened(cmd *cobra.Command, cfg service.Config, limits serving.Limits, ending func()) error {
 	svc, err := service.New(cmd.Context(), cfg)
 	if err != nil {
@@ -200,8 +201,8 @@ func serveOpened(cmd *cobra.Command, cfg service.Config, limits serving.Limits, 
 		return unlessStopped(cmd, withConfirmingFlag(err))
 	}
 	defer svc.Close()
-	defer ending() // before it, whatever the end comes of
-	tellSuspicion(svc, cfg.Logger)
+	defer ending() // before svc.Close, whatever the reason of the end
+	logSuspicion(svc, cfg.Logger)
 	servers, err := serving.Listen(cmd, svc, limits, cfg.Logger)
 	if err != nil {
 		return err
@@ -209,18 +210,18 @@ func serveOpened(cmd *cobra.Command, cfg service.Config, limits serving.Limits, 
 	if dir, err := dataDir(cmd); err == nil && dir == memory && cfg.Store != nil {
 		cfg.Logger.Warn("this store keeps nothing and vouches at each start that nobody holds a node ID from an earlier one: it is for trying things out; after a restart two holders can have one node ID")
 	}
-	hush := func() {}
+	stopPrinting := func() {}
 	if cfg.Cluster != nil {
-		hush = serving.TellState(cmd, svc, cfg.Cluster)
+		stopPrinting = serving.PrintState(cmd, svc, cfg.Cluster)
 	}
 	err = untilEnd(cmd.Context(), svc, servers)
 	ending()
-	hush()
+	stopPrinting()
 	svc.StopRequests()
 	return errors.Join(err, serving.Stop(servers))
 }
 
-// unlessStopped: a signal during the start is an end like any other.
+// unlessStopped returns nil if a signal came during the start: that is no failure.
 func unlessStopped(cmd *cobra.Command, err error) error {
 	if cmd.Context().Err() != nil {
 		return nil
@@ -228,16 +229,16 @@ func unlessStopped(cmd *cobra.Command, err error) error {
 	return err
 }
 
-// tellSuspicion says which pools grant nothing yet, and until when.
-func tellSuspicion(svc *service.Service, log *slog.Logger) {
+// logSuspicion logs which pools grant nothing yet, and until when.
+func logSuspicion(svc *service.Service, log *slog.Logger) {
 	for name, opens := range svc.Unopened() {
 		log.Warn("the store is new or was recovered, so node IDs may still be held from an earlier one: the pool grants nothing yet (cirrus init vouches for a new store)",
 			"pool", name, "opens_in", opens.Round(time.Millisecond), "opens_at", time.Now().Add(opens).Format(time.RFC3339))
 	}
 }
 
-// untilEnd waits for a signal, or for what must end the process: a store that
-// failed (S9), or a listener that did.
+// untilEnd waits for a signal, or for a failure that must end the process: of the
+// store (S9) or of a listener.
 func untilEnd(ctx context.Context, svc *service.Service, servers []*serving.Server) error {
 	failed := make(chan error, len(servers))
 	for _, r := range servers {

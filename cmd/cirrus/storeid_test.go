@@ -12,8 +12,8 @@ import (
 	"github.com/cirrus-id/cirrus/store/pebble"
 )
 
-// A store has an ID from its creation, and keeps it when it is recovered. One that
-// is taken back is another store than the one that it was moved to.
+// TestStoreID checks that a store gets an ID at its creation and keeps it when it is
+// recovered, and that a store that is taken back gets an ID of its own.
 func TestStoreID(t *testing.T) {
 	dir := t.TempDir()
 	execute := func(args string) {
@@ -53,13 +53,13 @@ func TestStoreID(t *testing.T) {
 	}
 	execute("recover --yes")
 	if got := open(look); got != first {
-		t.Errorf("a recovered store has the ID %x, and had %x", got, first)
+		t.Errorf("a recovered store has the ID %x, want the one that it had, %x", got, first)
 	}
 	open(func(st *pebble.Store) error {
 		return st.Retire(context.Background(), store.Move{ID: "m1", Store: first, To: "elsewhere"})
 	})
 	execute("recover --moved-away --yes")
 	if got := open(look); got == first || got == (fencing.StoreID{}) {
-		t.Errorf("a store that was taken back has the ID %x, and the other one has %x", got, first)
+		t.Errorf("a store that was taken back has the ID %x, want another one than %x, which the store that it was moved to has", got, first)
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
 )
 
-// Wrong usage ends with exit code 2 and one line that says what to do, before
-// anything is asked of a service or done to a disk.
+// TestWrongUsage checks that wrong usage ends with exit code 2 and one line that says
+// what to do, before the command calls a service or writes to a disk.
 func TestWrongUsage(t *testing.T) {
 	for _, tc := range []struct{ args, hint string }{
 		{"init --data x --layout 41/10", "41/10/12"},
@@ -112,14 +112,14 @@ func TestWrongUsage(t *testing.T) {
 				t.Errorf("exit code %d, want %d, and %q in %q", code, exit.WrongUsage, tc.hint, said)
 			}
 			if !strings.HasPrefix(said, "cirrus: ") || strings.Count(said, "\n") != 1 || stdout.Len() > 0 {
-				t.Errorf("it should say one line on stderr and nothing on stdout, but says %q and %q", said, stdout.String())
+				t.Errorf("stderr is %q and stdout %q, want one line and nothing", said, stdout.String())
 			}
 		})
 	}
 }
 
-// A store in a directory is served with no flag that says something about etcd:
-// each of them is refused by its name.
+// TestFlagsOfEtcd checks that serve refuses each flag for a store in etcd if
+// the store is in a directory.
 func TestFlagsOfEtcd(t *testing.T) {
 	serve, _, err := newRoot().Find([]string{"serve"})
 	if err != nil {
@@ -142,6 +142,6 @@ func TestFlagsOfEtcd(t *testing.T) {
 		}
 	})
 	if seen < 8 {
-		t.Errorf("there are only %d", seen)
+		t.Errorf("there are only %d flags for a store in etcd, want 8 or more", seen)
 	}
 }

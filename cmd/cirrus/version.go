@@ -22,8 +22,7 @@ func newVersion() *cobra.Command {
 	}
 }
 
-// revision is that of the sources, as far as the build knows it; empty: not at
-// all.
+// revision returns the revision of the sources, or "" if the build does not know it.
 func revision() string {
 	info, _ := debug.ReadBuildInfo()
 	if info == nil {
@@ -42,7 +41,8 @@ func revision() string {
 	return settings["vcs.revision"]
 }
 
-// version is the module's, or the revision that was built.
+// version returns the version of the module, or a pseudo-version for the revision
+// that was built.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {

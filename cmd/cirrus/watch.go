@@ -27,7 +27,7 @@ code 0 when it is interrupted. With -o json each line is a JSON object.
 
 Where --addr has several addresses and the one in use fails, it says so on stderr
 and goes on at another one: present and synced come again, and what happened in
-between is not told.`,
+between is not printed.`,
 		Example: `  cirrus watch
   cirrus watch --pool billing -o json | jq -r 'select(.event == "EVENT_EXPIRED") | .lease.appId'`,
 	}
@@ -56,14 +56,14 @@ func watch(cmd *cobra.Command, o output.Format) error {
 }
 
 const (
-	// watchPatience is how long a watch that has worked looks for an address
-	// where it can go on: longer than replicas take to agree who leads.
-	watchPatience = time.Minute
-	// watchPause is between two rounds over all addresses.
+	// watchTimeout is how long a watch that has worked tries to go on at another
+	// address: longer than replicas take to elect a leader.
+	watchTimeout = time.Minute
+	// watchPause is the pause between two rounds over all addresses.
 	watchPause = time.Second
 )
 
-// errWatchEnded is about a stream that ended without an error.
+// errWatchEnded is the error of a stream that ended without one.
 var errWatchEnded = errors.New("the service ended the watch: watch again, and start from what is present then")
 
 // watching is a watch that goes on at another address when its stream ends.
@@ -72,10 +72,10 @@ type watching struct {
 	admin *dial.AdminService
 	pool  string
 	out   *output.Stream
-	// failed counts addresses that failed since one worked, which was at lastly;
-	// the zero time: none did yet.
+	// failed counts the addresses that failed since one worked.
 	failed int
-	lastly time.Time
+	// worked is when an address worked last; the zero time: none did yet.
+	worked time.Time
 }
 
 func (w *watching) run() error {
@@ -99,11 +99,11 @@ func (w *watching) run() error {
 	}
 }
 
-// pause says that a stream has ended or, if there was none, waits after each
-// round over all addresses; in the end it gives up.
+// pause reports on stderr that a stream has ended. If there was no stream, it waits
+// after each round over all addresses, and returns an error after watchTimeout.
 func (w *watching) pause(a *reach.Address, came bool, err error) error {
 	if came {
-		w.failed, w.lastly = 0, time.Now()
+		w.failed, w.worked = 0, time.Now()
 		w.cmd.PrintErrf("cirrus: the watch at %v ended: %s: going on at another address, from what is present there\n", a, dial.Message(err))
 		return nil
 	}
@@ -111,15 +111,16 @@ func (w *watching) pause(a *reach.Address, came bool, err error) error {
 	if w.failed++; w.failed%addrs.Len() != 0 {
 		return nil
 	}
-	if time.Since(w.lastly) > watchPatience {
+	if time.Since(w.worked) > watchTimeout {
 		return dial.Explain(addrs.Err())
 	}
-	_ = sleep(w.cmd.Context(), watchPause) // run looks whether it was interrupted
+	_ = sleep(w.cmd.Context(), watchPause) // run checks whether it was interrupted
 	return nil
 }
 
-// follow prints what an address streams, until that ends. The first of it must
-// come within a time, and says that the address works.
+// follow prints the stream of an address until it ends. The first message must
+// arrive within the timeout most. came reports whether it did, so that the address
+// works.
 func (w *watching) follow(a *reach.Address, most time.Duration) (came bool, err error) {
 	ctx, cancel := context.WithCancelCause(w.cmd.Context())
 	defer cancel(nil)
@@ -129,7 +130,7 @@ func (w *watching) follow(a *reach.Address, most time.Duration) (came bool, err 
 	if err != nil {
 		return false, cmp.Or(context.Cause(ctx), err)
 	}
-	defer events.Close() //nolint:errcheck // there is nothing left to lose
+	defer events.Close() //nolint:errcheck // the stream has ended
 	for events.Receive() {
 		if !came {
 			came = silent.Stop()
@@ -142,10 +143,11 @@ func (w *watching) follow(a *reach.Address, most time.Duration) (came bool, err 
 	return came, cmp.Or(context.Cause(ctx), events.Err(), errWatchEnded)
 }
 
-// outputError is one of printing, not of the service.
+// outputError is an error of printing, not of the service.
 type outputError struct{ error }
 
-// eventFields are an event's, for people; of nil they make a heading.
+// eventFields returns the fields of an event for a table, and of nil those of its
+// heading.
 func eventFields(e *cirrusv1.WatchResponse) []output.Field {
 	at := snowflake.Millis(e.GetServerTimeMs())
 	fields := []output.Field{
@@ -161,5 +163,5 @@ func eventFields(e *cirrusv1.WatchResponse) []output.Field {
 	return append(fields, status...)
 }
 
-// eventWidths are those of eventFields but for the last, the app ID.
+// eventWidths are the widths of eventFields without the last one, the app ID.
 var eventWidths = []int{len(output.MillisLayout) - len("07:00"), 8, 7, 11, 9, 16, 5}

@@ -20,7 +20,7 @@ import (
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 )
 
-// endingAdmin streams what is present, and ends the stream when it is told to.
+// endingAdmin streams one lease, and ends the stream when the channel end is closed.
 type endingAdmin struct {
 	cirrusv1connect.UnimplementedAdminServiceHandler
 	node uint32
@@ -42,7 +42,7 @@ func (a *endingAdmin) Watch(ctx context.Context, _ *cirrusv1.WatchRequest, strea
 	}
 }
 
-// serveAdmin serves it as the service does, HTTP/2 without TLS and all.
+// serveAdmin serves a handler as the service does, with HTTP/2 without TLS.
 func serveAdmin(t *testing.T, a cirrusv1connect.AdminServiceHandler) string {
 	_, handler := cirrusv1connect.NewAdminServiceHandler(a)
 	server := httptest.NewUnstartedServer(handler)
@@ -55,7 +55,7 @@ func serveAdmin(t *testing.T, a cirrusv1connect.AdminServiceHandler) string {
 	return server.URL
 }
 
-// printed is what a command that still runs has printed.
+// printed is what a running command has printed.
 type printed struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -73,8 +73,8 @@ func (o *printed) String() string {
 	return o.text.String()
 }
 
-// TestWatchGoesOn: whichever replica it begins at and however that one's stream
-// ends, it goes on at the other, and says so.
+// TestWatchGoesOn checks that a watch goes on at the other replica, and says so,
+// whichever replica it begins at and however that one's stream ends.
 func TestWatchGoesOn(t *testing.T) {
 	for _, ended := range []error{
 		nil,
@@ -101,33 +101,34 @@ func TestWatchGoesOn(t *testing.T) {
 		close(first.end)
 		eventually(t, func() bool { return strings.Contains(stdout.String(), second) })
 		if said := stderr.String(); !strings.HasPrefix(said, "cirrus: the watch at "+url+" ended: ") || strings.Count(said, "\n") != 1 {
-			t.Errorf("said %q", said)
+			t.Errorf("stderr is %q, want one line that says that the watch at %s ended", said, url)
 		}
 		stop()
 		if err := <-done; err != nil {
-			t.Errorf("interrupted, it ended with %v", err)
+			t.Errorf("interrupted, the watch ended with %v, want no error", err)
 		}
 	}
 }
 
-// TestWatchOfOneEnds: with nowhere to go on to, it ends as its stream does.
+// TestWatchOfOneEnds checks that a watch with one address ends when its stream does.
 func TestWatchOfOneEnds(t *testing.T) {
 	a := &endingAdmin{end: make(chan struct{})}
 	close(a.end)
 	var stdout, stderr strings.Builder
 	if code := run([]string{"watch", "--addr", serveAdmin(t, a)}, strings.NewReader(""), &stdout, &stderr); code != exit.Failed ||
 		!strings.Contains(stderr.String(), "watch again") || !strings.Contains(stdout.String(), "present") {
-		t.Errorf("exit code %d, %q, %q", code, stdout.String(), stderr.String())
+		t.Errorf("exit code %d, stdout %q, stderr %q; want a failure that says to watch again", code, stdout.String(), stderr.String())
 	}
 }
 
-// TestWatchHearsNo: what a working service refuses is not asked of another.
-func TestWatchHearsNo(t *testing.T) {
+// TestWatchIsRefused checks that a watch that one replica refuses is not tried at
+// another.
+func TestWatchIsRefused(t *testing.T) {
 	urls := serveAdmin(t, noAdmin{}) + "," + serveAdmin(t, noAdmin{})
 	var stdout, stderr strings.Builder
 	if code := run([]string{"watch", "--addr", urls}, strings.NewReader(""), &stdout, &stderr); code != exit.Failed ||
 		stderr.String() != "cirrus: no such pool (not_found)\n" {
-		t.Errorf("exit code %d, %q", code, stderr.String())
+		t.Errorf("exit code %d, stderr %q; want the refusal of the service", code, stderr.String())
 	}
 }
 
@@ -139,8 +140,8 @@ func (noAdmin) Watch(context.Context, *cirrusv1.WatchRequest, *connect.ServerStr
 	return connect.NewError(connect.CodeNotFound, errors.New("no such pool"))
 }
 
-// TestWatchLeavesSilence: a stream whose beginning doesn't come is given up.
-func TestWatchLeavesSilence(t *testing.T) {
+// TestWatchTimesOut checks that a watch gives up an address that sends nothing.
+func TestWatchTimesOut(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0") // nobody accepts; the kernel does
 	if err != nil {
 		t.Fatal(err)
@@ -157,16 +158,16 @@ func TestWatchLeavesSilence(t *testing.T) {
 	w := watching{cmd: cmd, admin: &dial.AdminService{Addrs: addrs, Client: cirrusv1connect.NewAdminServiceClient}}
 	came, err := w.follow(addrs.Use(), 100*time.Millisecond)
 	if came || err == nil || !strings.Contains(err.Error(), "no answer in 100ms") || !reach.Elsewhere(err) {
-		t.Errorf("came: %t, %v", came, err)
+		t.Errorf("a message came: %t, error %v; want no answer in 100ms", came, err)
 	}
 }
 
-// eventually waits for a condition, with a bound.
+// eventually waits until a condition holds, for 20 s at most.
 func eventually(t *testing.T, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("waited in vain")
+			t.Fatal("the condition did not hold within 20 s")
 		}
 	}
 }

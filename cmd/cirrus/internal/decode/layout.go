@@ -9,12 +9,12 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// Layout is how any system may have laid out the IDs that decode takes apart:
-// with up to 64 bits, a unit of time of its own, and without a node ID or a
-// sequence. Pools have the narrower snowflake.Layout.
+// Layout is the layout of any system's IDs. It may have up to 64 bits and a unit of
+// time of its own, and may lack a node ID or a sequence. The layouts of pools are
+// snowflake.Layouts, which allow less.
 type Layout struct {
 	Origin snowflake.Millis
-	// Unit is how much time the timestamp counts by, in ms: above 0.
+	// Unit is what the timestamp counts, in ms; above 0.
 	Unit snowflake.Millis
 	// Timestamp, node and sequence are numbers of bits: 64 at most in all, and at
 	// least one for the timestamp, which stands highest.
@@ -23,26 +23,26 @@ type Layout struct {
 	SequenceFirst bool
 }
 
-// Parts is what an ID says.
+// Parts are the parts of an ID.
 type Parts struct {
 	Time           snowflake.Millis // Unix ms
 	Ticks          uint64           // the timestamp as it stands in the ID
 	Node, Sequence uint64
 }
 
-// bits are how many there are in all.
+// bits returns how many bits there are in all.
 func (l Layout) bits() int { return int(l.Timestamp) + int(l.Node) + int(l.Sequence) }
 
-// Below are how many stand below the timestamp.
+// Below returns how many bits stand below the timestamp.
 func (l Layout) Below() uint8 { return l.Node + l.Sequence }
 
-// String gives the bits in the order in which --layout takes them.
+// String returns the bits in the order in which --layout takes them.
 func (l Layout) String() string {
 	return fmt.Sprintf("%d/%d/%d", l.Timestamp, l.Node, l.Sequence)
 }
 
-// Decompose takes an ID apart. It is an error if the ID has bits above those of
-// the layout, or stands for a time that no calendar shows.
+// Decompose takes an ID apart. It returns an error if the ID has bits above those
+// of the layout, or if its time is past the year 9999.
 func (l Layout) Decompose(id uint64) (Parts, error) {
 	if n := l.bits(); n < 64 && id>>n != 0 {
 		return Parts{}, fmt.Errorf("ID %d is above 2^%d-1, the highest of layout %s: was it minted with another one? --layout says which", id, n, l)
@@ -64,7 +64,7 @@ func (l Layout) Decompose(id uint64) (Parts, error) {
 // LastMs is the last ms of the year 9999.
 const LastMs snowflake.Millis = 253402300799999
 
-// Bits is decode's --layout.
+// Bits is a flag for the bits of a layout.
 type Bits struct{ Timestamp, Node, Sequence uint8 }
 
 // Set reads timestamp/node/sequence.
@@ -90,13 +90,13 @@ func (b *Bits) Set(s string) error {
 	return nil
 }
 
-// String gives the bits as Set takes them.
+// String returns the bits as Set takes them.
 func (b *Bits) String() string { return fmt.Sprintf("%d/%d/%d", b.Timestamp, b.Node, b.Sequence) }
 
 // Type names the kind of value.
 func (b *Bits) Type() string { return "bits" }
 
-// Unit is decode's --unit, in ms.
+// Unit is a flag for the unit of a layout, in ms.
 type Unit snowflake.Millis
 
 // Set reads a duration of whole milliseconds.
@@ -113,7 +113,7 @@ func (u *Unit) Set(s string) error {
 	return nil
 }
 
-// String gives the unit as Set takes it.
+// String returns the unit as Set takes it.
 func (u *Unit) String() string { return (time.Duration(*u) * time.Millisecond).String() }
 
 // Type names the kind of value.

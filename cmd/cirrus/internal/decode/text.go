@@ -57,4 +57,5 @@ func Parse(text string, base32 bool) (uint64, error) {
 	return 0, fmt.Errorf("ID %q is no ID: give a decimal number, or 13 characters of base32", text)
 }
 
+// OnlyDigits reports whether a text has digits and nothing else.
 func OnlyDigits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }

@@ -19,15 +19,16 @@ import (
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 )
 
-// CallTimeout bounds a call of a command, beside what it asks to wait for.
+// CallTimeout is the timeout of a call, without the time that the request asks the
+// service to wait.
 const CallTimeout = 10 * time.Second
 
-// AddFlag adds the flag that says where the service is.
+// AddFlag adds --addr, the addresses of the service.
 func AddFlag(cmd *cobra.Command) {
-	cmd.Flags().String("addr", "http://127.0.0.1:50051", "`URLs` of the service, comma-separated: what one doesn't answer, the next is asked; http:// may be left out, and :50051 with it")
+	cmd.Flags().String("addr", "http://127.0.0.1:50051", "`URLs` of the service, comma-separated: if one does not answer, the next is asked; http:// may be left out, and with it :50051")
 }
 
-// Address is what --addr says, as URLs.
+// Address returns the value of --addr, with each address as a URL.
 func Address(cmd *cobra.Command) (string, error) {
 	addr, err := cmd.Flags().GetString("addr")
 	if err != nil {
@@ -44,11 +45,11 @@ func Address(cmd *cobra.Command) (string, error) {
 	return addr, nil
 }
 
-// defaultPort is where a service listens that is told nothing else.
+// defaultPort is the port on which a service listens by default.
 const defaultPort = "50051"
 
-// withScheme completes an address that is no URL: with http:// and, where it has
-// none, the port. A URL is left as it is.
+// withScheme completes an address that is no URL: it adds http://, and the default
+// port if there is none. It returns a URL unchanged.
 func withScheme(addr string) string {
 	if addr == "" || strings.Contains(addr, "://") {
 		return addr
@@ -66,32 +67,34 @@ func withScheme(addr string) string {
 	return "http://" + host
 }
 
-// Service is the service, at the addresses that --addr names, with a client of
-// type C for the one that is in use.
+// Service is the service, with clients of type C.
 type Service[C any] struct {
-	Addrs  *reach.Addresses
+	// Addrs are the addresses that --addr names, one of which is in use.
+	Addrs *reach.Addresses
+	// Client makes a client for one address.
 	Client func(connect.HTTPClient, string, ...connect.ClientOption) C
 }
 
+// The services that commands call.
 type (
 	LeaseService = Service[cirrusv1connect.LeaseServiceClient]
 	AdminService = Service[cirrusv1connect.AdminServiceClient]
 )
 
-// Leases and dialAdmin return the service that --addr names. Nothing is sent
-// until it is asked.
+// Leases returns the lease service that --addr names. It sends nothing.
 func Leases(cmd *cobra.Command) (*LeaseService, error) {
 	addrs, err := dial(cmd, reach.Config{})
 	return &LeaseService{Addrs: addrs, Client: cirrusv1connect.NewLeaseServiceClient}, err
 }
 
+// Admin returns the admin service that --addr names. It sends nothing.
 func Admin(cmd *cobra.Command) (*AdminService, error) {
 	addrs, err := dial(cmd, reach.Config{})
 	return &AdminService{Addrs: addrs, Client: cirrusv1connect.NewAdminServiceClient}, err
 }
 
-// Watch speaks HTTP/2, whose pings tell when a stream on which nothing
-// happens leads nowhere.
+// Watch returns the admin service for streams. It speaks HTTP/2, whose pings find
+// broken connections even while a stream has nothing to send.
 func Watch(cmd *cobra.Command) (*AdminService, error) {
 	addrs, err := dial(cmd, reach.Config{HTTP2: true})
 	return &AdminService{Addrs: addrs, Client: cirrusv1connect.NewAdminServiceClient}, err
@@ -112,11 +115,11 @@ func dial(cmd *cobra.Command, c reach.Config) (*reach.Addresses, error) {
 	return addrs, nil
 }
 
-// At returns the client for an address.
+// At returns a client for an address.
 func (d *Service[C]) At(a *reach.Address) C { return d.Client(a.HTTPClient(), a.Base()) }
 
-// Ask makes a call, in callTimeout, at one address after the other until one
-// answers. It must do no harm to make it twice.
+// Ask makes a call at one address after the other until one answers, for
+// CallTimeout in all. A call that is made twice must do no harm.
 func Ask[C, Req, Resp any](cmd *cobra.Command, d *Service[C], rpc func(C, context.Context, *Req) (*Resp, error), req *Req) (*Resp, error) {
 	ctx, cancel := CallContext(cmd, 0)
 	defer cancel()
@@ -124,23 +127,25 @@ func Ask[C, Req, Resp any](cmd *cobra.Command, d *Service[C], rpc func(C, contex
 	return resp, Explain(err)
 }
 
-// askAll gives each address an equal share of the time that is left.
+// askAll makes a call at one address after the other until one answers. Each address
+// gets an equal share of the remaining time.
 func askAll[C, Req, Resp any](ctx context.Context, d *Service[C], rpc func(C, context.Context, *Req) (*Resp, error), req *Req) (*Resp, error) {
-	for left := d.Addrs.Len(); ; left-- {
+	for remaining := d.Addrs.Len(); ; remaining-- {
 		deadline, _ := ctx.Deadline()
-		resp, err := askOne(ctx, time.Until(deadline)/time.Duration(left), d, rpc, req)
+		resp, err := askOne(ctx, time.Until(deadline)/time.Duration(remaining), d, rpc, req)
 		switch {
 		case !reach.Elsewhere(err):
 			return resp, err
 		case ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded): // interrupted
 			return nil, err
-		case left == 1:
+		case remaining == 1:
 			return nil, d.Addrs.Err()
 		}
 	}
 }
 
-// askOne asks the address in use, and leaves it if it doesn't answer.
+// askOne makes a call at the address in use, and moves on to another address if that
+// one does not answer.
 func askOne[C, Req, Resp any](ctx context.Context, most time.Duration, d *Service[C], rpc func(C, context.Context, *Req) (*Resp, error), req *Req) (*Resp, error) {
 	a := d.Addrs.Use()
 	try, cancel := context.WithTimeout(ctx, most)
@@ -157,15 +162,16 @@ func askOne[C, Req, Resp any](ctx context.Context, most time.Duration, d *Servic
 	return nil, err
 }
 
+// NoAnswerIn is the error of an address that did not answer in time.
 func NoAnswerIn(d time.Duration) error {
 	return fmt.Errorf("no answer in %v", d.Round(100*time.Millisecond))
 }
 
-// QueueTime is how much of a wait for a lease is spent in the service's queue:
-// a little less than all, so that the service gets to say why it took so long.
+// QueueTime returns how long a request queues for a node ID if its caller waits for
+// wait: a little less, so that the service's own refusal arrives in time.
 func QueueTime(wait time.Duration) time.Duration { return min(wait*9/10, fencing.MaxWait) }
 
-// CallContext bounds one call, wait included.
+// CallContext returns a context for a call that asks the service to wait for wait.
 func CallContext(cmd *cobra.Command, wait time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(cmd.Context(), CallTimeout+wait)
 }

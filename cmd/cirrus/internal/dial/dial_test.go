@@ -19,7 +19,7 @@ import (
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 )
 
-// silentURL takes connections and never answers.
+// silentURL returns the URL of a listener that takes connections and never answers.
 func silentURL(t *testing.T) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -37,7 +37,7 @@ func mustParse(t *testing.T, targets ...string) []*url.URL {
 	return urls
 }
 
-// fullLeases grants to those who queue, and to nobody else.
+// fullLeases grants to requests that queue, and refuses all others.
 type fullLeases struct {
 	cirrusv1connect.UnimplementedLeaseServiceHandler
 	mu    sync.Mutex
@@ -54,8 +54,8 @@ func (f *fullLeases) Acquire(_ context.Context, req *cirrusv1.AcquireRequest) (*
 	return &cirrusv1.AcquireResponse{Lease: &cirrusv1.Lease{InstanceId: req.InstanceId}}, nil
 }
 
-// TestSilenceHasItsShare: of the time for a call, each address gets its share,
-// and nobody queues where there is silence.
+// TestSilenceHasItsShare checks that each address gets its share of a call's time,
+// and that a request queues only at an address that answers.
 func TestSilenceHasItsShare(t *testing.T) {
 	t.Parallel()
 	service := &fullLeases{}
@@ -72,15 +72,16 @@ func TestSilenceHasItsShare(t *testing.T) {
 		resp, err := Acquire(ctx, &LeaseService{Addrs: addrs, Client: cirrusv1connect.NewLeaseServiceClient},
 			&cirrusv1.AcquireRequest{AppId: "app", InstanceId: "0123456789abcdef", Wait: durationpb.New(time.Minute)})
 		if err != nil || resp.GetLease().GetInstanceId() == "" {
-			t.Errorf("seed %d: %v, %v", seed, resp, err)
+			t.Errorf("seed %d: got %v, error %v; want a lease", seed, resp, err)
 		}
 		if len(service.waits) != 2 || service.waits[1] != time.Minute {
-			t.Errorf("seed %d: asked with waits of %v", seed, service.waits)
+			t.Errorf("seed %d: the requests that arrived asked to wait %v, want [0s 1m0s]", seed, service.waits)
 		}
 	}
 }
 
-// TestInterruptedInBetween: who is interrupted hears no list of failures.
+// TestInterruptedInBetween checks that an interrupted call does not list which
+// addresses failed.
 func TestInterruptedInBetween(t *testing.T) {
 	addrs := reach.New(mustParse(t, silentURL(t), silentURL(t)), reach.Config{Random: func() uint64 { return 1 }})
 	defer addrs.Close()
@@ -89,12 +90,11 @@ func TestInterruptedInBetween(t *testing.T) {
 	_, err := askAll(ctx, &LeaseService{Addrs: addrs, Client: cirrusv1connect.NewLeaseServiceClient},
 		cirrusv1connect.LeaseServiceClient.Acquire, &cirrusv1.AcquireRequest{})
 	if err = Explain(err); err == nil || !strings.HasPrefix(err.Error(), "interrupted") {
-		t.Errorf("error %v", err)
+		t.Errorf("got error %v, want one that begins with interrupted", err)
 	}
 }
 
-// TestWithScheme: what is left out of an address is http:// and, without it, the
-// port.
+// TestWithScheme checks that http:// may be left out, and with it the port.
 func TestWithScheme(t *testing.T) {
 	for addr, want := range map[string]string{
 		"a":                "http://a:50051",

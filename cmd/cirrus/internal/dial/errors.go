@@ -14,19 +14,19 @@ import (
 	"github.com/cirrus-id/cirrus/internal/reach"
 )
 
-// answeredError is an error of the service, in words for its user.
+// answeredError is an error that the service returned, in words for a user.
 type answeredError struct {
 	text  string
-	error // what the service said, with its details
+	error // as the service returned it, with its details
 }
 
-// Error gives the words.
+// Error returns the words.
 func (e answeredError) Error() string { return e.text }
 
-// Unwrap gives the error as it came.
+// Unwrap returns the service's error.
 func (e answeredError) Unwrap() error { return e.error }
 
-// Explain turns a call's error into the sentence that its user should read.
+// Explain turns the error of a call into a sentence for a user.
 func Explain(err error) error {
 	var all reach.Failures
 	if errors.As(err, &all) {
@@ -49,8 +49,8 @@ func Explain(err error) error {
 	return fmt.Errorf("the service can't be reached: %s; is `cirrus serve` running, and is --addr right?%s", Message(err), proxyHint())
 }
 
-// proxyHint names the proxy that the environment asks for, if it does: it, and
-// not the service, may be what fails.
+// proxyHint names the proxy that the environment sets, if there is one: the proxy
+// may be what fails.
 func proxyHint() string {
 	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"} {
 		if proxy, err := url.Parse(os.Getenv(name)); err == nil && os.Getenv(name) != "" {
@@ -60,13 +60,14 @@ func proxyHint() string {
 	return ""
 }
 
-// Message is the sentence in an error, with its code if it is the service's.
+// Message returns the sentence in an error, with the code if the service returned
+// it.
 func Message(err error) string {
 	var e *connect.Error
 	if !errors.As(err, &e) {
 		return err.Error()
 	}
-	text := string(output.Escape([]byte(e.Message()))) // it may repeat what somebody sent
+	text := string(output.Escape([]byte(e.Message()))) // it may quote what a client has sent
 	if connect.IsWireError(err) {
 		return fmt.Sprintf("%s (%s)", text, e.Code())
 	}

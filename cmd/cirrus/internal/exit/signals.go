@@ -8,19 +8,19 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// TakesHangup marks the commands that take SIGHUP themselves: serve looks at its
-// settings again, and run passes it on.
+// TakesHangup is the annotation of commands that handle SIGHUP themselves: serve
+// reads its settings again, and run passes the signal on.
 const TakesHangup = "takes-hangup"
 
-// OutlivePipes turns a write to a pipe that nobody reads any more into an error,
-// where it would end the process: neither a service nor a child that is watched
-// over may depend on whoever reads a log (S14). To be notified, unlike to ignore
-// it, leaves a child of `cirrus run` with the signal as it usually is.
+// OutlivePipes makes a write to a pipe without a reader fail, instead of ending the
+// process: neither a service nor a supervised child may depend on the reader of a
+// log (S14). It subscribes to SIGPIPE rather than ignore the signal, because a
+// child of `cirrus run` would inherit that.
 func OutlivePipes() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
 
-// EndAtHangup interrupts a command at SIGHUP, as at SIGINT and SIGTERM, so that
-// it gives back what it holds: a terminal that closes sends it. Under nohup it
-// is ignored.
+// EndAtHangup makes SIGHUP, which a terminal sends when it closes, interrupt a
+// command as SIGINT and SIGTERM do, so that the command gives its lease back.
+// Under nohup the signal stays ignored.
 func EndAtHangup(cmd *cobra.Command) {
 	if cmd.Annotations[TakesHangup] != "" || signal.Ignored(syscall.SIGHUP) {
 		return

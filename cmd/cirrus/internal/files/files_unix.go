@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// OpenLimit is how many files the process may have open; 0: there is no limit,
-// or none is known. Go has raised it as far as the process may by now.
+// OpenLimit returns how many files the process may have open; 0: there is no limit,
+// or none is known. Go's runtime has raised the limit as far as the process may.
 func OpenLimit() uint64 {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
@@ -18,8 +18,8 @@ func OpenLimit() uint64 {
 	return uint64(limit.Cur) //nolint:unconvert // it is signed on some systems
 }
 
-// CloseToOthers has the files that the process makes from now on be closed to
-// all users but its own, who may write, and its group, which may read them.
+// CloseToOthers takes all rights to the files that the process creates from now on
+// from users other than its own and its group. The group may read them.
 func CloseToOthers() {
 	const groupMayRead = 0o027
 	if before := syscall.Umask(groupMayRead); before != groupMayRead {
@@ -27,8 +27,8 @@ func CloseToOthers() {
 	}
 }
 
-// othersMay is what users outside a file's group may do to it; nothing where
-// there is no such file.
+// othersMay returns what users outside a file's group may do to it: nothing if there
+// is no such file.
 func othersMay(path string) fs.FileMode {
 	info, err := os.Stat(path)
 	if err != nil {

@@ -11,15 +11,15 @@ import (
 const (
 	othersRead  fs.FileMode = 0o004
 	othersWrite fs.FileMode = 0o002
-	othersEnter fs.FileMode = 0o001 // of a directory: reach what is in it
+	othersEnter fs.FileMode = 0o001 // of a directory: use the files in it
 )
 
-// Paths are the files of a service that others should have no access to. An empty
-// one means that there is none.
+// Paths are the files of a service that other users should not read or change. An
+// empty path means that there is no such file.
 type Paths struct {
-	Dir    string // of the store
-	Secret string // with the password for etcd
-	Config string
+	Dir    string // the store's directory
+	Secret string // the file with the password for etcd
+	Config string // the config file
 }
 
 // Warn warns of what other users of this machine can read or change and
@@ -39,9 +39,9 @@ func (p Paths) Warn(log *slog.Logger) {
 	}
 }
 
-// readable is a directory in the store's directory with a file in it that others
-// can read; "" where there is none. Of the store's own directory they see names
-// and the high-water file, which are no secrets.
+// readable returns a directory in the store's directory with a file that others can
+// read, or "". In the store's own directory others may see the names of files and
+// read the high-water file, which are no secrets.
 func readable(dir string) string {
 	for _, inner := range reached(dir) {
 		for _, file := range reached(inner) {
@@ -53,13 +53,13 @@ func readable(dir string) string {
 	return ""
 }
 
-// reached are the paths of what is in a directory, none if it isn't one or others
-// can't reach what is in it.
+// reached returns the paths of the files in a directory, and none if others can't
+// reach them or if it is no directory.
 func reached(dir string) []string {
 	if othersMay(dir)&othersEnter == 0 {
 		return nil
 	}
-	entries, _ := os.ReadDir(dir) // what is wrong with it, opening the store says
+	entries, _ := os.ReadDir(dir) // opening the store reports what is wrong
 	paths := make([]string, len(entries))
 	for i, e := range entries {
 		paths[i] = filepath.Join(dir, e.Name())

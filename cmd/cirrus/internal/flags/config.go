@@ -19,17 +19,17 @@ import (
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
 )
 
-// envPrefix begins the names of all environment variables that are read.
+// envPrefix is the prefix of all environment variables that are read.
 const envPrefix = "CIRRUS_"
 
-// notSettings are flags that make no sense in the environment or in a file.
+// notSettings are the flags that the config file can't set, nor the environment.
 var notSettings = map[string]bool{"config": true, "help": true, "yes": true}
 
-// explicitMark marks flags that the command line alone can give: those that keep
-// somebody from doing what he doesn't mean.
+// explicitMark is the annotation of flags that only the command line can set: those
+// that protect from a mistake.
 const explicitMark = "explicit"
 
-// MustBeExplicit marks a flag so.
+// MustBeExplicit lets only the command line set a flag.
 func MustBeExplicit(cmd *cobra.Command, flag string) {
 	f := cmd.Flags().Lookup(flag)
 	if f.Annotations == nil {
@@ -38,10 +38,10 @@ func MustBeExplicit(cmd *cobra.Command, flag string) {
 	f.Annotations[explicitMark] = []string{"yes"}
 }
 
-// Configure fills in the flags that the command line does not give: from the
-// environment, else from the file. Only the names of flags are looked up, so
-// whatever else an environment holds (Kubernetes injects CIRRUS_PORT for a
-// Service named cirrus) is ignored.
+// Configure sets the flags that the command line did not set: from the environment,
+// else from the config file. It looks up only names of flags, so it ignores other
+// variables, such as the CIRRUS_PORT that Kubernetes injects for a Service named
+// cirrus.
 func Configure(cmd *cobra.Command) error {
 	settings, err := ReadFile(cmd)
 	if err != nil {
@@ -67,13 +67,13 @@ func Configure(cmd *cobra.Command) error {
 	return errors.Join(problems...)
 }
 
-// SetByRun is the variable in which `cirrus run` lists those that it sets for its
-// child.
+// SetByRun is the variable in which `cirrus run` lists the variables that it sets
+// for its child.
 const SetByRun = "CIRRUS_SET_BY_RUN"
 
-// fromEnv is what the environment says of a flag. What `cirrus run` tells its
-// child of the lease says nothing to a cirrus that the child starts: it may be
-// asked for something else altogether.
+// fromEnv returns the value of a flag in the environment, "" if there is none.
+// Variables by which `cirrus run` tells its child of the lease are not settings: a
+// cirrus that the child starts may work on another lease or pool.
 func fromEnv(f *pflag.Flag) string {
 	name := envName(f.Name)
 	value := os.Getenv(name)
@@ -87,8 +87,8 @@ func envName(flag string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// oneDocument reads YAML and refuses a second document, of which the parser below
-// would drop all.
+// oneDocument parses YAML and refuses a second document, which koanf's parser would
+// drop without an error.
 type oneDocument struct{ yaml.YAML }
 
 // Unmarshal implements koanf.Parser.
@@ -103,7 +103,7 @@ func (p *oneDocument) Unmarshal(text []byte) (map[string]any, error) {
 	return p.YAML.Unmarshal(text)
 }
 
-// ConfigFile is the file that --config or CIRRUS_CONFIG names, or "".
+// ConfigFile returns the path that --config or CIRRUS_CONFIG names, or "".
 func ConfigFile(cmd *cobra.Command) (string, error) {
 	path, err := cmd.Flags().GetString("config")
 	if err == nil && path == "" {
@@ -112,8 +112,8 @@ func ConfigFile(cmd *cobra.Command) (string, error) {
 	return path, err
 }
 
-// ReadFile reads the config file. Its keys are the names of flags, of this
-// command or of another one.
+// ReadFile reads the config file. Its keys are names of flags of this command or of
+// other commands, so that all commands can share the file.
 func ReadFile(cmd *cobra.Command) (map[string]string, error) {
 	path, err := ConfigFile(cmd)
 	if err != nil || path == "" {

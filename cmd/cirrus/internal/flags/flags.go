@@ -12,10 +12,11 @@ func AddPool(cmd *cobra.Command) {
 	cmd.Flags().String("pool", "default", "`name` of the pool")
 }
 
-// Given says whether a flag was set, by whatever source.
+// Given reports whether a flag was set: on the command line, in the environment or
+// in the config file.
 func Given(flags *pflag.FlagSet, name string) bool { return flags.Changed(name) }
 
-// Required says which flags are missing, from whatever source.
+// Required returns an error that names the first of the flags that was not set.
 func Required(cmd *cobra.Command, flags ...string) error {
 	for _, name := range flags {
 		if !Given(cmd.Flags(), name) {
@@ -25,7 +26,7 @@ func Required(cmd *cobra.Command, flags ...string) error {
 	return nil
 }
 
-// Commands lists a command and those below it.
+// Commands lists a command and all commands below it.
 func Commands(cmd *cobra.Command) []*cobra.Command {
 	cmds := []*cobra.Command{cmd}
 	for _, sub := range cmd.Commands() {

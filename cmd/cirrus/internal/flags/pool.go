@@ -13,14 +13,15 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// AddNewPool adds the flags that describe a pool that may have to be created.
+// AddNewPool adds the flags that describe a pool, with those that only the creation
+// of a pool needs.
 func AddNewPool(cmd *cobra.Command) {
 	AddPoolSettings(cmd)
 	cmd.Flags().Bool(EarlyOrigin, false, "accept an origin before 2000; on the command line only")
 	MustBeExplicit(cmd, EarlyOrigin)
 }
 
-// EarlyOrigin is the flag that confirms one (S11).
+// EarlyOrigin is the flag that confirms an origin before 2000 (S11).
 const EarlyOrigin = "early-origin"
 
 // AddPoolSettings adds the flags that describe a pool.
@@ -36,8 +37,8 @@ func AddPoolSettings(cmd *cobra.Command) {
 	f.Bool("yes", false, "accept a longest TTL or quarantine above 24h, for which a dead app's node ID is kept, whatever is set later")
 }
 
-// PoolChange reads what the flags say about a pool: only what is given, on the
-// command line, in the environment or in the file.
+// PoolChange returns the settings of a pool that were given: on the command line,
+// in the environment or in the file. The others stay nil.
 func PoolChange(f *pflag.FlagSet) (c fencing.PoolChange, err error) {
 	c.TTL, c.MaxTTL, c.Quarantine = givenDuration(f, "ttl"), givenDuration(f, "max-ttl"), givenDuration(f, "quarantine")
 	if f.Changed("layout") || f.Changed("origin") {
@@ -64,7 +65,7 @@ func PoolChange(f *pflag.FlagSet) (c fencing.PoolChange, err error) {
 	return c, err
 }
 
-// confirmed reads what the flags confirm of a pool (S11).
+// confirmed returns what the flags confirm about a pool (S11).
 func confirmed(f *pflag.FlagSet) (c fencing.Confirmed, err error) {
 	if c.LongTimes, err = f.GetBool("yes"); err != nil || f.Lookup(EarlyOrigin) == nil {
 		return c, err
@@ -89,7 +90,8 @@ type layoutFlag struct{ snowflake.Layout }
 
 func newLayoutFlag() *layoutFlag { return &layoutFlag{snowflake.DefaultLayout} }
 
-// Set reads bits as 41/10/12. The origin is another flag's.
+// Set reads bits, such as 41/10/12. It leaves the origin, which has a flag of its
+// own.
 func (l *layoutFlag) Set(s string) error {
 	parsed, err := snowflake.ParseLayout(s)
 	if err != nil {
@@ -124,7 +126,7 @@ func (r *nodeRange) Set(s string) error {
 	return nil
 }
 
-// String gives what Set was given.
+// String returns the text that Set was given.
 func (r *nodeRange) String() string { return r.text }
 
 // Type names the kind of value.

@@ -9,16 +9,17 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Marks at a flag that the command line didn't give: where its value is from,
-// and what the config file said.
+// The annotations of a flag that the command line did not set: the source of its
+// value, and the value in the config file.
 const (
 	sourceMark    = "source"
 	fileValueMark = "file-value"
 )
 
-// Source is where a flag's value is from.
+// Source is where a flag's value is from, in words for a log.
 type Source string
 
+// The sources of a flag's value.
 const (
 	FromDefault     Source = "its default"
 	fromCommandLine Source = "the command line"
@@ -26,8 +27,8 @@ const (
 	FromFile        Source = "the config file"
 )
 
-// setSource notes where a flag's value is from, and the value itself if it is
-// from the file.
+// setSource records where a flag's value is from, and the value if that is the
+// file.
 func setSource(f *pflag.Flag, s Source, value string) {
 	if f.Annotations == nil {
 		f.Annotations = map[string][]string{}
@@ -38,7 +39,7 @@ func setSource(f *pflag.Flag, s Source, value string) {
 	}
 }
 
-// SourceOf says where a flag's value is from.
+// SourceOf returns where a flag's value is from.
 func SourceOf(f *pflag.Flag) Source {
 	if s := f.Annotations[sourceMark]; len(s) > 0 {
 		return Source(s[0])
@@ -49,8 +50,9 @@ func SourceOf(f *pflag.Flag) Source {
 	return FromDefault
 }
 
-// ChangedSettings names the settings of a command, but for the log level, that
-// are from the file and differ there now.
+// ChangedSettings names the settings of a command that the file has changed since
+// the start. It leaves out the log level, and settings that the file does not
+// decide.
 func ChangedSettings(cmd *cobra.Command, now map[string]string) []string {
 	changed := map[string]bool{}
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {

@@ -14,8 +14,8 @@ import (
 // MillisLayout is RFC 3339 with milliseconds.
 const MillisLayout = "2006-01-02T15:04:05.000Z07:00"
 
-// StatusFields are a node ID's, for people; of nil they make a heading. What
-// can be long or odd comes last.
+// StatusFields returns the fields of a node ID for a table, and of nil those of its
+// heading. The app ID comes last, because it can be long.
 func StatusFields(s *cirrusv1.LeaseStatus) []Field {
 	return []Field{
 		{"node_id", Decimal(s.GetNodeId())},
@@ -27,7 +27,7 @@ func StatusFields(s *cirrusv1.LeaseStatus) []Field {
 	}
 }
 
-// timeLeft is how long the state lasts; free has no end of its own.
+// timeLeft returns how long the state lasts. Free lasts until the next grant.
 func timeLeft(s *cirrusv1.LeaseStatus) string {
 	if s.GetState() == cirrusv1.LeaseState_LEASE_STATE_FREE {
 		return "-"
@@ -35,7 +35,8 @@ func timeLeft(s *cirrusv1.LeaseStatus) string {
 	return ShortDuration(s.GetTimeLeft())
 }
 
-// stateName is a state in lower case. Why it is quarantined can matter.
+// stateName returns a state in lower case, and whether a quarantine comes from a
+// revoke.
 func stateName(s *cirrusv1.LeaseStatus) string {
 	name := WireName(s.GetState().String(), "LEASE_STATE_")
 	if s.GetRevoked() && s.GetState() == cirrusv1.LeaseState_LEASE_STATE_QUARANTINED {
@@ -44,16 +45,18 @@ func stateName(s *cirrusv1.LeaseStatus) string {
 	return name
 }
 
-// WireName is an enum's name in lower case, without what all of them share.
+// WireName returns the name of an enum's value in lower case and without the prefix
+// that all values share.
 func WireName(name, prefix string) string {
 	return strings.ToLower(strings.TrimPrefix(name, prefix))
 }
 
-// LayoutBits are a layout's, as --layout takes them.
+// LayoutBits returns the bits of a layout as --layout takes them.
 func LayoutBits(l *cirrusv1.Layout) string {
 	return fmt.Sprintf("%d/%d/%d", l.GetTimestampBits(), l.GetNodeBits(), l.GetSequenceBits())
 }
 
+// Decimal returns a number in decimal.
 func Decimal[T uint32 | uint64 | int64](n T) string {
 	if n < 0 {
 		return strconv.FormatInt(int64(n), 10)
@@ -61,7 +64,7 @@ func Decimal[T uint32 | uint64 | int64](n T) string {
 	return strconv.FormatUint(uint64(n), 10)
 }
 
-// ShortDuration is a duration for people; "-" if there is none.
+// ShortDuration returns a duration rounded to tenths of a second, and "-" for nil.
 func ShortDuration(d *durationpb.Duration) string {
 	if d == nil {
 		return "-"

@@ -13,22 +13,23 @@ import (
 	"github.com/cirrus-id/cirrus/internal/logwriter"
 )
 
-// NoLog is for commands whose output is their own.
+// NoLog is the log of commands that print all that matters.
 var NoLog = slog.New(slog.DiscardHandler)
 
-// Warnings is for a command that has no log, but should say on stderr what is
-// wrong with the store.
+// Warnings returns a log on stderr for commands without flags for a log. It has
+// warnings and errors only.
 func Warnings(cmd *cobra.Command) *slog.Logger {
 	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
+// AddLog adds the flags that describe the log.
 func AddLog(cmd *cobra.Command) {
 	cmd.Flags().String("log-format", "text", "text or json, on stderr")
 	cmd.Flags().String("log-level", "info", "debug, info, warn or error; read again at SIGHUP")
 }
 
 // NewLogger returns the log that the flags describe, and its level, which can be
-// set.
+// changed.
 func NewLogger(cmd *cobra.Command) (*slog.Logger, *slog.LevelVar, error) {
 	format, err := cmd.Flags().GetString("log-format")
 	if err != nil {
@@ -47,7 +48,7 @@ func NewLogger(cmd *cobra.Command) (*slog.Logger, *slog.LevelVar, error) {
 		return nil, nil, exit.Usagef("--log-format %q: give text or json", format)
 	}
 	out := cmd.ErrOrStderr()
-	tellGaps(out, handler)
+	logGaps(out, handler)
 	return slog.New(handler(out, &slog.HandlerOptions{Level: level})), level, nil
 }
 
@@ -56,6 +57,7 @@ var handlers = map[string]func(io.Writer, *slog.HandlerOptions) slog.Handler{
 	"json": func(w io.Writer, o *slog.HandlerOptions) slog.Handler { return slog.NewJSONHandler(w, o) },
 }
 
+// SetLevel sets a log's level as --log-level names it.
 func SetLevel(level *slog.LevelVar, text string) error {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(text)); err != nil {
@@ -65,8 +67,8 @@ func SetLevel(level *slog.LevelVar, text string) error {
 	return nil
 }
 
-// Dropped counts the lines that a command lost on stderr and stdout; nil where
-// none is ever lost.
+// Dropped returns a function that counts the lines that a command has dropped on
+// stderr and stdout. It returns nil if the command never drops lines.
 func Dropped(cmd *cobra.Command) func() uint64 {
 	log, ok := cmd.ErrOrStderr().(*logwriter.Writer)
 	if !ok {
@@ -79,9 +81,9 @@ func Dropped(cmd *cobra.Command) func() uint64 {
 	return func() uint64 { return log.Dropped() + out.Dropped() }
 }
 
-// tellGaps has the log's writer say in the log's own format how many lines it
-// dropped.
-func tellGaps(out io.Writer, handler func(io.Writer, *slog.HandlerOptions) slog.Handler) {
+// logGaps makes the log's writer log how many lines it dropped, in the log's own
+// format.
+func logGaps(out io.Writer, handler func(io.Writer, *slog.HandlerOptions) slog.Handler) {
 	w, ok := out.(*logwriter.Writer)
 	if !ok {
 		return
@@ -90,7 +92,7 @@ func tellGaps(out io.Writer, handler func(io.Writer, *slog.HandlerOptions) slog.
 		var line bytes.Buffer
 		r := slog.NewRecord(time.Now(), slog.LevelWarn, "log lines were dropped here: nobody read them in time", 0)
 		r.Add("lines", n)
-		_ = handler(&line, nil).Handle(context.Background(), r) // a buffer takes all
+		_ = handler(&line, nil).Handle(context.Background(), r) // writing to a buffer never fails
 		return line.Bytes()
 	})
 }

@@ -15,22 +15,23 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Format is -o: "table" for people, "json" for programs.
+// Format is a flag that chooses how results are printed.
 type Format string
 
+// The formats: a table for people, and JSON for programs.
 const (
 	asTable Format = "table"
 	AsJSON  Format = "json"
 )
 
-// AddFormat adds the flag that chooses how results are printed.
+// AddFormat adds the flag -o.
 func AddFormat(cmd *cobra.Command) *Format {
 	o := asTable
 	cmd.Flags().VarP(&o, "output", "o", "`format` of what is printed: table or json")
 	return &o
 }
 
-// Set takes one of the two.
+// Set implements pflag.Value.
 func (o *Format) Set(s string) error {
 	if s != string(asTable) && s != string(AsJSON) {
 		return fmt.Errorf("%q is no format: give table or json", s)
@@ -39,7 +40,7 @@ func (o *Format) Set(s string) error {
 	return nil
 }
 
-// String gives the format's name.
+// String returns the format's name.
 func (o *Format) String() string { return string(*o) }
 
 // Type names the kind of value.
@@ -51,7 +52,7 @@ type Field [2]string
 func (f Field) Name() string  { return f[0] }
 func (f Field) Value() string { return f[1] }
 
-// PrintOne prints one result: a field a line, or the message as JSON.
+// PrintOne prints one result: as a table with a field on each line, or as JSON.
 func PrintOne(w io.Writer, o Format, msg proto.Message, fields []Field) error {
 	if o == AsJSON {
 		text, err := toJSON(msg)
@@ -68,6 +69,7 @@ func PrintOne(w io.Writer, o Format, msg proto.Message, fields []Field) error {
 	return PrintFields(w, fields)
 }
 
+// PrintFields prints a table with a field on each line.
 func PrintFields(w io.Writer, fields []Field) error {
 	t := NewTable(w)
 	for _, f := range fields {
@@ -76,8 +78,7 @@ func PrintFields(w io.Writer, fields []Field) error {
 	return t.Flush()
 }
 
-// List prints many results as they come: rows under a heading, or the elements
-// of a JSON array.
+// List prints many results as a table with a heading, or as a JSON array.
 type List struct {
 	w     io.Writer
 	json  bool
@@ -85,7 +86,7 @@ type List struct {
 	rows  int
 }
 
-// NewList begins a list whose rows have the same fields as heading.
+// NewList starts a list. The heading has the names of its columns.
 func NewList(w io.Writer, o Format, heading []Field) *List {
 	l := &List{w: w, json: o == AsJSON, table: NewTable(w)}
 	if !l.json {
@@ -94,6 +95,7 @@ func NewList(w io.Writer, o Format, heading []Field) *List {
 	return l
 }
 
+// Add adds a result. A table shows it after the next Page.
 func (l *List) Add(msg proto.Message, row []Field) error {
 	if !l.json {
 		l.table.Line(Values(row))
@@ -112,9 +114,11 @@ func (l *List) Add(msg proto.Message, row []Field) error {
 	return err
 }
 
-// Page lets what was added be seen; columns line up within a page.
+// Page prints the rows that were added since the last call. The columns of those
+// rows line up.
 func (l *List) Page() error { return l.table.Flush() }
 
+// End prints the end of the list.
 func (l *List) End() error {
 	if !l.json {
 		return l.Page()
@@ -127,16 +131,16 @@ func (l *List) End() error {
 	return err
 }
 
-// Stream prints many results, each as soon as it is there: rows under a
-// heading, or one line of JSON each.
+// Stream prints each result at once: as a row of a table with a heading, or as a
+// line of JSON.
 type Stream struct {
 	w      io.Writer
 	json   bool
 	widths []int
 }
 
-// NewStream begins a stream of rows that have the same fields as heading. The
-// columns are at least as wide as widths; the last one needs none.
+// NewStream starts a stream. The heading has the names of its columns. widths are
+// the least widths of all columns but the last.
 func NewStream(w io.Writer, o Format, heading []Field, widths []int) (*Stream, error) {
 	s := &Stream{w: w, json: o == AsJSON, widths: widths}
 	if s.json {
@@ -145,6 +149,7 @@ func NewStream(w io.Writer, o Format, heading []Field, widths []int) (*Stream, e
 	return s, s.Line(names(heading))
 }
 
+// Add prints a result.
 func (s *Stream) Add(msg proto.Message, row []Field) error {
 	if !s.json {
 		return s.Line(Values(row))
@@ -157,6 +162,7 @@ func (s *Stream) Add(msg proto.Message, row []Field) error {
 	return err
 }
 
+// Line prints the cells of a row.
 func (s *Stream) Line(cells []string) error {
 	var text strings.Builder
 	for i, c := range cells {
@@ -170,14 +176,15 @@ func (s *Stream) Line(cells []string) error {
 	return err
 }
 
-// table lines up columns. It keeps what it is given until flush.
+// table lines up columns. It prints nothing before Flush.
 type table struct{ w *tabwriter.Writer }
 
+// NewTable starts a table.
 func NewTable(w io.Writer) table {
 	return table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
 }
 
-// Line adds a row. An error of the writer below comes back from flush.
+// Line adds a row. Flush returns an error of the writer.
 func (t table) Line(cells []string) {
 	for i, c := range cells {
 		cells[i] = printable(c)
@@ -185,9 +192,10 @@ func (t table) Line(cells []string) {
 	_, _ = fmt.Fprintln(t.w, strings.Join(cells, "\t"))
 }
 
+// Flush prints the rows.
 func (t table) Flush() error { return t.w.Flush() }
 
-// names are a heading's cells.
+// names returns the names of the fields in capitals, for a heading.
 func names(row []Field) []string {
 	cells := make([]string, len(row))
 	for i, f := range row {
@@ -196,6 +204,7 @@ func names(row []Field) []string {
 	return cells
 }
 
+// Values returns the values of the fields.
 func Values(row []Field) []string {
 	cells := make([]string, len(row))
 	for i, f := range row {
@@ -204,8 +213,8 @@ func Values(row []Field) []string {
 	return cells
 }
 
-// printable quotes a cell that could do something to a terminal or to the
-// table: app IDs are whatever somebody sent.
+// printable quotes a cell that could control a terminal or break the table. An app
+// ID, for example, is whatever an app has sent.
 func printable(s string) string {
 	quoted := strconv.Quote(s)
 	if s == "" || quoted != `"`+s+`"` || strings.TrimSpace(s) != s {
@@ -214,7 +223,8 @@ func printable(s string) string {
 	return s
 }
 
-// toJSON gives a message on one line, as the API does, with fields that are 0.
+// toJSON returns a message as the API encodes it, on one line and with the fields
+// that are 0.
 func toJSON(msg proto.Message) ([]byte, error) {
 	text, err := protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(msg)
 	if err != nil {
@@ -227,9 +237,9 @@ func toJSON(msg proto.Message) ([]byte, error) {
 	return Escape(compact.Bytes()), nil
 }
 
-// Escape writes what isn't printable as \u: JSON itself demands that for some
-// control characters only, and terminals obey others, too. In JSON on one line
-// such characters can stand nowhere but in strings.
+// Escape replaces characters that are not printable by \u escapes. JSON requires
+// that for some control characters only, but terminals obey others, too. In JSON
+// on one line, such characters occur only in strings, so the result is JSON.
 func Escape(text []byte) []byte {
 	var out bytes.Buffer
 	for _, r := range string(text) {

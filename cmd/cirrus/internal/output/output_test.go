@@ -19,7 +19,7 @@ func TestPrintable(t *testing.T) {
 		"\x1b[2J":         `"\x1b[2J"`,
 		"a\tb\nc":         `"a\tb\nc"`,
 		"\u009b31m":       `"\u009b31m"`, // a control character, too
-		"\u202egpj":       `"\u202egpj"`, // turns what follows around
+		"\u202egpj":       `"\u202egpj"`, // turns the direction of what follows
 		`"quoted"`:        `"\"quoted\""`,
 		"\xff":            `"\xff"`,
 		"\U000e0041 tag":  `"\U000e0041 tag"`,
@@ -31,7 +31,7 @@ func TestPrintable(t *testing.T) {
 	}
 }
 
-// Nothing but printable characters goes out, and what went in comes back.
+// JSON has printable characters only, and decodes to the app ID that was encoded.
 func TestJSONIsPrintable(t *testing.T) {
 	app := "\x1b[2J\u009b31m\u202e\x7f \U000e0041 größe 😀"
 	text, err := toJSON(&cirrusv1.LeaseStatus{AppId: app})
@@ -40,14 +40,14 @@ func TestJSONIsPrintable(t *testing.T) {
 	}
 	for _, r := range string(text) {
 		if printable(string(r)) != string(r) && r != '"' && r != '\\' && r != ' ' {
-			t.Errorf("%q is printed raw in %s", r, text)
+			t.Errorf("%q is not escaped in %s", r, text)
 		}
 	}
 	var back struct {
 		AppID string `json:"appId"`
 	}
 	if err := json.Unmarshal(text, &back); err != nil || back.AppID != app {
-		t.Errorf("%s came back as %q, %v", text, back.AppID, err)
+		t.Errorf("%s decodes to app ID %q (%v), want the one that was encoded", text, back.AppID, err)
 	}
 }
 

@@ -13,15 +13,15 @@ import (
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
 )
 
-// Question is what a command asks before it does what can't be undone.
+// Question is asked before a command does what can't be undone.
 type Question struct {
 	Text   string
-	Answer string // what has to be typed
-	Vouch  string // what --yes would say, for where nobody can be asked
+	Answer string // the text that has to be typed
+	Vouch  string // says what --yes stands for, where there is no terminal
 }
 
-// Confirm asks, unless --yes has answered. Where nobody can be asked, only --yes
-// does: a script that pipes something in has not been thought about.
+// Confirm asks, unless --yes was given. Without a terminal only --yes confirms: what
+// a script pipes into the command is no answer to a question.
 func (q Question) Confirm(cmd *cobra.Command) error {
 	yes, err := cmd.Flags().GetBool("yes")
 	if err != nil || yes {
@@ -33,12 +33,12 @@ func (q Question) Confirm(cmd *cobra.Command) error {
 	return q.Ask(cmd.Context(), cmd.InOrStdin(), cmd.ErrOrStderr())
 }
 
-// Ask wants the answer typed before a signal comes.
+// Ask returns nil if the answer is typed. A signal is taken for a no.
 func (q Question) Ask(ctx context.Context, in io.Reader, out io.Writer) error {
 	_, _ = fmt.Fprintf(out, "%s: ", q.Text)
 	typed := make(chan string, 1)
 	go func() {
-		line, _ := bufio.NewReader(in).ReadString('\n') // an end without a line is no answer
+		line, _ := bufio.NewReader(in).ReadString('\n') // a line that is cut off is compared, too
 		typed <- line
 	}()
 	select {
@@ -51,7 +51,7 @@ func (q Question) Ask(ctx context.Context, in io.Reader, out io.Writer) error {
 	return fmt.Errorf("not confirmed, so nothing was changed: type %s, or pass --yes", q.Answer)
 }
 
-// IsTerminal says whether a reader or writer is one.
+// IsTerminal reports whether a reader or writer is a terminal.
 func IsTerminal(rw any) bool {
 	f, ok := rw.(*os.File)
 	if !ok {

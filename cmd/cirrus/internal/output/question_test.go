@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A signal is an answer, too: no.
+// A signal is taken for a no.
 func TestQuestionEndsAtSignal(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	in, typing := io.Pipe()

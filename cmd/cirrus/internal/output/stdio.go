@@ -10,8 +10,8 @@ import (
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
 )
 
-// File is the file behind what a command writes to: for children, which must
-// inherit it, and for output that may wait but must not be dropped.
+// File returns the file behind a command's writer: for children, which inherit it,
+// and for output that may wait but must not be dropped.
 func File(w io.Writer) io.Writer {
 	for {
 		behind, ok := w.(interface{ Unwrap() io.Writer })
@@ -22,14 +22,14 @@ func File(w io.Writer) io.Writer {
 	}
 }
 
-// Stdout is a stdout that nothing is dropped from. Whoever writes waits
-// for the reader, but not after the command was interrupted (S14).
+// Stdout is a stdout that drops nothing. A write waits for the reader, but not after
+// the command was interrupted (S14).
 type Stdout struct {
 	ctx context.Context
 	out io.Writer
 
 	mu    sync.Mutex
-	stuck bool // a write has not returned, so no other can begin
+	stuck bool // a write has not returned, so no other can start
 }
 
 // NewStdout returns a stdout that writes to out until ctx ends.

@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Advertised is what --advertise says: the base URL at which the other replicas
-// reach this one.
+// Advertised returns the value of --advertise: the base URL at which the other
+// replicas reach this one.
 func Advertised(cmd *cobra.Command, log *slog.Logger) (string, error) {
 	text, err := cmd.Flags().GetString("advertise")
 	if err != nil {
@@ -31,7 +31,7 @@ func Advertised(cmd *cobra.Command, log *slog.Logger) (string, error) {
 	return u.Scheme + "://" + u.Host, nil
 }
 
-// here says whether a host means each machine itself.
+// here reports whether a host stands for the machine on which it is used.
 func here(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip.IsLoopback() || ip.IsUnspecified()

@@ -14,18 +14,19 @@ import (
 )
 
 const (
-	// maxConnections is how many connections the port for all services has at
-	// most, unless --max-connections says otherwise.
+	// maxConnections is the default of --max-connections: how many connections the
+	// port of the API has at most.
 	maxConnections = 16384
-	// sideConnections is how many the port for metrics and health has at most.
+	// sideConnections is how many connections the port for metrics and health has at
+	// most.
 	sideConnections = 64
-	// storeFiles is how many descriptors connections leave for the store and
-	// everything else; peerFiles how many more where there are other replicas
-	// and etcd to be reached.
+	// storeFiles is how many file descriptors are kept for the store and everything
+	// else but connections. peerFiles is how many more are kept for connections to
+	// etcd and to other replicas.
 	storeFiles, peerFiles = 256, 256
 )
 
-// AddConnections adds the flags that say who may connect, and how often.
+// AddConnections adds the flags that limit connections.
 func AddConnections(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.Int("max-connections", maxConnections, "how many connections there may be at --listen; fewer where the process may not open as many files")
@@ -37,7 +38,8 @@ func AddConnections(cmd *cobra.Command) {
 // Limits are the limits of both ports.
 type Limits struct{ API, Side service.ConnectionLimit }
 
-// ConnectionLimits are what the flags ask for, if there are files enough.
+// ConnectionLimits returns the limits that the flags ask for, or less if the process
+// may not open enough files.
 func ConnectionLimits(cmd *cobra.Command, replica bool, log *slog.Logger) (Limits, error) {
 	f := cmd.Flags()
 	most, err := f.GetInt("max-connections")
@@ -66,9 +68,9 @@ func ConnectionLimits(cmd *cobra.Command, replica bool, log *slog.Logger) (Limit
 	}, nil
 }
 
-// connectionsFor shares the files that a process may open among its ports and
-// the rest of it, which gets at least half where there are few. 0 files: there
-// is no limit.
+// connectionsFor returns how many connections each port may have if the process may
+// open this many files; 0: any number. At least half of the files stay for other
+// uses if there are few.
 func connectionsFor(files uint64, most int, replica bool) (api, side int) {
 	if files == 0 {
 		return most, sideConnections
@@ -82,7 +84,7 @@ func connectionsFor(files uint64, most int, replica bool) (api, side int) {
 	return int(min(uint64(most), max(files-min(files, rest+ours), 1))), int(ours)
 }
 
-// Browsers are the web pages and names that the flags allow.
+// Browsers returns the web pages and host names that the flags allow.
 func Browsers(cmd *cobra.Command) (*service.Browsers, error) {
 	f := cmd.Flags()
 	origins, err := f.GetStringSlice("allowed-origins")

@@ -2,8 +2,8 @@ package serving
 
 import "testing"
 
-// Connections leave at least half of the files to the rest where there are few,
-// and a fixed number where there are many.
+// TestConnectionsFor checks that connections leave at least half of the files if
+// there are few, and a fixed number if there are many.
 func TestConnectionsFor(t *testing.T) {
 	for _, c := range []struct {
 		files     uint64

@@ -15,11 +15,11 @@ import (
 	"github.com/cirrus-id/cirrus/service"
 )
 
-// DrainTime is how long requests under way may take to end after SIGTERM: with
-// it, the process is gone within 5 s.
+// DrainTime is how long requests in flight may take after SIGTERM. It is short
+// enough for the process to end within 5 s.
 const DrainTime = 3 * time.Second
 
-// Listen listens at the addresses that the flags give, and says where.
+// Listen serves at the addresses that the flags give, and prints them.
 func Listen(cmd *cobra.Command, svc *service.Service, limits Limits, log *slog.Logger) ([]*Server, error) {
 	main, err := listen(cmd, "listen")
 	if err != nil {
@@ -45,7 +45,7 @@ func Listen(cmd *cobra.Command, svc *service.Service, limits Limits, log *slog.L
 	return servers, nil
 }
 
-// listen opens the address that a flag gives; nil where it is empty.
+// listen opens the address that a flag gives. It returns nil if that is empty.
 func listen(cmd *cobra.Command, flag string) (net.Listener, error) {
 	addr, err := cmd.Flags().GetString(flag)
 	if err != nil {
@@ -64,13 +64,14 @@ func listen(cmd *cobra.Command, flag string) (net.Listener, error) {
 	return l, nil
 }
 
-// Server is an HTTP server at work.
+// Server is an HTTP server that is running.
 type Server struct {
 	*http.Server
+	// Done receives the error with which it ends.
 	Done chan error
 }
 
-// start serves on a listener, within a limit of connections.
+// start serves on a listener, with at most as many connections as limit says.
 func start(svc *service.Service, l net.Listener, limit service.ConnectionLimit, server *http.Server) (*Server, error) {
 	limited, err := svc.Limit(l, limit)
 	if err != nil {
@@ -81,7 +82,7 @@ func start(svc *service.Service, l net.Listener, limit service.ConnectionLimit, 
 	return r, nil
 }
 
-// Stop ends the servers: requests under way may finish for drainTime.
+// Stop ends the servers. Requests in flight may go on for DrainTime.
 func Stop(servers []*Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), DrainTime)
 	defer cancel()
@@ -94,7 +95,7 @@ func Stop(servers []*Server) error {
 	return errors.Join(problems...)
 }
 
-// greet says where the service listens, with a line to try.
+// greet prints where the service listens, and a command to try.
 func greet(cmd *cobra.Command, main, side net.Listener, log *slog.Logger) {
 	cmd.Printf("cirrus serves http://%s\n", main.Addr())
 	if side != nil {

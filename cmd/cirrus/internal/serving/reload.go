@@ -13,9 +13,8 @@ import (
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 )
 
-// ReloadAtHangup looks at the config file again at each SIGHUP, until the
-// function that it returns is called. Nothing else can have changed: neither a
-// process's flags nor its environment do.
+// ReloadAtHangup reads the config file again at each SIGHUP, until the function that
+// it returns is called. The flags and the environment of a process can't change.
 func ReloadAtHangup(cmd *cobra.Command, log *slog.Logger, level *slog.LevelVar) (end func()) {
 	hangups, stop, done := make(chan os.Signal, 1), make(chan struct{}), make(chan struct{})
 	signal.Notify(hangups, syscall.SIGHUP)
@@ -33,8 +32,8 @@ func ReloadAtHangup(cmd *cobra.Command, log *slog.Logger, level *slog.LevelVar) 
 	return func() { close(stop); <-done }
 }
 
-// reload sets what can be set while the service runs, which is the log's level,
-// and names what the file has changed beside it.
+// reload sets what can be set while the service runs, which is the log's level, and
+// logs which other settings have changed in the file.
 func reload(cmd *cobra.Command, log *slog.Logger, level *slog.LevelVar) {
 	settings, err := flags.ReadFile(cmd)
 	if err != nil {
@@ -53,7 +52,7 @@ func reload(cmd *cobra.Command, log *slog.Logger, level *slog.LevelVar) {
 			return
 		}
 	}
-	// A warning, so that it is seen at any level but error.
+	// A warning is seen at every level but error.
 	log.Warn("settings were read again at SIGHUP", "log_level", strings.ToLower(level.Level().String()), "from", string(from))
 	if changed := flags.ChangedSettings(cmd, settings); len(changed) > 0 {
 		log.Warn("the config file has changed in what is only read at the start: restart to apply it", "settings", strings.Join(changed, ","))

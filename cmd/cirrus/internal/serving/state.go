@@ -9,14 +9,14 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// stater is the part of a service that says what the replica is.
+// stater is the part of a service that knows the replica's state.
 type stater interface {
 	State() (text string, ready bool, news <-chan struct{})
 }
 
-// TellState says on stdout what the replica is, in the words of /readyz, and
-// each change, until the function that it returns is called.
-func TellState(cmd *cobra.Command, svc stater, c store.Cluster) (end func()) {
+// PrintState prints the replica's state on stdout, in the words of /readyz, now and
+// after each change, until the function that it returns is called.
+func PrintState(cmd *cobra.Command, svc stater, c store.Cluster) (end func()) {
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
@@ -42,12 +42,12 @@ func TellState(cmd *cobra.Command, svc stater, c store.Cluster) (end func()) {
 	return func() { close(stop); <-done }
 }
 
-// awaited is what a replica waits for that knows of no leader: as long as etcd
-// has never answered, that it does.
+// awaited returns what a replica without a leader waits for: etcd, until etcd has
+// answered once, and then the election.
 func awaited(cmd *cobra.Command, c store.Cluster) string {
 	if c.ID() != "" {
 		return "the election"
 	}
-	endpoints, _ := cmd.Flags().GetStringSlice("etcd-endpoints") // they were read before
+	endpoints, _ := cmd.Flags().GetStringSlice("etcd-endpoints") // a wrong value was refused before
 	return "etcd at " + strings.Join(endpoints, ", ")
 }

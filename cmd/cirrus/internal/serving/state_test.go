@@ -13,7 +13,7 @@ import (
 	"github.com/cirrus-id/cirrus/store"
 )
 
-// staged is a replica in the states that a test puts it into, without news.
+// staged is a replica whose state a test sets. It never reports a change.
 type staged struct {
 	mu   sync.Mutex
 	text string
@@ -36,16 +36,17 @@ type answered struct{ store.Cluster }
 
 func (answered) ID() string { return "store" }
 
-// Each state is told, also where time alone changes it. Only a replica that
-// knows of no leader waits for the election. The sleeps are on the bubble's clock,
-// which moves when everybody waits.
-func TestTellState(t *testing.T) {
+// TestPrintState checks that each state is printed once, even if the change was not
+// reported, and that only a replica without a leader waits for the election. The
+// sleeps are on the clock of the synctest bubble, which moves when all goroutines
+// wait.
+func TestPrintState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		cmd := &cobra.Command{}
 		cmd.SetOut(&out)
 		svc := &staged{text: service.NoLeaderKnown}
-		end := TellState(cmd, svc, answered{})
+		end := PrintState(cmd, svc, answered{})
 		for _, text := range []string{"leading", "leading, but late", "leading, but late"} {
 			time.Sleep(service.StateEvery)
 			synctest.Wait()
@@ -54,7 +55,7 @@ func TestTellState(t *testing.T) {
 		time.Sleep(service.StateEvery)
 		end()
 		if got, want := out.String(), "no leader known: waiting for the election\nleading\nleading, but late\n"; got != want {
-			t.Errorf("it said\n%swant\n%s", got, want)
+			t.Errorf("printed\n%swant\n%s", got, want)
 		}
 	})
 }
