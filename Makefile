@@ -22,6 +22,9 @@ MODFILES := go.mod tools/buf/go.mod tools/etcd/go.mod tools/lint/go.mod
 # it, and say so; .ci/run sets RACE=-race, and fails instead.
 RACE ?= $(shell [ "$$($(GO) env CGO_ENABLED)" = 1 ] && echo -race)
 
+# Systems that the code is vetted for. CI runs tests on linux/amd64.
+SYSTEMS := darwin/arm64 linux/arm64 windows/amd64
+
 # Packages that run in one thread, in which the race detector has nothing to find.
 PURE := ./fencing/... ./sim/...
 
@@ -106,6 +109,18 @@ lint: check-format ## Check style, the direction of imports, and the .proto file
 	$(BUF) format --diff --exit-code
 	$(GOLANGCI) config verify
 	$(GOLANGCI) run ./...
+
+# Compiles everything for each system, tests included: cold, this takes minutes.
+.PHONY: vet-cross
+vet-cross: ## Vet the code for macOS, Windows and Linux on ARM.
+	@set -e; for system in $(SYSTEMS); do \
+		echo "go vet ./... for $$system"; \
+		GOOS=$${system%/*} GOARCH=$${system#*/} CGO_ENABLED=0 $(GO) vet ./...; \
+	done
+
+.PHONY: columns
+columns: ## Check that at most 1 % of the lines of Go code have more than 100 columns.
+	@.ci/columns
 
 .PHONY: fmt
 fmt: ## Format the Go and .proto files.
