@@ -1,8 +1,8 @@
-// Package history says which calls about one node ID can have happened one
-// after the other. The simulator and the tests of the real binary judge by it
-// what they saw. It knows of no time: whether a lease ran out too early is for
-// others to judge. Nor does it know of instances: LEASE_LOST can always be the
-// answer to one that never had the lease.
+// Package history decides whether the calls about one node ID, with their answers,
+// can have happened one after the other. The simulator and the tests of the real
+// binary check with it what they have recorded. It does not know time: whether a
+// lease ended too early is checked elsewhere. Nor does it know instances: LEASE_LOST
+// is always a possible answer, because the caller may never have had the lease.
 package history
 
 import (
@@ -11,7 +11,7 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// Call is what was asked for.
+// Call is the kind of a call.
 type Call string
 
 // The calls about one node ID.
@@ -28,14 +28,14 @@ type Input struct {
 	Epoch uint64
 }
 
-// Output is the answer: Good, with the epoch that it tells; or a refusal, which
-// is the zero Output; or Unknown, where nobody heard one.
+// Output is the answer to a call. If it is Good, Epoch is the epoch in the answer. It
+// is Unknown if no answer arrived. The zero Output is a refusal.
 type Output struct {
 	Unknown, Good bool
 	Epoch         uint64
 }
 
-// state is a node ID's: its last lease, and what has become of it.
+// state is the last lease of a node ID, and how it ended if it did.
 type state struct {
 	epoch             uint64
 	released, revoked bool
@@ -46,11 +46,11 @@ var model = porcupine.NondeterministicModel{
 	Step: func(s, in, out any) []any { return step(s.(state), in.(Input), out.(Output)) },
 }
 
-// step returns what the node ID may be after the call: nothing, if it could not
-// be answered so.
+// step returns the states that are possible after a call; none, if the answer is
+// impossible in state s.
 func step(s state, in Input, out Output) []any {
 	stays := []any{s}
-	is := in.Epoch == s.epoch
+	current := in.Epoch == s.epoch
 	switch in.Call {
 	case Acquire:
 		switch {
@@ -62,35 +62,36 @@ func step(s state, in Input, out Output) []any {
 			return []any{state{epoch: out.Epoch}}
 		}
 	case Heartbeat:
-		if !out.Good || is && !s.released && !s.revoked {
+		if !out.Good || current && !s.released && !s.revoked {
 			return stays
 		}
 	case Release:
-		done := s
-		done.released = true
-		return change(s, done, is, out)
+		ended := s
+		ended.released = true
+		return ends(s, ended, current, out)
 	case Revoke:
-		done := s
-		done.revoked = true
-		return change(s, done, is, out)
+		ended := s
+		ended.revoked = true
+		return ends(s, ended, current, out)
 	}
 	return nil
 }
 
-// change is what follows a call that ends the lease it names.
-func change(s, done state, is bool, out Output) []any {
+// ends returns the states that are possible after a call that ends a lease. current
+// says that the call names the last one.
+func ends(s, ended state, current bool, out Output) []any {
 	switch {
-	case is && out.Unknown:
-		return []any{s, done}
-	case is && out.Good:
-		return []any{done}
+	case current && out.Unknown:
+		return []any{s, ended}
+	case current && out.Good:
+		return []any{ended}
 	}
 	return []any{s}
 }
 
-// Possible says whether all calls about one node ID, each with an Input and an
-// Output, can have happened one after the other. Unknown: it can't be told
-// within the time. A limit of 0 is none.
+// Possible reports whether all calls about one node ID, each with an Input and an
+// Output, can have happened one after the other. It returns Unknown if it cannot
+// decide that within the limit. A limit of 0 means no limit.
 func Possible(calls []porcupine.Operation, limit time.Duration) porcupine.CheckResult {
 	return porcupine.CheckOperationsTimeout(model.ToModel(), calls, limit)
 }

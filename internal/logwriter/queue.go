@@ -1,43 +1,44 @@
-// Package logwriter keeps whoever logs from waiting for whoever reads the log:
-// a pipe that nobody empties, a disk that hangs, a terminal that is stopped
-// (S14). What is logged goes into a bounded queue, from which a goroutine of its
-// own hands it on; what finds the queue full is dropped and counted.
+// Package logwriter keeps a program that logs from waiting for the reader of its log
+// (S14), which may be a pipe that nobody empties, a disk that hangs, or a terminal
+// that is stopped. Log lines go into a bounded queue, and a goroutine writes them
+// from there. A line that finds the queue full is dropped and counted.
 package logwriter
 
 import "sync"
 
-// Queue hands items to a consumer that may block, one after the other and in
-// their order, beside the callers of Push. It needs no Close: its goroutine
-// lives only while there is something to hand on. Make one with NewQueue. All
-// methods are safe for use by many goroutines.
+// Queue passes items to a consumer that may block, one at a time and in order, on a
+// goroutine of its own. It needs no Close: the goroutine lives only while there are
+// items. NewQueue makes one. All methods are safe for concurrent use.
 type Queue[T any] struct {
 	cfg QueueConfig[T]
 
 	mu     sync.Mutex
 	items  []entry[T]
-	weight int // of items, and of the one that is being handed on
-	// lost counts what was dropped since the last item that was taken.
+	weight int // of items, and of the one that the consumer has now
+	// lost is the number of items dropped since the last one that was queued.
 	lost uint64
-	// idle is closed when everything was handed on; nil while there is nothing.
+	// idle is closed when the consumer has taken everything; nil while there is
+	// nothing to take.
 	idle chan struct{}
 }
 
-// QueueConfig is what a Queue is made of. All fields are required.
+// QueueConfig configures a Queue. All fields are required.
 type QueueConfig[T any] struct {
-	// Limit is how much the items that wait may weigh together, in the unit of
-	// Weigh; above 0. An item that finds no room is dropped.
+	// Limit is the most that the queued items may weigh together, in the unit of
+	// Weigh; above 0. An item that would exceed it is dropped.
 	Limit int
-	// Weigh says what an item weighs; the same each time.
+	// Weigh returns the weight of an item, which must not change.
 	Weigh func(T) int
-	// Hand takes an item. It is called with no lock held.
+	// Hand consumes an item. No lock is held during the call.
 	Hand func(T)
-	// Lost is told how many items were dropped, in their place among the others.
+	// Lost is called with the number of items that were dropped, at their place
+	// between the calls of Hand.
 	Lost func(n uint64)
-	// Go runs the consumer beside the caller and returns at once.
+	// Go runs a function on a goroutine, and returns at once.
 	Go func(func())
 }
 
-// entry is an item, and how many were dropped right before it.
+// entry is an item, and the number of items that were dropped just before it.
 type entry[T any] struct {
 	item T
 	lost uint64
@@ -46,8 +47,8 @@ type entry[T any] struct {
 // NewQueue returns an empty queue.
 func NewQueue[T any](cfg QueueConfig[T]) *Queue[T] { return &Queue[T]{cfg: cfg} }
 
-// Push queues an item, or drops it if the queue is full; it says which. It never
-// waits for the consumer.
+// Push queues an item, or drops it if the queue is full. It reports whether the item
+// was queued. It never waits for the consumer.
 func (q *Queue[T]) Push(item T) (taken bool) {
 	weight := q.cfg.Weigh(item)
 	q.mu.Lock()
@@ -66,8 +67,8 @@ func (q *Queue[T]) Push(item T) (taken bool) {
 	return taken
 }
 
-// Idle returns a channel that is closed once everything that was pushed before
-// the call has been handed on, or dropped.
+// Idle returns a channel that is closed when the consumer has finished with every item
+// that was pushed before the call and not dropped.
 func (q *Queue[T]) Idle() <-chan struct{} {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -79,7 +80,7 @@ func (q *Queue[T]) Idle() <-chan struct{} {
 	return q.idle
 }
 
-// drain hands items on until there are none.
+// drain passes items to the consumer until there are none.
 func (q *Queue[T]) drain() {
 	for {
 		e, lost, some := q.next()
@@ -95,8 +96,8 @@ func (q *Queue[T]) drain() {
 	}
 }
 
-// next takes the oldest item, and tells how many were dropped before it. If
-// there is neither, the queue is idle.
+// next takes the oldest item, and returns how many were dropped before it. If there is
+// neither an item nor a dropped one, it marks the queue idle.
 func (q *Queue[T]) next() (e entry[T], lost uint64, some bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -107,14 +108,14 @@ func (q *Queue[T]) next() (e entry[T], lost uint64, some bool) {
 	case q.lost > 0:
 		lost, q.lost = q.lost, 0
 	default:
-		q.items = nil // with the room of those that were taken
+		q.items = nil // frees the memory of the items that were taken
 		close(q.idle)
 		q.idle = nil
 	}
 	return e, lost, false
 }
 
-// handed makes room. An item counts until the consumer has it.
+// handed makes room. An item counts until the consumer has finished with it.
 func (q *Queue[T]) handed(e entry[T]) {
 	weight := q.cfg.Weigh(e.item)
 	q.mu.Lock()

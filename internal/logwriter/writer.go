@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// DefaultLimit is how many bytes wait for a reader that stands still: some
+// DefaultLimit is how many bytes wait for a reader that has stopped reading: about
 // 5,000 lines.
 const DefaultLimit = 1 << 20
 
-// Writer is an io.Writer that never blocks and never fails: each Write is a
-// line, or several that belong together, which is written to another writer
-// beside the caller, or dropped if too many wait for that. After a gap a line
-// says how many were dropped. Make one with New.
+// Writer is an io.Writer that never blocks and never fails. Each Write is a line, or
+// several that belong together. A goroutine writes it to another writer; if too many
+// bytes wait for that, it is dropped. After a gap, a line says how many lines were
+// dropped. New makes a Writer.
 type Writer struct {
 	out     io.Writer
 	queue   *Queue[[]byte]
@@ -22,7 +22,7 @@ type Writer struct {
 	notice  atomic.Pointer[func(n uint64) []byte]
 }
 
-// New returns a writer in front of out, in which up to limit bytes wait.
+// New returns a writer to out, in which at most limit bytes wait.
 func New(out io.Writer, limit int) *Writer {
 	w := &Writer{out: out}
 	w.SetNotice(func(n uint64) []byte {
@@ -38,11 +38,11 @@ func New(out io.Writer, limit int) *Writer {
 	return w
 }
 
-// SetNotice sets how it is said that n lines were dropped. The default is plain
+// SetNotice sets the line that reports that n lines were dropped. The default is plain
 // text.
 func (w *Writer) SetNotice(notice func(n uint64) []byte) { w.notice.Store(&notice) }
 
-// Write implements io.Writer. It keeps nothing of p.
+// Write implements io.Writer. It does not retain p.
 func (w *Writer) Write(p []byte) (int, error) {
 	if len(p) > 0 && !w.queue.Push(append([]byte(nil), p...)) {
 		w.dropped.Add(1)
@@ -50,23 +50,23 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// write is called beside the callers of Write. Lines that can't be written, as
-// to a pipe whose reader has gone, are lost like those that are dropped.
+// write writes to out, on the queue's goroutine. It counts lines that cannot be
+// written, for example to a closed pipe, like dropped ones.
 func (w *Writer) write(line []byte) {
 	if _, err := w.out.Write(line); err != nil {
 		w.dropped.Add(1)
 	}
 }
 
-// Dropped says how many lines were lost so far.
+// Dropped returns the number of lines lost so far.
 func (w *Writer) Dropped() uint64 { return w.dropped.Load() }
 
-// Unwrap returns the writer behind this one, for what must not be dropped and
-// may wait.
+// Unwrap returns the writer that New got, for output that must not be dropped and may
+// block.
 func (w *Writer) Unwrap() io.Writer { return w.out }
 
-// Flush waits until everything was written that was given to Write before, but
-// not longer than the time given; it says whether it was.
+// Flush waits until all earlier writes have reached out, at most for the given time. It
+// reports whether they have.
 func (w *Writer) Flush(within time.Duration) bool {
 	timer := time.NewTimer(within)
 	defer timer.Stop()

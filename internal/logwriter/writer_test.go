@@ -16,13 +16,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// long is how long a test waits for what should come soon.
-const long = 30 * time.Second
+// timeout is how long a test waits for what should come soon.
+const timeout = 30 * time.Second
 
-// pipe is a writer whose reader can stand still.
+// pipe is a writer whose reader can stop reading.
 type pipe struct {
-	taken chan struct{} // gets a token as each write begins
-	gate  chan struct{} // a write ends when it is closed, or by a token
+	taken chan struct{} // receives when a write starts
+	gate  chan struct{} // a write waits for a token, or until gate is closed
 
 	mu   sync.Mutex
 	text strings.Builder
@@ -55,8 +55,8 @@ func TestLinesKeepTheirOrder(t *testing.T) {
 		fmt.Fprintf(w, "line %d\n", i)
 		fmt.Fprintf(&want, "line %d\n", i)
 	}
-	if !w.Flush(long) {
-		t.Fatal("Flush gave up")
+	if !w.Flush(timeout) {
+		t.Fatal("Flush timed out")
 	}
 	if p.String() != want.String() {
 		t.Errorf("wrote\n%s\nwant\n%s", p, &want)
@@ -66,13 +66,13 @@ func TestLinesKeepTheirOrder(t *testing.T) {
 	}
 }
 
-// A reader that stands still stops nobody; what finds no room is counted, and
-// the count stands where the lines would have been.
-func TestReaderStandsStill(t *testing.T) {
+// A reader that has stopped reading blocks no writer. Dropped lines are counted, and
+// the count is reported in their place.
+func TestReaderStops(t *testing.T) {
 	p := newPipe()
 	w := logwriter.New(p, 20)
 	_, _ = io.WriteString(w, "1234567\n")
-	<-p.taken // and waits in Write
+	<-p.taken // it waits in Write
 	_, _ = io.WriteString(w, "abcdefg\n")
 	for range 5 {
 		if n, err := io.WriteString(w, "no room\n"); n != 8 || err != nil {
@@ -80,17 +80,17 @@ func TestReaderStandsStill(t *testing.T) {
 		}
 	}
 	if w.Flush(time.Millisecond) {
-		t.Error("Flush says that all was written, which nobody read")
+		t.Error("Flush reports that all was written, but the reader has read nothing")
 	}
 	if n := w.Dropped(); n != 5 {
 		t.Errorf("%d lines dropped, want 5", n)
 	}
-	p.gate <- struct{}{} // the first line is out: there is room for one of 8 bytes
+	p.gate <- struct{}{} // the first line is written, so 8 bytes have room
 	<-p.taken
 	_, _ = io.WriteString(w, "later..\n")
 	close(p.gate)
-	if !w.Flush(long) {
-		t.Fatal("Flush gave up")
+	if !w.Flush(timeout) {
+		t.Fatal("Flush timed out")
 	}
 	want := "1234567\nabcdefg\n5 lines were dropped here, since nobody read them in time\nlater..\n"
 	if p.String() != want {
@@ -98,7 +98,7 @@ func TestReaderStandsStill(t *testing.T) {
 	}
 }
 
-// The gap is told even if nothing is logged after it, and as the format has it.
+// A gap is reported even if no line follows it, and by the line that SetNotice sets.
 func TestGapAtTheEnd(t *testing.T) {
 	p := newPipe()
 	w := logwriter.New(p, 10)
@@ -106,27 +106,27 @@ func TestGapAtTheEnd(t *testing.T) {
 	_, _ = io.WriteString(w, "1234567\n")
 	_, _ = io.WriteString(w, "no room\n")
 	close(p.gate)
-	if !w.Flush(long) {
-		t.Fatal("Flush gave up")
+	if !w.Flush(timeout) {
+		t.Fatal("Flush timed out")
 	}
 	if want := "1234567\n{1}\n"; p.String() != want {
 		t.Errorf("wrote %q, want %q", p, want)
 	}
 }
 
-type gone struct{}
+type closedPipe struct{}
 
-func (gone) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
+func (closedPipe) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
 
-// A reader that has gone is no error to whoever logs.
+// Writing to a closed pipe returns no error.
 func TestReaderGone(t *testing.T) {
-	w := logwriter.New(gone{}, 100)
+	w := logwriter.New(closedPipe{}, 100)
 	for range 3 {
 		if n, err := io.WriteString(w, "line\n"); n != 5 || err != nil {
 			t.Fatalf("Write returned %d, %v: want 5, nil", n, err)
 		}
 	}
-	w.Flush(long)
+	w.Flush(timeout)
 	if n := w.Dropped(); n != 3 {
 		t.Errorf("%d lines dropped, want 3", n)
 	}
@@ -145,8 +145,8 @@ func TestManyWriters(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if !w.Flush(long) {
-		t.Fatal("Flush gave up")
+	if !w.Flush(timeout) {
+		t.Fatal("Flush timed out")
 	}
 	if got := strings.Count(p.String(), "a line of its own\n"); got != 1600 {
 		t.Errorf("%d lines written, want 1600", got)

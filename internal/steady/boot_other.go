@@ -4,6 +4,6 @@ package steady
 
 import "time"
 
-// bootTime says that there is no clock here that counts suspend, so the steady
-// clock is Go's monotonic one. What that costs: see CountsSuspend.
+// bootTime reports that this system has no clock that counts suspend, so the steady
+// clock is Go's monotonic one. CountsSuspend says what that costs.
 func bootTime() (time.Duration, bool) { return 0, false }

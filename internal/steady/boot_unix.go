@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bootTime reads the clock that counts suspend. It fails only where a sandbox
-// forbids the call.
+// bootTime reads the clock that counts suspend. It fails only if a sandbox forbids the
+// call.
 func bootTime() (time.Duration, bool) {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(suspendClock, &ts); err != nil {

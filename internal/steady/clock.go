@@ -3,11 +3,10 @@
 // it. It must not be used to tell the time of day, and its readings mean
 // nothing outside the process that took them.
 //
-// A steady clock has to count the time that a machine spends suspended, or a
-// holder that wakes up would take its lease for a fresh one. Go's monotonic
-// reading stops in suspend, so on Linux and macOS the Clock adds to it what a
-// clock that counts suspend says was slept. Elsewhere it cannot: see
-// CountsSuspend.
+// A steady clock must count the time that a machine spends suspended. Otherwise a
+// holder that wakes up would believe that its lease is still fresh. Go's monotonic
+// reading stops in suspend, so on Linux and macOS the Clock adds the suspended time,
+// by a second clock that counts it. On other systems it cannot: see CountsSuspend.
 package steady
 
 import (
@@ -15,25 +14,24 @@ import (
 	"time"
 )
 
-// recheck is how much of the cheap clock passes before Now looks again for
-// time spent suspended. A check that is a millisecond old is no worse than a
-// stall of a millisecond after it.
+// recheck is how often Now checks for time spent suspended, by the cheap clock. A check
+// that is a millisecond old is no worse than a stall of a millisecond after the check.
 const recheck = time.Millisecond
 
-// Clock is a steady clock that starts at 0 when it is made. It is safe for use
-// by many goroutines. Make one with New.
+// Clock is a steady clock that starts at 0 when New makes it. It is safe for
+// concurrent use.
 //
-// Now costs little more than time.Since, since it looks at the suspend-counting
-// clock, a system call, once per millisecond only.
+// Now costs little more than time.Since, because it reads the clock that counts
+// suspend, by a system call, only once per millisecond.
 type Clock struct {
 	base  time.Time                    // 0 of the cheap clock
 	cheap func() time.Duration         // stops in suspend
-	boot  func() (time.Duration, bool) // goes on in suspend; false: no such clock here
+	boot  func() (time.Duration, bool) // counts suspend; false: there is no such clock
 	boot0 time.Duration                // boot's reading at the start, taken after base
-	works bool                         // boot gave a reading at the start
+	works bool                         // boot had a reading at the start
 
-	// While cheap < checkAt, asleep is taken as it stands. Both only rise, and
-	// asleep ≤ the time truly spent suspended.
+	// While cheap < checkAt, asleep is used without a check. Both only rise, and
+	// asleep ≤ the true time spent suspended.
 	checkAt atomic.Int64 // ns of the cheap clock
 	asleep  atomic.Int64 // ns
 }
@@ -46,19 +44,19 @@ func New() *Clock {
 	return c
 }
 
-// CountsSuspend says whether the clock counts time spent suspended. Where it
-// doesn't (any system but Linux and macOS), a machine that was suspended while
-// it held a lease takes the lease for younger than it is by as long as it slept:
-// P1 is lost for that time. P2 and P3 stand, as they rest on no clock.
+// CountsSuspend reports whether the clock counts time spent suspended. On systems other
+// than Linux and macOS it does not. If such a machine is suspended while it holds a
+// lease, it believes that the lease is younger than it is, by the time spent suspended,
+// and P1 does not hold for that time. P2 and P3 hold, because they rest on no clock.
 func (c *Clock) CountsSuspend() bool { return c.works }
 
-// Now returns the time since the clock's start, at least 0. A reading that
-// begins after another one ended is never below it, in whatever goroutine.
+// Now returns the time since the clock's start, at least 0. A reading that starts after
+// another one has ended is never below it, on any goroutine.
 func (c *Clock) Now() time.Duration { return c.at(time.Since(c.base)) }
 
-// Exact returns the same clock for a server: each reading looks at the clock that
-// counts suspend. A server that was deposed while its machine slept would
-// otherwise promise to whoever asks in its first millisecond (S10).
+// Exact returns the same clock for a server: each reading checks for time spent
+// suspended. Otherwise a server that was deposed while its machine was suspended could
+// make promises in its first millisecond (S10).
 func (c *Clock) Exact() Exact { return Exact{c} }
 
 // Exact is a Clock whose readings are never older than the call. Get one from
@@ -66,25 +64,24 @@ func (c *Clock) Exact() Exact { return Exact{c} }
 type Exact struct{ clock *Clock }
 
 // Now is Clock.Now without its fast path.
-func (e Exact) Now() time.Duration { return e.clock.look() }
+func (e Exact) Now() time.Duration { return e.clock.check() }
 
 // at is Now for a given reading of the cheap clock.
 func (c *Clock) at(cheap time.Duration) time.Duration {
-	// checkAt is loaded before asleep: look stores them the other way round,
-	// so who sees the new checkAt sees the new asleep, too.
+	// checkAt is loaded before asleep, and check stores asleep before checkAt. So a
+	// reader that sees the new checkAt sees the new asleep, too.
 	if int64(cheap) < c.checkAt.Load() {
 		return cheap + time.Duration(c.asleep.Load())
 	}
-	return c.look()
+	return c.check()
 }
 
-// look learns how long the machine has been suspended so far, and is Now
-// otherwise.
-func (c *Clock) look() time.Duration {
+// check is Now, and first updates how long the machine has been suspended.
+func (c *Clock) check() time.Duration {
 	boot, ok := c.boot()
-	// The cheap clock is read second: a stall between the two makes the
-	// difference too small, which the next look mends. The other way round it
-	// would be too large, and for ever.
+	// The cheap clock is read second. A stall between the two readings then makes the
+	// difference too small, which the next check corrects. In the other order it would
+	// be too large, for ever.
 	cheap := c.cheap()
 	if c.works && ok {
 		raise(&c.asleep, int64(boot-c.boot0-cheap))
@@ -93,8 +90,8 @@ func (c *Clock) look() time.Duration {
 	return cheap + time.Duration(c.asleep.Load())
 }
 
-// Sleep pauses the calling goroutine for at least d, as time.Sleep does: d does
-// not run while the machine is suspended, so look at Now again afterwards.
+// Sleep pauses the calling goroutine for at least d, as time.Sleep does. Time spent
+// suspended does not count towards d, so call Now again afterwards.
 func (c *Clock) Sleep(d time.Duration) { time.Sleep(d) }
 
 // raise sets a to at least to.

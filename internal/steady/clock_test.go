@@ -13,15 +13,15 @@ import (
 type machine struct {
 	awake, asleep time.Duration
 	broken        bool
-	onBoot        func() // called after the suspend-counting clock was read
-	looks         int    // how often it was
+	onBoot        func() // called after the clock that counts suspend was read
+	checks        int    // how often that clock was read
 }
 
 func (m *machine) cheap() time.Duration { return m.awake }
 
 func (m *machine) boot() (time.Duration, bool) {
-	m.looks++
-	now := m.awake + m.asleep + 1000*time.Hour // it was up for long before
+	m.checks++
+	now := m.awake + m.asleep + 1000*time.Hour // since the machine started
 	if m.onBoot != nil {
 		m.onBoot()
 	}
@@ -51,7 +51,7 @@ func TestCountsSuspend(t *testing.T) {
 	wantNow(t, m, c, 10*time.Second)
 
 	m.asleep += time.Hour
-	wantNow(t, m, c, 10*time.Second) // not yet looked at again
+	wantNow(t, m, c, 10*time.Second) // not checked again yet
 	m.awake += time.Millisecond
 	wantNow(t, m, c, time.Hour+10*time.Second+time.Millisecond)
 
@@ -60,7 +60,7 @@ func TestCountsSuspend(t *testing.T) {
 	wantNow(t, m, c, time.Hour+time.Minute+11*time.Second+time.Millisecond)
 }
 
-// S10: a server's clock counts a suspend from its first reading after it on.
+// S10: the first reading of a server's clock after a suspend counts it.
 func TestExactCountsSuspendAtOnce(t *testing.T) {
 	m := &machine{}
 	c := m.clock()
@@ -69,32 +69,32 @@ func TestExactCountsSuspendAtOnce(t *testing.T) {
 	c.base = time.Now() // for Now itself, which reads the machine's own cheap clock
 	c.checkAt.Store(int64(time.Hour))
 	if got := c.Now(); got >= time.Hour {
-		t.Fatalf("Now says %s at once, so this test shows nothing", got)
+		t.Fatalf("Now is %s right after the suspend, so this test shows nothing about Exact", got)
 	}
 	if got := m.now(c); got != 0 {
-		t.Fatalf("the fast path says %s at once, so this test shows nothing", got)
+		t.Fatalf("the fast path is %s right after the suspend, so this test shows nothing about Exact", got)
 	}
 	if got := c.Exact().Now(); got != time.Hour {
 		t.Errorf("Exact = %s right after an hour asleep, want 1h0m0s", got)
 	}
 }
 
-func TestLooksOncePerMillisecond(t *testing.T) {
+func TestChecksOncePerMillisecond(t *testing.T) {
 	m := &machine{}
 	c := m.clock()
-	m.looks = 0
+	m.checks = 0
 	for range 10_000 { // 10 ms
 		m.awake += time.Microsecond
 		m.now(c)
 	}
-	if m.looks > 10 {
-		t.Errorf("%d looks at the suspend-counting clock in 10 ms", m.looks)
+	if m.checks > 10 {
+		t.Errorf("the clock that counts suspend was read %d times in 10 ms, want at most 10", m.checks)
 	}
 }
 
-// A stall between the two readings must not push the clock forward: that would
-// never be undone.
-func TestStallWithinLook(t *testing.T) {
+// A stall between the two readings must not move the clock forward: nothing would
+// correct that.
+func TestStallWithinCheck(t *testing.T) {
 	m := &machine{}
 	c := m.clock()
 	m.onBoot = func() { m.awake += time.Minute }
@@ -109,12 +109,12 @@ func TestWithoutSuspendCounting(t *testing.T) {
 	m := &machine{broken: true}
 	c := m.clock()
 	if c.CountsSuspend() {
-		t.Error("it says that it counts suspend")
+		t.Error("CountsSuspend is true without a clock that counts suspend")
 	}
 	m.awake, m.asleep = time.Second, time.Hour
 	wantNow(t, m, c, time.Second)
 
-	// One failure later on is no reason to forget what is known.
+	// A failure later on keeps the suspended time that is known.
 	m = &machine{}
 	c = m.clock()
 	m.awake, m.asleep = time.Second, time.Hour
@@ -124,8 +124,8 @@ func TestWithoutSuspendCounting(t *testing.T) {
 	wantNow(t, m, c, time.Hour+2*time.Second)
 }
 
-// Whatever the machine does, the clock never goes back and is never ahead of
-// true time; once awake for two milliseconds without a stall, it is exact.
+// Whatever the machine does, the clock never goes back and is never ahead of true time.
+// After two milliseconds awake without a stall it is exact.
 func TestSteadiness(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &machine{}
@@ -134,7 +134,7 @@ func TestSteadiness(t *testing.T) {
 		read := func() time.Duration {
 			now := m.now(c)
 			if real := m.awake + m.asleep; now < before || now > real {
-				t.Fatalf("it says %s after %s, and the truth is %s", now, before, real)
+				t.Fatalf("Now is %s after a reading of %s, and the true time is %s", now, before, real)
 			}
 			before = now
 			return now
@@ -151,7 +151,7 @@ func TestSteadiness(t *testing.T) {
 				m.onBoot = nil
 				m.awake += 2 * recheck
 				if now := read(); now != m.awake+m.asleep {
-					t.Fatalf("it says %s, and the truth is %s", now, m.awake+m.asleep)
+					t.Fatalf("Now is %s, want the true time %s", now, m.awake+m.asleep)
 				}
 			},
 			"read": func(*rapid.T) { read() },
@@ -159,7 +159,7 @@ func TestSteadiness(t *testing.T) {
 	})
 }
 
-// Readings of one goroutine that follow those of another are not below them.
+// A reading is not below an earlier one on another goroutine.
 func TestManyGoroutines(t *testing.T) {
 	c := New()
 	var highest atomic.Int64
@@ -189,7 +189,7 @@ func TestSleep(t *testing.T) {
 	}
 }
 
-// Now is to cost nearly what time.Since does.
+// Now should cost little more than time.Since.
 func BenchmarkNow(b *testing.B) {
 	c := New()
 	for b.Loop() {
