@@ -4,54 +4,53 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
-	"strconv"
 	"sync"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
+	grpcbackoff "google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
 var _ KV = (*client)(nil)
 
-// client is the KV of real life. It uses one member of etcd at a time, and goes
-// on to the next when a call gets no answer in time, or is told that the member
-// is unavailable. The library would spread calls over all members: one that
-// stands still takes connections all the same, so that of three members each
-// third call would fail until a keepalive is missed, 12 s later.
+// client is the KV that production uses. It uses one member of etcd at a time, and
+// moves on to the next one when a call times out or the member says that it is
+// unavailable. The library would spread calls over all members. A member that
+// hangs still accepts connections, so of three members each third call would fail
+// until a keepalive is missed, 12 s later.
+//
+// This file chooses every endpoint and every timeout.
 type client struct {
 	cfg Config
 	// dialing has room for one: whoever makes the connection.
 	dialing chan struct{}
 
 	mu      sync.Mutex
-	conn    *clientv3.Client // nil until one could be made
+	conn    *clientv3.Client // nil before the first connect that succeeded
 	closed  bool
 	cluster uint64 // etcd's cluster ID; 0 before the first answer
-	// turn counts how often it went on to another member: by that the one in
-	// use is found. moved is closed and replaced when it does.
+	// turn counts how often the client has moved on. The member in use is
+	// Endpoints[turn mod their number]. moved is closed and replaced each time.
 	turn  int
 	moved chan struct{}
 	// unknown are the endpoints that have not said yet which cluster they are of.
-	// askTime is how long one that is asked is waited for.
-	unknown []string
-	askTime time.Duration
-	// split, if not nil, is that two clusters answered before anything was done.
+	// askTimeout bounds how long they are asked for that at a time.
+	unknown    []string
+	askTimeout time.Duration
+	// split, if not nil, says that two clusters answered before the first call.
 	split error
 }
 
-// newClient begins with any member, so that replicas spread over them.
+// newClient starts with a random member, so that replicas spread over the members.
 func newClient(cfg Config) *client {
 	c := &client{
 		cfg: cfg, dialing: make(chan struct{}, 1), turn: rand.N(len(cfg.Endpoints)), moved: make(chan struct{}),
-		askTime: min(cfg.Timeout, askTime),
+		askTimeout: min(cfg.Timeout, askTimeoutMax),
 	}
 	if len(cfg.Endpoints) > 1 {
 		c.unknown = cfg.Endpoints
@@ -59,20 +58,75 @@ func newClient(cfg Config) *client {
 	return c
 }
 
-// route is the connection as it is used: by way of one member.
+// Timeouts and pauses that follow from no option.
+const (
+	// askTimeoutMax bounds how long members are asked for their cluster at a time,
+	// and askPauseMax the pause before they are asked again.
+	askTimeoutMax = time.Second
+	askPauseMax   = 30 * time.Second
+	// retryPause comes before a request is sent again with another token, or to
+	// another member.
+	retryPause = 20 * time.Millisecond
+)
+
+// renewEvery is the time between two renewals of a session. renewRetry is the
+// pause after one that failed.
+func renewEvery(ttl time.Duration) time.Duration { return ttl / 3 }
+func renewRetry(ttl time.Duration) time.Duration { return min(50*time.Millisecond, ttl/20) }
+
+// renewTimeout bounds one renewal.
+func (c *client) renewTimeout() time.Duration { return min(c.cfg.Timeout, c.cfg.SessionTTL/3) }
+
+// rereadEvery is how often the election is read without a change being reported.
+func rereadEvery(ttl time.Duration) time.Duration { return max(ttl/3, time.Second/3) }
+
+// firstReadTimeout bounds the first attempt of a read, so that there is time for
+// another member.
+func (c *client) firstReadTimeout() time.Duration {
+	if len(c.cfg.Endpoints) > 1 {
+		return c.cfg.Timeout / 2
+	}
+	return c.cfg.Timeout
+}
+
+// backoff spaces attempts out, from 50 ms to a second. A random half of each pause
+// keeps replicas that wait for the same etcd from asking all at once.
+type backoff struct{ wait time.Duration }
+
+func (b *backoff) reset() { b.wait = 0 }
+
+// pause waits, and reports whether ctx still lasts.
+func (b *backoff) pause(ctx context.Context) bool {
+	b.wait = min(max(2*b.wait, 50*time.Millisecond), time.Second)
+	return pause(ctx, b.wait/2+rand.N(b.wait/2))
+}
+
+// pause waits, and reports whether ctx still lasts.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// route is the connection to the member in use.
 type route struct {
 	*clientv3.Client
 	turn int
-	// moved is closed when another member is in use. Streams stay with the one
-	// that they began with, so they must begin again then.
+	// moved is closed when the client moves on. Streams stay with the member that
+	// they were opened at, so they must be opened again then.
 	moved <-chan struct{}
 }
 
-// connect returns the connection, and makes it if there is none yet: with a
-// user, that needs an answer of etcd's, which may not be there yet.
+// connect returns the connection, and makes it if there is none yet. With a user,
+// making it takes an answer of etcd's, which may not be there yet.
 func (c *client) connect(ctx context.Context) (route, error) {
-	if l, err := c.connected(); l.Client != nil || err != nil {
-		return l, err
+	if r, err := c.connected(); r.Client != nil || err != nil {
+		return r, err
 	}
 	select {
 	case c.dialing <- struct{}{}:
@@ -80,13 +134,13 @@ func (c *client) connect(ctx context.Context) (route, error) {
 	case <-ctx.Done():
 		return route{}, ctx.Err()
 	}
-	l, err := c.connected()
-	if l.Client != nil || err != nil {
-		return l, err // another was faster
+	r, err := c.connected()
+	if r.Client != nil || err != nil {
+		return r, err // another caller has made it meanwhile
 	}
-	conn, err := c.dial(c.cfg.Endpoints[l.turn%len(c.cfg.Endpoints)])
+	conn, err := c.dial(c.cfg.Endpoints[r.turn%len(c.cfg.Endpoints)])
 	if err != nil {
-		return l, err
+		return r, err
 	}
 	if err := c.askClusters(ctx, conn); err != nil {
 		c.mu.Lock()
@@ -97,14 +151,14 @@ func (c *client) connect(ctx context.Context) (route, error) {
 	defer c.mu.Unlock()
 	if c.closed || c.split != nil {
 		_ = conn.Close() // nobody has used it
-		return l, cmp.Or(c.split, errClosed)
+		return r, cmp.Or(c.split, errClosed)
 	}
-	conn.SetEndpoints(c.endpoint()) // it may have gone on meanwhile
+	conn.SetEndpoints(c.endpoint()) // the client may have moved on meanwhile
 	c.conn = conn
 	return c.route(), nil
 }
 
-// connected returns the connection; that of the route is nil where there is none.
+// connected returns the route; its Client is nil if there is no connection yet.
 func (c *client) connected() (route, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -119,10 +173,11 @@ func (c *client) connected() (route, error) {
 
 func (c *client) route() route { return route{c.conn, c.turn, c.moved} }
 
-// endpoint is that of the member in use.
+// endpoint returns the endpoint of the member in use.
 func (c *client) endpoint() string { return c.cfg.Endpoints[c.turn%len(c.cfg.Endpoints)] }
 
-// moveOn goes on to the next member, unless somebody has since that turn.
+// moveOn moves on to the next member, unless another caller has done so since that
+// turn.
 func (c *client) moveOn(turn int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -137,46 +192,6 @@ func (c *client) moveOn(turn int) {
 	c.moved = make(chan struct{})
 }
 
-// askTime is how long a member is waited for at most that is asked for its
-// cluster.
-const askTime = time.Second
-
-// askClusters asks the members that have not said yet which cluster they are of.
-// Those in use by different replicas would be two stores if that differed. One
-// that doesn't answer is asked another time.
-func (c *client) askClusters(ctx context.Context, conn *clientv3.Client) error {
-	c.mu.Lock()
-	ask := c.unknown
-	c.unknown = nil
-	c.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, c.askTime)
-	defer cancel()
-	errs := make([]error, len(ask))
-	var asking sync.WaitGroup
-	for i, endpoint := range ask {
-		asking.Go(func() {
-			status, err := conn.Status(ctx, endpoint)
-			if err != nil {
-				c.mu.Lock()
-				defer c.mu.Unlock()
-				c.unknown = append(c.unknown, endpoint)
-				return
-			}
-			errs[i] = c.heard(status.Header.ClusterId)
-		})
-	}
-	asking.Wait()
-	return errors.Join(errs...)
-}
-
-// allKnown reports whether no member is left to be asked. Whoever asks must not
-// be asking meanwhile.
-func (c *client) allKnown() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.unknown) == 0
-}
-
 func (c *client) dial(endpoint string) (*clientv3.Client, error) {
 	return clientv3.New(clientv3.Config{
 		Endpoints:   []string{endpoint},
@@ -184,20 +199,21 @@ func (c *client) dial(endpoint string) (*clientv3.Client, error) {
 		Username:    c.cfg.User,
 		Password:    c.cfg.Password,
 		DialTimeout: c.cfg.Timeout,
-		// A connection whose member stands still is given up 12 s after its last
-		// word (calls go to another one before that), and a cut that drops packets as soon as what was sent has not been received
-		// for 2 s. etcd hangs up on clients that ask more often, or on a
-		// connection on which nothing is under way.
+		// A connection to a member that hangs is closed 12 s after the member's
+		// last packet; calls move on before that. A connection whose packets are
+		// dropped is closed once something sent has not been acknowledged for
+		// 2 s. etcd hangs up on clients that send keepalives more often, or on
+		// a connection without a call.
 		DialKeepAliveTime:    10 * time.Second,
 		DialKeepAliveTimeout: 2 * time.Second,
-		// One attempt. The default is a hundred, and they are not only made
-		// where the first certainly failed: after a write that the server
-		// gave up on, the client would send it again.
+		// One attempt. The default is a hundred, and the library makes them not
+		// only where the first certainly failed: after a write that the server
+		// gave up on, it would send the write again.
 		MaxUnaryRetries: 1,
 		Logger:          zap.NewNop(), // what matters comes back as an error
 		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
 			// The default waits for up to two minutes, long after etcd is back.
-			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+			Backoff:           grpcbackoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: c.cfg.Timeout,
 		})},
 	})
@@ -212,105 +228,14 @@ func (c *client) close() error {
 	}
 	err := c.conn.Close()
 	c.conn = nil
-	if errors.Is(err, context.Canceled) { // its way to say that it was closed
+	if errors.Is(err, context.Canceled) { // the library returns it for a successful close
 		err = nil
 	}
 	return err
 }
 
-// Cluster implements KV.
-func (c *client) Cluster() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.cluster == 0 {
-		return ""
-	}
-	return strconv.FormatUint(c.cluster, 16)
-}
-
-// heard takes the cluster ID of an answer. One of another cluster is no answer:
-// the endpoints must not lead to two.
-func (c *client) heard(cluster uint64) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.cluster == 0 {
-		c.cluster = cluster
-	}
-	if c.cluster != cluster {
-		return fmt.Errorf("the endpoints %s lead to %w, %x and %x: name those of one", c.cfg.endpoints(), errTwoClusters, c.cluster, cluster)
-	}
-	return nil
-}
-
-// refusedToken reports whether etcd has refused a request for the token that it
-// came with: one that has expired, that a restarted member has forgotten, or
-// that is older than a change of any user or role. What was asked was surely not
-// done. The library has fetched another token by the time it returns this.
-func refusedToken(err error) bool {
-	return errors.Is(err, rpctypes.ErrInvalidAuthToken) || errors.Is(err, rpctypes.ErrAuthOldRevision)
-}
-
-// Txn implements KV. The transaction is sent again only where it surely was not
-// done: after a token was refused.
-func (c *client) Txn(ctx context.Context, t Txn) (done bool, err error) {
-	err = c.call(ctx, t.For, func(ctx context.Context, conn *clientv3.Client) error {
-		send := func() (*clientv3.TxnResponse, error) {
-			return conn.Txn(ctx).If(compares(t.If)...).Then(writes(t.Ops)...).Commit()
-		}
-		resp, err := send()
-		for c.cfg.User != "" && refusedToken(err) && pause(ctx, tokenPause) {
-			resp, err = send()
-		}
-		if err != nil {
-			return err
-		}
-		done = resp.Succeeded
-		return c.heard(resp.Header.ClusterId)
-	})
-	return done && err == nil, err
-}
-
-// tokenPause is how long it waits before it asks with another token.
-const tokenPause = 20 * time.Millisecond
-
-// Range implements KV. A read is tried again, within its time, where etcd says
-// that it is unavailable, as it does while its members choose another leader, or
-// has refused the token; and after half of its time by way of another member.
-func (c *client) Range(ctx context.Context, r Range) (Page, error) {
-	var page Page
-	err := c.call(ctx, r.For, func(ctx context.Context, _ *clientv3.Client) error {
-		get := func(limit time.Duration) (resp *clientv3.GetResponse, err error) {
-			err = c.within(ctx, limit, func(ctx context.Context, conn *clientv3.Client) error {
-				resp, err = conn.Get(ctx, r.From, rangeOptions(r)...)
-				return err
-			})
-			return resp, err
-		}
-		limit := c.cfg.Timeout
-		if len(c.cfg.Endpoints) > 1 {
-			limit /= 2
-		}
-		resp, err := get(limit)
-		for (noAnswer(err) || refusedToken(err)) && pause(ctx, tokenPause) {
-			resp, err = get(c.cfg.Timeout)
-		}
-		if err != nil {
-			return err
-		}
-		page = Page{Revision: resp.Header.Revision, More: resp.Count - int64(len(resp.Kvs)), Keys: make([]KeyValue, len(resp.Kvs))}
-		if r.Revision != 0 {
-			page.Revision = r.Revision
-		}
-		for i, kv := range resp.Kvs {
-			page.Keys[i] = KeyValue{Key: string(kv.Key), Value: kv.Value, CreateRevision: kv.CreateRevision}
-		}
-		return c.heard(resp.Header.ClusterId)
-	})
-	return page, err
-}
-
-// call makes a round trip within its own time, reports it, and says what to do
-// about an error.
+// call makes a round trip within the timeout, reports it to Observe, and explains
+// its error.
 func (c *client) call(ctx context.Context, why Purpose, do func(context.Context, *clientv3.Client) error) error {
 	start := time.Now()
 	err := c.cfg.explain(c.within(ctx, c.cfg.Timeout, do))
@@ -321,80 +246,38 @@ func (c *client) call(ctx context.Context, why Purpose, do func(context.Context,
 	return err
 }
 
-// within does what is to be done by way of the member in use, within a limit of
-// time, and leaves that member if it had no answer.
+// within calls do with the connection to the member in use, within a time limit,
+// and moves on if that member gave no answer.
 func (c *client) within(ctx context.Context, limit time.Duration, do func(context.Context, *clientv3.Client) error) error {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	l, err := c.connect(limited)
+	r, err := c.connect(limited)
 	if err == nil {
-		err = do(limited, l.Client)
+		err = do(limited, r.Client)
 	}
 	if noAnswer(err) && ctx.Err() == nil {
-		c.moveOn(l.turn)
+		c.moveOn(r.turn)
 	}
 	return err
 }
 
-// noAnswer reports whether a member gave no answer, or was not up to giving one:
-// another one may.
+// watch opens a watch on the prefix from a revision on, and moves on if the member
+// has not opened it within the timeout. It then cancels ctx.
+func (c *client) watch(ctx context.Context, cancel context.CancelFunc, member route, prefix string, from int64) (clientv3.WatchChan, error) {
+	// Watch returns once the member has opened the watch. A member that hangs
+	// never does.
+	timer := time.AfterFunc(c.cfg.Timeout, cancel)
+	changes := member.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(from))
+	if !timer.Stop() {
+		c.moveOn(member.turn)
+		return nil, errors.New("no watch was opened in time")
+	}
+	return changes, nil
+}
+
+// noAnswer reports whether a member did not answer, or could not do what it was
+// asked: another member may.
 func noAnswer(err error) bool {
 	return err != nil && (unavailable(err) || errors.Is(err, context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded ||
 		errors.Is(err, errTwoClusters))
-}
-
-// errTwoClusters is in the error of an answer that came from another cluster.
-var errTwoClusters = errors.New("two etcd clusters")
-
-func compares(cs []Compare) []clientv3.Cmp {
-	out := make([]clientv3.Cmp, len(cs))
-	for i, c := range cs {
-		switch {
-		case c.Value != nil:
-			out[i] = clientv3.Compare(clientv3.Value(c.Key), "=", string(c.Value))
-		case c.To != "": // it holds of each key that is there, so of none
-			out[i] = clientv3.Compare(clientv3.CreateRevision(c.Key), "=", 0).WithRange(c.To)
-		default:
-			out[i] = clientv3.Compare(clientv3.CreateRevision(c.Key), "=", c.CreateRevision)
-		}
-	}
-	return out
-}
-
-func writes(ops []Op) []clientv3.Op {
-	out := make([]clientv3.Op, len(ops))
-	for i, op := range ops {
-		if op.Delete {
-			out[i] = clientv3.OpDelete(op.Key)
-		} else {
-			out[i] = clientv3.OpPut(op.Key, string(op.Value))
-		}
-	}
-	return out
-}
-
-func rangeOptions(r Range) []clientv3.OpOption {
-	var opts []clientv3.OpOption // the order of the keys is the default
-	if r.To != "" {
-		opts = append(opts, clientv3.WithRange(r.To))
-	}
-	if r.Revision != 0 {
-		opts = append(opts, clientv3.WithRev(r.Revision))
-	}
-	if r.Limit != 0 {
-		opts = append(opts, clientv3.WithLimit(int64(r.Limit)))
-	}
-	return opts
-}
-
-// pause waits, and says whether ctx still lasts.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }

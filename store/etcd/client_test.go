@@ -213,7 +213,7 @@ func TestStuckMemberHidesNoLeader(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-member.asked
-	c.askTime = 2 * patience
+	c.askTimeout = 2 * patience
 	e := newElection(c, store.Member{ID: "b"})
 	t.Cleanup(func() { _ = e.Close() })
 	<-member.asked
