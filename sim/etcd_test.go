@@ -156,9 +156,9 @@ func TestEtcdConforms(t *testing.T) {
 			Shared: true, MaxKeys: etcd.MaxOps,
 			Rewrite: func(b fencing.Batch) error {
 				return d.reach(func(_ *kernel.Process, c *etcd.Cluster) error {
-					o, err := c.Offline(ctx, etcd.Recovery)
+					o, err := c.Offline(ctx, store.Recovery)
 					if err == nil {
-						err = o.Write(ctx, b)
+						err = o.Commit(ctx, b)
 					}
 					return errors.Join(err, c.Close())
 				})

@@ -32,7 +32,7 @@ left in a manifest to vouch for a store that was lost.`,
 
 func initStore(cmd *cobra.Command) error {
 	defer boundSignal(cmd)()
-	at, err := chosenPlace(cmd, output.NoLog)
+	at, err := chosenLocation(cmd, output.NoLog)
 	if err != nil {
 		return err
 	}
@@ -40,18 +40,18 @@ func initStore(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if err := at.admits(batch.Pools); err != nil {
+	if err := at.Admits(batch.Pools); err != nil {
 		return err
 	}
 	files.CloseToOthers()
-	if err := at.create(cmd.Context(), batch); err != nil {
+	if err := at.Create(cmd.Context(), batch); err != nil {
 		return err
 	}
 	for i := range batch.Pools {
 		l := batch.Pools[i].Layout
 		cmd.Printf("pool %s: layout %s from %s lasts until %s\n", batch.Pools[i].Name, l, l.Origin.Time().Format(output.MillisLayout), l.LastTimestamp().Time().Format(output.MillisLayout))
 	}
-	cmd.Printf("created a store in %s; serve it with: cirrus serve %s%s\n", at, at.serveWith(), strideFlag(cmd))
+	cmd.Printf("created a store in %s; serve it with: cirrus serve %s%s\n", at, at.serveWith, strideFlag(cmd))
 	return nil
 }
 

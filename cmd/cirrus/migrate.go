@@ -3,14 +3,12 @@ package main
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/files"
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
-	"github.com/cirrus-id/cirrus/store"
 	"github.com/cirrus-id/cirrus/store/migrate"
 )
 
@@ -39,71 +37,59 @@ too; whatever it had come to, at most one of the two places can be served.`,
 	return cmd
 }
 
-func migrateStore(cmd *cobra.Command) (err error) {
+func migrateStore(cmd *cobra.Command) error {
 	defer boundSignal(cmd)()
-	from, to, err := endsOf(cmd)
+	from, to, err := fromAndTo(cmd)
 	if err != nil {
 		return err
 	}
 	files.CloseToOthers()
-	source, err := from.end()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, source.Close()) }()
-	target, err := to.end()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, target.Close()) }()
-
 	var id [16]byte
 	_, _ = rand.Read(id[:]) // never fails, as documented
-	done, err := migrate.Run(cmd.Context(), source, target,
-		store.Move{ID: hex.EncodeToString(id[:]), Store: newStoreID(), From: source.name(), To: target.name()})
+	done, err := migrate.Run(cmd.Context(), from.Location, to.Location, hex.EncodeToString(id[:]), newStoreID())
 	if err != nil {
 		return err
 	}
 	if done.Before {
-		cmd.Printf("%s was moved to %s by an earlier run; serve it with: cirrus serve %s\n", from, to, to.serveWith())
+		cmd.Printf("%s was moved to %s by an earlier run; serve it with: cirrus serve %s\n", from, to, to.serveWith)
 		return nil
 	}
 	cmd.Printf("moved %d pools and the records of %d node IDs from %s to %s; serve it with: cirrus serve %s\n",
-		done.Pools, done.Records, from, to, to.serveWith())
+		done.Pools, done.Records, from, to, to.serveWith)
 	return nil
 }
 
-// endsOf says where the migration begins and where it leads.
-func endsOf(cmd *cobra.Command) (from, to place, err error) {
+// fromAndTo returns the locations that the flags name.
+func fromAndTo(cmd *cobra.Command) (from, to location, err error) {
 	f := cmd.Flags()
 	fromDir, err := f.GetString("from")
 	if err != nil {
-		return nil, nil, err
+		return from, to, err
 	}
 	toDir, err := f.GetString("to")
 	if err != nil {
-		return nil, nil, err
+		return from, to, err
 	}
 	fromEtcd, err := f.GetBool("from-etcd")
 	if err != nil {
-		return nil, nil, err
+		return from, to, err
 	}
 	toEtcd, err := f.GetBool("to-etcd")
 	if err != nil {
-		return nil, nil, err
+		return from, to, err
 	}
-	forth := fromDir != "" && toEtcd && toDir == "" && !fromEtcd
-	back := fromDir == "" && !toEtcd && toDir != "" && fromEtcd
-	if !forth && !back {
-		return nil, nil, exit.Usagef("give --from DIR and --to-etcd, or --from-etcd and --to DIR")
+	intoEtcd := fromDir != "" && toEtcd && toDir == "" && !fromEtcd
+	outOfEtcd := fromDir == "" && !toEtcd && toDir != "" && fromEtcd
+	if !intoEtcd && !outOfEtcd {
+		return from, to, exit.Usagef("give --from DIR and --to-etcd, or --from-etcd and --to DIR")
 	}
-	inEtcd, err := etcdPlace(cmd)
+	inEtcd, err := etcdLocation(cmd)
 	if err != nil {
-		return nil, nil, err
+		return from, to, err
 	}
-	dir := directory{fromDir + toDir, storeOptions(cmd, output.NoLog)}
-	if forth {
-		return dir, inEtcd, nil
+	inDir, err := pebbleLocation(cmd, fromDir+toDir, output.NoLog)
+	if intoEtcd {
+		return inDir, inEtcd, err
 	}
-	return inEtcd, dir, nil
+	return inEtcd, inDir, err
 }

@@ -52,7 +52,7 @@ pool was given there.`,
 
 func recoverStore(cmd *cobra.Command) (err error) {
 	defer boundSignal(cmd)()
-	at, err := chosenPlace(cmd, output.Warnings(cmd))
+	at, err := chosenLocation(cmd, output.Warnings(cmd))
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,11 @@ func recoverStore(cmd *cobra.Command) (err error) {
 		return err
 	}
 	files.CloseToOthers()
-	st, err := at.toRecover(cmd.Context(), movedAway)
+	work := store.Recovery
+	if movedAway {
+		work = store.TakingBack
+	}
+	st, err := at.Open(cmd.Context(), work)
 	if err != nil {
 		return withWayBack(err)
 	}

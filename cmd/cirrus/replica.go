@@ -22,7 +22,7 @@ func openReplica(cmd *cobra.Command, cfg *service.Config) (*etcd.Cluster, error)
 	}
 	// What isn't given is as it is stored, so only the leader can know.
 	if asked := cfg.DefaultPool.New(fencing.DefaultPool); cfg.DefaultPool.TTL != nil {
-		if err := (prefix{at}).admits([]fencing.Pool{asked}); err != nil {
+		if err := etcd.Admits(at.SessionTTL, []fencing.Pool{asked}); err != nil {
 			return nil, exit.Usage(err)
 		}
 	}

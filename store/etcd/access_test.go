@@ -176,13 +176,13 @@ func TestTLS(t *testing.T) {
 		says string
 	}{
 		{"all right", Config{CAFile: file("ca.pem"), CertFile: file("client.pem"), KeyFile: file("client.key")}, ""},
-		{"no CA", Config{CertFile: file("client.pem"), KeyFile: file("client.key")}, "name who does with --etcd-cacert"},
-		{"another CA", Config{CAFile: file("other.pem"), CertFile: file("client.pem"), KeyFile: file("client.key")}, "name who does with --etcd-cacert"},
+		{"no CA", Config{CertFile: file("client.pem"), KeyFile: file("client.key")}, "name that authority's file with --etcd-cacert"},
+		{"another CA", Config{CAFile: file("other.pem"), CertFile: file("client.pem"), KeyFile: file("client.key")}, "name that authority's file with --etcd-cacert"},
 		{"no certificate", Config{CAFile: file("ca.pem")}, "give the right --etcd-cert and --etcd-key"},
 		{"another's certificate", Config{CAFile: file("ca.pem"), CertFile: file("stranger.pem"), KeyFile: file("stranger.key")}, "give the right --etcd-cert and --etcd-key"},
 		{"no TLS", Config{Endpoints: []string{strings.Replace(cluster.Endpoints()[0], "https", "http", 1)}}, "write it with https://"},
 		{"TLS where there is none", Config{Endpoints: []string{strings.Replace(plain.Endpoints()[0], "http", "https", 1)}}, "write it with http://"},
-		{"a name that isn't there", Config{Endpoints: []string{"http://cirrus.invalid:2379"}}, "can't be found"},
+		{"a name that isn't there", Config{Endpoints: []string{"http://cirrus.invalid:2379"}}, "can't be resolved"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if test.cfg.Endpoints == nil {

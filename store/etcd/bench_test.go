@@ -100,7 +100,7 @@ func BenchmarkTakeOver(b *testing.B) {
 	if err := o.Resign(context.Background()); err != nil {
 		b.Fatal(err)
 	}
-	off, err := c.Offline(context.Background(), Recovery)
+	off, err := c.Offline(context.Background(), store.Recovery)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func BenchmarkTakeOver(b *testing.B) {
 	for n := range snowflake.NodeID(records) {
 		batch.Records = append(batch.Records, storetest.Record("p", n, fencing.Epoch(n+1)))
 	}
-	if err := off.Write(context.Background(), batch); err != nil {
+	if err := off.Commit(context.Background(), batch); err != nil {
 		b.Fatal(err)
 	}
 	leadership := campaign(b, c)

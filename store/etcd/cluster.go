@@ -13,20 +13,19 @@ import (
 
 var _ store.Cluster = (*Cluster)(nil)
 
-// Cluster is a store in etcd, as one replica reaches it. Its methods may be
-// called from many goroutines.
+// Cluster is a store in etcd, as one replica uses it. Its methods may be called from
+// many goroutines.
 type Cluster struct {
 	kv       KV
 	election Election
 	opts     Options
 	keys     keys
 	gate     *gate
-	// release ends what Open has made; nil after New.
+	// release closes what Open has made; nil after New.
 	release func() error
 }
 
-// New makes a cluster of a KV and an election on its Prefix. Most callers want
-// Open.
+// New returns a cluster that uses the KV and the election. Most callers use Open.
 func New(kv KV, election Election, opts Options) (*Cluster, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {
@@ -35,10 +34,10 @@ func New(kv KV, election Election, opts Options) (*Cluster, error) {
 	return &Cluster{kv: kv, election: election, opts: opts, keys: keysUnder(opts.Prefix), gate: newGate(opts.Wait)}, nil
 }
 
-// Campaign implements store.Cluster. A leadership that was lost or resigned is
-// gone: the next call campaigns anew.
+// Campaign implements store.Cluster. Each call campaigns anew, also after a
+// leadership was lost or resigned.
 func (c *Cluster) Campaign(ctx context.Context) (store.Leadership, error) {
-	if err := c.gate.open(); err != nil {
+	if err := c.gate.check(); err != nil {
 		return nil, err
 	}
 	elected, err := c.election.Campaign(ctx)
@@ -57,8 +56,8 @@ func (c *Cluster) Self() store.Member { return c.opts.Self }
 // SessionTTL implements store.Cluster.
 func (c *Cluster) SessionTTL() time.Duration { return c.opts.SessionTTL }
 
-// ID implements store.Cluster: etcd's cluster ID and the prefix. It is "" until
-// etcd has answered once, which it has wherever a leader is known.
+// ID implements store.Cluster. It returns etcd's cluster ID and the prefix, or ""
+// before etcd's first answer. Once a leader is known, there was one.
 func (c *Cluster) ID() string {
 	id := c.kv.Cluster()
 	if id == "" {
@@ -67,8 +66,8 @@ func (c *Cluster) ID() string {
 	return id + c.opts.Prefix
 }
 
-// Close waits for what is under way, and ends the cluster with all of its
-// terms; a second Close does nothing. It does not resign.
+// Close waits for the calls in progress, and closes the cluster with all of its
+// terms. A second Close does nothing. Close does not resign.
 func (c *Cluster) Close() error {
 	if !c.gate.close() {
 		return nil
@@ -80,16 +79,16 @@ func (c *Cluster) Close() error {
 	return err
 }
 
-// leadership implements store.Leadership on an election that was won.
+// leadership is an election won, and the cluster to take over.
 type leadership struct {
 	cluster *Cluster
 	Elected
 }
 
-// TakeOver implements store.Leadership. That the leader's key is still there is
-// compared for liveness alone: it keeps a replica that lost an election from
-// ending the winner's term. Were it not compared, the two would take turns, and
-// still at most one of them could write.
+// TakeOver implements store.Leadership. The transaction also compares that the
+// leader's key is still there. That serves liveness only: it keeps a replica that
+// has lost the election from ending the winner's term. Without it the two would end
+// each other's terms in turns, and still at most one of them could write.
 func (l *leadership) TakeOver(ctx context.Context) (store.Term, error) {
 	t, done, err := l.cluster.takeOver(ctx, ForTakeOver, Compare{Key: l.Key(), CreateRevision: l.Revision()})
 	switch {
@@ -109,14 +108,15 @@ func (l *leadership) TakeOver(ctx context.Context) (store.Term, error) {
 	return nil, errOvertaken
 }
 
-// errOvertaken is why a takeover was refused. It may have been another try of
-// this replica's that landed late.
+// errOvertaken is why a takeover was refused. The other term may be of an earlier
+// attempt of this replica, which arrived late.
 var errOvertaken = errors.New("no term was begun, since another one has begun meanwhile: try again")
 
-// takeOver writes a term record that nobody wrote before, if what it has found
-// under the prefix is still so. After a time-out it is unknown whether, and
-// when, it will be there: so nobody may use that term, and the next try writes
-// another. Once that has landed, the first can't land any more.
+// takeOver writes a term record that nobody wrote before, if what it has read under
+// the prefix is unchanged and the guards hold; the bool reports whether they did.
+// After an error it is unknown whether the record is there or will be. So that term
+// must not be used, and the next attempt writes another value. Once that one is
+// written, the first can't be written any more.
 func (c *Cluster) takeOver(ctx context.Context, why Purpose, guards ...Compare) (*Term, bool, error) {
 	if err := c.gate.enter(); err != nil {
 		return nil, false, err
@@ -138,8 +138,8 @@ func (c *Cluster) takeOver(ctx context.Context, why Purpose, guards ...Compare) 
 	return newTermOf(c, value), done, nil
 }
 
-// newTerm is a term record's value: random, and with the replica's name for
-// whoever looks at it.
+// newTerm returns a term record's value: random bits, and the replica's ID for
+// people.
 func (c *Cluster) newTerm() ([]byte, error) {
 	var random [16]byte
 	if _, err := io.ReadFull(c.opts.Random, random[:]); err != nil {

@@ -7,42 +7,43 @@ import (
 	"github.com/cirrus-id/cirrus/store"
 )
 
-// Election chooses one replica at a time, as well as it can: for a while two
-// may think that they are chosen. Nothing but liveness may rest on it.
+// Election chooses one replica at a time, to the best of its knowledge: for a while
+// two replicas may both be elected. Nothing but liveness may rest on it.
 type Election interface {
-	// Campaign waits until this replica is chosen, or ctx ends. It rides out
-	// what goes wrong meanwhile.
+	// Campaign waits until this replica is elected, or ctx ends. It retries after
+	// any other error.
 	Campaign(ctx context.Context) (Elected, error)
-	// Leader is who is chosen, as store.Cluster has it.
+	// Leader returns the elected replica, as store.Cluster.Leader does.
 	Leader() (store.Member, <-chan struct{})
-	// Close ends it, with what it runs beside its callers.
+	// Close ends the election with all its goroutines.
 	Close() error
 }
 
 // Elected is an election won.
 type Elected interface {
-	// Key is there, created at Revision, for as long as nobody else is chosen.
+	// Key exists, created at Revision, until another replica may be elected.
 	Key() string
 	Revision() int64
-	// Lost is closed once another may have been chosen.
+	// Lost is closed once another replica may have been elected.
 	Lost() <-chan struct{}
-	// Resign lets another be chosen. Lost is closed when it returns, even if
-	// it errs.
+	// Resign lets another replica be elected. Lost is closed when it returns, even
+	// if it errs.
 	Resign(ctx context.Context) error
 }
 
-// member is how a replica stands in the value of its key in the election.
+// member is the value of a replica's key in the election.
 type member struct {
 	ID      string `json:"id"`
 	Address string `json:"address"`
 }
 
 func encodeMember(m store.Member) string {
-	b, _ := json.Marshal(member(m)) // two strings
+	b, _ := json.Marshal(member(m)) // two strings never fail
 	return string(b)
 }
 
-// decodeMember takes what it can't read for a replica without an address.
+// decodeMember decodes such a value. What it can't decode is the ID of a replica
+// without an address.
 func decodeMember(value []byte) store.Member {
 	var m member
 	if json.Unmarshal(value, &m) != nil {

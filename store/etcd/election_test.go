@@ -211,7 +211,7 @@ func TestBeforeEtcd(t *testing.T) {
 			}
 			won := make(chan store.Leadership)
 			go func() { won <- campaign(t, c) }()
-			if line := <-said; !strings.Contains(line, cluster.Endpoints()[0]) || !strings.Contains(line, "at which anybody listens") {
+			if line := <-said; !strings.Contains(line, cluster.Endpoints()[0]) || !strings.Contains(line, "nothing listens there") {
 				t.Errorf("it says: %s", line)
 			}
 			if err := cluster.Start(); err != nil {

@@ -18,7 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// unavailable says whether etcd could not do what it was asked just then.
+// unavailable reports whether etcd could not do what it was asked at that moment.
 func unavailable(err error) bool {
 	var e rpctypes.EtcdError
 	if errors.As(err, &e) {
@@ -27,7 +27,7 @@ func unavailable(err error) bool {
 	return status.Code(err) == codes.Unavailable
 }
 
-// explain says what to do about an error of etcd's, with the endpoints.
+// explain adds to an error of etcd's what to do about it, and the endpoints.
 func (c *Config) explain(err error) error {
 	at := c.endpoints()
 	say := func(format string, args ...any) error {
@@ -60,9 +60,9 @@ func (c *Config) explain(err error) error {
 	return say("refused")
 }
 
-// diagnose finds out more about an error that says no more than that etcd did
-// not answer: it asks each member how it is. That takes a while, so it is for
-// those who have to wait anyway.
+// diagnose adds the health of each member to an error that says no more than that
+// etcd did not answer. That takes up to the timeout, so it is for callers that have
+// to wait anyway.
 func (c *Config) diagnose(err error) error {
 	if err == nil || !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, errSessionLost) && !unavailable(err) {
 		return err
@@ -76,28 +76,28 @@ func (c *Config) diagnose(err error) error {
 	return fmt.Errorf("%w (%s)", err, strings.Join(found, "; "))
 }
 
-// examine says how a member is, after its name.
+// examine asks a member for its health, and returns a phrase that follows its name.
 func (c *Config) examine(endpoint string) string {
 	transport := &http.Transport{TLSClientConfig: c.TLS.Clone(), DisableKeepAlives: true}
 	client := http.Client{Transport: transport, Timeout: c.Timeout}
 	resp, err := client.Get(strings.TrimSuffix(endpoint, "/") + "/health")
 	if err != nil {
-		return ailment(endpoint, err)
+		return obstacle(endpoint, err)
 	}
 	defer resp.Body.Close()
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, 1024)) // what has come of it will do
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 1024)) // a part of it may do
 	var health struct{ Health, Reason string }
 	switch err := json.Unmarshal(body, &health); {
 	case err != nil || health.Health == "":
 		return fmt.Sprintf("does not answer like etcd, but with %q", resp.Status)
 	case health.Health != "true":
-		return "is not well: " + health.Reason
+		return "is not healthy: " + health.Reason
 	}
-	return "is well"
+	return "is healthy"
 }
 
-// ailment says what it is that keeps a member from being asked.
-func ailment(endpoint string, err error) string {
+// obstacle returns why a member could not be asked, as a phrase that follows its name.
+func obstacle(endpoint string, err error) string {
 	var (
 		authority x509.UnknownAuthorityError
 		host      x509.HostnameError
@@ -105,25 +105,25 @@ func ailment(endpoint string, err error) string {
 	)
 	switch {
 	case errors.As(err, &authority):
-		return "has a certificate that nobody vouches for: name who does with --etcd-cacert"
+		return "has a certificate of an unknown authority: name that authority's file with --etcd-cacert"
 	case errors.As(err, &host):
 		return "has a certificate for another name: " + host.Error()
 	case strings.Contains(err.Error(), "remote error: tls:"): // the library has no type for it
 		return "doesn't take this replica's certificate: give the right --etcd-cert and --etcd-key: " + err.Error()
 	case errors.Is(err, io.EOF) && strings.HasPrefix(endpoint, "https"):
-		return "hangs up when TLS begins: if it has none, write it with http://"
+		return "closes the connection when TLS starts: if it doesn't use TLS, write it with http://"
 	case errors.Is(err, io.EOF):
-		return "hangs up: if it wants TLS, write it with https://"
+		return "closes the connection: if it uses TLS, write it with https://"
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return "is no address at which anybody listens"
+		return "refuses connections: nothing listens there"
 	case errors.As(err, &dns):
-		return "has a name that can't be found"
+		return "has a host name that can't be resolved"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "does not answer"
 	}
 	var op *net.OpError
 	if errors.As(err, &op) {
-		err = op.Err // without the ports, which are others each time: so that it is said once
+		err = op.Err // without the ports, which differ each time, so that the log has it once
 	}
 	return "can't be asked: " + err.Error()
 }

@@ -9,22 +9,22 @@ import (
 
 var errClosed = fmt.Errorf("%w: open it again", store.ErrClosed)
 
-// gate counts who is inside, so that Close can wait for them.
+// gate counts the calls in progress, so that Close can wait for them.
 type gate struct {
 	wait func(<-chan struct{})
 
 	mu     sync.Mutex
 	inside int
 	closed bool
-	empty  chan struct{} // closed once the gate is closed and nobody is inside
+	empty  chan struct{} // closed once the gate is closed and inside is 0
 }
 
 func newGate(wait func(<-chan struct{})) *gate {
 	return &gate{wait: wait, empty: make(chan struct{})}
 }
 
-// open says whether the gate is open.
-func (g *gate) open() error {
+// check returns errClosed if the gate is closed.
+func (g *gate) check() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
@@ -33,7 +33,7 @@ func (g *gate) open() error {
 	return nil
 }
 
-// enter lets the caller in, who must leave.
+// enter counts a call, which must leave. It returns errClosed if the gate is closed.
 func (g *gate) enter() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -53,8 +53,8 @@ func (g *gate) leave() {
 	}
 }
 
-// close lets nobody in any more and waits for those inside. It says whether
-// this was the first call.
+// close closes the gate and waits for the calls inside. It reports whether this was
+// the first close.
 func (g *gate) close() bool {
 	g.mu.Lock()
 	first := !g.closed

@@ -163,7 +163,7 @@ func TestGate(t *testing.T) {
 	}
 	closed := make(chan bool)
 	go func() { closed <- g.close() }()
-	for g.open() == nil { // until it is being closed
+	for g.check() == nil { // until it is being closed
 	}
 	if g.enter() == nil {
 		t.Error("it let somebody in")

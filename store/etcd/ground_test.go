@@ -16,19 +16,19 @@ import (
 var uses = map[string]func(*replica) error{
 	"init": func(r *replica) error { return r.Init(ctx, first()) },
 	"migrate": func(r *replica) error {
-		o, err := r.Offline(ctx, etcd.Migration)
+		o, err := r.Offline(ctx, store.Migration)
 		if err == nil {
 			err = o.Receive(ctx, theMove, whole(5, 5))
 		}
 		return err
 	},
 	"recover": func(r *replica) error {
-		o, err := r.Offline(ctx, etcd.Recovery)
+		o, err := r.Offline(ctx, store.Recovery)
 		if err != nil {
 			return err
 		}
 		if _, err = o.Load(ctx); err == nil {
-			err = o.Write(ctx, whole(5, 5))
+			err = o.Commit(ctx, whole(5, 5))
 		}
 		return err
 	},

@@ -2,19 +2,19 @@ package etcd
 
 import "context"
 
-// KV is what is asked of etcd: linearizable transactions and reads. The client
-// of this package is one, a simulator brings another.
+// KV is what the package needs of etcd: linearizable transactions and reads. Open
+// uses the package's own client; a simulator has another one.
 type KV interface {
 	// Txn does all the writes, at one revision, if every comparison holds, and
-	// nothing otherwise: done tells which. An error means that the writes may
-	// have been done, or may still be, however late. It must send the
-	// transaction once, and give up on its answer after a bounded time.
+	// none otherwise; done reports which. After an error the writes may have been
+	// done, or may still be done at any later time. Txn must send the transaction
+	// once, and wait for the answer for a bounded time.
 	Txn(ctx context.Context, t Txn) (done bool, err error)
-	// Range reads keys and values in the order of the keys. It gives up after
-	// a bounded time.
+	// Range reads keys and values in the order of the keys. It waits for the answer
+	// for a bounded time.
 	Range(ctx context.Context, r Range) (Page, error)
-	// Cluster names the etcd cluster that gave the last answer; "" before the
-	// first.
+	// Cluster returns the ID of the etcd cluster that answers; "" before the first
+	// answer.
 	Cluster() string
 }
 
@@ -28,27 +28,27 @@ const (
 	ForCommit   Purpose = "commit"
 	ForCreate   Purpose = "create"
 	ForConfirm  Purpose = "confirm"
-	ForOffline  Purpose = "offline" // looking round before init, recover or migrate
+	ForOffline  Purpose = "offline" // the checks before init, recover and migrate
 	ForElection Purpose = "election"
 )
 
-// Txn is a transaction. No key may be among its writes twice.
+// Txn is a transaction. No key may be written twice in it.
 type Txn struct {
 	For Purpose
 	If  []Compare
 	Ops []Op
 }
 
-// Compare holds or does not. Exactly one of Value, CreateRevision and To is
-// compared.
+// Compare is a comparison of a transaction. Exactly one of Value, CreateRevision and
+// To is compared.
 type Compare struct {
 	Key string
-	// Value, unless nil: the key is there and has this value.
+	// Value, if not nil: the key exists and has this value.
 	Value []byte
-	// CreateRevision: the key was created at this revision; 0: it isn't there.
+	// CreateRevision: the key was created at this revision; 0: it doesn't exist.
 	CreateRevision int64
-	// To, if not "": none of the keys from Key on up to, but without, To is
-	// there. Value and CreateRevision are zero.
+	// To, if not "": no key from Key up to, but without, To exists. Value and
+	// CreateRevision are zero.
 	To string
 }
 
@@ -62,37 +62,37 @@ type Op struct {
 // Range is what to read.
 type Range struct {
 	For Purpose
-	// From is the first key; To is where the keys end, and "" stands for From
-	// alone.
+	// From is the first key, and To the end, itself not read; "": only From is
+	// read.
 	From, To string
-	// Revision is the state to read; 0: the newest, as it is at some instant
-	// between the call and its return.
+	// Revision is the revision whose state is read; 0: the newest one at some
+	// instant between the call and its return.
 	Revision int64
-	// Limit is how many keys to read at most; 0: all.
+	// Limit is the maximum number of keys to read; 0: no limit.
 	Limit int
 }
 
-// Page is what was read.
+// Page is the result of a Range.
 type Page struct {
 	Keys []KeyValue
-	// More is how many keys are left after these.
+	// More is the number of keys after these that were not read.
 	More int64
-	// Revision is the state that was read.
+	// Revision is the revision whose state was read.
 	Revision int64
 }
 
-// KeyValue is a key as it stands.
+// KeyValue is a key with its value.
 type KeyValue struct {
 	Key            string
 	Value          []byte
 	CreateRevision int64
 }
 
-// after is the smallest key above key.
+// after returns the smallest key above key.
 func after(key string) string { return key + "\x00" }
 
-// end is the smallest key above all that begin with prefix.
-func end(prefix string) string {
+// endOf returns the smallest key above all that begin with prefix.
+func endOf(prefix string) string {
 	b := []byte(prefix)
 	for i := len(b) - 1; i >= 0; i-- {
 		if b[i] < 0xff {
@@ -100,5 +100,5 @@ func end(prefix string) string {
 			return string(b[:i+1])
 		}
 	}
-	return "\x00" // etcd's word for no end; no valid prefix needs it
+	return "\x00" // which means no end to etcd; no valid prefix gets here
 }

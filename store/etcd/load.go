@@ -9,9 +9,9 @@ import (
 	"github.com/cirrus-id/cirrus/store"
 )
 
-// Load implements store.Store. It reads one state of the store, in pages, and
-// sees in that state that the term lasts: so what it returns is all that the
-// terms before wrote, or will ever have written (S10).
+// Load implements store.Store. It reads one state of the store, in pages, and checks
+// in that state that the term lasts. So it returns all that earlier terms have written
+// or ever will (S10).
 func (t *Term) Load(ctx context.Context) (fencing.Snapshot, error) {
 	if err := t.enter(ctx); err != nil {
 		return fencing.Snapshot{}, err
@@ -35,14 +35,14 @@ func (t *Term) Load(ctx context.Context) (fencing.Snapshot, error) {
 	return snap, nil
 }
 
-// admits errs unless the term may work on a store with this note: on any without
-// one, to recover on one whose recovery broke off, and to take back on one that
-// was moved away, and no other.
+// admits errs unless the term may work on a store with this note. A Recovery may on
+// one whose recovery was interrupted. A TakingBack may on one that was moved away, and
+// on no other. Any other term needs a store without a note.
 func (t *Term) admits(n store.Note) error {
 	switch {
-	case t.work == TakingBack && n == "":
+	case t.work == store.TakingBack && n == "":
 		return store.NotMoved(t.keys.prefix + " in etcd")
-	case t.work == TakingBack && n.MovedAway(), t.work == Recovery && n.Recovering():
+	case t.work == store.TakingBack && n.MovedAway(), t.work == store.Recovery && n.Recovering():
 		return nil
 	}
 	return refusal(n, t.keys)
@@ -52,8 +52,8 @@ func errNoStore(k keys) error {
 	return fmt.Errorf("under %s in etcd there is %w: make one with \"cirrus init\"", k.prefix, store.ErrNoStore)
 }
 
-// loader takes in what a store keeps. Its error waits until all is read: first
-// it must be known whether the term lasts.
+// loader decodes what a store keeps. It returns its error only once all is read,
+// because a term that has ended must be reported first.
 type loader struct {
 	keys    keys
 	decoder store.Decoder
@@ -77,22 +77,21 @@ func (l *loader) snapshot() (fencing.Snapshot, error) {
 	return l.decoder.Snapshot()
 }
 
-// taker takes the keys of one state of the store, in order, without those that
-// are the package's own. expect comes first and says about how many there are.
+// taker gets the keys of one state of the store, in order, without those that are the
+// package's own. expect is called first, with about the number of keys.
 type taker interface {
 	expect(keys int)
 	take(kv *KeyValue)
 }
 
-// surveyed is what the package's own keys said in one state.
+// surveyed is what the package's own keys held in one state.
 type surveyed struct {
-	ours bool // the term lasted
+	ours bool // the term record is this term's
 	note store.Note
 }
 
-// survey reads one state of what the store keeps. Others' keys under the prefix
-// are none of its business. It errs with store.ErrDeposed, and ends the term, if
-// another has begun before that state.
+// survey reads one state of the store, and skips foreign keys under the prefix. It errs
+// with store.ErrDeposed, and ends the term, if another term had begun in that state.
 func (t *Term) survey(ctx context.Context, to taker) (surveyed, error) {
 	var s surveyed
 	r := Range{For: ForLoad, From: t.keys.meta, To: after(t.keys.note), Limit: t.cluster.opts.PageSize}
@@ -119,7 +118,7 @@ func (t *Term) survey(ctx context.Context, to taker) (surveyed, error) {
 	if !s.ours {
 		return s, t.end(errDeposed)
 	}
-	return s, t.ended()
+	return s, t.err()
 }
 
 func (t *Term) sort(kv *KeyValue, s *surveyed, to taker) {

@@ -8,9 +8,9 @@ import (
 	"github.com/cirrus-id/cirrus/store"
 )
 
-// Receive writes a store that the move brings here, however large, and makes it
-// durable. Nobody serves it before Finish. The prefix must be empty, but for what
-// an unfinished migration of the same store left behind; that is deleted.
+// Receive writes the store that the move brings, of any size, and makes it durable.
+// Nobody can serve it before Finish. The prefix must be empty, but for what an
+// unfinished migration of the same store has written; that is deleted.
 func (o *Offline) Receive(ctx context.Context, m store.Move, b fencing.Batch) error {
 	if err := o.enter(ctx); err != nil {
 		return fmt.Errorf("nothing was written: %w", err)
@@ -20,7 +20,7 @@ func (o *Offline) Receive(ctx context.Context, m store.Move, b fencing.Batch) er
 	if err != nil {
 		return err
 	}
-	left, err := o.room(ctx, m)
+	leftover, err := o.vacantFor(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -28,8 +28,8 @@ func (o *Offline) Receive(ctx context.Context, m store.Move, b fencing.Batch) er
 	for _, op := range ops {
 		wanted[op.Key] = true
 	}
-	all := []Op{o.put(m.Arriving())} // before anything else is there
-	for _, key := range left {
+	all := []Op{o.putNote(m.Arriving())} // before anything else is written
+	for _, key := range leftover {
 		if !wanted[key] {
 			all = append(all, Op{Key: key, Delete: true})
 		}
@@ -37,15 +37,15 @@ func (o *Offline) Receive(ctx context.Context, m store.Move, b fencing.Batch) er
 	return o.sendAll(ctx, append(all, ops...))
 }
 
-// Finish makes what Receive wrote for the move a store like any other. It errs
-// with store.ErrExists if it is one already, or if another one is here, and with
-// store.ErrNoStore if nothing is.
+// Finish deletes the note of this move, so that the store can be served. It errs with
+// store.ErrExists if there is a store without a note, and with store.ErrNoStore if
+// there is none.
 func (o *Offline) Finish(ctx context.Context, m store.Move) error {
 	if err := o.enter(ctx); err != nil {
 		return fmt.Errorf("nothing was written: %w", err)
 	}
 	defer o.cluster.gate.leave()
-	// What was read stays: nobody else writes while this term lasts.
+	// What was read stays, since nobody else writes while this term lasts.
 	page, err := o.cluster.kv.Range(ctx, Range{For: ForOffline, From: o.keys.note})
 	if err != nil {
 		return fmt.Errorf("the store can't be read: %w", err)
@@ -63,12 +63,11 @@ func (o *Offline) Finish(ctx context.Context, m store.Move) error {
 	return o.send(ctx, []Op{{Key: o.keys.note, Delete: true}})
 }
 
-// Retire leaves word that the move takes the store to another place: nobody
-// serves it here any more.
+// Retire implements store.Offline.
 func (o *Offline) Retire(ctx context.Context, m store.Move) error {
 	if err := o.enter(ctx); err != nil {
 		return fmt.Errorf("nothing was written: %w", err)
 	}
 	defer o.cluster.gate.leave()
-	return o.send(ctx, []Op{o.put(m.Moved())})
+	return o.send(ctx, []Op{o.putNote(m.Moved())})
 }

@@ -11,20 +11,22 @@ import (
 	"github.com/cirrus-id/cirrus/store"
 )
 
-// Offline is a term that nobody was elected for: a command's, while no replica
-// serves the store. A replica that begins to lead begins another term, and
-// thereby ends this one: whatever is done then errs with store.ErrDeposed.
+var _ store.Offline = (*Offline)(nil)
+
+// Offline is a term of a command, begun without an election, while no replica serves
+// the store. A replica that takes over begins another term, which ends this one: its
+// methods then err with store.ErrDeposed.
 type Offline struct {
 	*Term
 }
 
-// Offline begins a term for the work; "" stands for one that is a single
-// transaction or none. It refuses with ErrLed, and names who it is, while a
-// replica leads or waits to; with store.ErrNoStore if there is nothing to
-// recover; and with ErrNotEmpty where somebody else's keys are.
-func (c *Cluster) Offline(ctx context.Context, work Work) (*Offline, error) {
+// Offline begins a term for the work; "" is for at most one transaction. It errs with
+// ErrLed, and names the leader, while a replica leads or campaigns; with
+// store.ErrNoStore if there is nothing to recover; and with ErrNotEmpty if there are
+// foreign keys.
+func (c *Cluster) Offline(ctx context.Context, work store.Work) (*Offline, error) {
 	err := c.inside(func() error {
-		if err := c.nobodyLeads(ctx); err != nil || work != Recovery && work != TakingBack {
+		if err := c.nobodyLeads(ctx); err != nil || work != store.Recovery && work != store.TakingBack {
 			return err
 		}
 		return c.someStore(ctx)
@@ -43,17 +45,17 @@ func (c *Cluster) Offline(ctx context.Context, work Work) (*Offline, error) {
 	return &Offline{t}, nil
 }
 
-// Init makes a store where there is none. It errs with store.ErrExists where
-// there is one, even if it was made at the same moment, and with ErrNotEmpty
-// where other keys are in the way. An error that says neither leaves open
-// whether the store is there: Init can be called again to find out.
+// Init makes a store. It errs with store.ErrExists if there is one, even if that was
+// made at the same moment, and with ErrNotEmpty if there are foreign keys. After any
+// other error the store may have been made or not; Init, called again, tells.
 func (c *Cluster) Init(ctx context.Context, b fencing.Batch) error {
-	// Whoever serves a store, and whoever else has keys here, is left in peace.
+	// This comes first, so that no term is begun where a store is served or where
+	// others have keys.
 	if err := c.inside(func() error { return c.vacant(ctx, ForOffline) }); err != nil {
 		return err
 	}
 	o, err := c.Offline(ctx, "")
-	if errors.Is(err, errOvertaken) { // by whoever made the store
+	if errors.Is(err, errOvertaken) { // perhaps another Init has made the store
 		err = cmp.Or(c.inside(func() error { return c.vacant(ctx, ForOffline) }), err)
 	}
 	if err != nil {
@@ -62,11 +64,15 @@ func (c *Cluster) Init(ctx context.Context, b fencing.Batch) error {
 	return o.Create(ctx, b)
 }
 
-// Write writes the batch, however large, and makes it durable; what is in the
-// store and not in the batch stays. A batch of more than MaxOps keys is written
-// in parts: until the last one the store can be loaded by nobody but the next
-// Offline for the same work, a Recovery or TakingBack.
-func (o *Offline) Write(ctx context.Context, b fencing.Batch) error {
+// Close closes the cluster that Offline was called on. It does nothing if that is
+// closed.
+func (o *Offline) Close() error { return o.cluster.Close() }
+
+// Commit implements store.Offline. A batch of more than MaxOps keys is written in
+// parts, and the first one puts a note: until the last one, which deletes it, the
+// store can be loaded by nobody but the next Offline for the same work, a Recovery
+// or TakingBack.
+func (o *Offline) Commit(ctx context.Context, b fencing.Batch) error {
 	if err := o.enter(ctx); err != nil {
 		return fmt.Errorf("nothing was written: %w", err)
 	}
@@ -82,21 +88,21 @@ func (o *Offline) Write(ctx context.Context, b fencing.Batch) error {
 	if err := o.admits(s.note); err != nil {
 		return err
 	}
-	begun := s.note != ""
-	if !begun && len(ops) <= MaxOps {
+	noted := s.note != ""
+	if !noted && len(ops) <= MaxOps {
 		return o.send(ctx, ops)
 	}
-	// The note is put and deleted in two different parts, since a transaction
-	// takes no key twice.
-	if !begun {
-		ops = append([]Op{o.put(store.Recovering(o.cluster.opts.Self.ID))}, ops...)
+	// The note is put in the first part and deleted in the last, which are two parts
+	// if there is more than one: a transaction takes no key twice.
+	if !noted {
+		ops = append([]Op{o.putNote(store.Recovering(o.cluster.opts.Self.ID))}, ops...)
 	}
 	return o.sendAll(ctx, append(ops, Op{Key: o.keys.note, Delete: true}))
 }
 
-func (o *Offline) put(n store.Note) Op { return Op{Key: o.keys.note, Value: []byte(n)} }
+func (o *Offline) putNote(n store.Note) Op { return Op{Key: o.keys.note, Value: []byte(n)} }
 
-// sendAll sends the writes in parts, one after the other.
+// sendAll sends the writes in parts, each after the one before was done.
 func (o *Offline) sendAll(ctx context.Context, ops []Op) error {
 	for part := range slices.Chunk(ops, MaxOps) {
 		if err := o.send(ctx, part); err != nil {
@@ -113,9 +119,9 @@ func (o *Offline) send(ctx context.Context, ops []Op) error {
 	return o.queue.send(context.WithoutCancel(ctx), &commit{ops: ops})
 }
 
-// room errs unless a store may be made under the prefix, or an unfinished
-// migration of the same store goes on there: left is what it left behind.
-func (o *Offline) room(ctx context.Context, m store.Move) (left []string, err error) {
+// vacantFor errs unless a store may be made under the prefix, or an unfinished
+// migration of the same store goes on there. leftover are the keys that it wrote.
+func (o *Offline) vacantFor(ctx context.Context, m store.Move) (leftover []string, err error) {
 	var all census
 	s, err := o.survey(ctx, &all)
 	earlier, arriving := s.note.Arriving()
@@ -134,25 +140,25 @@ func errExists(k keys) error {
 	return fmt.Errorf("under %s in etcd there is %w: serve it, or name another prefix", k.prefix, store.ErrExists)
 }
 
-// census lists the keys.
+// census is a taker that lists the keys.
 type census []string
 
 func (c *census) expect(int)        {}
 func (c *census) take(kv *KeyValue) { *c = append(*c, kv.Key) }
 
-// noStore errs if there is a store already.
+// noStore errs with store.ErrExists if there is a store.
 func (c *Cluster) noStore(ctx context.Context) error {
 	meta, err := c.read(ctx, ForOffline, c.keys.meta)
 	switch {
 	case err != nil || meta == nil:
 		return err
-	case !ofMeta(meta.Value):
+	case !isMeta(meta.Value):
 		return errForeign(c.keys, meta.Key)
 	}
 	return errExists(c.keys)
 }
 
-// someStore errs with store.ErrNoStore unless there is a store, or a part of one.
+// someStore errs with store.ErrNoStore if there is neither a store nor a part of one.
 func (c *Cluster) someStore(ctx context.Context) error {
 	for _, key := range []string{c.keys.meta, c.keys.note} {
 		if kv, err := c.read(ctx, ForOffline, key); kv != nil || err != nil {
@@ -162,7 +168,8 @@ func (c *Cluster) someStore(ctx context.Context) error {
 	return errNoStore(c.keys)
 }
 
-// nobodyLeads errs if a replica leads or waits to: the oldest key leads.
+// nobodyLeads errs with ErrLed if a replica leads or campaigns. The leader has the
+// oldest key.
 func (c *Cluster) nobodyLeads(ctx context.Context) error {
 	page, err := c.kv.Range(ctx, Range{For: ForOffline, From: c.keys.leaderFrom, To: c.keys.leaderTo})
 	if err != nil || len(page.Keys) == 0 {
@@ -174,11 +181,11 @@ func (c *Cluster) nobodyLeads(ctx context.Context) error {
 	if n := len(page.Keys); n > 1 {
 		all = fmt.Sprintf("all %d replicas", n)
 	}
-	return fmt.Errorf("the store under %s in etcd is %w: %q at %s leads; stop %s first (one that was killed counts for another %v)",
+	return fmt.Errorf("the store under %s in etcd is %w: %q at %s leads; stop %s first (a replica that was killed counts as running for another %v)",
 		c.keys.prefix, ErrLed, m.ID, m.Address, all, c.opts.SessionTTL)
 }
 
-// inside does what needs the cluster open.
+// inside calls do as a call that Close waits for.
 func (c *Cluster) inside(do func() error) error {
 	if err := c.gate.enter(); err != nil {
 		return err

@@ -33,7 +33,7 @@ func encoded(t *testing.T, b fencing.Batch) map[string]string {
 	return out
 }
 
-func (r *replica) offline(t *testing.T, work etcd.Work) *etcd.Offline {
+func (r *replica) offline(t *testing.T, work store.Work) *etcd.Offline {
 	t.Helper()
 	o, err := r.Offline(ctx, work)
 	if err != nil {
@@ -113,7 +113,7 @@ func TestOfflineWhileLed(t *testing.T) {
 	leader := w.replica()
 	term := leader.term(t)
 	w.replica().campaign(t) // waits to lead
-	_, err := w.replica().Offline(ctx, etcd.Recovery)
+	_, err := w.replica().Offline(ctx, store.Recovery)
 	if !errors.Is(err, etcd.ErrLed) || !strings.Contains(err.Error(), leader.self.Address) || !strings.Contains(err.Error(), "all 2 replicas") {
 		t.Error(err)
 	}
@@ -126,11 +126,11 @@ func TestOfflineWhileLed(t *testing.T) {
 // offline.
 func TestLeaderStopsOffline(t *testing.T) {
 	w := filled(t)
-	o := w.replica().offline(t, etcd.Recovery)
+	o := w.replica().offline(t, store.Recovery)
 	w.replica().term(t)
 	before := w.data()
 	for _, n := range []int{1, 300} {
-		if err := o.Write(ctx, whole(n, 9)); !errors.Is(err, store.ErrDeposed) {
+		if err := o.Commit(ctx, whole(n, 9)); !errors.Is(err, store.ErrDeposed) {
 			t.Error(err)
 		}
 	}
@@ -152,7 +152,7 @@ func TestLeaderStopsOffline(t *testing.T) {
 func TestLeaderStopsOfflineInTheMiddle(t *testing.T) {
 	w := filled(t)
 	r := w.replica()
-	o := r.offline(t, etcd.Recovery)
+	o := r.offline(t, store.Recovery)
 	n := 0
 	var before map[string]string
 	r.onTxn = func(txn etcd.Txn) (bool, error) {
@@ -164,7 +164,7 @@ func TestLeaderStopsOfflineInTheMiddle(t *testing.T) {
 		}
 		return w.etcd.Txn(txn)
 	}
-	if err := o.Write(ctx, whole(500, 9)); !errors.Is(err, store.ErrDeposed) {
+	if err := o.Commit(ctx, whole(500, 9)); !errors.Is(err, store.ErrDeposed) {
 		t.Error(err)
 	}
 	if n != 2 || !maps.Equal(before, w.data()) {
@@ -178,7 +178,7 @@ func TestOfflineStopsOldLeader(t *testing.T) {
 	w := filled(t)
 	old := w.replica().term(t)
 	w.resignAll()
-	o := w.replica().offline(t, etcd.Recovery)
+	o := w.replica().offline(t, store.Recovery)
 	if err := old.Commit(ctx, grants(1, 1, 1)); !errors.Is(err, store.ErrDeposed) {
 		t.Error(err)
 	}
@@ -194,11 +194,11 @@ func TestRecoverInParts(t *testing.T) {
 	for _, lost := range []bool{false, true} { // the answer, or the transaction too
 		for k := 1; ; k++ {
 			w := filled(t)
-			if err := w.replica().offline(t, etcd.Recovery).Write(ctx, whole(records, 1)); err != nil {
+			if err := w.replica().offline(t, store.Recovery).Commit(ctx, whole(records, 1)); err != nil {
 				t.Fatal(err)
 			}
 			r := w.replica()
-			o := r.offline(t, etcd.Recovery)
+			o := r.offline(t, store.Recovery)
 			n := 0
 			r.onTxn = func(txn etcd.Txn) (bool, error) {
 				if n++; n != k {
@@ -211,7 +211,7 @@ func TestRecoverInParts(t *testing.T) {
 				}
 				return false, errCut
 			}
-			err := o.Write(ctx, whole(records, 2))
+			err := o.Commit(ctx, whole(records, 2))
 			if n < k { // it has had all of its transactions
 				if err != nil || k != 4 {
 					t.Fatalf("%v after %d transactions", err, n)
@@ -231,12 +231,12 @@ func TestRecoverInParts(t *testing.T) {
 				t.Error(err)
 			}
 			w.resignAll()
-			again := w.replica().offline(t, etcd.Recovery)
+			again := w.replica().offline(t, store.Recovery)
 			snap, err := again.Load(ctx)
 			if err != nil || len(snap.Records) != records {
 				t.Fatal(len(snap.Records), err)
 			}
-			if err := again.Write(ctx, whole(records, 3)); err != nil {
+			if err := again.Commit(ctx, whole(records, 3)); err != nil {
 				t.Fatal(err)
 			}
 			if !maps.Equal(w.data(), encoded(t, whole(records, 3))) {
@@ -250,9 +250,9 @@ func TestRecoverInParts(t *testing.T) {
 func TestSmallIsOneTransaction(t *testing.T) {
 	w := filled(t)
 	r := w.replica()
-	o := r.offline(t, etcd.Recovery)
+	o := r.offline(t, store.Recovery)
 	sent := r.sent()
-	if err := o.Write(ctx, whole(etcd.MaxOps-2, 2)); err != nil {
+	if err := o.Commit(ctx, whole(etcd.MaxOps-2, 2)); err != nil {
 		t.Fatal(err)
 	}
 	if r.sent() != sent+1 {
@@ -266,12 +266,12 @@ func TestReceive(t *testing.T) {
 	t.Run("in an empty prefix", func(t *testing.T) {
 		for _, n := range []int{0, 5, 124, 125, 126, 127, 128, 253, 254, 255, 256, 700} {
 			w := newWorld(t)
-			o := w.replica().offline(t, etcd.Migration)
+			o := w.replica().offline(t, store.Migration)
 			if err := o.Receive(ctx, theMove, whole(n, 5)); err != nil {
 				t.Fatal(n, err)
 			}
 			nobodyServes(t, w)
-			o = w.replica().offline(t, etcd.Migration)
+			o = w.replica().offline(t, store.Migration)
 			if err := o.Finish(ctx, theMove); err != nil {
 				t.Fatal(n, err)
 			}
@@ -300,7 +300,7 @@ func TestReceive(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			w := test.in(t)
 			before := w.data()
-			o, err := w.replica().Offline(ctx, etcd.Migration)
+			o, err := w.replica().Offline(ctx, store.Migration)
 			if err == nil {
 				err = o.Receive(ctx, theMove, whole(5, 5))
 			}
@@ -318,10 +318,10 @@ func TestReceive(t *testing.T) {
 			w := newWorld(t)
 			breakOff(t, w, test.k)
 			nobodyServes(t, w)
-			if _, err := w.replica().offline(t, etcd.Recovery).Load(ctx); !errors.Is(err, store.ErrUnfinished) {
+			if _, err := w.replica().offline(t, store.Recovery).Load(ctx); !errors.Is(err, store.ErrUnfinished) {
 				t.Errorf("to recover: %v", err)
 			}
-			if err := w.replica().offline(t, etcd.Recovery).Write(ctx, whole(3, 5)); !errors.Is(err, store.ErrUnfinished) {
+			if err := w.replica().offline(t, store.Recovery).Commit(ctx, whole(3, 5)); !errors.Is(err, store.ErrUnfinished) {
 				t.Errorf("recover: %v", err)
 			}
 			if err := w.replica().Init(ctx, first()); err == nil {
@@ -330,7 +330,7 @@ func TestReceive(t *testing.T) {
 			// The store is smaller by now.
 			again := theMove
 			again.ID, again.From = "m2", "/mnt/cirrus on another host"
-			o := w.replica().offline(t, etcd.Migration)
+			o := w.replica().offline(t, store.Migration)
 			if err := o.Receive(ctx, again, whole(test.records, 5)); err != nil {
 				t.Fatal(err)
 			}
@@ -361,7 +361,7 @@ func nobodyServes(t *testing.T, w *world) {
 func breakOff(t *testing.T, w *world, k int) {
 	t.Helper()
 	r := w.replica()
-	o := r.offline(t, etcd.Migration)
+	o := r.offline(t, store.Migration)
 	n := 0
 	r.onTxn = func(txn etcd.Txn) (bool, error) {
 		if n++; n > k {
@@ -376,11 +376,11 @@ func breakOff(t *testing.T, w *world, k int) {
 
 func TestFinishNothing(t *testing.T) {
 	w := newWorld(t)
-	if err := w.replica().offline(t, etcd.Migration).Finish(ctx, theMove); !errors.Is(err, store.ErrNoStore) {
+	if err := w.replica().offline(t, store.Migration).Finish(ctx, theMove); !errors.Is(err, store.ErrNoStore) {
 		t.Error(err)
 	}
 	w = filled(t)
-	if err := w.replica().offline(t, etcd.Migration).Finish(ctx, theMove); !errors.Is(err, store.ErrExists) {
+	if err := w.replica().offline(t, store.Migration).Finish(ctx, theMove); !errors.Is(err, store.ErrExists) {
 		t.Error(err)
 	}
 }
@@ -396,13 +396,13 @@ func TestRetire(t *testing.T) {
 		t.Error(err)
 	}
 	w.resignAll()
-	for _, work := range []etcd.Work{"", etcd.Recovery, etcd.Migration} {
+	for _, work := range []store.Work{"", store.Recovery, store.Migration} {
 		o := w.replica().offline(t, work)
 		var gone *store.MovedError
 		if _, err := o.Load(ctx); !errors.As(err, &gone) || gone.ID != theMove.ID || gone.To != theMove.To {
 			t.Errorf("loaded to %q: %v", work, err)
 		}
-		if err := o.Write(ctx, whole(3, 5)); !errors.As(err, &gone) {
+		if err := o.Commit(ctx, whole(3, 5)); !errors.As(err, &gone) {
 			t.Errorf("%q writes to it: %v", work, err)
 		}
 	}
@@ -414,12 +414,12 @@ func TestTakeBack(t *testing.T) {
 	const records = 300
 	for k := 1; k <= 3; k++ {
 		w := filled(t)
-		if err := errors.Join(w.replica().offline(t, etcd.Recovery).Write(ctx, whole(records, 1)),
+		if err := errors.Join(w.replica().offline(t, store.Recovery).Commit(ctx, whole(records, 1)),
 			w.replica().offline(t, "").Retire(ctx, theMove)); err != nil {
 			t.Fatal(err)
 		}
 		r := w.replica()
-		o := r.offline(t, etcd.TakingBack)
+		o := r.offline(t, store.TakingBack)
 		if snap, err := o.Load(ctx); err != nil || len(snap.Records) != records {
 			t.Fatal(len(snap.Records), err)
 		}
@@ -430,7 +430,7 @@ func TestTakeBack(t *testing.T) {
 			}
 			return w.etcd.Txn(txn)
 		}
-		if err := o.Write(ctx, whole(records, 2)); k < 3 && !errors.Is(err, errCut) || k == 3 && err != nil {
+		if err := o.Commit(ctx, whole(records, 2)); k < 3 && !errors.Is(err, errCut) || k == 3 && err != nil {
 			t.Fatal(k, err)
 		}
 		_, err := w.replica().term(t).Load(ctx)
@@ -439,18 +439,18 @@ func TestTakeBack(t *testing.T) {
 		}
 		w.resignAll()
 		if k < 3 {
-			if err := w.replica().offline(t, etcd.TakingBack).Write(ctx, whole(records, 3)); err != nil {
+			if err := w.replica().offline(t, store.TakingBack).Commit(ctx, whole(records, 3)); err != nil {
 				t.Error(err)
 			}
 			if !maps.Equal(w.data(), encoded(t, whole(records, 3))) {
 				t.Error("the store holds something else")
 			}
 		}
-		o = w.replica().offline(t, etcd.TakingBack)
+		o = w.replica().offline(t, store.TakingBack)
 		if _, err := o.Load(ctx); err == nil || !strings.Contains(err.Error(), "was not moved away") {
 			t.Errorf("taken back twice: %v", err)
 		}
-		if err := o.Write(ctx, whole(3, 5)); err == nil || !strings.Contains(err.Error(), "was not moved away") {
+		if err := o.Commit(ctx, whole(3, 5)); err == nil || !strings.Contains(err.Error(), "was not moved away") {
 			t.Errorf("written to: %v", err)
 		}
 	}
@@ -468,10 +468,10 @@ func TestUnknownWork(t *testing.T) {
 func TestCancelledOffline(t *testing.T) {
 	w := filled(t)
 	r := w.replica()
-	o := r.offline(t, etcd.Recovery)
+	o := r.offline(t, store.Recovery)
 	cancelled, cancel := context.WithCancel(ctx)
 	r.onTxn = func(txn etcd.Txn) (bool, error) { cancel(); return w.etcd.Txn(txn) }
-	if err := o.Write(cancelled, whole(300, 2)); !errors.Is(err, context.Canceled) {
+	if err := o.Commit(cancelled, whole(300, 2)); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	if len(w.data()) < etcd.MaxOps {

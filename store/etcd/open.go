@@ -17,50 +17,51 @@ import (
 	"github.com/cirrus-id/cirrus/store"
 )
 
-// DefaultTimeout is how long an attempt to write or read in etcd may take.
+// DefaultTimeout bounds an attempt to write or read in etcd.
 const DefaultTimeout = 2 * time.Second
 
-// Config says where a store is, and who this replica is.
+// Config says where a store is, and describes this replica.
 type Config struct {
 	// Endpoints are the URLs of etcd's members, https:// or http://, all with
 	// the same scheme. At least one.
 	Endpoints []string
-	// Prefix is what all the store's keys begin with; "": DefaultPrefix.
+	// Prefix is what all the store's keys begin with; it ends with a slash. "":
+	// DefaultPrefix.
 	Prefix string
-	// CAFile has the certificates that etcd's are checked against, in PEM; "":
-	// the system's. CertFile and KeyFile are this replica's; both or neither.
+	// CAFile has the certificates, in PEM, that etcd's are checked against; "": the
+	// system's. CertFile and KeyFile are this replica's own; both or neither.
 	CAFile, CertFile, KeyFile string
-	// TLS, if not nil, is used in place of the three files.
+	// TLS, if not nil, is used instead of the three files.
 	TLS *tls.Config
-	// User and Password, if etcd wants them; both or neither.
+	// User and Password, if etcd requires them; both or neither.
 	User, Password string
-	// Advertise is the base URL at which the other replicas reach this one. ""
-	// for a command that doesn't serve.
+	// Advertise is the base URL at which the other replicas reach this one; "" for a
+	// command that doesn't serve.
 	Advertise string
-	// SessionTTL is how long the others wait for a leader that has gone
-	// silent, in whole seconds, 1 s or more; 0: DefaultSessionTTL.
+	// SessionTTL is how long the other replicas wait for a silent leader, in whole
+	// seconds, 1 s or more; 0: DefaultSessionTTL.
 	SessionTTL time.Duration
-	// Timeout is how long an attempt may take, 100 ms or more; 0:
-	// DefaultTimeout.
+	// Timeout bounds an attempt to write or read, 100 ms or more; 0: DefaultTimeout.
 	Timeout time.Duration
-	// Logger gets what an operator should know; nil: slog.Default().
+	// Logger gets what operators need to know; nil: slog.Default().
 	Logger *slog.Logger
-	// Random is where terms and the replica's ID come from; nil: crypto/rand.
+	// Random is the source of term records and of the replica's ID; nil:
+	// crypto/rand.
 	Random io.Reader
-	// Observe is told of each round trip, from many goroutines; nil: nobody is.
+	// Observe, if not nil, is called after each round trip, from many goroutines.
 	Observe func(RoundTrip)
 }
 
-// RoundTrip is a question to etcd and its answer, or the lack of one. What keeps
-// sessions alive and watches open is not among them.
+// RoundTrip is a request to etcd and its answer or error. Renewals of sessions and
+// watches are not among them.
 type RoundTrip struct {
 	For  Purpose
 	Took time.Duration
 	Err  error
 }
 
-// Open reaches for the store in etcd. It doesn't wait for etcd to be there;
-// Campaign does.
+// Open returns the store in etcd. It doesn't wait until etcd is reachable; Campaign
+// does.
 func Open(cfg Config) (*Cluster, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {

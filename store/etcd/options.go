@@ -12,34 +12,34 @@ import (
 )
 
 const (
-	// DefaultPrefix is where a store's keys begin.
+	// DefaultPrefix is what a store's keys begin with.
 	DefaultPrefix = "/cirrus/"
-	// DefaultSessionTTL is how long the others wait for a silent leader.
+	// DefaultSessionTTL is how long the other replicas wait for a silent leader.
 	DefaultSessionTTL = 5 * time.Second
-	// MaxOps is how many writes a transaction has at most: etcd's own limit,
-	// unless it was told another. The comparison is not among them.
+	// MaxOps is the maximum number of writes in a transaction, without the
+	// comparisons: etcd's own default limit.
 	MaxOps = 128
-	// pageSize keeps an answer to some 2 MB, which etcd sends in a few
+	// pageSize keeps an answer to some 2 MB, which etcd sends within a few
 	// hundredths of a second.
 	pageSize = 10_000
 )
 
-// Options are what a cluster can be told.
+// Options are the settings of New.
 type Options struct {
 	// Prefix is what all the store's keys begin with; it ends with a slash.
 	// "": DefaultPrefix.
 	Prefix string
-	// Self is this replica. Required; its ID must not be used again.
+	// Self is this replica. Required; no other process may ever have its ID.
 	Self store.Member
-	// SessionTTL is what Cluster.SessionTTL says; 0: DefaultSessionTTL.
+	// SessionTTL is what Cluster.SessionTTL returns; 0: DefaultSessionTTL.
 	SessionTTL time.Duration
-	// Random is where terms come from; nil: crypto/rand.
+	// Random is the source of term records; nil: crypto/rand.
 	Random io.Reader
-	// Wait blocks until the channel is closed. It is the only way in which a
-	// Cluster blocks, outside the KV and the Election; nil: it receives from
-	// the channel. A simulator brings its own.
+	// Wait blocks until the channel is closed; nil: it receives from the channel. A
+	// Cluster blocks nowhere else, outside the KV and the Election, so a simulator
+	// can schedule it.
 	Wait func(<-chan struct{})
-	// PageSize is how many keys Load reads at once; 0: 10,000.
+	// PageSize is how many keys Load reads in one request; 0: 10,000.
 	PageSize int
 }
 
@@ -68,8 +68,8 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// checkPrefix wants a slash at the end, so that no prefix is the beginning of
-// another's name: /cirrus would have the keys of /cirrus2 for its own.
+// checkPrefix requires a slash at the end, so that no prefix is the beginning of
+// another one: a store under /cirrus would read the keys of /cirrus2.
 func checkPrefix(prefix string) error {
 	if strings.Contains(prefix, "//") {
 		return fmt.Errorf("the prefix %q has two slashes in a row: take one, such as in %s", prefix, DefaultPrefix)
@@ -80,25 +80,26 @@ func checkPrefix(prefix string) error {
 	return nil
 }
 
-// keys are those that the package itself uses under a prefix.
+// keys are the keys under a prefix that the package itself uses, and bounds of
+// ranges.
 type keys struct {
 	prefix, end          string
 	term                 string
 	note                 string
-	leader               string // without the slash that stands before a session's
+	leader               string // without the slash that precedes a session's part
 	leaderFrom, leaderTo string
 	meta                 string
 }
 
 func keysUnder(prefix string) keys {
 	k := keys{
-		prefix: prefix, end: end(prefix),
+		prefix: prefix, end: endOf(prefix),
 		term:   prefix + "term",
 		note:   prefix + string(store.NoteKey()),
 		leader: prefix + "leader",
 		meta:   prefix + string(store.MetaKey()),
 	}
 	k.leaderFrom = k.leader + "/"
-	k.leaderTo = end(k.leaderFrom)
+	k.leaderTo = endOf(k.leaderFrom)
 	return k
 }

@@ -6,29 +6,30 @@ import (
 	"sync"
 )
 
-// queue gathers commits into transactions: while one is in flight, those that
-// come wait, and the next takes as many of them as go in. The order stays, and
-// a commit is never split. There is one transaction in flight at a time, so
-// one key never has two, and what comes after an unknown outcome is not sent.
+// queue gathers commits into transactions. While a transaction is in flight, new
+// commits wait, and the next transaction takes as many of them as fit. Commits stay in
+// order, and none is split. One transaction is in flight at a time, so a key never has
+// two writes in flight, and nothing is sent after an unknown outcome.
 //
-// Nobody runs it: the commit at the front sends its transaction and answers
-// those that went with it, then the next one in the queue has its turn.
+// The queue has no goroutine. The caller whose commit is at the front sends the
+// transaction, answers the commits that were in it, and wakes the caller whose commit
+// is then at the front.
 type queue struct {
 	wait     func(<-chan struct{})
 	transact func(ctx context.Context, ops []Op, create bool) error
 
 	mu      sync.Mutex
-	busy    bool // a transaction is in flight, or somebody is about to send one
+	busy    bool // a transaction is in flight, or a caller is about to send one
 	waiting []*commit
 }
 
-// commit is a batch that waits to be written.
+// commit is a batch to be written.
 type commit struct {
 	ops    []Op
-	create bool // goes alone
+	create bool // in a transaction of its own
 
-	wake chan struct{} // closed when it is answered, or at the front and to be sent
-	done bool          // answered; err is the answer
+	wake chan struct{} // closed when the commit is answered, or at the front
+	done bool          // the commit is answered, with err
 	err  error
 }
 
@@ -36,8 +37,8 @@ func newQueue(wait func(<-chan struct{}), transact func(context.Context, []Op, b
 	return &queue{wait: wait, transact: transact}
 }
 
-// send returns when the commit was written, or when it was not, or may not have
-// been.
+// send writes the commit, and returns when it is known or given up whether that was
+// done.
 func (q *queue) send(ctx context.Context, c *commit) error {
 	c.wake = make(chan struct{})
 	q.mu.Lock()
@@ -49,16 +50,15 @@ func (q *queue) send(ctx context.Context, c *commit) error {
 		q.wait(c.wake)
 	}
 	if !c.done {
-		q.fly(ctx)
+		q.sendFront(ctx)
 	}
 	return c.err
 }
 
-// fly sends the commits at the front, the caller's first.
-func (q *queue) fly(ctx context.Context) {
-	// Those whose commits have just landed may be about to send others: let
-	// them go first, and take them along, which spares etcd a third of the
-	// transactions.
+// sendFront sends the commits at the front, of which the caller's is the first.
+func (q *queue) sendFront(ctx context.Context) {
+	// Callers whose commits have just been answered may be about to send others. To
+	// let them run first and join this transaction spares etcd a third of all.
 	runtime.Gosched()
 	q.mu.Lock()
 	n, ops := gather(q.waiting)
@@ -67,17 +67,17 @@ func (q *queue) fly(ctx context.Context) {
 	q.mu.Unlock()
 
 	err := errUnanswered
-	defer func() { q.land(sent, err) }() // even if transact panics
+	defer func() { q.answer(sent, err) }() // even if transact panics
 	err = q.transact(ctx, ops, sent[0].create)
 }
 
-// land answers those that were sent and gives the next one its turn.
-func (q *queue) land(sent []*commit, err error) {
+// answer answers the commits that were sent, and wakes the caller of the next one.
+func (q *queue) answer(sent []*commit, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for i, c := range sent {
 		c.done, c.err = true, err
-		if i > 0 { // the first is the sender
+		if i > 0 { // the first is the caller's own
 			close(c.wake)
 		}
 	}
@@ -89,9 +89,9 @@ func (q *queue) land(sent []*commit, err error) {
 	close(q.waiting[0].wake)
 }
 
-// gather returns how many of the commits, from the first on, go into one
-// transaction, and their writes. A commit that has a key again waits for the
-// one before, and all others behind it.
+// gather returns how many of the commits, from the first on, go into one transaction,
+// and their writes. A commit that writes a key again waits for the next transaction,
+// with all commits behind it.
 func gather(waiting []*commit) (n int, ops []Op) {
 	keys := make(map[string]bool)
 	for _, c := range waiting {

@@ -94,11 +94,11 @@ func TestStore(t *testing.T) {
 					return err
 				}
 				defer c.Close()
-				o, err := c.Offline(context.Background(), Recovery)
+				o, err := c.Offline(context.Background(), store.Recovery)
 				if err != nil {
 					return err
 				}
-				return o.Write(context.Background(), b)
+				return o.Commit(context.Background(), b)
 			},
 		}
 	})
@@ -130,7 +130,7 @@ type served struct {
 }
 
 func (s *served) Close() error {
-	if s.cluster.gate.open() != nil {
+	if s.cluster.gate.check() != nil {
 		return nil // closed already
 	}
 	return errors.Join(s.leadership.Resign(context.Background()), s.cluster.Close())

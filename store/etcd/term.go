@@ -12,16 +12,16 @@ import (
 
 var _ store.Term = (*Term)(nil)
 
-// Term is a store as one term sees it.
+// Term is a store in one term.
 type Term struct {
 	cluster *Cluster
 	keys    keys
 	guard   Compare // holds while no other term has begun
 	queue   *queue
-	work    Work // what it is begun for; "" for a leader's
+	work    store.Work // what it was begun for; "" for a leader's
 
-	mu   sync.Mutex
-	over error // what ended the term; nil while it lasts
+	mu  sync.Mutex
+	why error // why the term has ended; nil while it lasts
 }
 
 func newTermOf(c *Cluster, value []byte) *Term {
@@ -30,8 +30,8 @@ func newTermOf(c *Cluster, value []byte) *Term {
 	return t
 }
 
-// Commit implements store.Store. It can't be cancelled once it has begun (S9).
-// With its first error the term is over.
+// Commit implements store.Store. It can't be cancelled once it has started (S9). The
+// first error of a write ends the term.
 func (t *Term) Commit(ctx context.Context, b fencing.Batch) error {
 	return t.write(ctx, b, false)
 }
@@ -41,8 +41,8 @@ func (t *Term) Create(ctx context.Context, b fencing.Batch) error {
 	if err := t.enter(ctx); err != nil {
 		return fmt.Errorf("nothing was written: %w", err)
 	}
-	// While our term record stands, nobody makes a store around it.
-	_, err := t.cluster.alone(ctx, ForCreate)
+	// While our term record is there, nobody makes a store around it.
+	_, err := t.cluster.notInsideAnother(ctx, ForCreate)
 	t.cluster.gate.leave()
 	if err != nil {
 		return fmt.Errorf("nothing was written: %w", err)
@@ -65,7 +65,7 @@ func (t *Term) write(ctx context.Context, b fencing.Batch, create bool) error {
 	return t.queue.send(context.WithoutCancel(ctx), &commit{ops: ops, create: create})
 }
 
-// enter lets a caller in, who must leave the gate, unless the term is over.
+// enter enters the gate, which the caller must leave, unless the term has ended.
 func (t *Term) enter(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -73,7 +73,7 @@ func (t *Term) enter(ctx context.Context) error {
 	if err := t.cluster.gate.enter(); err != nil {
 		return err
 	}
-	if err := t.ended(); err != nil {
+	if err := t.err(); err != nil {
 		t.cluster.gate.leave()
 		return err
 	}
@@ -89,11 +89,11 @@ func (t *Term) encode(b fencing.Batch) ([]Op, error) {
 	return ops, err
 }
 
-// transact does the writes, if the term lasts; else, or if it can't tell, it
-// ends the term. This is the only place where a term writes, and it does so
-// once: see the package's comment.
+// transact does the writes if the term lasts. If it doesn't, or if that is unknown,
+// transact ends the term. A term writes nowhere else, and sends each write once: see
+// the package's comment.
 func (t *Term) transact(ctx context.Context, ops []Op, create bool) error {
-	if err := t.ended(); err != nil {
+	if err := t.err(); err != nil {
 		return fmt.Errorf("nothing was written: %w", err)
 	}
 	answered := false
@@ -120,8 +120,8 @@ func (t *Term) transact(ctx context.Context, ops []Op, create bool) error {
 	return t.end(errDeposed)
 }
 
-// notCreated finds out which of the comparisons did not hold. A term that lasts
-// now has lasted before.
+// notCreated returns why a Create was not done: which of the comparisons did not hold.
+// If the term lasts now, it did then.
 func (t *Term) notCreated(ctx context.Context) error {
 	if err := t.confirm(ctx); err != nil {
 		return err
@@ -129,11 +129,11 @@ func (t *Term) notCreated(ctx context.Context) error {
 	if err := t.cluster.vacant(ctx, ForCreate); err != nil {
 		return fmt.Errorf("nothing was written: %w", err)
 	}
-	return errors.New("nothing was written, since there were keys in the way, which have gone: try again")
+	return errors.New("nothing was written, since there were foreign keys, which are gone now: try again")
 }
 
-// Confirm implements store.Store: it reads the term record as it is at some
-// instant after the call.
+// Confirm implements store.Store. It reads the term record as it is at some instant
+// after the call.
 func (t *Term) Confirm(ctx context.Context) error {
 	if err := t.enter(ctx); err != nil {
 		return err
@@ -142,8 +142,8 @@ func (t *Term) Confirm(ctx context.Context) error {
 	return t.confirm(ctx)
 }
 
-// confirm ends the term if another has begun. That it could not be read ends
-// nothing: this term may well last.
+// confirm ends the term if another has begun. A failed read does not end it, since the
+// term may still last.
 func (t *Term) confirm(ctx context.Context) error {
 	page, err := t.cluster.kv.Range(ctx, Range{For: ForConfirm, From: t.keys.term})
 	if err != nil {
@@ -152,11 +152,10 @@ func (t *Term) confirm(ctx context.Context) error {
 	if !t.ours(page.Keys) {
 		return t.end(errDeposed)
 	}
-	return t.ended() // a write may have failed meanwhile
+	return t.err() // a write may have failed meanwhile
 }
 
-// ours says whether the term record is among the keys, and says what this term
-// wrote.
+// ours reports whether the term record is among the keys and has this term's value.
 func (t *Term) ours(keys []KeyValue) bool {
 	for _, kv := range keys {
 		if kv.Key == t.keys.term {
@@ -166,23 +165,23 @@ func (t *Term) ours(keys []KeyValue) bool {
 	return false
 }
 
-// end ends the term for the reason given, and returns it; what ended it first
-// stays.
+// end ends the term for that reason, and returns the reason. If the term has ended, the
+// first reason stays.
 func (t *Term) end(why error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.over == nil {
-		t.over = why
+	if t.why == nil {
+		t.why = why
 	}
 	return why
 }
 
-// ended returns an error if the term is over.
-func (t *Term) ended() error {
+// err returns an error if the term has ended.
+func (t *Term) err() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.over == nil {
+	if t.why == nil {
 		return nil
 	}
-	return fmt.Errorf("this term is over, begin another: %w", t.over)
+	return fmt.Errorf("this term has ended, begin another: %w", t.why)
 }

@@ -43,11 +43,11 @@ func TestStoreInMemory(t *testing.T) {
 			MaxKeys: etcd.MaxOps,
 			Shared:  true,
 			Rewrite: func(b fencing.Batch) error {
-				o, err := w.replica().Offline(ctx, etcd.Recovery)
+				o, err := w.replica().Offline(ctx, store.Recovery)
 				if err != nil {
 					return err
 				}
-				return o.Write(ctx, b)
+				return o.Commit(ctx, b)
 			},
 		}
 	})

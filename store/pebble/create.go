@@ -22,15 +22,15 @@ const (
 	lostFound  = "lost+found" // in the root of a volume of its own
 )
 
-// dirMode is for the directories that Create makes: what is in a store is
-// nobody else's business.
+// dirMode is the mode of the directories that Create makes: other users can't read a
+// store.
 const dirMode os.FileMode = 0o750
 
-// Create makes a store in the directory, which must be missing or empty; its
-// parents are made, too. When it returns nil the store is durable, and closed.
-// Else there is no store (or, if only the last sync failed, perhaps a whole
-// one), and Create can be called again. The errors wrap store.ErrExists, ErrNotEmpty
-// or ErrLocked.
+// Create makes a store in the directory, which must be missing or empty; it makes
+// missing parents, too. When it returns nil the store is durable, and closed. After an
+// error there is no store (if only the last sync failed, perhaps a complete one), and
+// Create can be called again. The error may wrap store.ErrExists, ErrNotEmpty or
+// ErrLocked.
 func Create(dir string, meta fencing.Meta, pools []fencing.Pool, opts Options) error {
 	c := contents{Batch: fencing.Batch{Meta: &meta, Pools: pools}}
 	return c.create(dir, opts)
@@ -47,7 +47,7 @@ func (c *contents) create(dir string, opts Options) error {
 	if err := store.Encode(c.Batch, func(_, _ []byte) error { return nil }); err != nil {
 		return err
 	}
-	if err := c.room(dir, opts); err != nil {
+	if err := c.vacant(dir, opts); err != nil {
 		return err
 	}
 	if err := makeDirs(opts.FS, dir); err != nil {
@@ -60,16 +60,16 @@ func (c *contents) create(dir string, opts Options) error {
 	return errors.Join(c.createLocked(dir, opts), lock.Close())
 }
 
-// createLocked has the directory for itself.
+// createLocked is create under the directory's lock.
 func (c *contents) createLocked(dir string, opts Options) error {
-	if err := c.room(dir, opts); err != nil { // again: it may have waited
+	if err := c.vacant(dir, opts); err != nil { // again, since another process may have held the lock
 		return err
 	}
 	temp := opts.FS.PathJoin(dir, unfinished)
 	if err := opts.FS.RemoveAll(temp); err != nil {
 		return explainCreate(dir, err)
 	}
-	if err := c.clear(dir, temp, opts); err != nil {
+	if err := c.clearLeftover(dir, temp, opts); err != nil {
 		return explainCreate(dir, err)
 	}
 	if err := c.fill(dir, temp, opts); err != nil {
@@ -81,9 +81,8 @@ func (c *contents) createLocked(dir string, opts Options) error {
 	return explainCreateIf(dir, syncDir(opts.FS, dir))
 }
 
-// fill makes a database with the contents in it. They are flushed to a table,
-// so that a log whose newest part is lost does not take the whole store with
-// it.
+// fill makes a database with the contents in it. It flushes them to a table, so that
+// the store is not lost with the newest part of its log.
 func (c *contents) fill(dir, temp string, opts Options) error {
 	f := &failure{dir: dir, fatal: opts.Fatal}
 	p, _ := opts.database(f)
@@ -105,8 +104,8 @@ func (c *contents) fill(dir, temp string, opts Options) error {
 	return syncDir(opts.FS, temp)
 }
 
-// vacant refuses a directory that is in use. What an earlier creation left
-// behind is no store: it was never acknowledged.
+// vacant errs if the directory is in use. What an interrupted creation has written is
+// not a store, since it was never acknowledged.
 func vacant(vf vfs.FS, dir string) error {
 	names, err := vf.List(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -141,7 +140,7 @@ func errExists(dir string) error {
 	return fmt.Errorf("%s holds %w: serve it, or name another directory", dir, store.ErrExists)
 }
 
-// lockDir keeps two processes from creating one store.
+// lockDir locks the directory, so that two processes don't create one store.
 func lockDir(vf vfs.FS, dir string) (io.Closer, error) {
 	lock, err := pebble.LockDirectory(dir, vf)
 	if err != nil {
@@ -150,8 +149,8 @@ func lockDir(vf vfs.FS, dir string) (io.Closer, error) {
 	return lock, nil
 }
 
-// makeDirs makes the directory and its parents, durably: else a crash could
-// take the store with the directory that it is in.
+// makeDirs makes the directory and its missing parents, durably: else a crash could
+// delete the store with its directory.
 func makeDirs(vf vfs.FS, dir string) error {
 	made := 0 // how many of the directories, from dir upwards, are new
 	for d := dir; ; d = vf.PathDir(d) {
@@ -171,9 +170,9 @@ func makeDirs(vf vfs.FS, dir string) error {
 		return err
 	}
 	for d := dir; vf.PathDir(d) != d; d = vf.PathDir(d) {
-		// Of the directories that were there already, some may be new as
-		// well, from a creation that was killed; but their parents may
-		// belong to others, and not be readable.
+		// Some of the directories that existed may be new as well, made by a
+		// creation that was killed. So their parents are synced, too, but may
+		// be unreadable, since they may belong to other users.
 		if err := syncDir(vf, vf.PathDir(d)); err != nil && made > 0 {
 			return err
 		}

@@ -7,10 +7,10 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// failStopFS ends the process at the first write that fails (S9), once the
-// store is open. Pebble would end it as well, but not always in a sentence:
-// where it can't begin another log it dies of a mutex, and where it can't sync
-// a directory, of a panic.
+// failStopFS ends the process at the first write that fails (S9), once the store is
+// open. Pebble would end the process as well, but not always with a readable message:
+// if it can't start another log, it dies of a mutex, and if it can't sync a directory,
+// of a panic.
 type failStopFS struct {
 	vfs.FS
 	failure *failure
@@ -24,7 +24,7 @@ func (w *failStopFS) check(err error) error {
 	return err
 }
 
-// wrap keeps an error in opening the file from becoming a file.
+// wrap returns the file with failing writes checked, and no file after an error.
 func (w *failStopFS) wrap(f vfs.File, err error) (vfs.File, error) {
 	if w.check(err) != nil {
 		return nil, err
@@ -52,10 +52,10 @@ func (w *failStopFS) Rename(oldname, newname string) error {
 	return w.check(w.FS.Rename(oldname, newname))
 }
 
-// Unwrap lets Pebble see what is below.
+// Unwrap returns the wrapped file system, which Pebble asks for.
 func (w *failStopFS) Unwrap() vfs.FS { return w.FS }
 
-// failStopFile is a file that may be written.
+// failStopFile is a file whose writes are checked.
 type failStopFile struct {
 	vfs.File
 	fs *failStopFS
@@ -73,8 +73,8 @@ func (f *failStopFile) WriteAt(p []byte, off int64) (int, error) {
 
 func (f *failStopFile) Sync() error { return f.fs.check(f.File.Sync()) }
 
-// SyncData is how Pebble syncs its log. Whoever can run afterwards may be about
-// to commit: letting them go first lets more commits share the next sync.
+// SyncData is how Pebble syncs its log. Goroutines that are ready afterwards may be
+// about to commit: if they run first, more commits share the next sync.
 func (f *failStopFile) SyncData() error {
 	err := f.fs.check(f.File.SyncData())
 	runtime.Gosched()

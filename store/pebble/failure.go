@@ -13,26 +13,26 @@ import (
 	"github.com/cirrus-id/cirrus/store"
 )
 
-// What can be wrong with a directory. The errors that wrap these say in a
-// sentence what is wrong and what to do.
+// What can be wrong with a directory. An error that wraps one of these says what is
+// wrong and what to do.
 var (
-	// ErrNotEmpty: the directory holds something that is no store.
+	// ErrNotEmpty: the directory holds something that is not a store.
 	ErrNotEmpty = errors.New("files that are no Cirrus store")
 	// ErrLocked: another process has the store open.
 	ErrLocked = errors.New("in use by another process")
 )
 
-// failure is how a store ends: once, and for good (S9).
+// failure records the first failed write, which ends the store for good (S9).
 type failure struct {
 	dir   string
 	fatal func(error)
 	first atomic.Pointer[error]
-	// inside counts who is in now: they stand still for ever, unless Fatal
-	// unwinds or the process ends first.
+	// inside counts the goroutines in now. They block until the process ends, unless
+	// Fatal panics.
 	inside atomic.Int32
 }
 
-// now ends the process. It does not return, even if Options.Fatal does.
+// now ends the process. It never returns, even if Options.Fatal does.
 func (f *failure) now(why error) {
 	f.inside.Add(1)
 	defer f.inside.Add(-1)
@@ -42,7 +42,7 @@ func (f *failure) now(why error) {
 	select {}
 }
 
-// err returns what ended the store, nil while it lives.
+// err returns why the store has failed; nil if it has not.
 func (f *failure) err() error {
 	if p := f.first.Load(); p != nil {
 		return *p
@@ -58,13 +58,13 @@ func (f *failure) sentence(why error) error {
 		return unwritable(f.dir, why)
 	}
 	if lack := lacking(why); lack != "" {
-		return fmt.Errorf("the store in %s could not go on for want of %s; nothing is wrong with its disk, and nothing that was acknowledged is lost: %w", f.dir, lack, why)
+		return fmt.Errorf("the store in %s could not go on for lack of %s; nothing is wrong with its disk, and nothing that was acknowledged is lost: %w", f.dir, lack, why)
 	}
 	return fmt.Errorf("writing the store in %s failed: check its disk and start again, nothing that was acknowledged is lost unless the disk lost it: %w", f.dir, why)
 }
 
-// lacking names what the process or the machine has run out of, and what to do
-// about it; "" if that is not the error. None of it is a failed disk (S9).
+// lacking returns what the process or the machine has run out of, and what to do about
+// that; "" for any other error. None of these is a failed disk (S9).
 func lacking(err error) string {
 	switch {
 	case errors.Is(err, syscall.EMFILE):
@@ -77,7 +77,7 @@ func lacking(err error) string {
 	return ""
 }
 
-// cause finds the error among the arguments of a log message.
+// cause returns the error among the arguments of a log message, or else the message.
 func cause(format string, args []any) error {
 	for _, a := range args {
 		if err, ok := a.(error); ok {
@@ -91,8 +91,8 @@ func unwritable(dir string, err error) error {
 	return fmt.Errorf("the store's directory %s can't be written: give the user that runs cirrus read and write access to it and all in it: %w", dir, err)
 }
 
-// explainCreate says what to do about an error in creating the store. What is
-// missing then is no damage.
+// explainCreate adds to an error of creating the store what to do about it. A missing
+// file is not damage then.
 func explainCreate(dir string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("the store's directory %s can't be created: name one that can: %w", dir, err)
@@ -100,7 +100,7 @@ func explainCreate(dir string, err error) error {
 	return explain(dir, err)
 }
 
-// explain says what to do about an error in opening the store.
+// explain adds to an error of opening the store what to do about it.
 func explain(dir string, err error) error {
 	switch {
 	case errors.Is(err, syscall.ENOTDIR):
@@ -110,7 +110,7 @@ func explain(dir string, err error) error {
 	case vfs.IsNoSpaceError(err):
 		return fmt.Errorf("the disk that holds %s is full: free some space and start again: %w", dir, err)
 	case lacking(err) != "":
-		return fmt.Errorf("the store in %s can't be opened for want of %s: %w", dir, lacking(err), err)
+		return fmt.Errorf("the store in %s can't be opened for lack of %s: %w", dir, lacking(err), err)
 	case errors.Is(err, pebble.ErrDBDoesNotExist), errors.Is(err, fs.ErrNotExist), pebble.IsCorruptionError(err):
 		return fmt.Errorf("%w: %s can't be opened: restore the store from a copy, then run \"cirrus recover\" on it: %w", store.ErrDamaged, dir, err)
 	}

@@ -15,14 +15,13 @@ import (
 	"github.com/cirrus-id/cirrus/store"
 )
 
-// The high-water file, and the one that replaces it.
+// The high-water file, and the name under which its replacement is written.
 const (
 	highWaterFile = "high-water"
 	highWaterTemp = "high-water.new"
 )
 
-// water is what a store has acknowledged at the least: its mark and its base.
-// Neither is ever lowered.
+// water is a mark and a base that a store has acknowledged. Neither is ever lowered.
 type water struct {
 	mark snowflake.Millis
 	base fencing.Epoch
@@ -30,44 +29,43 @@ type water struct {
 
 func waterOf(m *fencing.Meta) water { return water{m.Mark, m.FirstEpoch} }
 
-// with is the higher of both, each for itself.
+// with returns the higher mark and the higher base of both.
 func (w water) with(o water) water {
 	return water{max(w.mark, o.mark), max(w.base, o.base)}
 }
 
-// highWater keeps the high-water file of an open store, by which the next one
-// to open it sees whether acknowledged writes are gone (S13). Pebble doesn't
-// tell: it takes damage in its log's newest 32 KiB for a write that a crash cut
-// off, and a log that is missing for one that was never written.
+// highWater writes the high-water file of an open store. The next process that opens
+// the store reads there whether acknowledged writes are gone (S13). Pebble doesn't
+// report that: it takes damage in its log's newest 32 KiB for a write that a crash cut
+// off, and a missing log for one that was never written.
 //
-// The file follows the database: what it says is durable there first, so no
-// crash makes a store refuse what it has kept. It is synced under another name
-// and renamed, so a crash leaves the old or the new one.
+// The file follows the database: what the file says was durable in the database before.
+// So after a crash no store is refused that has lost nothing. The file is synced under
+// another name and renamed, so a crash leaves the old or the new one.
 type highWater struct {
-	// fs ends the process where a write fails (S9).
+	// fs ends the process if a write fails (S9).
 	fs  *failStopFS
 	dir string
 	// atOnce: nothing is written in the background.
 	atOnce bool
-	// space is looked at in the background, too.
+	// space is checked in the background, too.
 	space *space
 
 	// writer is held while the file is written.
 	writer sync.Mutex
-	// background counts who writes in the background: one at most.
+	// background counts the goroutines in follow: one at most.
 	background sync.WaitGroup
 
 	mu sync.Mutex
-	// wanted is what the file should say, written what it says: written ≤
-	// wanted ≤ what is durable in the database.
+	// wanted is what the file is to say, and written what it says:
+	// written ≤ wanted ≤ what is durable in the database.
 	wanted, written water
 	following       bool // background is 1
 }
 
-// raise notes what a commit has made durable. A new base is in the file when it
-// returns: the start's first grant waits for that, so that a start after it
-// can't repeat its epochs (S2). The mark may follow; heartbeats don't wait for
-// the file.
+// raise takes what a commit has made durable. When it returns, a new base is in the
+// file: the start's first grant waits for that, so that the next start can't repeat its
+// epochs (S2). The mark may be written later, so heartbeats don't wait for the file.
 func (h *highWater) raise(to water) error {
 	h.mu.Lock()
 	h.wanted = h.wanted.with(to)
@@ -88,11 +86,11 @@ func (h *highWater) raise(to water) error {
 func (h *highWater) follow() {
 	defer h.background.Done()
 	for {
-		_ = h.write() // a write that fails ends the process: it doesn't return (S9)
+		_ = h.write() // a failed write ends the process and never returns (S9)
 		h.mu.Lock()
 		mark := h.wanted.mark
 		h.mu.Unlock()
-		h.space.look(mark)
+		h.space.check(mark)
 		h.mu.Lock()
 		done := h.written == h.wanted
 		h.following = !done
@@ -143,10 +141,10 @@ func writeSynced(vf vfs.FS, path string, data []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// close waits until the file says what is wanted.
+// close waits until follow has ended, so the file says what is wanted.
 func (h *highWater) close() { h.background.Wait() }
 
-// readHighWater reads the file, and where there is none returns the zero water.
+// readHighWater reads the file, and returns the zero water if there is none.
 func readHighWater(vf vfs.FS, dir string) (water, error) {
 	f, err := vf.Open(vf.PathJoin(dir, highWaterFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -166,7 +164,7 @@ func unreadable(err error) error {
 	return fmt.Errorf("its %s file can't be read: check who may read it, and its disk: %w", highWaterFile, err)
 }
 
-// The file is one line, to be read by people, too.
+// The file is one line of text, so that people can read it, too.
 const waterFormat = "cirrus high-water 1: mark %d base %d"
 
 func (w water) encode() []byte {
@@ -176,7 +174,7 @@ func (w water) encode() []byte {
 
 func decodeWater(data []byte) (water, error) {
 	var w water
-	n, _ := fmt.Sscanf(string(data), waterFormat, &w.mark, &w.base) // the comparison judges it
+	n, _ := fmt.Sscanf(string(data), waterFormat, &w.mark, &w.base) // the comparison below checks it
 	if n != 2 || string(w.encode()) != string(data) {
 		return water{}, fmt.Errorf("%w: its %s file holds %.100q, which no version of Cirrus writes: restore the store from a copy, or keep what is left, and recover it before it is served",
 			store.ErrDamaged, highWaterFile, data)
@@ -184,7 +182,7 @@ func decodeWater(data []byte) (water, error) {
 	return w, nil
 }
 
-// lost refuses a store whose mark or base is below what it has acknowledged.
+// lost errs if kept, the store's mark and base, are below w, what it has acknowledged.
 func (w water) lost(kept water) error {
 	if kept.mark >= w.mark && kept.base >= w.base {
 		return nil
@@ -193,8 +191,8 @@ func (w water) lost(kept water) error {
 		store.ErrLostWrites, kept.mark, kept.base, highWaterFile, w.mark, w.base)
 }
 
-// openHighWater reads the high-water file of a store that holds kept, and
-// refuses a store that has lost writes, unless it is opened to be recovered.
+// openHighWater reads the high-water file of a store whose meta has kept. It errs if the
+// store has lost writes, unless it is opened to be recovered.
 func (s *Store) openHighWater(kept water, opts Options, why purpose) error {
 	noted, err := readHighWater(opts.FS, s.failure.dir)
 	if err == nil {
@@ -205,12 +203,12 @@ func (s *Store) openHighWater(kept water, opts Options, why purpose) error {
 	case err == nil:
 	case damaged && why == toRecover:
 		opts.Logger.Warn("the store is damaged, and is opened to be recovered", "error", err)
-	default: // a file that can't be read may say that writes were lost
+	default: // an unreadable file may say that writes were lost
 		return err
 	}
 	s.space = &space{fs: s.disk, dir: s.failure.dir, log: opts.Logger}
 	if !opts.Brief {
-		s.space.look(kept.mark)
+		s.space.check(kept.mark)
 	}
 	s.high = &highWater{
 		fs: s.disk, dir: s.failure.dir, atOnce: opts.Brief, space: s.space,
@@ -219,8 +217,8 @@ func (s *Store) openHighWater(kept water, opts Options, why purpose) error {
 	return nil
 }
 
-// lift lets a store that has lost writes, but still knows from its high-water
-// file how far its mark and base had come, be recovered from there.
+// lift raises the snapshot's mark and base to those of the high-water file, so that a
+// store that has lost writes is recovered from there.
 func (h *highWater) lift(snap fencing.Snapshot) fencing.Snapshot {
 	h.mu.Lock()
 	defer h.mu.Unlock()

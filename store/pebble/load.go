@@ -25,8 +25,8 @@ func (s *Store) Load(ctx context.Context) (fencing.Snapshot, error) {
 	return s.high.lift(snap), nil
 }
 
-// load reads twice: counting first costs a fraction of what a growing slice of
-// a million records would, in time and above all in memory.
+// load reads the records twice. Counting them first costs a fraction of the time and
+// memory that a growing slice of a million records would.
 func (s *Store) load(ctx context.Context) (fencing.Snapshot, error) {
 	var d store.Decoder
 	records := 0
@@ -40,7 +40,7 @@ func (s *Store) load(ctx context.Context) (fencing.Snapshot, error) {
 	d.Grow(records)
 	err = s.each(ctx, nil, nil, func(it *pebble.Iterator) error {
 		if s.moved && bytes.Equal(it.Key(), store.NoteKey()) {
-			return nil // OpenMoved has read it
+			return nil // OpenMoved has checked it
 		}
 		value, err := it.ValueAndErr()
 		if err != nil {
@@ -54,20 +54,19 @@ func (s *Store) load(ctx context.Context) (fencing.Snapshot, error) {
 	return d.Snapshot()
 }
 
-// each visits the keys from the first up to but without the second, in order;
-// nil is no bound.
+// each visits the keys from from up to, but without, to, in order; nil is no bound.
 func (s *Store) each(ctx context.Context, from, to []byte, visit func(*pebble.Iterator) error) error {
 	it, err := s.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: from, UpperBound: to})
 	if err != nil {
 		return err
 	}
-	const look = 4096 // how often to look whether the caller still waits
+	const checkEvery = 4096 // keys between checks of ctx
 	n := 0
 	for ok := it.First(); ok && err == nil; ok = it.Next() {
-		if err = visit(it); err == nil && n%look == 0 {
+		if err = visit(it); err == nil && n%checkEvery == 0 {
 			err = ctx.Err()
 		}
 		n++
 	}
-	return errors.Join(err, it.Close()) // Close reports what stopped the walk
+	return errors.Join(err, it.Close()) // Close returns the iterator's error
 }

@@ -10,18 +10,17 @@ import (
 	"github.com/cirrus-id/cirrus/store"
 )
 
-// Receive makes a store in the directory that the move brings here, like Create
-// with all that a store can hold. Nobody serves it before Finish. The directory
-// must be missing or empty, but for what an unfinished migration of the same
-// store left behind; that is replaced.
+// Receive makes the store that the move brings, as Create does. Nobody can serve it
+// before Finish. The directory must be missing or empty, but for what an unfinished
+// migration of the same store has written; that is replaced.
 func Receive(dir string, m store.Move, b fencing.Batch, opts Options) error {
 	c := contents{b, m.Arriving()}
 	return c.create(dir, opts)
 }
 
-// Finish makes what Receive wrote for the move a store like any other. It errs
-// with store.ErrExists if it is one already, or if another one is here, and with
-// store.ErrNoStore if nothing is.
+// Finish deletes the note of this move, so that the store can be served. It errs with
+// store.ErrExists if there is a store without a note, and with store.ErrNoStore if
+// there is none.
 func Finish(dir string, m store.Move, opts Options) error {
 	s, n, err := openAny(dir, opts, toServe)
 	if err != nil {
@@ -45,7 +44,7 @@ func keepNote(*pebble.Batch) error { return nil }
 
 func deleteNote(b *pebble.Batch) error { return b.Delete(store.NoteKey(), nil) }
 
-// putNote writes the note, unless it is none.
+// putNote writes the note, unless it is "".
 func putNote(n store.Note) noteChange {
 	if n == "" {
 		return keepNote
@@ -53,17 +52,9 @@ func putNote(n store.Note) noteChange {
 	return func(b *pebble.Batch) error { return b.Set(store.NoteKey(), []byte(n), nil) }
 }
 
-// Retire leaves word that the move takes the store to another place: once it is
-// closed, it can be opened no more.
+// Retire implements store.Offline. Once the store is closed, only OpenMoved opens it.
 func (s *Store) Retire(ctx context.Context, m store.Move) error {
 	return s.write(ctx, fencing.Batch{}, putNote(m.Moved()))
-}
-
-// TakeBack commits the batch that recovers a store which OpenMoved has opened.
-// In the same write it deletes the word that the store has moved, so a crash
-// leaves it moved or recovered.
-func (s *Store) TakeBack(ctx context.Context, b fencing.Batch) error {
-	return s.write(ctx, b, deleteNote)
 }
 
 // note reads the note; "" if there is none.
@@ -77,24 +68,24 @@ func (s *Store) note() (store.Note, error) {
 	}
 	n := store.Note(value)
 	if n == "" {
-		n = "?" // it is there all the same
+		n = "?" // an empty value is a note, too
 	}
 	return n, closer.Close()
 }
 
-// room refuses a directory that is in use. To a store that arrives it may hold
-// what an unfinished migration of the same store left behind.
-func (c *contents) room(dir string, opts Options) error {
+// vacant errs if the directory is in use. For a store that a move brings, it may hold
+// what an unfinished migration of the same store has written.
+func (c *contents) vacant(dir string, opts Options) error {
 	err := vacant(opts.FS, dir)
-	m, arrives := c.note.Arriving()
-	if !arrives || !errors.Is(err, store.ErrExists) {
+	m, arriving := c.note.Arriving()
+	if !arriving || !errors.Is(err, store.ErrExists) {
 		return err
 	}
 	s, n, openErr := openAny(dir, opts, toServe)
 	if openErr != nil {
 		return openErr
 	}
-	if left, arriving := n.Arriving(); arriving && m.Continues(left) {
+	if earlier, arriving := n.Arriving(); arriving && m.Continues(earlier) {
 		err = nil
 	} else if n != "" {
 		err = refusal(n, dir)
@@ -102,9 +93,9 @@ func (c *contents) room(dir string, opts Options) error {
 	return errors.Join(err, s.Close())
 }
 
-// clear moves what room found out of the way: a crash leaves it as it is, or no
-// database.
-func (c *contents) clear(dir, temp string, opts Options) error {
+// clearLeftover deletes what an unfinished migration has written. A crash leaves that
+// as it is, or no database.
+func (c *contents) clearLeftover(dir, temp string, opts Options) error {
 	inner := opts.FS.PathJoin(dir, database)
 	if _, err := opts.FS.Stat(inner); c.note == "" || err != nil {
 		return nil // there is none
@@ -115,7 +106,7 @@ func (c *contents) clear(dir, temp string, opts Options) error {
 	return opts.FS.RemoveAll(temp)
 }
 
-// refusal says why a store with this note can't be opened.
+// refusal returns why a store with this note can't be opened.
 func refusal(n store.Note, dir string) error {
 	return n.Refusal(dir, "remove that directory")
 }

@@ -164,7 +164,7 @@ func takeBack(t *testing.T, opts Options) {
 	if snap, err := s.Load(context.Background()); err != nil || snap.Meta.Mark == 0 {
 		t.Fatalf("what was moved is %+v, %v", snap, err)
 	}
-	if err := s.TakeBack(context.Background(), takenBack()); err != nil {
+	if err := s.Commit(context.Background(), takenBack()); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {

@@ -14,26 +14,25 @@ import (
 	"github.com/cirrus-id/cirrus/store"
 )
 
-// Open opens the store in the directory. It makes none: the error wraps
-// store.ErrNoStore where there is none, ErrLocked where another process has it open,
-// store.ErrDamaged or store.ErrNewerFormat where it can't be read,
-// store.ErrLostWrites where acknowledged writes are gone, store.ErrUnfinished or
-// a *store.MovedError where a note keeps it from being served. What Open found
-// is durable when it returns, even what an earlier process had written without
-// a sync.
+// Open opens the store in the directory. The error wraps store.ErrNoStore if there is
+// none, ErrLocked if another process has it open, store.ErrDamaged or
+// store.ErrNewerFormat if it can't be read, store.ErrLostWrites if acknowledged
+// writes are gone, and store.ErrUnfinished or a *store.MovedError if a note keeps it
+// from being served. All that Open finds is durable when it returns, even if an
+// earlier process had written it without a sync.
 func Open(dir string, opts Options) (*Store, error) {
 	return openUnlessNoted(dir, opts, toServe)
 }
 
-// OpenToRecover is Open for a store that is to be recovered before it is served
-// again: it opens one that has lost writes, too. Load then has the mark and the
-// base that were acknowledged.
+// OpenToRecover is Open for a store that is to be recovered before it is served again.
+// It also opens a store that has lost writes. Load then returns at least the mark and
+// the base in the high-water file.
 func OpenToRecover(dir string, opts Options) (*Store, error) {
 	return openUnlessNoted(dir, opts, toRecover)
 }
 
-// OpenMoved is OpenToRecover for a store that was moved to another place and is
-// to be taken back, with TakeBack.
+// OpenMoved is OpenToRecover for a store that was moved to another location and is
+// taken back: Commit deletes the note of that.
 func OpenMoved(dir string, opts Options) (*Store, error) {
 	s, n, err := openAny(dir, opts, toRecover)
 	switch {
@@ -64,7 +63,7 @@ func openUnlessNoted(dir string, opts Options, why purpose) (*Store, error) {
 	return s, err
 }
 
-// openAny opens a store whatever note is in it, and says which.
+// openAny opens a store with any note in it, and returns the note.
 func openAny(dir string, opts Options, why purpose) (*Store, store.Note, error) {
 	opts = opts.withDefaults()
 	inner := opts.FS.PathJoin(dir, database)
@@ -91,8 +90,8 @@ func openAny(dir string, opts Options, why purpose) (*Store, store.Note, error) 
 	return s, n, nil
 }
 
-// OpenMemory makes and opens a store that is gone with the process. Of the
-// options FS is ignored.
+// OpenMemory makes and opens a store in memory, which ends with the process. It ignores
+// the option FS.
 func OpenMemory(meta fencing.Meta, pools []fencing.Pool, opts Options) (*Store, error) {
 	const dir = "memory"
 	opts.FS = vfs.NewMem()
@@ -107,8 +106,8 @@ func isThere(vf vfs.FS, path string) bool {
 	return err == nil
 }
 
-// errGone refuses to take a directory whose store has lost its database for one
-// that never had a store: its node IDs are leased (S7).
+// errGone returns that the store in the directory has lost its database. The directory
+// is not like one that never had a store: node IDs of that store are leased (S7).
 func errGone(dir string) error {
 	return fmt.Errorf("%w: the store in %s has lost its database, of which only the %s file is left: restore it from a copy and recover it, or begin anew in an empty directory", store.ErrDamaged, dir, highWaterFile)
 }
@@ -120,8 +119,8 @@ func openLocked(dir, inner string, lock *pebble.Lock, opts Options, why purpose)
 	f := &failure{dir: dir, fatal: opts.Fatal}
 	p, disk := opts.database(f)
 	p.Lock = lock
-	// There was a store here: if its database is gone, that is a damage to
-	// report, not a place to fill (S7).
+	// There was a store here. If its database is gone, that is damage to report, and
+	// no new database may be made (S7).
 	p.ErrorIfNotExists = true
 	db, err := pebble.Open(inner, p)
 	if err != nil {
@@ -139,8 +138,8 @@ func openLocked(dir, inner string, lock *pebble.Lock, opts Options, why purpose)
 	return s, nil
 }
 
-// newerDatabase refuses a database whose own format this binary doesn't know,
-// before Pebble changes anything in it.
+// newerDatabase errs if the database's own format is newer than this binary's, before
+// Pebble changes anything in it.
 func newerDatabase(inner string, vf vfs.FS) error {
 	desc, err := pebble.Peek(inner, vf)
 	if err != nil && strings.Contains(err.Error(), "unknown format major version") {
@@ -150,16 +149,16 @@ func newerDatabase(inner string, vf vfs.FS) error {
 		return fmt.Errorf("%w: its database has format %d and this version of Cirrus writes %d: run the version that wrote it, or a later one",
 			store.ErrNewerFormat, desc.FormatMajorVersion, formatVersion)
 	}
-	return nil // what else is wrong with it, Open says
+	return nil // Open reports any other error
 }
 
-// meta reads the meta, so that a store that can't be understood is closed again
-// before anything is written to it.
+// meta reads the meta, so that a store that can't be decoded is closed again before
+// anything is written to it.
 func (s *Store) meta() (fencing.Meta, error) {
 	value, closer, err := s.db.Get(store.MetaKey())
 	if errors.Is(err, pebble.ErrNotFound) {
 		var d store.Decoder
-		_, err = d.Snapshot() // says that the meta is missing
+		_, err = d.Snapshot() // its error says that the meta is missing
 	}
 	if err != nil {
 		return fencing.Meta{}, err
@@ -168,9 +167,10 @@ func (s *Store) meta() (fencing.Meta, error) {
 	return meta, errors.Join(err, closer.Close())
 }
 
-// lockError tells a lock that is held from one that can't be had.
+// lockError returns ErrLocked if another process holds the lock, and else explains why
+// the lock could not be taken.
 func lockError(dir string, err error) error {
-	var path *fs.PathError // the file could not be made
+	var path *fs.PathError // the lock file could not be made
 	held := errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) && !errors.As(err, &path) ||
 		strings.Contains(err.Error(), "held by current process")
 	if held {

@@ -10,31 +10,31 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// Space is what a disk has room for, in bytes.
+// Space is a disk's free space and size, in bytes.
 type Space struct{ Free, Size uint64 }
 
-// space watches the room on the disk that holds a store. It is looked at along
-// with the mark's writes, which come in a quiet store, too.
+// space tracks the free space of the disk that holds a store. It is checked after writes
+// of the mark, which happen in an idle store, too.
 type space struct {
 	fs  vfs.FS
 	dir string
 	log *slog.Logger
 
-	last atomic.Pointer[Space] // nil: the file system doesn't tell
-	// told is how many of nearlyFull were passed when it was last told, and
-	// toldAt the mark then.
-	told   int
-	toldAt snowflake.Millis
+	last atomic.Pointer[Space] // nil: unknown to the file system
+	// passed is how many of nearlyFull the free space was below at the last check, and
+	// loggedAt the mark when that was last logged.
+	passed   int
+	loggedAt snowflake.Millis
 }
 
-// nearlyFull are the shares of free space, in percent, at which the log says so.
+// nearlyFull are percentages of free space. A warning is logged below each of them.
 var nearlyFull = []uint64{10, 5, 3, 2, 1}
 
-// tellSpaceEvery is how often the log says so while the share stays the same.
-const tellSpaceEvery = 30 * time.Minute
+// warnSpaceEvery is how often the warning is repeated while the free space is low.
+const warnSpaceEvery = 30 * time.Minute
 
-// Space is the room on the store's disk, as it was at the last write of the
-// mark; false where the file system doesn't tell.
+// Space returns the space of the store's disk at the last write of the mark; false if
+// the file system doesn't report it.
 func (s *Store) Space() (Space, bool) {
 	if last := s.space.last.Load(); last != nil {
 		return *last, true
@@ -42,11 +42,12 @@ func (s *Store) Space() (Space, bool) {
 	return Space{}, false
 }
 
-// look looks at the disk, at a mark. It is not called twice at once.
-func (s *space) look(mark snowflake.Millis) {
+// check reads the disk's free space and logs a warning if it is low. It must not be
+// called concurrently.
+func (s *space) check(mark snowflake.Millis) {
 	usage, err := s.fs.GetDiskUsage(s.dir)
 	if err != nil || usage.TotalBytes == 0 {
-		s.last.Store(nil) // it is no failed write
+		s.last.Store(nil) // not a failed write
 		return
 	}
 	now := Space{Free: usage.AvailBytes, Size: usage.TotalBytes}
@@ -57,9 +58,9 @@ func (s *space) look(mark snowflake.Millis) {
 			passed++
 		}
 	}
-	if passed > s.told || passed > 0 && mark >= s.toldAt.Add(tellSpaceEvery) {
-		s.toldAt = mark
+	if passed > s.passed || passed > 0 && mark >= s.loggedAt.Add(warnSpaceEvery) {
+		s.loggedAt = mark
 		s.log.Warn("the store's disk is nearly full", "free_bytes", now.Free, "total_bytes", now.Size)
 	}
-	s.told = passed
+	s.passed = passed
 }

@@ -58,30 +58,30 @@ func TestNearlyFullIsToldSeldom(t *testing.T) {
 	s := &space{fs: mem, dir: "store", log: slog.New(slog.NewTextHandler(&log, nil))}
 	mark := storetest.Meta().Mark
 	for i, step := range []struct {
-		free uint64
-		pass time.Duration
-		told bool
+		free   uint64
+		pass   time.Duration
+		warned bool
 	}{
 		{free: 10 * gibi},
-		{free: 9 * gibi, told: true},
-		{free: 8 * gibi, pass: tellSpaceEvery - time.Millisecond},
-		{free: 8 * gibi, pass: time.Millisecond, told: true},
-		{free: 4 * gibi, told: true},
+		{free: 9 * gibi, warned: true},
+		{free: 8 * gibi, pass: warnSpaceEvery - time.Millisecond},
+		{free: 8 * gibi, pass: time.Millisecond, warned: true},
+		{free: 4 * gibi, warned: true},
 		{free: 6 * gibi},
-		{free: 50 * gibi, pass: tellSpaceEvery},
-		{free: 9 * gibi, told: true},
-		{free: 0, told: true},
+		{free: 50 * gibi, pass: warnSpaceEvery},
+		{free: 9 * gibi, warned: true},
+		{free: 0, warned: true},
 	} {
 		log.Reset()
 		mark = mark.Add(step.pass)
 		mem.TestingSetDiskUsage(usage(step.free))
-		s.look(mark)
-		if told := strings.Contains(log.String(), "nearly full"); told != step.told {
-			t.Errorf("step %d, with %d bytes free: told %v, want %v", i, step.free, told, step.told)
+		s.check(mark)
+		if warned := strings.Contains(log.String(), "nearly full"); warned != step.warned {
+			t.Errorf("step %d, with %d bytes free: warned %v, want %v", i, step.free, warned, step.warned)
 		}
 	}
 	mem.TestingSetDiskUsage(vfs.DiskUsage{}) // it doesn't tell any more
-	if s.look(mark); s.last.Load() != nil {
+	if s.check(mark); s.last.Load() != nil {
 		t.Error("the free space of a disk that doesn't tell is known")
 	}
 }

@@ -19,25 +19,30 @@ type Store struct {
 	lock    *pebble.Lock
 	failure *failure
 	disk    *failStopFS
-	// high is nil while the store is being made.
+	// high is nil while the store is being created.
 	high  *highWater
 	space *space
-	// moved: the store has a note that it was moved away, as OpenMoved wants it.
+	// moved: OpenMoved has opened the store, which has a note that it was moved.
 	moved bool
 
-	// mu keeps Close from pulling the database from under the others, who
-	// hold it for reading: it is no queue, and commits overlap.
+	// mu keeps Close from closing the database while it is used. All others hold it
+	// for reading, so commits overlap.
 	mu     sync.RWMutex
 	closed bool
 }
 
 // Commit implements store.Store. It can't be cancelled once it has begun (S9).
-// If the write fails, the process ends: see Options.Fatal.
+// If the write fails, the process ends: see Options.Fatal. In a store that
+// OpenMoved has opened, the same write deletes the note that it was moved, so a
+// crash leaves it moved or recovered.
 func (s *Store) Commit(ctx context.Context, b fencing.Batch) error {
+	if s.moved {
+		return s.write(ctx, b, deleteNote)
+	}
 	return s.write(ctx, b, keepNote)
 }
 
-// write commits a batch, and what becomes of the note with it.
+// write is commit for an open store, and updates the high-water file.
 func (s *Store) write(ctx context.Context, b fencing.Batch, note noteChange) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("nothing was written: %w", err)
@@ -52,7 +57,7 @@ func (s *Store) write(ctx context.Context, b fencing.Batch, note noteChange) err
 	return s.high.raise(waterOf(b.Meta)) // S13: it is durable in the database by now
 }
 
-// Confirm implements store.Store: whoever holds the directory's lock may
+// Confirm implements store.Store: the process that holds the directory's lock may
 // answer.
 func (s *Store) Confirm(context.Context) error {
 	if err := s.enter(); err != nil {
@@ -62,12 +67,12 @@ func (s *Store) Confirm(context.Context) error {
 	return nil
 }
 
-// Close waits for what is under way and closes the store; a second Close does
-// nothing. Of a store that failed it gives back what it can, and says why it
-// failed.
+// Close waits for the calls in progress and closes the store; a second Close does
+// nothing. If the store has failed, Close releases what it can, and returns why the
+// store failed.
 func (s *Store) Close() error {
 	if err := s.failure.err(); err != nil {
-		s.giveBack()
+		s.release()
 		return err
 	}
 	s.mu.Lock()
@@ -87,10 +92,10 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// giveBack ends a store that failed for a process that goes on without it.
-// Where somebody stands still in it, it is left as it is, for the process to
-// end: they never let go of mu, or of Pebble's locks.
-func (s *Store) giveBack() {
+// release closes a store that failed, for a process that goes on without it. If a
+// goroutine is blocked in it, release does nothing: that goroutine holds mu or Pebble's
+// locks until the process ends.
+func (s *Store) release() {
 	if s.failure.inside.Load() > 0 || !s.mu.TryLock() {
 		return
 	}
@@ -99,13 +104,14 @@ func (s *Store) giveBack() {
 		return
 	}
 	s.closed = true
-	// What is durable is on the disk, and how the rest ends is nobody's concern.
+	// What is durable is on the disk. How the rest ends doesn't matter.
 	defer func() { _ = recover() }()
 	_ = s.db.Close()
 	_ = s.lock.Close()
 }
 
-// enter holds mu for reading if the store can be used.
+// enter locks mu for reading. It errs, without the lock, if the store has failed or is
+// closed.
 func (s *Store) enter() error {
 	s.mu.RLock()
 	err := s.failure.err()
@@ -118,7 +124,7 @@ func (s *Store) enter() error {
 	return err
 }
 
-// commit writes a batch, and what becomes of the note with it.
+// commit writes a batch, and changes the note in the same write.
 func (s *Store) commit(b fencing.Batch, note noteChange) error {
 	batch := s.db.NewBatchWithSize(sizeOf(b))
 	err := store.Encode(b, func(key, value []byte) error { return batch.Set(key, value, nil) })
@@ -129,13 +135,13 @@ func (s *Store) commit(b fencing.Batch, note noteChange) error {
 		err = s.apply(batch)
 	}
 	if err != nil {
-		return err // Pebble may still hold the batch: it is not to be reused
+		return err // Pebble may still use the batch, so it must not be reused
 	}
 	return batch.Close()
 }
 
-// apply returns when the batch is durable (S1), and not at all when it may not
-// be: that ends the process (S9).
+// apply returns when the batch is durable (S1). If it may not be, apply ends the process
+// and never returns (S9).
 func (s *Store) apply(batch *pebble.Batch) error {
 	defer s.panicked()
 	if err := s.db.Apply(batch, pebble.Sync); err != nil {
@@ -144,14 +150,14 @@ func (s *Store) apply(batch *pebble.Batch) error {
 	return s.failure.err()
 }
 
-// panicked makes a panic of Pebble's the end of the process, whatever the
-// caller does with panics: the database may be locked or half-written (S9).
+// panicked, deferred, ends the process after a panic of Pebble's, even if the caller
+// would recover: the database may be locked or half-written (S9).
 func (s *Store) panicked() {
 	v := recover()
 	if v == nil {
 		return
 	}
-	if s.failure.err() != nil { // it comes from Options.Fatal
+	if s.failure.err() != nil { // Options.Fatal has panicked
 		panic(v)
 	}
 	err, ok := v.(error)
@@ -161,8 +167,8 @@ func (s *Store) panicked() {
 	s.failure.now(err)
 }
 
-// sizeOf is about how many bytes the batch takes, so that one with a million
-// records is not copied twenty times while it grows.
+// sizeOf estimates the batch's size in bytes, so that a batch of a million records is
+// not copied twenty times while it grows.
 func sizeOf(b fencing.Batch) int {
 	n := 64 + 160*len(b.Pools)
 	for i := range b.Records {

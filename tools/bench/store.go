@@ -17,6 +17,7 @@ import (
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/internal/etcdtest"
 	"github.com/cirrus-id/cirrus/snowflake"
+	"github.com/cirrus-id/cirrus/store"
 	"github.com/cirrus-id/cirrus/store/etcd"
 	"github.com/cirrus-id/cirrus/store/pebble"
 )
@@ -179,11 +180,11 @@ func (m made) writeTo(ctx context.Context, c *etcd.Cluster, records int) error {
 	if err := c.Init(ctx, fencing.Batch(m)); err != nil || records == 0 {
 		return err
 	}
-	offline, err := c.Offline(ctx, etcd.Recovery)
+	offline, err := c.Offline(ctx, store.Recovery)
 	if err != nil {
 		return err
 	}
-	return offline.Write(ctx, m.records(0, records))
+	return offline.Commit(ctx, m.records(0, records))
 }
 
 // transaction returns an operation that does for one grant what a leader would do
