@@ -9,14 +9,13 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// lastMillis bounds every point in time in a store, in Unix ms: the year
-// 19809, which is beyond the last timestamp of any layout, and far enough
-// below an int64 that adding a TTL can't overflow.
+// lastMillis is the last point in time that a store may hold, in Unix ms. It is in the
+// year 19809, beyond the last timestamp of any layout, and adding a TTL to it can't
+// overflow an int64.
 const lastMillis snowflake.Millis = 1<<49 - 1
 
-// The checks say what no version of Cirrus would write. They hold for what is
-// written as for what is read, so no batch can leave a store that can't be
-// loaded again.
+// The checks err for values that no version of Cirrus writes. The same checks are made
+// before writing and after reading, so no batch leaves a store that can't be loaded.
 
 func checkMeta(m *fencing.Meta) error {
 	switch {
@@ -35,7 +34,7 @@ func checkMeta(m *fencing.Meta) error {
 }
 
 func checkPool(p *fencing.Pool) error {
-	// Whether a quarantine is safe depends on the stride, which may have
+	// The check of the quarantine is left out: it depends on the stride, which may have
 	// grown since the pool was written.
 	q := *p
 	q.Unsafe = true
@@ -61,14 +60,14 @@ func checkRecord(r *fencing.Record) error {
 		return fmt.Errorf("its TTL is %v", r.TTL)
 	case r.Status != fencing.Live && r.Status != fencing.Ended && r.Status != fencing.Revoked:
 		return fmt.Errorf("its status is %d", r.Status)
-	// A lease that was released unused ends at floor − 1 (S4).
+	// A lease that was released unused has the ceiling floor − 1 (S4).
 	case !plausible(r.Floor) || r.Ceiling < r.Floor-1 || r.Ceiling > lastMillis:
 		return fmt.Errorf("its window is %d to %d", r.Floor, r.Ceiling)
 	case r.Silence.Noted && r.Status == fencing.Ended:
-		return errors.New("it is ended, and has a silence note")
+		return errors.New("it is ended, but has a silence note")
 	case !r.Silence.Noted && r.Silence != (fencing.Silence{}):
-		return errors.New("it has no silence note, but the values of one")
-	// Servers note at least −MaxDuration: the longest quarantine is over then.
+		return errors.New("it has the values of a silence note, but no note")
+	// Servers note −MaxDuration or more: by then the longest quarantine has ended.
 	case r.Silence.Noted && (r.Silence.Left > r.TTL+fencing.MaxDuration || r.Silence.Left < -fencing.MaxDuration ||
 		r.Silence.Ceiling < r.Floor-1 || r.Silence.Ceiling > lastMillis):
 		return fmt.Errorf("its silence note says %v left and a ceiling of %d", r.Silence.Left, r.Silence.Ceiling)

@@ -14,23 +14,23 @@ import (
 	storev1 "github.com/cirrus-id/cirrus/proto/cirrus/store/v1"
 )
 
-// Decoder builds a snapshot from the keys and values of a store, added in the
-// order of the keys. What it can't read it refuses: a record that is left out
-// would let its node ID be granted twice. The zero value is ready to use.
+// Decoder builds a snapshot from a store's keys and values, added in the order of the
+// keys. It errs for what it can't read, because a record left out would let its node ID
+// be granted twice. The zero value is ready to use.
 type Decoder struct {
 	snap    fencing.Snapshot
 	hasMeta bool
 	pools   map[fencing.PoolName]int // index in snap.Pools
-	msg     storev1.StoredRecord     // used again for each record
+	msg     storev1.StoredRecord     // reused for each record
 }
 
-// Grow makes room for so many records.
+// Grow allocates memory for that many more records.
 func (d *Decoder) Grow(records int) {
 	d.snap.Records = append(make([]fencing.Record, 0, records), d.snap.Records...)
 }
 
-// Add takes a key and its value, and keeps neither. The error wraps ErrDamaged
-// or ErrNewerFormat and names the key.
+// Add decodes a key and its value, and keeps neither. The error wraps ErrDamaged or
+// ErrNewerFormat, and names the key.
 func (d *Decoder) Add(key, value []byte) error {
 	var err error
 	if bytes.Equal(key, []byte(metaKey)) {
@@ -55,7 +55,7 @@ func (d *Decoder) Add(key, value []byte) error {
 	return nil
 }
 
-// Snapshot returns what was added.
+// Snapshot returns all that was added. It errs if no meta was.
 func (d *Decoder) Snapshot() (fencing.Snapshot, error) {
 	if !d.hasMeta {
 		return fencing.Snapshot{}, errNoMeta
@@ -63,9 +63,9 @@ func (d *Decoder) Snapshot() (fencing.Snapshot, error) {
 	return d.snap, nil
 }
 
-// DecodeMeta reads the meta's value. It is the first thing to do with a store:
-// its error wraps ErrNewerFormat where nothing else in it can be trusted to
-// mean what this binary takes it for.
+// DecodeMeta decodes the meta's value, which must be done first: if its error wraps
+// ErrNewerFormat, the store's other values may mean something else than this binary
+// assumes.
 func DecodeMeta(value []byte) (fencing.Meta, error) {
 	var m storev1.StoredMeta
 	if err := proto.Unmarshal(value, &m); err != nil {
@@ -171,7 +171,7 @@ func (d *Decoder) decodeRecord(value []byte) (fencing.Record, error) {
 	if m.Silence != nil {
 		r.Silence = fencing.Silence{Noted: true, Left: time.Duration(m.Silence.LeftNs), Ceiling: snowflake.Millis(m.Silence.CeilingMs)}
 	}
-	if m.Status >= 0 && m.Status <= 255 { // else 0, which is no status
+	if m.Status >= 0 && m.Status <= 255 { // else it stays 0, which checkRecord refuses
 		r.Status = fencing.Status(m.Status)
 	}
 	if copy(r.Instance[:], m.InstanceHash) != len(r.Instance) || len(m.InstanceHash) != len(r.Instance) {
@@ -182,8 +182,8 @@ func (d *Decoder) decodeRecord(value []byte) (fencing.Record, error) {
 
 var errNoMeta = damaged(MetaKey(), errors.New("it is missing"))
 
-// damaged names the key and the way out: a store that has lost a value may
-// have lost others.
+// damaged returns that the key can't be read, and what to do: a store that has lost a
+// value may have lost others.
 func damaged(key []byte, why error) error {
 	return fmt.Errorf("%w: %s can't be read, since %w: restore the store from a copy, then run \"cirrus recover\" on it", ErrDamaged, describeKey(key), why)
 }

@@ -12,13 +12,13 @@ import (
 	storev1 "github.com/cirrus-id/cirrus/proto/cirrus/store/v1"
 )
 
-// Format is the version of the keys and values that this binary writes, and
-// the newest that it reads.
+// Format is the format of the keys and values that this binary writes, and the newest
+// one that it reads.
 const Format = 2
 
-// Encode hands every key and value of the batch to put, which must not keep
-// them, and stops at the first error. It refuses what Decoder would refuse, and
-// a key that is in the batch twice; put may then have been called already.
+// Encode calls put with each key and value of the batch, and stops at the first error.
+// put must not keep them. Encode errs for what Decoder would refuse, and for a key that
+// is in the batch twice; put may have been called before that.
 func Encode(b fencing.Batch, put func(key, value []byte) error) error {
 	if err := checkTwice(b); err != nil {
 		return err
@@ -42,8 +42,7 @@ func Encode(b fencing.Batch, put func(key, value []byte) error) error {
 	return nil
 }
 
-// encoder keeps its buffers from one value to the next: a batch may hold a
-// million records.
+// encoder reuses its buffers for each value, since a batch may hold a million records.
 type encoder struct {
 	put        func(key, value []byte) error
 	key, value []byte
@@ -85,7 +84,7 @@ func (e *encoder) pool(p *fencing.Pool) error {
 	})
 }
 
-// storeID is nil for no ID, so that the field is left out.
+// storeID returns nil for no ID, so that the field is left out.
 func storeID(id fencing.StoreID) []byte {
 	if id == (fencing.StoreID{}) {
 		return nil
@@ -122,20 +121,20 @@ func (e *encoder) write(check error, m proto.Message) error {
 	return e.put(e.key, e.value)
 }
 
-// slot is where a record stands.
-type slot struct {
+// position is the pool and node ID of a record.
+type position struct {
 	pool fencing.PoolName
 	node snowflake.NodeID
 }
 
-func (s slot) compare(o slot) int {
-	return cmp.Or(cmp.Compare(s.pool, o.pool), cmp.Compare(s.node, o.node))
+func (p position) compare(o position) int {
+	return cmp.Or(cmp.Compare(p.pool, o.pool), cmp.Compare(p.node, o.node))
 }
 
-// checkTwice refuses a batch with a key in it twice: one store would take the
-// last, another would refuse it.
+// checkTwice errs if a key is in the batch twice: one store would keep the last value,
+// another would err.
 func checkTwice(b fencing.Batch) error {
-	for i := range b.Pools { // they are few
+	for i := range b.Pools { // there are few
 		for j := range i {
 			if b.Pools[i].Name == b.Pools[j].Name {
 				return twice(PoolKey(b.Pools[i].Name))
@@ -152,19 +151,19 @@ func twice(key []byte) error {
 	return fmt.Errorf("nothing was written: %s is in one batch twice; this is a bug in Cirrus, report it", describeKey(key))
 }
 
-// firstTwice finds a slot that is written twice. Records in order, as a million
-// of them come, need no memory.
-func firstTwice(records []fencing.Record) (slot, bool) {
-	var seen map[slot]bool
+// firstTwice returns a position that is written twice. It needs no memory as long as
+// the records are in order, as they are in a batch of a million.
+func firstTwice(records []fencing.Record) (position, bool) {
+	var seen map[position]bool
 	for i := range records {
-		at := slotOf(&records[i])
-		if seen == nil && (i == 0 || slotOf(&records[i-1]).compare(at) < 0) {
+		at := positionOf(&records[i])
+		if seen == nil && (i == 0 || positionOf(&records[i-1]).compare(at) < 0) {
 			continue
 		}
 		if seen == nil {
-			seen = make(map[slot]bool, len(records))
+			seen = make(map[position]bool, len(records))
 			for j := range records[:i] {
-				seen[slotOf(&records[j])] = true
+				seen[positionOf(&records[j])] = true
 			}
 		}
 		if seen[at] {
@@ -172,7 +171,7 @@ func firstTwice(records []fencing.Record) (slot, bool) {
 		}
 		seen[at] = true
 	}
-	return slot{}, false
+	return position{}, false
 }
 
-func slotOf(r *fencing.Record) slot { return slot{r.Pool, r.Node} }
+func positionOf(r *fencing.Record) position { return position{r.Pool, r.Node} }

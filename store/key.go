@@ -9,16 +9,16 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// The keys, in their order: the meta, the pools by name, the records by pool
-// and node ID. A decoder relies on that order: it knows the format before it
-// reads anything else, and a pool before its records.
+// The keys, in their order: the meta, the pools by name, the records by pool and node
+// ID. Decoder relies on that order: it gets the format before anything else, and a pool
+// before its records.
 //
 //	meta
 //	pool/NAME
 //	record/NAME 0x00 NODE    the node ID in four bytes, big-endian
 //
-// 0x00 is below every character of a pool's name, so a pool's records stand
-// together, in the order of the pools.
+// 0x00 is below every character of a pool's name, so the records of a pool are adjacent,
+// and in the order of the pools.
 const (
 	metaKey      = "meta"
 	poolPrefix   = "pool/"
@@ -26,26 +26,25 @@ const (
 	nodeLen      = 5 // the 0x00 and the node ID
 )
 
-// MetaKey is the key of the meta.
+// MetaKey returns the key of the meta.
 func MetaKey() []byte { return []byte(metaKey) }
 
-// PoolKey is the key of the pool of that name.
+// PoolKey returns the key of the pool of that name.
 func PoolKey(name fencing.PoolName) []byte { return append([]byte(poolPrefix), name...) }
 
-// RecordKey is the key of the record of the node ID in the pool.
+// RecordKey returns the key of the record of the node ID in the pool.
 func RecordKey(pool fencing.PoolName, node snowflake.NodeID) []byte {
 	return appendRecordKey(nil, pool, node)
 }
 
-// RecordsFrom and RecordsTo bound the keys of all records: from the first, up
-// to but without the second.
+// RecordsFrom returns the lower bound of the keys of all records.
 func RecordsFrom() []byte { return []byte(recordPrefix) }
 
-// RecordsTo is where the records' keys end.
+// RecordsTo returns their upper bound, which is none of them.
 func RecordsTo() []byte { return []byte("record0") } // '0' follows '/'
 
-// IsKey reports whether the key is one of a store's, whether or not it is well
-// formed. Others' keys may stand among them where a store shares its place.
+// IsKey reports whether the key is one of a store's, well formed or not. In etcd,
+// foreign keys may be among a store's.
 func IsKey(key string) bool {
 	return key == metaKey || strings.HasPrefix(key, poolPrefix) || strings.HasPrefix(key, recordPrefix)
 }
@@ -56,8 +55,8 @@ func appendRecordKey(b []byte, pool fencing.PoolName, node snowflake.NodeID) []b
 	return binary.BigEndian.AppendUint32(b, uint32(node))
 }
 
-// parseRecordKey returns what stands after the prefix, as RecordKey wrote it.
-// The pool's name is still part of the key's bytes.
+// parseRecordKey parses what RecordKey has put after the prefix. The pool's name that it
+// returns is a part of rest.
 func parseRecordKey(rest []byte) (pool []byte, node snowflake.NodeID, ok bool) {
 	at := len(rest) - nodeLen
 	if at < 0 || rest[at] != 0 {
@@ -66,7 +65,7 @@ func parseRecordKey(rest []byte) (pool []byte, node snowflake.NodeID, ok bool) {
 	return rest[:at], snowflake.NodeID(binary.BigEndian.Uint32(rest[at+1:])), true
 }
 
-// describeKey names a key to a person.
+// describeKey returns a name of the key for people.
 func describeKey(key []byte) string {
 	k := string(key)
 	if rest, ok := strings.CutPrefix(k, recordPrefix); ok {

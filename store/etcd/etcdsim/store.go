@@ -8,7 +8,7 @@ import (
 	"github.com/cirrus-id/cirrus/store/etcd"
 )
 
-// What etcd refuses.
+// Errors of etcd.
 var (
 	ErrTooManyOps   = errors.New("too many operations in a transaction")
 	ErrDuplicateKey = errors.New("a transaction writes a key twice")
@@ -16,23 +16,23 @@ var (
 	ErrFuture       = errors.New("the revision is still to come")
 )
 
-// Store is the cluster's state. The zero value is an empty one. Its methods may
+// Store is the state of an etcd cluster. The zero value is an empty one. Its methods may
 // be called from many goroutines.
 type Store struct {
 	mu        sync.Mutex
-	revision  int64 // of the newest state; that of the empty store is 1
-	compacted int64 // states below are forgotten
+	revision  int64 // of the newest state; 1 for the empty store
+	compacted int64 // states of lower revisions are forgotten
 	keys      map[string][]version
 }
 
-// version is what a key was from a revision on.
+// version is the state of a key from a revision on.
 type version struct {
 	at      int64
 	value   []byte
-	created int64 // 0: it is not there
+	created int64 // 0: the key doesn't exist
 }
 
-// Txn does a transaction, now.
+// Txn does a transaction at once.
 func (s *Store) Txn(t etcd.Txn) (done bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,7 +75,7 @@ func (s *Store) holds(c etcd.Compare) bool {
 	return v.created == c.CreateRevision
 }
 
-// write makes a new state, unless nothing changes in it.
+// write makes a new state, unless the writes change nothing.
 func (s *Store) write(ops []etcd.Op) {
 	next := s.revision + 1
 	for _, op := range ops {
@@ -95,7 +95,7 @@ func (s *Store) write(ops []etcd.Op) {
 	}
 }
 
-// at is the key in the state of that revision.
+// at returns the key in the state of that revision.
 func (s *Store) at(key string, revision int64) version {
 	versions := s.keys[key]
 	for i := len(versions) - 1; i >= 0; i-- {
@@ -106,7 +106,7 @@ func (s *Store) at(key string, revision int64) version {
 	return version{}
 }
 
-// Range reads, now.
+// Range reads at once.
 func (s *Store) Range(r etcd.Range) (etcd.Page, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,8 +134,8 @@ func (s *Store) Range(r etcd.Range) (etcd.Page, error) {
 	return page, nil
 }
 
-// between lists the keys that ever were from the one up to but without the
-// other, in order.
+// between returns, in order, the keys that ever existed from from up to, but without,
+// to.
 func (s *Store) between(from, to string) []string {
 	var out []string
 	for key := range s.keys {
@@ -147,7 +147,7 @@ func (s *Store) between(from, to string) []string {
 	return out
 }
 
-// Revision is that of the newest state.
+// Revision returns the revision of the newest state.
 func (s *Store) Revision() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
