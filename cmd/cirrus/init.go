@@ -11,14 +11,14 @@ import (
 	"github.com/cirrus-id/cirrus/fencing"
 )
 
-// newInit makes a store that its operator vouches for (S7).
+// newInit returns the command that creates a store for which its operator vouches (S7).
 func newInit() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init {--data DIR | --store etcd --etcd-endpoints URLS}",
 		Short: "Create a store whose pools are open at once",
 		Long: `Init creates a store and vouches that nobody holds node IDs from an earlier
-one: its pools grant at once. It refuses a place that has a store, so it can't be
-left in a manifest to vouch for a store that was lost.`,
+one: its pools grant at once. It fails where there is a store, so don't leave it in
+a manifest: there it would vouch for the store that replaces a lost one.`,
 		Example: `  cirrus init --data ./cirrus-data
   cirrus init --data ./cirrus-data --ttl 10s --quarantine 20s --node-ids 0-511
   cirrus init --store etcd --etcd-endpoints https://e1:2379,https://e2:2379,https://e3:2379`,
@@ -31,7 +31,7 @@ left in a manifest to vouch for a store that was lost.`,
 }
 
 func initStore(cmd *cobra.Command) error {
-	defer boundSignal(cmd)()
+	defer limitInterrupt(cmd)()
 	at, err := chosenLocation(cmd, output.NoLog)
 	if err != nil {
 		return err
@@ -55,8 +55,8 @@ func initStore(cmd *cobra.Command) error {
 	return nil
 }
 
-// strideFlag repeats a stride that is not the default: a pool's quarantine may be
-// too short for that.
+// strideFlag returns the flag for a stride that is not the default, which serve needs,
+// too: the pool's quarantine may be too short for the default stride.
 func strideFlag(cmd *cobra.Command) string {
 	stride, err := cmd.Flags().GetDuration("stride")
 	if err != nil || stride == fencing.DefaultStride {

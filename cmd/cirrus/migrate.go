@@ -15,30 +15,30 @@ import (
 func newMigrate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "migrate {--from DIR --to-etcd | --from-etcd --to DIR} --etcd-endpoints URLS",
-		Short: "Take a store from a directory to etcd, or back",
-		Long: `Migrate takes a store to another place, while nobody serves it, with every
-promise kept: holders keep their leases, node IDs and epochs, and go on when the
-store is served at the new place within their TTL.
+		Short: "Move a store from a directory to etcd, or back",
+		Long: `Migrate moves a store to another location, while nobody serves it, with every
+promise kept: holders keep their leases, node IDs and epochs, and go on if the
+store is served at the new location within their TTL.
 
-It refuses a store that is served, and a new place that isn't empty. The old
-place stays as it is, but for word that the store has moved: nothing serves it
-any more. A migration that was broken off can be run again, from another host,
-too; whatever it had come to, at most one of the two places can be served.`,
+It refuses a store that is served, and a new location that isn't empty. The old
+location keeps the store, with a note that it was moved, so that nothing serves it
+any more. A migration that was interrupted can be run again, also from another
+host. Wherever it was interrupted, at most one of the two locations can be served.`,
 		Example: `  cirrus migrate --from ./cirrus-data --to-etcd --etcd-endpoints https://e1:2379,https://e2:2379,https://e3:2379
   cirrus migrate --from-etcd --etcd-endpoints https://e1:2379,https://e2:2379,https://e3:2379 --to ./cirrus-data`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return migrateStore(cmd) },
 	}
 	f := cmd.Flags()
-	f.String("from", "", "`directory` that the store is in")
-	f.Bool("to-etcd", false, "take it to etcd, under --etcd-prefix")
-	f.Bool("from-etcd", false, "take it from etcd, from under --etcd-prefix")
-	f.String("to", "", "`directory` to take it to; must be missing or empty")
+	f.String("from", "", "`directory` of the store")
+	f.Bool("to-etcd", false, "move it to etcd, under --etcd-prefix")
+	f.Bool("from-etcd", false, "move it from etcd, from under --etcd-prefix")
+	f.String("to", "", "`directory` to move it to; must be missing or empty")
 	addEtcd(cmd)
 	return cmd
 }
 
 func migrateStore(cmd *cobra.Command) error {
-	defer boundSignal(cmd)()
+	defer limitInterrupt(cmd)()
 	from, to, err := fromAndTo(cmd)
 	if err != nil {
 		return err

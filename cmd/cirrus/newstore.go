@@ -15,8 +15,8 @@ import (
 	"github.com/cirrus-id/cirrus/store/pebble"
 )
 
-// storeOptions are those of every store in a directory: one that fails ends the
-// process, with a sentence that says why (S9).
+// storeOptions returns the options of every store in a directory: a failed write ends the
+// process, with an error that says why (S9).
 func storeOptions(cmd *cobra.Command, log *slog.Logger) pebble.Options {
 	return pebble.Options{Logger: log, Fatal: func(err error) {
 		cmd.PrintErrf("cirrus: %v\n", err)
@@ -25,8 +25,8 @@ func storeOptions(cmd *cobra.Command, log *slog.Logger) pebble.Options {
 	}}
 }
 
-// newStore is a new store's first batch, with the default pool as the flags
-// describe it.
+// newStore returns a new store's first batch, with the default pool as the flags describe
+// it.
 func newStore(cmd *cobra.Command, vouched bool) (fencing.Batch, error) {
 	change, err := flags.PoolChange(cmd.Flags())
 	if err != nil {

@@ -13,29 +13,30 @@ import (
 	"github.com/cirrus-id/cirrus/store"
 )
 
-// newRecover makes a store that was restored from a copy suspicious again (S7).
+// newRecover returns the command that makes a store suspicious again that was restored
+// from a copy (S7).
 func newRecover() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "recover {--data DIR | --store etcd --etcd-endpoints URLS}",
 		Short: "Make a store that was restored from a copy safe to serve",
 		Long: `Recover is for a store that was restored from a copy, or that has lost a write:
-it no longer knows what was granted and promised since. Recover raises its mark
-and its epochs above all that can have been, ends every lease, and closes every
-pool until whoever still holds a node ID has lost it (the longest TTL that the
-pool ever had + quarantine + stride of running without a restart). Nothing may
-serve the store meanwhile.
+it doesn't know what was granted and promised since. Recover raises its mark and
+its epochs above all that can have been used, ends every lease, and closes every
+pool until those who still hold a node ID have lost it. That takes the longest TTL
+that the pool ever had + quarantine + stride of running without a restart. Nothing
+may serve the store meanwhile.
 
-It reckons by the wall clock: see that it is right. And it reckons with the
-longest TTL that each pool ever had, as far as the copy knows: if max_ttl was
-raised after the copy was taken, give what it was raised to with --longest-ttl.
+Recover uses the wall clock: check that it is right. It also uses the longest TTL
+that each pool ever had, as far as the copy knows it. If max_ttl was raised after
+the copy was taken, give its highest value with --longest-ttl.
 
-With --moved-away it takes back a store that cirrus migrate took elsewhere, where
-the other store is lost or given up: what is left here is treated as an old copy,
-taken when the store moved. Stop the other store first, and never serve it again,
-or two stores grant the same node IDs. If its pools were given a longer max_ttl
-or it was served with a longer stride, say so with --longest-ttl and --stride.
-What it did otherwise is lost: pools that were created there, node IDs that a
-pool was given there.`,
+With --moved-away it takes back a store that cirrus migrate moved to another
+location, when the store there is lost or given up. What is still here is treated
+as an old copy, taken when the store was moved. Stop the other store first, and
+never serve it again, or two stores grant the same node IDs. If its pools were
+given a longer max_ttl or it was served with a longer stride, give these with
+--longest-ttl and --stride. Other changes at the other location are lost: pools
+that were created there, and node IDs that were added to a pool.`,
 		Example: `  cirrus recover --data ./cirrus-data
   cirrus recover --data ./cirrus-data --longest-ttl 24h --yes
   cirrus recover --data ./cirrus-data --moved-away
@@ -44,14 +45,14 @@ pool was given there.`,
 	}
 	addStore(cmd, "`directory` of the store")
 	addStride(cmd)
-	cmd.Flags().Duration("longest-ttl", 0, "the longest max_ttl that any pool had since the copy was taken, if that was raised, up to 720h")
+	cmd.Flags().Duration("longest-ttl", 0, "the highest max_ttl of any pool since the copy was taken, if it was raised, up to 720h")
 	cmd.Flags().Bool("moved-away", false, "take back a store that was migrated away; the other one must never be served again")
 	cmd.Flags().Bool("yes", false, "don't ask")
 	return cmd
 }
 
 func recoverStore(cmd *cobra.Command) (err error) {
-	defer boundSignal(cmd)()
+	defer limitInterrupt(cmd)()
 	at, err := chosenLocation(cmd, output.Warnings(cmd))
 	if err != nil {
 		return err
@@ -75,12 +76,12 @@ func recoverStore(cmd *cobra.Command) (err error) {
 	}
 	st, err := at.Open(cmd.Context(), work)
 	if err != nil {
-		return withWayBack(err)
+		return withTakingBack(err)
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	snap, err := st.Load(cmd.Context())
 	if err != nil {
-		return withWayBack(err)
+		return withTakingBack(err)
 	}
 	batch, err := fencing.Recover(snap, wallClock(), stride, longest)
 	if err != nil {
@@ -88,11 +89,11 @@ func recoverStore(cmd *cobra.Command) (err error) {
 	}
 	for i := range batch.Pools {
 		p := &batch.Pools[i]
-		cmd.Printf("pool %s: reckoned with a longest TTL of %v; it opens once it has been served for %v\n", p.Name, p.LongestTTL, p.Suspicion(batch.Meta.Stride, batch.Meta.SuspectFor))
+		cmd.Printf("pool %s: its longest TTL is taken to be %v; it opens once it has been served for %v\n", p.Name, p.LongestTTL, p.Suspicion(batch.Meta.Stride, batch.Meta.SuspectFor))
 	}
 	what := fmt.Sprintf("end all %d leases in %s and close its %d pools for a while", len(snap.Records), at, len(snap.Pools))
 	if movedAway {
-		// Both stores are whole, and from now on they are two.
+		// Both locations hold a whole store. From now on these are two stores.
 		batch.Meta.ID = newStoreID()
 		what = fmt.Sprintf("take back %s, which was moved away: the store that it became may have granted leases since, and must never be served again. It will %s", at, what)
 	}
@@ -111,8 +112,8 @@ func recoverStore(cmd *cobra.Command) (err error) {
 	return nil
 }
 
-// withWayBack says how a store that was moved is taken back.
-func withWayBack(err error) error {
+// withTakingBack adds to a MovedError how the store is taken back.
+func withTakingBack(err error) error {
 	if !errors.As(err, new(*store.MovedError)) {
 		return err
 	}

@@ -95,7 +95,7 @@ func serve(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	ending, ended := boundEnd(cmd, "look at the disk; nothing that was acknowledged is lost")
+	ending, ended := limitShutdown(cmd, "look at the disk; nothing that was acknowledged is lost")
 	defer ended()
 	if err := warnOfOthers(cmd, log); err != nil {
 		return err

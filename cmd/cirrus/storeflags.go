@@ -15,23 +15,23 @@ import (
 	"github.com/cirrus-id/cirrus/store/etcd"
 )
 
-// What --store can say.
+// The values of --store.
 const (
 	onPebble = "pebble" // a directory on one machine
 	onEtcd   = "etcd"   // a prefix in etcd, for several replicas
 )
 
-// memory is the --data of a store that keeps nothing.
+// memory is the --data of a store in memory.
 const memory = ":memory:"
 
-// ofEtcd are the flags that say where a store in etcd is, and how replicas share
-// it. They are no use to a store in a directory.
+// ofEtcd are the flags that say where a store in etcd is, and how replicas share it. They
+// are refused for a store in a directory.
 var ofEtcd = []string{
 	"etcd-endpoints", "etcd-prefix", "etcd-cacert", "etcd-cert", "etcd-key", "etcd-user", "etcd-password-file",
 	"etcd-session-ttl", "advertise",
 }
 
-// addStore adds the flags that say where a store is, in either kind.
+// addStore adds the flags that say where a store is, for both kinds.
 func addStore(cmd *cobra.Command, data string) {
 	cmd.Flags().String("store", onPebble, "where the store is: pebble (in the directory --data, for one process) or etcd (for several replicas)")
 	cmd.Flags().String("data", "", data)
@@ -55,8 +55,8 @@ func addStride(cmd *cobra.Command) {
 	cmd.Flags().Duration("stride", fencing.DefaultStride, "how far ahead the mark is written, 100ms to 1h")
 }
 
-// chosenStore is what --store says. Flags of the other kind are refused: whoever
-// gave them expects something else to be served.
+// chosenStore returns the value of --store. It errs if flags of the other kind are given:
+// the user then expects another store to be served.
 func chosenStore(cmd *cobra.Command) (string, error) {
 	kind, err := cmd.Flags().GetString("store")
 	if err != nil {
@@ -79,8 +79,8 @@ func chosenStore(cmd *cobra.Command) (string, error) {
 	return kind, nil
 }
 
-// dataDir is what --data says; it has no default, so that nobody serves a
-// store that they didn't mean.
+// dataDir returns the value of --data. It has no default, so that nobody serves a store
+// by mistake.
 func dataDir(cmd *cobra.Command) (string, error) {
 	dir, err := cmd.Flags().GetString("data")
 	if err == nil && dir == "" {
@@ -89,7 +89,7 @@ func dataDir(cmd *cobra.Command) (string, error) {
 	return dir, err
 }
 
-// etcdConfig is what the flags say about a store in etcd.
+// etcdConfig returns what the flags say about a store in etcd.
 func etcdConfig(cmd *cobra.Command, log *slog.Logger) (etcd.Config, error) {
 	f := cmd.Flags()
 	endpoints, err := f.GetStringSlice("etcd-endpoints")
@@ -114,7 +114,8 @@ func etcdConfig(cmd *cobra.Command, log *slog.Logger) (etcd.Config, error) {
 	return cfg, err
 }
 
-// sessionTTL is what --etcd-session-ttl says. 0 would stand for the default.
+// sessionTTL returns the value of --etcd-session-ttl. It refuses 0, which would mean the
+// default.
 func sessionTTL(cmd *cobra.Command) (time.Duration, error) {
 	ttl, err := cmd.Flags().GetDuration("etcd-session-ttl")
 	if err == nil && ttl <= 0 {
@@ -123,7 +124,7 @@ func sessionTTL(cmd *cobra.Command) (time.Duration, error) {
 	return ttl, err
 }
 
-// password is what is in the file that --etcd-password-file names, but for the
+// password returns the content of the file that --etcd-password-file names, without the
 // end of its line.
 func password(cmd *cobra.Command) (string, error) {
 	path, err := cmd.Flags().GetString("etcd-password-file")

@@ -61,7 +61,7 @@ func TestFailedWrite(t *testing.T) {
 		{"full", syscall.ENOSPC, isWrite, "free some space"},
 		{"no descriptors", syscall.EMFILE, isWrite, "LimitNOFILE"},
 		{"no descriptors anywhere", syscall.ENFILE, isWrite, "fs.file-max"},
-		{"no memory", syscall.ENOMEM, isWrite, "want of memory"},
+		{"no memory", syscall.ENOMEM, isWrite, "lack of memory"},
 	} {
 		for _, armed := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s,armed=%t", test.name, armed), func(t *testing.T) {

@@ -11,9 +11,9 @@ import (
 	"github.com/cirrus-id/cirrus/service"
 )
 
-// Whatever ends serve, its end is bounded before anything is closed (S9): an error
-// of the service, and one of its listeners.
-func TestEveryEndIsBounded(t *testing.T) {
+// The time limit of serve's shutdown starts before anything is closed (S9), also if the
+// shutdown comes from an error of the service or of a listener.
+func TestEveryShutdownIsLimited(t *testing.T) {
 	for name, spoil := range map[string]func(cfg *service.Config, listen *string){
 		"the service": func(cfg *service.Config, _ *string) { cfg.Stride = 1 },
 		"a listener":  func(_ *service.Config, listen *string) { *listen = "nowhere" },
@@ -33,12 +33,12 @@ func TestEveryEndIsBounded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			bounded := 0
-			if err := serveOpened(cmd, cfg, serving.Limits{}, func() { bounded++ }); err == nil {
-				t.Error("it has served")
+			limited := 0
+			if err := serveOpened(cmd, cfg, serving.Limits{}, func() { limited++ }); err == nil {
+				t.Error("serveOpened returned nil, want an error")
 			}
-			if bounded != 1 {
-				t.Errorf("its end was bounded %d times, want once", bounded)
+			if limited != 1 {
+				t.Errorf("the time limit was started %d times, want once", limited)
 			}
 			if err := st.Close(); err != nil {
 				t.Error(err)
