@@ -82,6 +82,6 @@ func TestNoteIsNoValue(t *testing.T) {
 		}
 	}
 	if err := d.Add(store.NoteKey(), []byte("moved m1 there")); !errors.Is(err, store.ErrDamaged) {
-		t.Error(err)
+		t.Errorf("Add: %v, want ErrDamaged", err)
 	}
 }

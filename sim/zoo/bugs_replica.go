@@ -293,6 +293,6 @@ var replicaBugs = []Bug{
 			Old:  "\tif turn != c.turn || c.closed || len(c.cfg.Endpoints) == 1 {\n",
 			New:  "\tif turn >= 0 || c.closed || len(c.cfg.Endpoints) == 1 {\n",
 		}},
-		Found: fails("store/etcd", "TestSilentMemberIsLeft", "what asks etcd's members is the part that a simulated etcd takes the place of"),
+		Found: fails("store/etcd", "TestSilentMemberIsAbandoned", "what asks etcd's members is the part that a simulated etcd takes the place of"),
 	},
 }

@@ -26,11 +26,11 @@ import (
 	"github.com/cirrus-id/cirrus/internal/etcdtest"
 )
 
-// cheapPasswords has etcd check passwords in no time.
+// cheapPasswords makes etcd check passwords fast.
 var cheapPasswords = []string{"--bcrypt-cost", "4"}
 
-// TestTokens: neither tokens that expire, as etcd's JWTs do every five minutes
-// unless it is told otherwise, nor changes of users cost a term.
+// TestTokens: no term ends when a token expires, as etcd's JWTs do after five minutes by
+// default, or when users are changed.
 func TestTokens(t *testing.T) {
 	const ttl = time.Second
 	private, public := rsaKeys(t)
@@ -67,12 +67,12 @@ func TestTokens(t *testing.T) {
 		}
 	}
 	if isClosed(o.Lost()) {
-		t.Error("the leadership was lost")
+		t.Error("Lost is closed, want the replica to stay elected")
 	}
 	t.Logf("%d commits", commits)
 }
 
-// rsaKeys are files with a key's two halves.
+// rsaKeys returns files with a public and a private key.
 func rsaKeys(t *testing.T) (private, public string) {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -94,7 +94,7 @@ func rsaKeys(t *testing.T) (private, public string) {
 	return write("private.pem", "RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(key)), write("public.pem", "PUBLIC KEY", half)
 }
 
-// TestUsers: who may not in says so, and what to do.
+// TestUsers: if etcd refuses the user, the error says so, and what to do.
 func TestUsers(t *testing.T) {
 	cluster := etcdtest.Start(t, 1, cheapPasswords...)
 	root := etcdClient(t, cluster.Endpoints()...)
@@ -132,35 +132,35 @@ func TestUsers(t *testing.T) {
 			c := open(t, Config{Endpoints: cluster.Endpoints(), Prefix: test.prefix, User: test.user, Password: test.password})
 			err := c.Init(ctx, firstBatch())
 			if test.says == "" && err != nil || test.says != "" && (err == nil || !strings.Contains(err.Error(), test.says) || !strings.Contains(err.Error(), cluster.Endpoints()[0])) {
-				t.Errorf("it says: %v", err)
+				t.Errorf("Init: %v, want an error with %q", err, test.says)
 			}
 			if err == nil {
 				if err := takeOver(t, campaign(t, c)).Commit(ctx, grant(1, 1)); err != nil {
-					t.Error(err)
+					t.Errorf("Commit: %v", err)
 				}
 			}
 		})
 	}
-	// A member that starts again has forgotten all tokens.
+	// A member that restarts has forgotten all tokens.
 	c := open(t, Config{Endpoints: cluster.Endpoints(), Prefix: "/ours/", User: "cirrus", Password: "secret"})
 	term := takeOver(t, campaign(t, c))
 	must(cluster.Member(0).Restart())
 	if err := term.Confirm(ctx); err != nil {
-		t.Error(err)
+		t.Errorf("Confirm: %v", err)
 	}
 	if err := term.Commit(ctx, grant(2, 1)); err != nil {
-		t.Error(err)
+		t.Errorf("Commit: %v", err)
 	}
 }
 
-// TestTLS: each way of getting it wrong says what is wrong.
+// TestTLS: each wrong setting has an error that says what is wrong.
 func TestTLS(t *testing.T) {
 	dir := t.TempDir()
 	ca := newAuthority(t, dir, "ca")
 	other := newAuthority(t, dir, "other")
 	ca.issue(t, dir, "server", "127.0.0.1")
 	ca.issue(t, dir, "client", "")
-	other.issue(t, dir, "stranger", "")
+	other.issue(t, dir, "unknown", "")
 	file := func(name string) string { return filepath.Join(dir, name) }
 	asking, err := (&Config{CAFile: file("ca.pem"), CertFile: file("client.pem"), KeyFile: file("client.key")}).loadTLS()
 	if err != nil {
@@ -179,7 +179,7 @@ func TestTLS(t *testing.T) {
 		{"no CA", Config{CertFile: file("client.pem"), KeyFile: file("client.key")}, "name that authority's file with --etcd-cacert"},
 		{"another CA", Config{CAFile: file("other.pem"), CertFile: file("client.pem"), KeyFile: file("client.key")}, "name that authority's file with --etcd-cacert"},
 		{"no certificate", Config{CAFile: file("ca.pem")}, "give the right --etcd-cert and --etcd-key"},
-		{"another's certificate", Config{CAFile: file("ca.pem"), CertFile: file("stranger.pem"), KeyFile: file("stranger.key")}, "give the right --etcd-cert and --etcd-key"},
+		{"another's certificate", Config{CAFile: file("ca.pem"), CertFile: file("unknown.pem"), KeyFile: file("unknown.key")}, "give the right --etcd-cert and --etcd-key"},
 		{"no TLS", Config{Endpoints: []string{strings.Replace(cluster.Endpoints()[0], "https", "http", 1)}}, "write it with https://"},
 		{"TLS where there is none", Config{Endpoints: []string{strings.Replace(plain.Endpoints()[0], "http", "https", 1)}}, "write it with http://"},
 		{"a name that isn't there", Config{Endpoints: []string{"http://cirrus.invalid:2379"}}, "can't be resolved"},
@@ -191,7 +191,7 @@ func TestTLS(t *testing.T) {
 			test.cfg.Timeout = 500 * time.Millisecond
 			err := open(t, test.cfg).Init(context.Background(), firstBatch())
 			if test.says == "" && err != nil || test.says != "" && (err == nil || !strings.Contains(err.Error(), test.says)) {
-				t.Errorf("it says: %v", err)
+				t.Errorf("Init: %v, want an error with %q", err, test.says)
 			}
 		})
 	}
@@ -227,7 +227,7 @@ func (a *authority) issue(t *testing.T, dir, name, ip string) {
 	writeCert(t, dir, name, c, a.cert, a.key)
 }
 
-// writeCert writes a certificate and its key; one without a signer signs itself.
+// writeCert writes a certificate and its key. Without a signer it is self-signed.
 func writeCert(t *testing.T, dir, name string, c, by *x509.Certificate, signer *ecdsa.PrivateKey) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -280,11 +280,11 @@ func TestConfig(t *testing.T) {
 		"no random source": {Endpoints: good, Random: bytes.NewReader(nil)},
 	} {
 		if c, err := Open(cfg); err == nil {
-			t.Errorf("%s: it was taken", name)
+			t.Errorf("%s: nil, want an error", name)
 			c.Close()
 		}
 	}
 	if _, err := (Config{Endpoints: []string{"https://a:1"}, TLS: &tls.Config{}}).withDefaults(); err != nil {
-		t.Error(err)
+		t.Errorf("withDefaults: %v", err)
 	}
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/cirrus-id/cirrus/store/storetest"
 )
 
-// benchTerm is a term on a cluster of three members that sync their disks, with
-// the pool "p" in its store; observe may be nil.
+// benchTerm returns a term on a cluster of three members that sync their disks, with the
+// pool "p" in its store; observe may be nil.
 func benchTerm(b *testing.B, observe func(RoundTrip)) (*Cluster, store.Leadership, store.Term) {
 	b.Helper()
 	etcd := etcdtest.StartWith(b, etcdtest.Config{Dir: b.TempDir(), Members: 3, Sync: true})
@@ -54,8 +54,8 @@ func each(b *testing.B, writers int, f func(w, n int) error) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "commits/s")
 }
 
-// BenchmarkLimit is what the same etcd does: one small transaction a call, from
-// one caller or from 64 at a time.
+// BenchmarkLimit measures what etcd allows: one small transaction a call, from one caller
+// or from 64 at a time.
 func BenchmarkLimit(b *testing.B) {
 	for _, writers := range []int{1, 64} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
@@ -77,7 +77,7 @@ func BenchmarkLimit(b *testing.B) {
 	}
 }
 
-// BenchmarkCommit is a grant, from one writer or from 64 at a time.
+// BenchmarkCommit measures a grant, from one writer or from 64 at a time.
 func BenchmarkCommit(b *testing.B) {
 	for _, writers := range []int{1, 64} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
@@ -93,7 +93,7 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
-// BenchmarkTakeOver is a takeover and the load of 100,000 records.
+// BenchmarkTakeOver measures a takeover and the load of 100,000 records.
 func BenchmarkTakeOver(b *testing.B) {
 	const records = 100_000
 	c, o, _ := benchTerm(b, nil)

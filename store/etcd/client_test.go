@@ -17,7 +17,7 @@ import (
 	"github.com/cirrus-id/cirrus/store"
 )
 
-// refuser is an etcd that answers every transaction and read with an error.
+// refuser is an etcd that answers each transaction and read with an error.
 type refuser struct {
 	pb.UnimplementedKVServer
 	with codes.Code
@@ -41,8 +41,8 @@ func (r *refuser) Range(context.Context, *pb.RangeRequest) (*pb.RangeResponse, e
 	return nil, status.Error(r.with, "so it is")
 }
 
-// TestSentOnce: whatever the answer, a transaction is sent once. A read may be
-// sent again while etcd is unavailable or does not answer.
+// TestSentOnce: a transaction is sent once, whatever the answer. A read may be sent again
+// while etcd is unavailable or does not answer.
 func TestSentOnce(t *testing.T) {
 	for _, code := range []codes.Code{codes.Canceled, codes.DeadlineExceeded, codes.Unavailable, codes.Unauthenticated, codes.Internal, codes.Unknown} {
 		t.Run(code.String(), func(t *testing.T) {
@@ -73,27 +73,27 @@ func TestSentOnce(t *testing.T) {
 			c := newClient(cfg)
 			t.Cleanup(func() { _ = c.close() })
 			if done, err := c.Txn(context.Background(), Txn{For: ForCommit, Ops: []Op{{Key: "k", Value: []byte("v")}}}); done || err == nil {
-				t.Error(done, err)
+				t.Errorf("Txn: done %v, %v, want an error", done, err)
 			}
 			if _, err := c.Range(context.Background(), Range{For: ForConfirm, From: "k"}); err == nil {
-				t.Error("it read")
+				t.Error("Range: nil, want an error")
 			}
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			if r.txns != 1 {
-				t.Errorf("it was sent %d times", r.txns)
+				t.Errorf("the transaction was sent %d times, want once", r.txns)
 			}
 			if len(seen) != 2 || seen[0].For != ForCommit || seen[1].For != ForConfirm || seen[0].Err == nil || seen[1].Took <= 0 {
-				t.Errorf("it was observed as %+v", seen)
+				t.Errorf("Observe got %+v, want the failed commit and the failed confirm", seen)
 			}
 			if again := r.reads > 1; again != (code == codes.Unavailable || code == codes.DeadlineExceeded) {
-				t.Errorf("it was read %d times", r.reads)
+				t.Errorf("the read was sent %d times, want more than once: %v", r.reads, code == codes.Unavailable || code == codes.DeadlineExceeded)
 			}
 		})
 	}
 }
 
-// TestTwoClusters: endpoints of two clusters are not one store.
+// TestTwoClusters: endpoints of two clusters are refused.
 func TestTwoClusters(t *testing.T) {
 	a, b := etcdtest.Start(t, 1), etcdtest.Start(t, 1)
 	c := open(t, Config{Endpoints: append(a.Endpoints(), b.Endpoints()...)})
@@ -104,11 +104,11 @@ func TestTwoClusters(t *testing.T) {
 		}
 	}
 	if err == nil || !strings.Contains(err.Error(), "two etcd clusters") {
-		t.Error(err)
+		t.Errorf("noStore: %v, want an error with %q", err, "two etcd clusters")
 	}
 }
 
-// mute is a member of etcd that takes requests and answers none.
+// mute is a member of etcd that accepts requests and answers none.
 type mute struct{ pb.UnimplementedKVServer }
 
 func (mute) Txn(ctx context.Context, _ *pb.TxnRequest) (*pb.TxnResponse, error) {
@@ -116,20 +116,20 @@ func (mute) Txn(ctx context.Context, _ *pb.TxnRequest) (*pb.TxnResponse, error) 
 	return nil, ctx.Err()
 }
 
-// prompt is a member that does all it is asked.
+// prompt is a member that does each transaction at once.
 type prompt struct{ pb.UnimplementedKVServer }
 
 func (prompt) Txn(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error) {
 	return &pb.TxnResponse{Header: &pb.ResponseHeader{ClusterId: 1}, Succeeded: true}, nil
 }
 
-// serves lets one listen on a port of its own.
-func serves(t *testing.T, kv pb.KVServer) string {
+// serve starts a member on a port of its own and returns its URL.
+func serve(t *testing.T, kv pb.KVServer) string {
 	t.Helper()
-	return servesAll(t, func(s *grpc.Server) { pb.RegisterKVServer(s, kv) })
+	return serveAll(t, func(s *grpc.Server) { pb.RegisterKVServer(s, kv) })
 }
 
-func servesAll(t *testing.T, register func(*grpc.Server)) string {
+func serveAll(t *testing.T, register func(*grpc.Server)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -148,10 +148,10 @@ func servesAll(t *testing.T, register func(*grpc.Server)) string {
 	return "http://" + l.Addr().String()
 }
 
-// TestSilentMemberIsLeft: a member that gives no answer costs one call, whichever
-// of the endpoints is its.
-func TestSilentMemberIsLeft(t *testing.T) {
-	endpoints := []string{serves(t, mute{}), serves(t, prompt{}), serves(t, prompt{})}
+// TestSilentMemberIsAbandoned: a member that gives no answer costs one call, wherever it is
+// among the endpoints.
+func TestSilentMemberIsAbandoned(t *testing.T) {
+	endpoints := []string{serve(t, mute{}), serve(t, prompt{}), serve(t, prompt{})}
 	cfg, err := Config{Endpoints: endpoints, Timeout: 300 * time.Millisecond, Observe: func(RoundTrip) {}}.withDefaults()
 	if err != nil {
 		t.Fatal(err)
@@ -163,23 +163,22 @@ func TestSilentMemberIsLeft(t *testing.T) {
 		write := func() error {
 			done, err := c.Txn(context.Background(), Txn{For: ForCommit, Ops: []Op{{Key: "k", Value: []byte("v")}}})
 			if err == nil && !done {
-				t.Errorf("a write by way of %s was not done", endpoint)
+				t.Errorf("a write to %s was not done", endpoint)
 			}
 			return err
 		}
 		if err := write(); (err != nil) != (first == 0) {
-			t.Errorf("the first write, by way of member %d, got %v", first, err)
+			t.Errorf("the first write, to member %d: %v, want an error: %v", first, err, first == 0)
 		}
 		for range 5 {
 			if err := write(); err != nil {
-				t.Errorf("a later write of who began with member %d got %v", first, err)
+				t.Errorf("a later write of a client that started with member %d: %v", first, err)
 			}
 		}
 	}
 }
 
-// stuck is a member that takes the question which cluster it is of and does not
-// answer.
+// stuck is a member that never answers which cluster it is of.
 type stuck struct {
 	pb.UnimplementedMaintenanceServer
 	asked chan struct{}
@@ -194,13 +193,13 @@ func (s stuck) Status(ctx context.Context, _ *pb.StatusRequest) (*pb.StatusRespo
 	return nil, ctx.Err()
 }
 
-// TestStuckMemberHidesNoLeader: who leads is noticed while a member is asked
-// for its cluster and does not answer.
+// TestStuckMemberHidesNoLeader: the leader is reported while a member that doesn't answer
+// is asked for its cluster.
 func TestStuckMemberHidesNoLeader(t *testing.T) {
 	cfg := config(t)
 	a := open(t, cfg)
 	member := stuck{asked: make(chan struct{}, 1)}
-	cfg.Endpoints = append(cfg.Endpoints[:1:1], servesAll(t, func(s *grpc.Server) { pb.RegisterMaintenanceServer(s, member) }))
+	cfg.Endpoints = append(cfg.Endpoints[:1:1], serveAll(t, func(s *grpc.Server) { pb.RegisterMaintenanceServer(s, member) }))
 	cfg.SessionTTL = time.Second
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -209,16 +208,16 @@ func TestStuckMemberHidesNoLeader(t *testing.T) {
 	c := newClient(cfg)
 	t.Cleanup(func() { _ = c.close() })
 	c.turn = 0
-	if _, err := c.connect(context.Background()); err != nil { // which asks, too
+	if _, err := c.connect(context.Background()); err != nil { // it asks, too
 		t.Fatal(err)
 	}
 	<-member.asked
-	c.askTimeout = 2 * patience
+	c.askTimeout = 2 * testTimeout
 	e := newElection(c, store.Member{ID: "b"})
 	t.Cleanup(func() { _ = e.Close() })
 	<-member.asked
 	campaign(t, a)
-	deadline := time.After(patience)
+	deadline := time.After(testTimeout)
 	for {
 		m, news := e.Leader()
 		if m == a.Self() {
@@ -227,7 +226,7 @@ func TestStuckMemberHidesNoLeader(t *testing.T) {
 		select {
 		case <-news:
 		case <-deadline:
-			t.Fatalf("it sees %+v lead, want %+v", m, a.Self())
+			t.Fatalf("the reported leader is %+v, want %+v", m, a.Self())
 		}
 	}
 }

@@ -14,31 +14,32 @@ import (
 	"github.com/cirrus-id/cirrus/store"
 )
 
-// TestElection: one leads, the others know it; who resigns is followed at once.
+// TestElection: one replica leads, and the others know it. When it resigns, another one is
+// elected at once.
 func TestElection(t *testing.T) {
 	cfg := config(t)
 	cfg.Advertise = "http://a:50051"
 	a := open(t, cfg)
 	cfg.Advertise = "http://b:50051"
 	b := open(t, cfg)
-	hears(t, a, store.Member{})
+	waitForLeader(t, a, store.Member{})
 	first := campaign(t, a)
-	hears(t, a, a.Self())
-	hears(t, b, a.Self())
+	waitForLeader(t, a, a.Self())
+	waitForLeader(t, b, a.Self())
 	if a.Self().Address != "http://a:50051" || a.Self().ID == b.Self().ID {
-		t.Error(a.Self(), b.Self())
+		t.Errorf("the replicas are %+v and %+v, want their addresses and different IDs", a.Self(), b.Self())
 	}
 	if a.ID() == "" || a.ID() != b.ID() || !strings.HasSuffix(a.ID(), cfg.Prefix) {
-		t.Errorf("they name the store %q and %q", a.ID(), b.ID())
+		t.Errorf("the replicas name the store %q and %q, want one name with the prefix", a.ID(), b.ID())
 	}
 	second := make(chan store.Leadership)
 	go func() { second <- campaign(t, b) }()
 	takeOver(t, first)
 	select {
 	case <-second:
-		t.Fatal("two lead")
+		t.Fatal("two replicas are elected, want one")
 	case <-first.Lost():
-		t.Fatal("lost")
+		t.Fatal("Lost is closed, want the replica to stay elected")
 	default:
 	}
 	start := time.Now()
@@ -48,19 +49,19 @@ func TestElection(t *testing.T) {
 	resigned := time.Since(start)
 	o := <-second
 	t.Logf("resigned within %v, followed within %v", resigned, time.Since(start))
-	hears(t, a, b.Self())
+	waitForLeader(t, a, b.Self())
 	<-first.Lost()
 	if _, err := first.TakeOver(context.Background()); err == nil {
-		t.Error("who has resigned begins a term")
+		t.Error("TakeOver after Resign: nil, want an error")
 	}
 	if err := o.Resign(context.Background()); err != nil {
-		t.Error(err)
+		t.Errorf("Resign: %v", err)
 	}
-	hears(t, a, store.Member{})
+	waitForLeader(t, a, store.Member{})
 }
 
-// TestSilentLeader: who says nothing any more is followed once its session is
-// over.
+// TestSilentLeader: when a leader stops renewing its session, another replica is elected
+// after the session's TTL.
 func TestSilentLeader(t *testing.T) {
 	cfg := config(t)
 	cfg.SessionTTL = time.Second
@@ -74,8 +75,8 @@ func TestSilentLeader(t *testing.T) {
 	t.Logf("followed after %v", time.Since(start))
 }
 
-// TestSessionLost: an leadership whose session etcd has ended is lost, and the next
-// campaign has another session.
+// TestSessionLost: a leadership whose session etcd has ended is lost, and the next campaign
+// has another session.
 func TestSessionLost(t *testing.T) {
 	cfg := config(t)
 	a := open(t, cfg)
@@ -85,13 +86,13 @@ func TestSessionLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := o.TakeOver(context.Background()); err == nil {
-		t.Error("it began a term without its key")
+		t.Error("TakeOver without the session: nil, want an error")
 	}
 	<-o.Lost()
 	takeOver(t, campaign(t, a))
 }
 
-// TestCampaignCancelled: it ends at once, and leaves nobody in the queue.
+// TestCampaignCancelled: a cancelled campaign ends at once, and its key is deleted.
 func TestCampaignCancelled(t *testing.T) {
 	cfg := config(t)
 	a, b := open(t, cfg), open(t, cfg)
@@ -109,12 +110,12 @@ func TestCampaignCancelled(t *testing.T) {
 		t.Error(err)
 	}
 	if n := queued(t, cfg); n != 1 {
-		t.Errorf("%d stand in the queue", n)
+		t.Errorf("%d keys are in the election, want 1", n)
 	}
 }
 
-// TestKeyLost: a replica whose key was deleted while it waited stands again, when
-// nobody leads.
+// TestKeyLost: a replica whose key was deleted while it waited campaigns again once nobody
+// leads.
 func TestKeyLost(t *testing.T) {
 	cfg := config(t)
 	a, b := open(t, cfg), open(t, cfg)
@@ -137,7 +138,7 @@ func TestKeyLost(t *testing.T) {
 	takeOver(t, <-won)
 }
 
-// TestCloseEndsCampaign, and whoever comes later is told why.
+// TestCloseEndsCampaign: Close ends a campaign, and later ones err.
 func TestCloseEndsCampaign(t *testing.T) {
 	cfg := config(t)
 	a, b := open(t, cfg), open(t, cfg)
@@ -150,17 +151,17 @@ func TestCloseEndsCampaign(t *testing.T) {
 	for queued(t, cfg) < 2 {
 	}
 	if err := b.Close(); err != nil {
-		t.Error(err)
+		t.Errorf("Close: %v", err)
 	}
 	if err := <-result; !errors.Is(err, store.ErrClosed) {
 		t.Error(err)
 	}
 	if _, err := b.Campaign(context.Background()); !errors.Is(err, store.ErrClosed) {
-		t.Error(err)
+		t.Errorf("Campaign: %v, want ErrClosed", err)
 	}
 }
 
-// TestObserveCompacted: a watch that can't go on where it was begins anew.
+// TestObserveCompacted: a watch whose revision was compacted is opened anew.
 func TestObserveCompacted(t *testing.T) {
 	cfg := config(t)
 	direct := etcdClient(t, cfg.Endpoints...)
@@ -169,7 +170,7 @@ func TestObserveCompacted(t *testing.T) {
 	cfg.Endpoints = []string{"http://" + link.addr}
 	b := open(t, cfg)
 	o := campaign(t, a)
-	hears(t, b, a.Self())
+	waitForLeader(t, b, a.Self())
 	link.cut()
 	if err := o.Resign(context.Background()); err != nil {
 		t.Fatal(err)
@@ -185,14 +186,14 @@ func TestObserveCompacted(t *testing.T) {
 		t.Fatal(err)
 	}
 	if m, _ := b.Leader(); m != a.Self() {
-		t.Errorf("cut off, it takes %+v for the leader", m)
+		t.Errorf("cut off, the replica reports the leader %+v, want the last known one, %+v", m, a.Self())
 	}
 	link.join()
-	hears(t, b, store.Member{})
+	waitForLeader(t, b, store.Member{})
 }
 
-// TestBeforeEtcd: a replica that is there first waits, says for what, and goes
-// on by itself.
+// TestBeforeEtcd: a replica that starts before etcd waits, logs for what, and goes on by
+// itself.
 func TestBeforeEtcd(t *testing.T) {
 	for name, user := range map[string]string{"without a user": "", "with a user": "root"} {
 		t.Run(name, func(t *testing.T) {
@@ -201,18 +202,18 @@ func TestBeforeEtcd(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(cluster.Kill)
-			said := make(lines, 100)
+			logged := make(lines, 100)
 			c := open(t, Config{
 				Endpoints: cluster.Endpoints(), User: user, Password: user,
-				Timeout: 200 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(said, nil)),
+				Timeout: 200 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(logged, nil)),
 			})
 			if c.ID() != "" {
-				t.Error(c.ID())
+				t.Errorf("the ID is %q before etcd has answered, want none", c.ID())
 			}
 			won := make(chan store.Leadership)
 			go func() { won <- campaign(t, c) }()
-			if line := <-said; !strings.Contains(line, cluster.Endpoints()[0]) || !strings.Contains(line, "nothing listens there") {
-				t.Errorf("it says: %s", line)
+			if line := <-logged; !strings.Contains(line, cluster.Endpoints()[0]) || !strings.Contains(line, "nothing listens there") {
+				t.Errorf("the log says %q, want the endpoint and that nothing listens there", line)
 			}
 			if err := cluster.Start(); err != nil {
 				t.Fatal(err)

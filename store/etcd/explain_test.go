@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// TestAilmentIsTheSame: what a member that hangs up is said to have is the same
-// each time, or the log would have it once a second.
-func TestAilmentIsTheSame(t *testing.T) {
+// TestObstacleIsTheSame: the text for a member that closes connections is the same each
+// time, or the log would have it once a second.
+func TestObstacleIsTheSame(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -21,7 +21,7 @@ func TestAilmentIsTheSame(t *testing.T) {
 			if err != nil {
 				return
 			}
-			// What was sent and not read resets the connection.
+			// Closing with unread data resets the connection.
 			_, _ = c.Read(make([]byte, 1))
 			_ = c.Close()
 		}
@@ -32,6 +32,6 @@ func TestAilmentIsTheSame(t *testing.T) {
 		t.Errorf("got %q, want it to say that the connection was reset", first)
 	}
 	if again := cfg.examine("http://" + l.Addr().String()); again != first {
-		t.Errorf("got %q and then %q", first, again)
+		t.Errorf("got %q and then %q, want the same", first, again)
 	}
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/cirrus-id/cirrus/store/storetest"
 )
 
-// TestMembersDie: each in turn, and their leader; nothing that was acknowledged
-// is lost, and a leader comes back by itself.
+// TestMembersDie kills each member of etcd in turn, and their leader. No acknowledged write
+// is lost, and a replica leads again by itself.
 func TestMembersDie(t *testing.T) {
 	cluster := etcdtest.Start(t, 3)
 	cfg := Config{Endpoints: cluster.Endpoints(), Timeout: time.Second}
@@ -30,7 +30,7 @@ func TestMembersDie(t *testing.T) {
 	j := storetest.NewJournal(storetest.Meta(), storetest.Pool("p"))
 	epoch := fencing.Epoch(0)
 	terms := 1
-	// grants commits n of them, through as many terms as it takes.
+	// grants commits n grants, in as many terms as that takes.
 	grants := func(n int) {
 		for n > 0 {
 			epoch++
@@ -73,13 +73,13 @@ func TestMembersDie(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := j.Check(snap, j.Now(), j.Now()); err != nil {
-		t.Error(err)
+		t.Errorf("Check: %v", err)
 	}
 	t.Logf("%d terms", terms)
 }
 
-// TestNoQuorum: a write without a quorum ends its term as unknown, in its time;
-// with the quorum all comes back.
+// TestNoQuorum: a write without a quorum ends its term with an unknown outcome, within the
+// timeout. With a quorum again, a term can begin.
 func TestNoQuorum(t *testing.T) {
 	cluster := etcdtest.Start(t, 3)
 	cfg := Config{Endpoints: cluster.Endpoints(), Timeout: 500 * time.Millisecond, SessionTTL: time.Second}
@@ -93,13 +93,13 @@ func TestNoQuorum(t *testing.T) {
 	cluster.Member(1).Kill()
 	start := time.Now()
 	if err := term.Confirm(context.Background()); err == nil || errors.Is(err, store.ErrDeposed) {
-		t.Errorf("Confirm: %v", err)
+		t.Errorf("Confirm without a quorum: %v, want an error that it is unknown", err)
 	}
 	if err := term.Commit(context.Background(), grant(1, 1)); err == nil || errors.Is(err, store.ErrDeposed) || !strings.Contains(err.Error(), "unknown") || !strings.Contains(err.Error(), cfg.Endpoints[2]) {
 		t.Errorf("Commit: %v", err)
 	}
 	if took := time.Since(start); took > 3*cfg.Timeout {
-		t.Errorf("it took %v", took)
+		t.Errorf("the failed write took %v, want no longer than the timeout", took)
 	}
 	<-leadership.Lost()
 	if err := cluster.Start(); err != nil {
@@ -107,33 +107,33 @@ func TestNoQuorum(t *testing.T) {
 	}
 	_, next, _ := comeBack(t, c, leadership)
 	if err := next.Commit(context.Background(), grant(1, 2)); err != nil {
-		t.Error(err)
+		t.Errorf("Commit: %v", err)
 	}
 }
 
-// TestSessionAdrift: a session that could not be ended while etcd was away does
-// not stand in the way of the next one for its whole TTL.
-func TestSessionAdrift(t *testing.T) {
+// TestStaleSession: a session that could not be revoked while etcd was unreachable is
+// revoked before the next one, which need not wait for its TTL.
+func TestStaleSession(t *testing.T) {
 	cluster := etcdtest.Start(t, 1)
-	cfg := Config{Endpoints: cluster.Endpoints(), Timeout: 500 * time.Millisecond, SessionTTL: 10 * patience}
+	cfg := Config{Endpoints: cluster.Endpoints(), Timeout: 500 * time.Millisecond, SessionTTL: 10 * testTimeout}
 	a, b := open(t, cfg), open(t, cfg)
 	leadership := campaign(t, a)
 	cluster.Kill()
 	if err := leadership.Resign(context.Background()); err == nil {
-		t.Error("it resigned without etcd")
+		t.Error("Resign without etcd: nil, want an error")
 	}
 	if err := cluster.Start(); err != nil {
 		t.Fatal(err)
 	}
 	if err := campaign(t, a).Resign(context.Background()); err != nil {
-		t.Error(err)
+		t.Errorf("Resign: %v", err)
 	}
 	campaign(t, b)
 }
 
-// TestStandsStill: a member that stands still makes a write unknown, not failed:
-// it may be done when the member goes on.
-func TestStandsStill(t *testing.T) {
+// TestHang: a write to a member that hangs has an unknown outcome, and may be done when the
+// member goes on.
+func TestHang(t *testing.T) {
 	cluster := etcdtest.Start(t, 1)
 	c := open(t, Config{Endpoints: cluster.Endpoints(), Timeout: time.Second})
 	leadership := campaign(t, c)
@@ -155,10 +155,9 @@ func TestStandsStill(t *testing.T) {
 	t.Logf("%d records are there", len(snap.Records)) // either is right
 }
 
-// TestOneStandsStill: one member of three that stands still costs a leader that
-// uses it one call, and one that doesn't nothing; neither loses the election for
-// it, though its session is short.
-func TestOneStandsStill(t *testing.T) {
+// TestOneHangs: one member of three that hangs costs a leader that uses it one call, and
+// any other leader nothing. No leader loses the election, even with a short session.
+func TestOneHangs(t *testing.T) {
 	cluster := etcdtest.Start(t, 3)
 	cfg := Config{Endpoints: cluster.Endpoints(), SessionTTL: 3 * time.Second, Timeout: time.Second}
 	c, other := open(t, cfg), open(t, cfg)
@@ -167,7 +166,7 @@ func TestOneStandsStill(t *testing.T) {
 	if err := term.Create(context.Background(), firstBatch()); err != nil {
 		t.Fatal(err)
 	}
-	hears(t, other, c.Self())
+	waitForLeader(t, other, c.Self())
 	epoch := fencing.Epoch(0)
 	commit := func() error {
 		epoch++
@@ -189,7 +188,7 @@ func TestOneStandsStill(t *testing.T) {
 		if err := m.Freeze(); err != nil {
 			t.Fatal(err)
 		}
-		// For longer than the session lasts: whoever keeps it alive has to find out.
+		// This lasts longer than the session, so the renewals have to move on, too.
 		failed := 0
 		start := time.Now()
 		var gap time.Duration
@@ -198,7 +197,7 @@ func TestOneStandsStill(t *testing.T) {
 			for tries := 0; err != nil; tries++ {
 				failed++
 				if isClosed(leadership.Lost()) || tries > 20 {
-					t.Fatalf("member %d stands still, and the leadership is lost after %v and %d failed calls, the last one: %v", i, time.Since(start), failed, err)
+					t.Fatalf("while member %d hangs, the leadership is lost after %v and %d failed calls, the last one: %v", i, time.Since(start), failed, err)
 				}
 				var next store.Term
 				if next, err = leadership.TakeOver(context.Background()); err == nil {
@@ -209,10 +208,10 @@ func TestOneStandsStill(t *testing.T) {
 			last = time.Now()
 		}
 		if uses(c) == m.Endpoint {
-			t.Errorf("member %d, which stands still, is in use", i)
+			t.Errorf("member %d, which hangs, is still in use", i)
 		}
 		if !used && i != leader && failed > 0 {
-			t.Errorf("member %d was not in use, and %d calls failed", i, failed)
+			t.Errorf("%d calls failed while member %d, which was not in use, hung, want none", failed, i)
 		}
 		t.Logf("member %d stood still (in use: %v, etcd's leader: %v): %d calls failed, the longest gap was %v", i, used, i == leader, failed, gap)
 		if err := m.Thaw(); err != nil {
@@ -222,22 +221,21 @@ func TestOneStandsStill(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Who follows hears of changes, whichever member it was connected to.
+	// A follower learns of changes, whichever member it was connected to.
 	if err := leadership.Resign(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	hears(t, other, store.Member{})
+	waitForLeader(t, other, store.Member{})
 }
 
-// TestFollowerMovesOn: who only watches finds out, too, that its member stands
-// still.
+// TestFollowerMovesOn: a replica that only watches moves on, too, when its member hangs.
 func TestFollowerMovesOn(t *testing.T) {
 	cluster := etcdtest.Start(t, 3)
 	cfg := Config{Endpoints: cluster.Endpoints(), SessionTTL: time.Second, Timeout: time.Second}
 	a, b := open(t, cfg), open(t, cfg)
-	hears(t, b, store.Member{})
+	waitForLeader(t, b, store.Member{})
 	leadership := campaign(t, a)
-	hears(t, b, a.Self())
+	waitForLeader(t, b, a.Self())
 	kv := b.kv.(*client)
 	kv.mu.Lock()
 	at := kv.endpoint()
@@ -253,11 +251,10 @@ func TestFollowerMovesOn(t *testing.T) {
 	if err := leadership.Resign(context.Background()); err != nil {
 		t.Logf("%v", err) // its own member may be the one
 	}
-	hears(t, b, store.Member{})
+	waitForLeader(t, b, store.Member{})
 }
 
-// TestNoSpace: etcd without space refuses writes, and says so; what is there
-// can be read.
+// TestNoSpace: when etcd is out of space, writes err and say so, and reads work.
 func TestNoSpace(t *testing.T) {
 	cluster := etcdtest.Start(t, 1, "--quota-backend-bytes", "2000000")
 	c := open(t, Config{Endpoints: cluster.Endpoints()})
@@ -278,7 +275,7 @@ func TestNoSpace(t *testing.T) {
 	if _, err := leadership.TakeOver(context.Background()); err == nil || !strings.Contains(err.Error(), "is out of space") {
 		t.Errorf("TakeOver: %v", err)
 	}
-	// It gets space again.
+	// Make space again.
 	ctx := context.Background()
 	if _, err := etcd.Delete(ctx, "fill", clientv3.WithPrefix()); err != nil {
 		t.Fatal(err)
@@ -298,6 +295,6 @@ func TestNoSpace(t *testing.T) {
 	}
 	_, term, _ = comeBack(t, c, leadership)
 	if err := term.Commit(ctx, grant(1, 1)); err != nil {
-		t.Error(err)
+		t.Errorf("Commit: %v", err)
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestGather: transactions hold whole commits, in order, no key twice, and not
-// more than goes in; and no fewer than that.
+// TestGather: a transaction takes whole commits, in order, without a key twice, and as many
+// as fit.
 func TestGather(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var waiting []*commit
@@ -26,24 +26,24 @@ func TestGather(t *testing.T) {
 		for left := waiting; len(left) > 0; {
 			n, ops := gather(left)
 			if n < 1 || len(ops) > MaxOps {
-				t.Fatalf("%d commits with %d writes", n, len(ops))
+				t.Fatalf("gathered %d commits with %d writes, want at least one and at most %d writes", n, len(ops), MaxOps)
 			}
 			var want []Op
 			seen := map[string]bool{}
 			for _, c := range left[:n] {
 				want = append(want, c.ops...)
 				if c.create && n > 1 {
-					t.Fatal("a creation does not go alone")
+					t.Fatal("gathered a creation with another commit, want it by itself")
 				}
 			}
 			for _, op := range ops {
 				if seen[op.Key] {
-					t.Fatalf("key %s is in it twice", op.Key)
+					t.Fatalf("gathered the key %s twice", op.Key)
 				}
 				seen[op.Key] = true
 			}
 			if !slices.EqualFunc(ops, want, func(a, b Op) bool { return a.Key == b.Key }) {
-				t.Fatal("a commit was split, or the order changed")
+				t.Fatal("gathered the commits split or in another order")
 			}
 			left = left[n:]
 			if len(left) == 0 {
@@ -55,13 +55,13 @@ func TestGather(t *testing.T) {
 				fits = fits && !seen[op.Key]
 			}
 			if fits {
-				t.Fatalf("there was room for another commit of %d writes beside %d", len(next.ops), len(ops))
+				t.Fatalf("gathered %d writes, and left out a commit of %d that fits", len(ops), len(next.ops))
 			}
 		}
 	})
 }
 
-// flights is a queue's transport that a test holds up.
+// flights is a queue's transact that blocks until the test answers it.
 type flights struct {
 	queue *queue
 	began chan []Op
@@ -77,7 +77,7 @@ func newFlights() *flights {
 	return f
 }
 
-// send sends a commit of one key, and returns once it waits or flies.
+// send sends a commit of one key, and returns once it waits or is in flight.
 func (f *flights) send(key string) <-chan error {
 	result := make(chan error, 1)
 	f.queue.mu.Lock()
@@ -96,8 +96,8 @@ func (f *flights) send(key string) <-chan error {
 	return result
 }
 
-// TestQueue: while one transaction is in flight the others gather; nobody is
-// answered before the transaction that has its writes, nor without it.
+// TestQueue: while a transaction is in flight, other commits gather. A commit is answered
+// when the transaction with its writes is, and not before.
 func TestQueue(t *testing.T) {
 	f := newFlights()
 	first := f.send("a")
@@ -111,9 +111,9 @@ func TestQueue(t *testing.T) {
 	again := f.send("0") // a key again: the caller may not do that
 	select {
 	case err := <-first:
-		t.Fatal("answered in flight", err)
+		t.Fatalf("a commit got the answer %v while its transaction was in flight", err)
 	case ops := <-f.began:
-		t.Fatal("two in flight", ops)
+		t.Fatalf("%v was sent while another transaction was in flight", ops)
 	default:
 	}
 	f.land <- nil
@@ -123,12 +123,12 @@ func TestQueue(t *testing.T) {
 	for i := range 2 {
 		ops := <-f.began
 		if len(ops) != MaxOps || ops[0].Key != fmt.Sprint(i*MaxOps) {
-			t.Fatalf("%d writes, from %s on", len(ops), ops[0].Key)
+			t.Fatalf("the transaction has %d writes, the first of %s", len(ops), ops[0].Key)
 		}
 		for _, r := range rest[:MaxOps] {
 			select {
 			case err := <-r:
-				t.Fatal("answered in flight", err)
+				t.Fatalf("a commit got the answer %v while its transaction was in flight", err)
 			default:
 			}
 		}
@@ -151,11 +151,11 @@ func TestQueue(t *testing.T) {
 		}
 	}
 	if f.queue.busy || f.queue.waiting != nil {
-		t.Error("the queue does not come to rest")
+		t.Error("the queue is busy after all commits were answered")
 	}
 }
 
-// TestGate: Close waits for those inside, and lets nobody in.
+// TestGate: close waits for the calls inside, and enter errs from then on.
 func TestGate(t *testing.T) {
 	g := newGate(func(c <-chan struct{}) { <-c })
 	if err := g.enter(); err != nil {
@@ -166,15 +166,15 @@ func TestGate(t *testing.T) {
 	for g.check() == nil { // until it is being closed
 	}
 	if g.enter() == nil {
-		t.Error("it let somebody in")
+		t.Error("enter of a closed gate: nil, want errClosed")
 	}
 	select {
 	case <-closed:
-		t.Error("it did not wait")
+		t.Error("close returned before the last call left, want it to wait")
 	default:
 	}
 	g.leave()
 	if !<-closed || g.close() {
-		t.Error("the first call is not told from the second")
+		t.Error("close did not report that only the first call closed the gate")
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/cirrus-id/cirrus/store/storetest"
 )
 
-// uses are all that writes under a prefix where there may be nothing yet.
+// uses are all calls that may write under an empty prefix.
 var uses = map[string]func(*replica) error{
 	"init": func(r *replica) error { return r.Init(ctx, first()) },
 	"migrate": func(r *replica) error {
@@ -49,8 +49,8 @@ var uses = map[string]func(*replica) error{
 	},
 }
 
-// TestForeignKeys: what somebody else keeps under a prefix stays as it is,
-// whatever it is called, and whoever comes there refuses.
+// TestForeignKeys: foreign keys under a prefix stay as they are, whatever their names, and
+// every use errs.
 func TestForeignKeys(t *testing.T) {
 	aTerm := strings.Repeat("0a", 16) + " r0" // as a refused command of an earlier version left it
 	for _, there := range []map[string]string{
@@ -77,13 +77,13 @@ func TestForeignKeys(t *testing.T) {
 			before := w.under(prefix)
 			err := use(w.replica())
 			if err == nil {
-				t.Errorf("%s beside %q was not refused", name, there)
+				t.Errorf("%s beside %q: nil, want ErrNotEmpty", name, there)
 			}
 			_, led := there["leader/1"] // which is taken for a replica's
 			_, note := there["unfinished"]
 			if none := name == "recover" && errors.Is(err, store.ErrNoStore); !errors.Is(err, store.ErrNotEmpty) && !none && !led && !note &&
 				!errors.Is(err, store.ErrDamaged) {
-				t.Errorf("%s beside %q: %v", name, there, err)
+				t.Errorf("%s beside %q: %v, want ErrNotEmpty", name, there, err)
 			}
 			after := w.under(prefix)
 			if before["term"] == aTerm {
@@ -92,19 +92,19 @@ func TestForeignKeys(t *testing.T) {
 			}
 			for key, value := range before {
 				if got, ok := after[key]; (!ok || got != value) && value != aTerm {
-					t.Errorf("%s beside %q: %s is %q", name, there, key, got)
+					t.Errorf("%s beside %q changed %s to %q", name, there, key, got)
 				}
 			}
 			for key := range after {
 				if _, ok := before[key]; !ok && (there["term"] != aTerm || key != prefix+"term") {
-					t.Errorf("%s beside %q: it wrote %s", name, there, key)
+					t.Errorf("%s beside %q wrote %s, want nothing written", name, there, key)
 				}
 			}
 		}
 	}
 }
 
-// TestForeignKeysMeanwhile are written just before the store's first.
+// TestForeignKeysMeanwhile writes foreign keys just before the store's first one.
 func TestForeignKeysMeanwhile(t *testing.T) {
 	for _, key := range []string{"term", "meta", "pool/p", "x"} {
 		for _, name := range []string{"init", "serve"} {
@@ -123,14 +123,14 @@ func TestForeignKeysMeanwhile(t *testing.T) {
 					break
 				}
 				if got := w.under(prefix)[prefix+key]; got != "somebody else's" || err == nil {
-					t.Errorf("%s, with %s written before transaction %d: %v, and it is %q", name, key, n, err, got)
+					t.Errorf("%s, with %s written before transaction %d: %v, and the key is %q, want an error and the key unchanged", name, key, n, err, got)
 				}
 			}
 		}
 	}
 }
 
-// TestPrefixInside another store's is refused, and a prefix around one.
+// TestPrefixInside: a prefix inside another store's, or around it, is refused.
 func TestPrefixInside(t *testing.T) {
 	for _, test := range []struct{ there, here string }{
 		{"/cirrus/", "/cirrus/eu/"},
@@ -148,19 +148,19 @@ func TestPrefixInside(t *testing.T) {
 			before := w.under("/")
 			err := use(w.replicaAt(test.here))
 			if none := name == "recover" && errors.Is(err, store.ErrNoStore); !errors.Is(err, store.ErrNotEmpty) && !none {
-				t.Errorf("%s of %s, with a store at %s: %v", name, test.here, test.there, err)
+				t.Errorf("%s of %s, with a store at %s: %v, want ErrNotEmpty", name, test.here, test.there, err)
 			} else if !none && !strings.Contains(err.Error(), "around") {
-				t.Errorf("%s of %s, with a store at %s doesn't say why: %v", name, test.here, test.there, err)
+				t.Errorf("%s of %s, with a store at %s: %v, want an error that says why", name, test.here, test.there, err)
 			}
 			if got := w.under("/"); !maps.Equal(got, before) {
-				t.Errorf("%s of %s, with a store at %s: it wrote %q", name, test.here, test.there, slices.Collect(maps.Keys(got)))
+				t.Errorf("%s of %s, with a store at %s, wrote %q, want nothing written", name, test.here, test.there, slices.Collect(maps.Keys(got)))
 			}
 		}
 	}
 }
 
-// TestPrefixBeside another store's is nobody's concern, nor is a key of another's
-// that only is called like one of a store's.
+// TestPrefixBeside: a prefix beside another store's is good, also with a foreign key
+// around it that has the name of one of a store's.
 func TestPrefixBeside(t *testing.T) {
 	for name, use := range uses {
 		if name == "recover" {
@@ -179,7 +179,7 @@ func TestPrefixBeside(t *testing.T) {
 	}
 }
 
-// TestPrefixInsideMeanwhile: two that begin at the same moment don't end up one
+// TestPrefixInsideMeanwhile: of two stores that are made at the same moment, none ends up
 // inside the other.
 func TestPrefixInsideMeanwhile(t *testing.T) {
 	for _, test := range []struct{ first, second string }{{"/a/", "/a/b/"}, {"/a/b/", "/a/"}} {
@@ -200,15 +200,15 @@ func TestPrefixInsideMeanwhile(t *testing.T) {
 					break
 				}
 				if err == nil == (second == nil) {
-					t.Errorf("%s of %s, with an init of %s before transaction %d: %v, and %v", one, test.first, test.second, n, err, second)
+					t.Errorf("%s of %s, with an init of %s before transaction %d: %v, and the init: %v, want an error of one", one, test.first, test.second, n, err, second)
 				}
 			}
 		}
 	}
 }
 
-// TestStoreAroundAnother, as earlier versions let it be made, is loaded without
-// what is the other's.
+// TestStoreAroundAnother: a store around another one, which earlier versions could make, is
+// loaded without the other one's keys.
 func TestStoreAroundAnother(t *testing.T) {
 	w := filled(t)
 	for _, inner := range []string{"eu/", "n/", "q/", "zz/"} {
@@ -218,25 +218,25 @@ func TestStoreAroundAnother(t *testing.T) {
 	}
 	snap, err := w.replica().term(t).Load(ctx)
 	if err != nil || len(snap.Pools) != 1 || snap.Meta != storetest.Meta() {
-		t.Errorf("%v: %+v", err, snap)
+		t.Errorf("Load: %+v, %v, want this store's contents", snap, err)
 	}
 }
 
-// TestTermRecordDeleted by somebody: the store is there all the same.
+// TestTermRecordDeleted: a store whose term record was deleted can be taken over.
 func TestTermRecordDeleted(t *testing.T) {
 	w := filled(t)
 	if _, err := w.etcd.Txn(etcd.Txn{Ops: []etcd.Op{{Key: prefix + "term", Delete: true}}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.replica().term(t).Load(ctx); err != nil {
-		t.Error(err)
+		t.Errorf("Load: %v", err)
 	}
 }
 
 func TestPrefixes(t *testing.T) {
 	for _, bad := range []string{"/", "x", "//", "/a//", "//a/", "/a//b/", "/a", "/a b/", "/ä/"} {
 		if _, err := etcd.New(nil, nil, etcd.Options{Prefix: bad, Self: store.Member{ID: "r"}}); err == nil {
-			t.Errorf("%q was not refused", bad)
+			t.Errorf("prefix %q: nil, want an error", bad)
 		}
 	}
 }

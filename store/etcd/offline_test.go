@@ -14,7 +14,7 @@ import (
 	"github.com/cirrus-id/cirrus/store/storetest"
 )
 
-// whole is a batch with all there is: a meta, the pool "p" and so many records.
+// whole returns a store's whole contents: a meta, the pool "p" and so many records.
 func whole(records int, epoch fencing.Epoch) fencing.Batch {
 	b := grants(0, records, epoch)
 	meta := storetest.Meta()
@@ -23,7 +23,7 @@ func whole(records int, epoch fencing.Epoch) fencing.Batch {
 	return b
 }
 
-// encoded is what the store is to hold.
+// encoded returns the keys and values of the batch.
 func encoded(t *testing.T, b fencing.Batch) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -48,27 +48,27 @@ func TestInit(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, want := w.data(), encoded(t, first()); !maps.Equal(got, want) {
-		t.Errorf("it wrote %q", got)
+		t.Errorf("Init wrote %q, want %q", got, want)
 	}
 	if err := w.replica().Init(ctx, first()); !errors.Is(err, store.ErrExists) || !strings.Contains(err.Error(), prefix) {
-		t.Errorf("again: %v", err)
+		t.Errorf("Init again: %v, want ErrExists naming the prefix", err)
 	}
 }
 
-// TestInitWhileServed: the leader stays what it is.
+// TestInitWhileServed: Init errs, and the leader keeps its term.
 func TestInitWhileServed(t *testing.T) {
 	w := filled(t)
 	term := w.replica().term(t)
 	if err := w.replica().Init(ctx, first()); !errors.Is(err, store.ErrExists) {
-		t.Error(err)
+		t.Errorf("Init: %v, want ErrExists", err)
 	}
 	if err := term.Commit(ctx, grants(1, 1, 1)); err != nil {
-		t.Error(err)
+		t.Errorf("Commit: %v", err)
 	}
 }
 
-// TestInitBesideLeader: one of the two makes the store, and the other hears of
-// it, whoever is faster.
+// TestInitBesideLeader: of Init and a leader that creates the store at the same time, one
+// succeeds, and the other errs.
 func TestInitBesideLeader(t *testing.T) {
 	vouched := first()
 	mistrusted := first()
@@ -89,11 +89,11 @@ func TestInitBesideLeader(t *testing.T) {
 			err := i.Init(ctx, vouched)
 			switch got := w.data(); {
 			case leaderWrites == 3 && (err != nil || !maps.Equal(got, encoded(t, vouched))):
-				t.Errorf("%v, and the store is %q", err, got)
+				t.Errorf("Init: %v, and the store holds %q, want the vouched one", err, got)
 			case leaderWrites == 1 && !errors.Is(err, store.ErrExists), leaderWrites == 2 && !errors.Is(err, store.ErrDeposed):
-				t.Error(err)
+				t.Errorf("Init: %v, want ErrExists or ErrDeposed", err)
 			case leaderWrites < 3 && !maps.Equal(got, encoded(t, mistrusted)):
-				t.Errorf("the store is %q", got)
+				t.Errorf("the store holds %q, want the leader's", got)
 			}
 		})
 	}
@@ -103,11 +103,11 @@ func TestInitNotEmpty(t *testing.T) {
 	w := newWorld(t)
 	w.put("other", "x")
 	if err := w.replica().Init(ctx, first()); !errors.Is(err, etcd.ErrNotEmpty) || !strings.Contains(err.Error(), prefix+"other") {
-		t.Error(err)
+		t.Errorf("Init: %v, want ErrNotEmpty", err)
 	}
 }
 
-// TestOfflineWhileLed names who leads, and leaves it in peace.
+// TestOfflineWhileLed: Offline names the leader, which keeps its term.
 func TestOfflineWhileLed(t *testing.T) {
 	w := filled(t)
 	leader := w.replica()
@@ -115,15 +115,14 @@ func TestOfflineWhileLed(t *testing.T) {
 	w.replica().campaign(t) // waits to lead
 	_, err := w.replica().Offline(ctx, store.Recovery)
 	if !errors.Is(err, etcd.ErrLed) || !strings.Contains(err.Error(), leader.self.Address) || !strings.Contains(err.Error(), "all 2 replicas") {
-		t.Error(err)
+		t.Errorf("Offline: %v, want ErrLed with the leader's address and the number of replicas", err)
 	}
 	if err := term.Commit(ctx, grants(1, 1, 1)); err != nil {
-		t.Error(err)
+		t.Errorf("Commit: %v", err)
 	}
 }
 
-// TestLeaderStopsOffline: a replica that begins to lead ends what is done
-// offline.
+// TestLeaderStopsOffline: a replica that takes over ends the term of a command.
 func TestLeaderStopsOffline(t *testing.T) {
 	w := filled(t)
 	o := w.replica().offline(t, store.Recovery)
@@ -131,24 +130,24 @@ func TestLeaderStopsOffline(t *testing.T) {
 	before := w.data()
 	for _, n := range []int{1, 300} {
 		if err := o.Commit(ctx, whole(n, 9)); !errors.Is(err, store.ErrDeposed) {
-			t.Error(err)
+			t.Errorf("Commit: %v, want ErrDeposed", err)
 		}
 	}
 	if err := o.Retire(ctx, theMove); !errors.Is(err, store.ErrDeposed) {
-		t.Error(err)
+		t.Errorf("Retire: %v, want ErrDeposed", err)
 	}
 	if !maps.Equal(before, w.data()) {
-		t.Error("it has written")
+		t.Error("the store has changed, want nothing written")
 	}
 	w.resignAll()
 	o = w.replica().offline(t, "")
 	w.replica().term(t)
 	if err := o.Retire(ctx, theMove); !errors.Is(err, store.ErrDeposed) || !maps.Equal(before, w.data()) {
-		t.Errorf("it retired the store: %v", err)
+		t.Errorf("Retire: %v, want ErrDeposed, and nothing written", err)
 	}
 }
 
-// TestLeaderStopsOfflineInTheMiddle: the rest is not written.
+// TestLeaderStopsOfflineInTheMiddle: after the takeover, the rest is not written.
 func TestLeaderStopsOfflineInTheMiddle(t *testing.T) {
 	w := filled(t)
 	r := w.replica()
@@ -158,40 +157,40 @@ func TestLeaderStopsOfflineInTheMiddle(t *testing.T) {
 	r.onTxn = func(txn etcd.Txn) (bool, error) {
 		if n++; n == 2 {
 			if _, err := w.replica().term(t).Load(ctx); !errors.Is(err, store.ErrUnfinished) {
-				t.Error(err)
+				t.Errorf("Load: %v, want ErrUnfinished", err)
 			}
 			before = w.data()
 		}
 		return w.etcd.Txn(txn)
 	}
 	if err := o.Commit(ctx, whole(500, 9)); !errors.Is(err, store.ErrDeposed) {
-		t.Error(err)
+		t.Errorf("Commit: %v, want ErrDeposed", err)
 	}
 	if n != 2 || !maps.Equal(before, w.data()) {
-		t.Errorf("it sent %d transactions", n)
+		t.Errorf("%d transactions were sent, want 2 of which the last changes nothing", n)
 	}
 }
 
-// TestOfflineStopsOldLeader: who leads no more by the election, and doesn't
-// know it, can't write from then on.
+// TestOfflineStopsOldLeader: a leader that has lost the election without noticing can't
+// write once a command has begun a term.
 func TestOfflineStopsOldLeader(t *testing.T) {
 	w := filled(t)
 	old := w.replica().term(t)
 	w.resignAll()
 	o := w.replica().offline(t, store.Recovery)
 	if err := old.Commit(ctx, grants(1, 1, 1)); !errors.Is(err, store.ErrDeposed) {
-		t.Error(err)
+		t.Errorf("Commit: %v, want ErrDeposed", err)
 	}
 	if snap, err := o.Load(ctx); err != nil || len(snap.Records) != 0 {
-		t.Error(snap, err)
+		t.Errorf("Load: %+v, %v, want no records", snap, err)
 	}
 }
 
-// TestRecoverInParts: broken off after any of its transactions, done or not, it
-// keeps everybody from serving the store, and can be done again.
+// TestRecoverInParts: after a recovery that was interrupted at any of its transactions,
+// done or not, nobody can serve the store, and the recovery can be done again.
 func TestRecoverInParts(t *testing.T) {
 	const records = 300
-	for _, lost := range []bool{false, true} { // the answer, or the transaction too
+	for _, lost := range []bool{false, true} { // only the answer is lost, or the transaction, too
 		for k := 1; ; k++ {
 			w := filled(t)
 			if err := w.replica().offline(t, store.Recovery).Commit(ctx, whole(records, 1)); err != nil {
@@ -206,15 +205,15 @@ func TestRecoverInParts(t *testing.T) {
 				}
 				if !lost {
 					if done, err := w.etcd.Txn(txn); !done || err != nil {
-						t.Error(done, err)
+						t.Errorf("the transaction: done %v, %v, want it done", done, err)
 					}
 				}
 				return false, errCut
 			}
 			err := o.Commit(ctx, whole(records, 2))
-			if n < k { // it has had all of its transactions
+			if n < k { // all of its transactions were done
 				if err != nil || k != 4 {
-					t.Fatalf("%v after %d transactions", err, n)
+					t.Fatalf("Commit: %v after %d transactions, want nil after 3", err, n)
 				}
 				break
 			}
@@ -222,13 +221,13 @@ func TestRecoverInParts(t *testing.T) {
 				t.Fatal(err)
 			}
 			finished := k == 3 && !lost
-			begun := k > 1 || !lost
+			started := k > 1 || !lost
 			_, err = w.replica().term(t).Load(ctx)
-			if refused := errors.Is(err, store.ErrUnfinished); refused != (begun && !finished) {
-				t.Fatalf("cut at %d: %v", k, err)
+			if refused := errors.Is(err, store.ErrUnfinished); refused != (started && !finished) {
+				t.Fatalf("interrupted at transaction %d, Load: %v, want ErrUnfinished: %v", k, err, started && !finished)
 			}
 			if err != nil && !strings.Contains(err.Error(), `run "cirrus recover" again`) {
-				t.Error(err)
+				t.Errorf("Load: %v, want an error that says what to do", err)
 			}
 			w.resignAll()
 			again := w.replica().offline(t, store.Recovery)
@@ -240,13 +239,13 @@ func TestRecoverInParts(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !maps.Equal(w.data(), encoded(t, whole(records, 3))) {
-				t.Fatal("the store holds something else")
+				t.Fatal("the store doesn't hold what the second recovery has written")
 			}
 		}
 	}
 }
 
-// TestSmallIsOneTransaction: nothing to mark there.
+// TestSmallIsOneTransaction: a batch that fits in one transaction needs no note.
 func TestSmallIsOneTransaction(t *testing.T) {
 	w := filled(t)
 	r := w.replica()
@@ -256,7 +255,7 @@ func TestSmallIsOneTransaction(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r.sent() != sent+1 {
-		t.Errorf("%d transactions", r.sent()-sent)
+		t.Errorf("%d transactions were sent, want 1", r.sent()-sent)
 	}
 }
 
@@ -276,7 +275,7 @@ func TestReceive(t *testing.T) {
 				t.Fatal(n, err)
 			}
 			if !maps.Equal(w.data(), encoded(t, whole(n, 5))) {
-				t.Errorf("of %d records it holds something else", n)
+				t.Errorf("the store doesn't hold the %d records that were received", n)
 			}
 		}
 	})
@@ -286,7 +285,7 @@ func TestReceive(t *testing.T) {
 		want error
 	}{
 		{"in another store's", filled, store.ErrExists},
-		{"in somebody else's", func(t *testing.T) *world { w := newWorld(t); w.put("a", "x"); return w }, etcd.ErrNotEmpty},
+		{"among foreign keys", func(t *testing.T) *world { w := newWorld(t); w.put("a", "x"); return w }, etcd.ErrNotEmpty},
 		{"in one that is being recovered", func(t *testing.T) *world { w := filled(t); w.put("unfinished", "recover r1"); return w }, store.ErrUnfinished},
 		{"in another one that arrives from there", func(t *testing.T) *world {
 			w := filled(t)
@@ -306,28 +305,28 @@ func TestReceive(t *testing.T) {
 			}
 			var gone *store.MovedError
 			if test.want == nil && !errors.As(err, &gone) || test.want != nil && !errors.Is(err, test.want) {
-				t.Error(err)
+				t.Errorf("Receive: %v, want %v or, for nil, a MovedError", err, test.want)
 			}
 			if !maps.Equal(before, w.data()) {
-				t.Error("it has written")
+				t.Error("the store has changed, want nothing written")
 			}
 		})
 	}
-	t.Run("again, after one that broke off", func(t *testing.T) {
+	t.Run("again, after an interruption", func(t *testing.T) {
 		for _, test := range []struct{ k, records int }{{1, 200}, {2, 200}, {3, 200}, {4, 0}, {5, 200}, {6, 200}, {1, 100}} {
 			w := newWorld(t)
-			breakOff(t, w, test.k)
+			interrupt(t, w, test.k)
 			nobodyServes(t, w)
 			if _, err := w.replica().offline(t, store.Recovery).Load(ctx); !errors.Is(err, store.ErrUnfinished) {
-				t.Errorf("to recover: %v", err)
+				t.Errorf("Load for a recovery: %v, want ErrUnfinished", err)
 			}
 			if err := w.replica().offline(t, store.Recovery).Commit(ctx, whole(3, 5)); !errors.Is(err, store.ErrUnfinished) {
-				t.Errorf("recover: %v", err)
+				t.Errorf("Commit of a recovery: %v, want ErrUnfinished", err)
 			}
 			if err := w.replica().Init(ctx, first()); err == nil {
-				t.Error("init made a store of it")
+				t.Error("Init: nil, want an error")
 			}
-			// The store is smaller by now.
+			// The store that arrives may be smaller by now.
 			again := theMove
 			again.ID, again.From = "m2", "/mnt/cirrus on another host"
 			o := w.replica().offline(t, store.Migration)
@@ -335,19 +334,19 @@ func TestReceive(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := o.Finish(ctx, theMove); !errors.Is(err, store.ErrUnfinished) {
-				t.Errorf("the move that broke off was finished: %v", err)
+				t.Errorf("Finish of the interrupted move: %v, want ErrUnfinished", err)
 			}
 			if err := o.Finish(ctx, again); err != nil {
 				t.Fatal(err)
 			}
 			if !maps.Equal(w.data(), encoded(t, whole(test.records, 5))) {
-				t.Errorf("something of the first one was left behind, which broke off after %d transactions", test.k)
+				t.Errorf("the store doesn't hold what was received last, after an interruption after %d transactions", test.k)
 			}
 		}
 	})
 }
 
-// nobodyServes sees that no replica can load what arrives.
+// nobodyServes checks that no replica can load a store that is not finished.
 func nobodyServes(t *testing.T, w *world) {
 	t.Helper()
 	_, err := w.replica().term(t).Load(ctx)
@@ -357,8 +356,8 @@ func nobodyServes(t *testing.T, w *world) {
 	w.resignAll()
 }
 
-// breakOff begins to receive 700 records and ends with the k-th transaction.
-func breakOff(t *testing.T, w *world, k int) {
+// interrupt receives 700 records, of which only the first k transactions are done.
+func interrupt(t *testing.T, w *world, k int) {
 	t.Helper()
 	r := w.replica()
 	o := r.offline(t, store.Migration)
@@ -377,15 +376,15 @@ func breakOff(t *testing.T, w *world, k int) {
 func TestFinishNothing(t *testing.T) {
 	w := newWorld(t)
 	if err := w.replica().offline(t, store.Migration).Finish(ctx, theMove); !errors.Is(err, store.ErrNoStore) {
-		t.Error(err)
+		t.Errorf("Finish: %v, want ErrNoStore", err)
 	}
 	w = filled(t)
 	if err := w.replica().offline(t, store.Migration).Finish(ctx, theMove); !errors.Is(err, store.ErrExists) {
-		t.Error(err)
+		t.Errorf("Finish: %v, want ErrExists", err)
 	}
 }
 
-// TestRetire: a store that was moved is served no more.
+// TestRetire: a store that was moved can't be loaded or written.
 func TestRetire(t *testing.T) {
 	w := filled(t)
 	o := w.replica().offline(t, "")
@@ -393,23 +392,23 @@ func TestRetire(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := w.replica().term(t).Load(ctx); err == nil || !strings.Contains(err.Error(), "was moved to there: serve that one") {
-		t.Error(err)
+		t.Errorf("Load: %v, want an error with %q", err, "was moved to there: serve that one")
 	}
 	w.resignAll()
 	for _, work := range []store.Work{"", store.Recovery, store.Migration} {
 		o := w.replica().offline(t, work)
 		var gone *store.MovedError
 		if _, err := o.Load(ctx); !errors.As(err, &gone) || gone.ID != theMove.ID || gone.To != theMove.To {
-			t.Errorf("loaded to %q: %v", work, err)
+			t.Errorf("Load for the work %q: %v, want a MovedError of this move", work, err)
 		}
 		if err := o.Commit(ctx, whole(3, 5)); !errors.As(err, &gone) {
-			t.Errorf("%q writes to it: %v", work, err)
+			t.Errorf("Commit for the work %q: %v, want a MovedError", work, err)
 		}
 	}
 }
 
-// TestTakeBack breaks taking back off after any of its transactions: until the
-// last one the store is moved, and it can be done again.
+// TestTakeBack interrupts taking back after each of its transactions: before the last one
+// the store counts as moved, and taking back can be done again.
 func TestTakeBack(t *testing.T) {
 	const records = 300
 	for k := 1; k <= 3; k++ {
@@ -435,33 +434,33 @@ func TestTakeBack(t *testing.T) {
 		}
 		_, err := w.replica().term(t).Load(ctx)
 		if moved := errors.As(err, new(*store.MovedError)); moved != (k < 3) {
-			t.Errorf("after %d transactions: %v", k, err)
+			t.Errorf("Load after %d transactions: %v, want a MovedError: %v", k, err, k < 3)
 		}
 		w.resignAll()
 		if k < 3 {
 			if err := w.replica().offline(t, store.TakingBack).Commit(ctx, whole(records, 3)); err != nil {
-				t.Error(err)
+				t.Errorf("Commit: %v", err)
 			}
 			if !maps.Equal(w.data(), encoded(t, whole(records, 3))) {
-				t.Error("the store holds something else")
+				t.Error("the store doesn't hold what was taken back")
 			}
 		}
 		o = w.replica().offline(t, store.TakingBack)
 		if _, err := o.Load(ctx); err == nil || !strings.Contains(err.Error(), "was not moved away") {
-			t.Errorf("taken back twice: %v", err)
+			t.Errorf("Load to take back again: %v, want an error with %q", err, "was not moved away")
 		}
 		if err := o.Commit(ctx, whole(3, 5)); err == nil || !strings.Contains(err.Error(), "was not moved away") {
-			t.Errorf("written to: %v", err)
+			t.Errorf("Commit to take back again: %v, want an error with %q", err, "was not moved away")
 		}
 	}
 }
 
-// TestUnknownWork: what a later version may leave behind is no reason to serve.
+// TestUnknownWork: a store with an unknown note, of a later version, can't be served.
 func TestUnknownWork(t *testing.T) {
 	w := filled(t)
 	w.put("unfinished", "split r7")
 	if _, err := w.replica().term(t).Load(ctx); !errors.Is(err, store.ErrUnfinished) || !strings.Contains(err.Error(), "split r7") {
-		t.Error(err)
+		t.Errorf("Load: %v, want ErrUnfinished with %q", err, "split r7")
 	}
 }
 
@@ -472,9 +471,9 @@ func TestCancelledOffline(t *testing.T) {
 	cancelled, cancel := context.WithCancel(ctx)
 	r.onTxn = func(txn etcd.Txn) (bool, error) { cancel(); return w.etcd.Txn(txn) }
 	if err := o.Commit(cancelled, whole(300, 2)); !errors.Is(err, context.Canceled) {
-		t.Error(err)
+		t.Errorf("Commit: %v, want Canceled", err)
 	}
 	if len(w.data()) < etcd.MaxOps {
-		t.Error("a transaction that was sent was not waited for")
+		t.Error("the transaction in flight was not done, want Commit to wait for it")
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/cirrus-id/cirrus/store/etcd"
 )
 
-// coroutines run in turns in one thread, which is how a simulator runs.
+// coroutines run in turns in one thread, as in a simulator.
 type coroutines struct {
 	next  []func() (struct{}, bool)
 	give  []func(struct{}) bool
@@ -27,10 +27,10 @@ func (c *coroutines) begin(f func()) {
 	c.next = append(c.next, next)
 }
 
-// step lets the others have their turns.
+// step lets the other coroutines run.
 func (c *coroutines) step() { c.give[c.turns](struct{}{}) }
 
-// run runs all to their ends.
+// run runs all coroutines until they have ended.
 func (c *coroutines) run() {
 	for left := len(c.next); left > 0; {
 		for i, next := range c.next {
@@ -46,9 +46,8 @@ func (c *coroutines) run() {
 	}
 }
 
-// TestOneThread: all that blocks goes through the KV and through Options.Wait,
-// so replicas can run as coroutines of one thread, where every run takes the
-// same course.
+// TestOneThread: replicas block only in the KV and in Options.Wait, so they can run as
+// coroutines of one thread, and every run is the same.
 func TestOneThread(t *testing.T) {
 	course := func() (log []string) {
 		const tasks, commits = 5, 4
@@ -92,9 +91,9 @@ func TestOneThread(t *testing.T) {
 	}
 	first := course()
 	if again := course(); !slices.Equal(first, again) {
-		t.Errorf("one run took the course\n%q\nand the other\n%q", first, again)
+		t.Errorf("two runs differ:\n%q\n%q", first, again)
 	}
 	if !slices.Contains(first, "5 writes") {
-		t.Errorf("nothing was gathered: %q", first)
+		t.Errorf("no two commits shared a transaction: %q", first)
 	}
 }

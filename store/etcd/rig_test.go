@@ -16,9 +16,8 @@ import (
 	"github.com/cirrus-id/cirrus/store/storetest"
 )
 
-// patience is how long a test waits for what should come soon. It decides when
-// to give up, never whether something is right.
-const patience = 30 * time.Second
+// testTimeout bounds the waiting for what should happen soon. No result depends on it.
+const testTimeout = 30 * time.Second
 
 func open(t testing.TB, cfg Config) *Cluster {
 	t.Helper()
@@ -31,7 +30,7 @@ func open(t testing.TB, cfg Config) *Cluster {
 	}
 	t.Cleanup(func() {
 		if err := c.Close(); err != nil {
-			t.Error(err)
+			t.Errorf("Close: %v", err)
 		}
 	})
 	return c
@@ -39,7 +38,7 @@ func open(t testing.TB, cfg Config) *Cluster {
 
 func campaign(t testing.TB, c *Cluster) store.Leadership {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
 	o, err := c.Campaign(ctx)
 	if err != nil {
@@ -57,10 +56,10 @@ func takeOver(t testing.TB, o store.Leadership) store.Term {
 	return term
 }
 
-// comeBack begins another term, as a leader does whose term is over.
+// comeBack begins another term, as a leader does whose term has ended.
 func comeBack(t testing.TB, c *Cluster, o store.Leadership) (store.Leadership, store.Term, fencing.Snapshot) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(testTimeout); ; {
 		select {
 		case <-o.Lost():
 			o = campaign(t, c)
@@ -74,15 +73,15 @@ func comeBack(t testing.TB, c *Cluster, o store.Leadership) (store.Leadership, s
 			}
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("in vain for %v: %v", patience, err)
+			t.Fatalf("no term has begun within %v, the last error: %v", testTimeout, err)
 		}
 	}
 }
 
-// hears waits until the cluster knows that m leads.
-func hears(t testing.TB, c *Cluster, m store.Member) {
+// waitForLeader waits until the cluster reports that m leads.
+func waitForLeader(t testing.TB, c *Cluster, m store.Member) {
 	t.Helper()
-	deadline := time.After(patience)
+	deadline := time.After(testTimeout)
 	for {
 		got, news := c.Leader()
 		if got == m {
@@ -91,7 +90,7 @@ func hears(t testing.TB, c *Cluster, m store.Member) {
 		select {
 		case <-news:
 		case <-deadline:
-			t.Fatalf("it hears of %+v, not of %+v", got, m)
+			t.Fatalf("the reported leader is %+v, want %+v", got, m)
 		}
 	}
 }
@@ -105,7 +104,7 @@ func grant(n int, e fencing.Epoch) fencing.Batch {
 	return fencing.Batch{Records: []fencing.Record{storetest.Record("p", snowflake.NodeID(n), e)}}
 }
 
-// queued is how many lead or wait to.
+// queued returns how many replicas lead or campaign.
 func queued(t testing.TB, cfg Config) int64 {
 	t.Helper()
 	resp, err := etcdClient(t, cfg.Endpoints...).Get(context.Background(), cfg.Prefix+"leader/", clientv3.WithPrefix(), clientv3.WithCountOnly())
@@ -115,7 +114,7 @@ func queued(t testing.TB, cfg Config) int64 {
 	return resp.Count
 }
 
-// link is a way to etcd that can be cut.
+// link is a connection to etcd that can be cut.
 type link struct {
 	addr, to string
 
@@ -133,7 +132,7 @@ func newLink(t *testing.T, to string) *link {
 	return k
 }
 
-// join listens, again.
+// join starts to listen, also after a cut.
 func (k *link) join() {
 	l, err := net.Listen("tcp", k.addr)
 	if err != nil {
@@ -160,7 +159,7 @@ func (k *link) join() {
 	})
 }
 
-// cut closes all there is.
+// cut closes the listener and all connections.
 func (k *link) cut() {
 	k.l.Close()
 	k.mu.Lock()
@@ -171,7 +170,7 @@ func (k *link) cut() {
 	clear(k.conns)
 }
 
-// lines is a log, line by line.
+// lines is a log as a channel of its lines.
 type lines chan string
 
 func (l lines) Write(b []byte) (int, error) {

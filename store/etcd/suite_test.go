@@ -22,8 +22,7 @@ import (
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// shared is one server for all tests that break nothing, each with a prefix of
-// its own.
+// shared is one server for all tests that don't harm it, each with a prefix of its own.
 var shared struct {
 	once    sync.Once
 	cluster *etcdtest.Cluster
@@ -61,8 +60,8 @@ func etcdShared(t testing.TB) *etcdtest.Cluster {
 	return shared.cluster
 }
 
-// config is that of a replica whose store is on the shared server, under a
-// prefix of the test's own.
+// config returns the config of a replica whose store is on the shared server, under a
+// prefix of its own.
 func config(t testing.TB) Config {
 	return Config{
 		Endpoints: etcdShared(t).Endpoints(),
@@ -122,7 +121,7 @@ func openTerm(cfg Config) (_ storetest.Store, err error) {
 	return &served{term, c, leadership}, nil
 }
 
-// served is a term that is closed like a store of one process.
+// served is a term with a Close, as the suite needs it.
 type served struct {
 	store.Term
 	cluster    *Cluster
@@ -136,7 +135,7 @@ func (s *served) Close() error {
 	return errors.Join(s.leadership.Resign(context.Background()), s.cluster.Close())
 }
 
-// etcdClient is a client past the store.
+// etcdClient returns a client that bypasses the store.
 func etcdClient(t testing.TB, endpoints ...string) *clientv3.Client {
 	t.Helper()
 	c, err := clientv3.New(clientv3.Config{Endpoints: endpoints, Logger: zap.NewNop()})
@@ -147,7 +146,7 @@ func etcdClient(t testing.TB, endpoints ...string) *clientv3.Client {
 	return c
 }
 
-// put writes behind the store's back; a nil value deletes.
+// put writes a key without the store; a nil value deletes it.
 func put(t testing.TB, cfg Config, key string, value []byte) (err error) {
 	c := etcdClient(t, cfg.Endpoints...)
 	if value == nil {

@@ -16,7 +16,7 @@ import (
 
 func node(i int) snowflake.NodeID { return snowflake.NodeID(i) }
 
-// TestStoreInMemory: what the simulator takes for etcd passes the suite, too.
+// TestStoreInMemory: a store in etcdsim passes the suite, too.
 func TestStoreInMemory(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Factory {
 		w := newWorld(t)
@@ -53,7 +53,7 @@ func TestStoreInMemory(t *testing.T) {
 	})
 }
 
-// served is a term that is closed like a store of one process.
+// served is a term with a Close, as the suite needs it.
 type served struct {
 	store.Term
 	replica    *replica
@@ -62,8 +62,8 @@ type served struct {
 
 func (s *served) Close() error { return errors.Join(s.leadership.Resign(ctx), s.replica.Close()) }
 
-// TestDeposed: once another term has begun, the one before writes nothing, and
-// says why, whoever was elected.
+// TestDeposed: once another term has begun, the earlier one writes nothing and errs,
+// whichever replica is elected.
 func TestDeposed(t *testing.T) {
 	w := filled(t)
 	a, b := w.replica(), w.replica()
@@ -71,35 +71,35 @@ func TestDeposed(t *testing.T) {
 	if err := old.Commit(ctx, grants(1, 1, 1)); err != nil {
 		t.Fatal(err)
 	}
-	// The other begins a term though the first one's key is still there.
+	// The other replica begins a term while the first one's key still exists.
 	b.term(t)
 	before, sent := w.data(), a.sent()
 	if err := old.Commit(ctx, grants(2, 1, 2)); !errors.Is(err, store.ErrDeposed) {
-		t.Errorf("Commit: %v", err)
+		t.Errorf("Commit: %v, want ErrDeposed", err)
 	}
 	if a.sent() != sent+1 {
-		t.Errorf("it sent %d transactions, want 1", a.sent()-sent)
+		t.Errorf("the deposed term sent %d transactions, want 1", a.sent()-sent)
 	}
 	for range 3 {
 		if err := old.Commit(ctx, grants(2, 1, 2)); !errors.Is(err, store.ErrDeposed) || !strings.Contains(err.Error(), "nothing was written") {
-			t.Errorf("Commit: %v", err)
+			t.Errorf("Commit again: %v, want ErrDeposed, and nothing written", err)
 		}
 	}
 	if a.sent() != sent+1 {
-		t.Error("a term that is over goes on sending")
+		t.Errorf("after more commits the deposed term has sent %d transactions, want 1", a.sent()-sent)
 	}
 	if err := old.Confirm(ctx); !errors.Is(err, store.ErrDeposed) {
-		t.Errorf("Confirm: %v", err)
+		t.Errorf("Confirm: %v, want ErrDeposed", err)
 	}
 	if _, err := old.Load(ctx); !errors.Is(err, store.ErrDeposed) {
-		t.Errorf("Load: %v", err)
+		t.Errorf("Load: %v, want ErrDeposed", err)
 	}
 	if after := w.data(); !maps.Equal(before, after) {
-		t.Errorf("the store was %v and is %v", before, after)
+		t.Errorf("the store holds %v, want it unchanged: %v", after, before)
 	}
 }
 
-// TestDeposedIsNoticed by each call alone.
+// TestDeposedIsNoticed: each method by itself notices that another term has begun.
 func TestDeposedIsNoticed(t *testing.T) {
 	for name, call := range map[string]func(store.Term) error{
 		"Commit":  func(term store.Term) error { return term.Commit(ctx, grants(1, 1, 1)) },
@@ -113,20 +113,19 @@ func TestDeposedIsNoticed(t *testing.T) {
 			w.replica().term(t)
 			before := w.data()
 			if err := call(old); !errors.Is(err, store.ErrDeposed) {
-				t.Error(err)
+				t.Errorf("%s: %v, want ErrDeposed", name, err)
 			}
 			if err := old.Commit(ctx, grants(1, 1, 1)); !errors.Is(err, store.ErrDeposed) {
-				t.Error(err)
+				t.Errorf("Commit: %v, want ErrDeposed", err)
 			}
 			if after := w.data(); !maps.Equal(before, after) {
-				t.Errorf("the store was %v and is %v", before, after)
+				t.Errorf("the store holds %v, want it unchanged: %v", after, before)
 			}
 		})
 	}
 }
 
-// TestTermRecordGone: a store that was deleted under a leader's feet is another
-// store, in which its term never began.
+// TestTermRecordGone: if all keys are deleted while a replica leads, its term has ended.
 func TestTermRecordGone(t *testing.T) {
 	w := filled(t)
 	term := w.replica().term(t)
@@ -136,15 +135,15 @@ func TestTermRecordGone(t *testing.T) {
 		}
 	}
 	if err := term.Commit(ctx, grants(1, 1, 1)); !errors.Is(err, store.ErrDeposed) {
-		t.Error(err)
+		t.Errorf("Commit: %v, want ErrDeposed", err)
 	}
 	if got := w.under(prefix); len(got) != 0 {
-		t.Errorf("it wrote %v", got)
+		t.Errorf("the term wrote %v, want nothing", got)
 	}
 }
 
-// TestUnknownWrite: after a write whose outcome is unknown the term is over,
-// and its late copy does nothing once the next has begun.
+// TestUnknownWrite: a write whose outcome is unknown ends the term, and its late copy
+// does nothing once the next term has begun.
 func TestUnknownWrite(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -163,57 +162,60 @@ func TestUnknownWrite(t *testing.T) {
 				late = txn
 				if test.done {
 					if done, err := w.etcd.Txn(txn); !done || err != nil {
-						t.Error(done, err)
+						t.Errorf("the write: done %v, %v, want it done", done, err)
 					}
 				}
 				return false, errCut
 			}
 			if err := term.Commit(ctx, grants(1, 1, 1)); !errors.Is(err, errCut) {
-				t.Fatalf("Commit: %v", err)
+				t.Fatalf("Commit: %v, want errCut", err)
 			}
 			r.onTxn = nil
-			r.onRange = func(etcd.Range) (etcd.Page, error) { t.Error("a term that is over reads"); return etcd.Page{}, errCut }
+			r.onRange = func(etcd.Range) (etcd.Page, error) {
+				t.Error("the term reads after it has ended")
+				return etcd.Page{}, errCut
+			}
 			sent := r.sent()
 			for range 2 {
 				if err := term.Commit(ctx, grants(2, 1, 2)); !errors.Is(err, errCut) || !strings.Contains(err.Error(), "nothing was written") {
-					t.Errorf("Commit after it: %v", err)
+					t.Errorf("Commit after it: %v, want errCut, and nothing written", err)
 				}
 			}
 			if err := term.Confirm(ctx); !errors.Is(err, errCut) {
-				t.Errorf("Confirm: %v", err)
+				t.Errorf("Confirm after it: %v, want errCut", err)
 			}
 			if _, err := term.Load(ctx); !errors.Is(err, errCut) {
-				t.Errorf("Load: %v", err)
+				t.Errorf("Load after it: %v, want errCut", err)
 			}
 			if r.sent() != sent {
-				t.Error("a term that is over goes on sending")
+				t.Errorf("the term has sent %d transactions after it ended, want 0", r.sent()-sent)
 			}
 			r.onRange = nil
 
-			next, err := o.TakeOver(ctx) // the leadership is still held
+			next, err := o.TakeOver(ctx) // the replica is still elected
 			if err != nil {
 				t.Fatal(err)
 			}
 			snap, err := next.Load(ctx)
 			if err != nil || len(snap.Records) == 1 != test.done {
-				t.Fatalf("%d records, %v", len(snap.Records), err)
+				t.Fatalf("the next term loads %d records (%v), want one if the write was done: %v", len(snap.Records), err, test.done)
 			}
 			if err := next.Commit(ctx, grants(1, 1, 7)); err != nil {
 				t.Fatal(err)
 			}
 			before := w.data()
 			if done, err := w.etcd.Txn(late); done || err != nil {
-				t.Errorf("the late copy: %v %v", done, err)
+				t.Errorf("the late copy: done %v, %v, want it refused", done, err)
 			}
 			if !maps.Equal(before, w.data()) {
-				t.Error("the late copy has changed the store")
+				t.Error("the late copy has changed the store, want it unchanged")
 			}
 		})
 	}
 }
 
-// TestUnknownBeforeWaiting: what waits behind a write whose outcome is unknown
-// is not sent. And that a caller goes away in mid-flight disturbs nobody.
+// TestUnknownBeforeWaiting: a commit that waits behind a write whose outcome is unknown is
+// not sent. A caller that is cancelled during its write changes nothing.
 func TestUnknownBeforeWaiting(t *testing.T) {
 	for name, answer := range map[string]error{"unknown": errCut, "done": nil} {
 		t.Run(name, func(t *testing.T) {
@@ -231,37 +233,37 @@ func TestUnknownBeforeWaiting(t *testing.T) {
 			term := r.term(t)
 			sent := r.sent()
 			second := make(chan error, 1)
-			leaves, leave := context.WithCancel(ctx)
+			cancelled, cancel := context.WithCancel(ctx)
 			r.onTxn = func(txn etcd.Txn) (bool, error) {
 				if r.sent() > sent+1 {
 					return w.etcd.Txn(txn)
 				}
 				go func() { second <- term.Commit(ctx, grants(2, 1, 2)) }()
 				<-waits
-				leave()
+				cancel()
 				if r.ctx.Err() != nil {
-					t.Error("the transaction's context is the caller's")
+					t.Error("cancelling the caller cancelled the transaction, want it to go on")
 				}
 				if answer != nil {
 					return false, answer
 				}
 				return w.etcd.Txn(txn)
 			}
-			if err := term.Commit(leaves, grants(1, 1, 1)); !errors.Is(err, answer) {
-				t.Error(err)
+			if err := term.Commit(cancelled, grants(1, 1, 1)); !errors.Is(err, answer) {
+				t.Errorf("Commit: %v, want %v", err, answer)
 			}
 			if err := <-second; !errors.Is(err, answer) {
-				t.Errorf("the one behind it: %v", err)
+				t.Errorf("the commit behind it: %v, want %v", err, answer)
 			}
 			if n := r.sent() - sent; n != 1 && answer != nil {
-				t.Errorf("%d transactions were sent", n)
+				t.Errorf("%d transactions were sent, want 1", n)
 			}
 		})
 	}
 }
 
-// TestPanic: a transaction that panics is one whose outcome is unknown, and
-// those who wait behind it are answered.
+// TestPanic: a transaction that panics has an unknown outcome, and the commits behind it
+// are answered.
 func TestPanic(t *testing.T) {
 	w := filled(t)
 	r := w.replica()
@@ -273,12 +275,12 @@ func TestPanic(t *testing.T) {
 	}()
 	r.onTxn = nil
 	if err := term.Commit(ctx, grants(2, 1, 2)); err == nil || !strings.Contains(err.Error(), "unknown") {
-		t.Error(err)
+		t.Errorf("Commit: %v, want an error with %q", err, "unknown")
 	}
 }
 
-// TestUnknownTakeOver: a term that may or may not have begun is nobody's, and
-// the next try writes another value.
+// TestUnknownTakeOver: a term that may or may not have begun is not used, and the next
+// attempt writes another value.
 func TestUnknownTakeOver(t *testing.T) {
 	w := filled(t)
 	r := w.replica()
@@ -297,14 +299,15 @@ func TestUnknownTakeOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	if done, err := w.etcd.Txn(late); done || err != nil {
-		t.Fatalf("a takeover that landed late: done is %v (%v), want it refused", done, err)
+		t.Fatalf("a takeover that arrives late: done %v (%v), want it refused", done, err)
 	}
 	if err := term.Commit(ctx, grants(2, 1, 2)); err != nil {
-		t.Errorf("a takeover that landed late deposed the term after it: %v", err)
+		t.Errorf("Commit after a takeover that arrived late: %v, want nil", err)
 	}
 }
 
-// TestLateTakeOverUnderAnother: nor does it depose another replica's term.
+// TestLateTakeOverUnderAnother: a takeover that arrives late doesn't depose another
+// replica's term.
 func TestLateTakeOverUnderAnother(t *testing.T) {
 	for _, there := range []string{"a store", "nothing"} {
 		w := newWorld(t)
@@ -320,16 +323,16 @@ func TestLateTakeOverUnderAnother(t *testing.T) {
 		}
 		next := w.replica().term(t)
 		if done, err := w.etcd.Txn(late); done || err != nil {
-			t.Errorf("where there is %s: done is %v (%v), want it refused", there, done, err)
+			t.Errorf("with %s: done %v (%v), want it refused", there, done, err)
 		}
 		if err := next.Confirm(ctx); err != nil {
-			t.Errorf("where there is %s, the next leader was deposed: %v", there, err)
+			t.Errorf("with %s, Commit of the next leader: %v, want nil", there, err)
 		}
 	}
 }
 
-// TestOvertaken: a takeover that another one was faster than keeps the leadership,
-// and can be tried again.
+// TestOvertaken: a replica whose takeover another one has preceded stays elected, and can
+// try again.
 func TestOvertaken(t *testing.T) {
 	w := filled(t)
 	a, b := w.replica(), w.replica()
@@ -344,15 +347,15 @@ func TestOvertaken(t *testing.T) {
 	}
 	select {
 	case <-o.Lost():
-		t.Error("it has lost its leadership")
+		t.Error("Lost is closed after a takeover that was preceded, want the replica to stay elected")
 	default:
 	}
 	if _, err := o.TakeOver(ctx); err != nil {
-		t.Error(err)
+		t.Errorf("TakeOver: %v", err)
 	}
 }
 
-// TestTermRecord: every term has a value of its own, and names its replica.
+// TestTermRecord: each term's record is different, and names its replica.
 func TestTermRecord(t *testing.T) {
 	w := newWorld(t)
 	r := w.replica()
@@ -364,35 +367,35 @@ func TestTermRecord(t *testing.T) {
 		}
 		value := w.under(prefix)[prefix+"term"]
 		if seen[value] || len(value) != 32+len(" r1") || !strings.HasSuffix(value, " r1") {
-			t.Fatalf("the term record says %q", value)
+			t.Fatalf("the term record is %q, want a new value with the replica's ID", value)
 		}
 		seen[value] = true
 	}
 }
 
-// TestOfficeLost: who has lost the election, and doesn't know, doesn't end the
-// winner's term; and then it knows.
-func TestOfficeLost(t *testing.T) {
+// TestLeadershipLost: a replica that has lost the election without noticing doesn't end
+// the winner's term, and notices when it tries.
+func TestLeadershipLost(t *testing.T) {
 	w := filled(t)
 	a, b := w.replica(), w.replica()
 	o := a.campaign(t)
 	w.resignAll() // its session has run out
 	winner := b.term(t)
 	if term, err := o.TakeOver(ctx); term != nil || err == nil {
-		t.Fatal("it took over")
+		t.Fatal("the loser of the election took over, want an error")
 	}
 	select {
 	case <-o.Lost():
 	default:
-		t.Error("it still holds the leadership")
+		t.Error("Lost is open after the failed takeover, want it closed")
 	}
 	if err := winner.Commit(ctx, grants(1, 1, 1)); err != nil {
-		t.Error(err)
+		t.Errorf("Commit: %v", err)
 	}
 }
 
-// TestConfirm: nil means that the term lasted after the call; that etcd can't
-// be read ends no term.
+// TestConfirm: after nil, the term lasted at some instant after the call. A failed read
+// doesn't end the term.
 func TestConfirm(t *testing.T) {
 	w := filled(t)
 	r := w.replica()
@@ -402,31 +405,31 @@ func TestConfirm(t *testing.T) {
 		r.onRange = func(g etcd.Range) (etcd.Page, error) {
 			reads++
 			if g.Revision != 0 {
-				t.Error("it reads an old state")
+				t.Error("Confirm reads at an old revision, want the newest")
 			}
 			return w.etcd.Range(g)
 		}
 		if err := term.Confirm(ctx); err != nil || reads != 1 {
-			t.Error(err, reads)
+			t.Errorf("Confirm: %v after %d reads, want nil after 1", err, reads)
 		}
 	}
 	r.onRange = func(etcd.Range) (etcd.Page, error) { return etcd.Page{}, errCut }
 	if err := term.Confirm(ctx); !errors.Is(err, errCut) || errors.Is(err, store.ErrDeposed) {
-		t.Error(err)
+		t.Errorf("Confirm: %v, want errCut", err)
 	}
-	// Another term begins while the question is on its way.
+	// Another term begins while the read is in flight.
 	r.onRange = func(g etcd.Range) (etcd.Page, error) {
 		r.onRange = nil
 		w.replica().term(t)
 		return w.etcd.Range(g)
 	}
 	if err := term.Confirm(ctx); !errors.Is(err, store.ErrDeposed) {
-		t.Error(err)
+		t.Errorf("Confirm: %v, want ErrDeposed", err)
 	}
 }
 
-// TestConfirmBesideWrite: a term that ended in a write is not confirmed by a
-// read that was under way.
+// TestConfirmBesideWrite: a term that a failed write has ended is not confirmed by a read
+// that was in flight then.
 func TestConfirmBesideWrite(t *testing.T) {
 	w := filled(t)
 	r := w.replica()
@@ -434,16 +437,16 @@ func TestConfirmBesideWrite(t *testing.T) {
 	r.onTxn = func(etcd.Txn) (bool, error) { return false, errCut }
 	r.onRange = func(g etcd.Range) (etcd.Page, error) {
 		if err := term.Commit(ctx, grants(1, 1, 1)); !errors.Is(err, errCut) {
-			t.Error(err)
+			t.Errorf("Commit: %v, want errCut", err)
 		}
 		return w.etcd.Range(g)
 	}
 	if err := term.Confirm(ctx); !errors.Is(err, errCut) {
-		t.Error(err)
+		t.Errorf("Confirm: %v, want errCut", err)
 	}
 }
 
-// TestLoadIsOneState: what is written while it reads is not in it, not even in
+// TestLoadIsOneState: what is written during a Load is not in the snapshot, not even in
 // part.
 func TestLoadIsOneState(t *testing.T) {
 	w := filled(t)
@@ -458,7 +461,7 @@ func TestLoadIsOneState(t *testing.T) {
 		if pages++; pages == 3 { // the next leader gets to work
 			next := w.replica().term(t)
 			if err := next.Commit(ctx, grants(0, 25, 2)); err != nil {
-				t.Error(err)
+				t.Errorf("Commit: %v", err)
 			}
 		}
 		return page, err
@@ -468,18 +471,18 @@ func TestLoadIsOneState(t *testing.T) {
 		t.Fatal(err)
 	}
 	if pages < 8 || len(snap.Records) != 20 {
-		t.Errorf("%d records in %d pages", len(snap.Records), pages)
+		t.Errorf("Load returned %d records in %d pages, want all records in several", len(snap.Records), pages)
 	}
 	for _, rec := range snap.Records {
 		if rec.Epoch != 1 {
-			t.Errorf("node ID %d is of another state", rec.Node)
+			t.Errorf("node ID %d is from a later state than the first page", rec.Node)
 		}
 	}
 }
 
-// TestLoadLooksForTheTerm in the state that it read: a term that began before
-// it may have written since.
-func TestLoadLooksForTheTerm(t *testing.T) {
+// TestLoadChecksTheTerm in the state that it reads: a term that had begun by then may have
+// written.
+func TestLoadChecksTheTerm(t *testing.T) {
 	w := filled(t)
 	r := w.replica()
 	term := r.term(t)
@@ -489,7 +492,7 @@ func TestLoadLooksForTheTerm(t *testing.T) {
 		return w.etcd.Range(g)
 	}
 	if _, err := term.Load(ctx); !errors.Is(err, store.ErrDeposed) {
-		t.Error(err)
+		t.Errorf("Load: %v, want ErrDeposed", err)
 	}
 }
 
@@ -504,18 +507,18 @@ func TestLoadCompacted(t *testing.T) {
 		return page, err
 	}
 	if _, err := term.Load(ctx); err == nil {
-		t.Error("it read two states")
+		t.Error("Load read at two revisions, want one")
 	}
 }
 
 func TestNoStore(t *testing.T) {
 	w := newWorld(t)
 	if _, err := w.replica().term(t).Load(ctx); !errors.Is(err, store.ErrNoStore) {
-		t.Error(err)
+		t.Errorf("Load: %v, want ErrNoStore", err)
 	}
 	w.put("record/p\x00\x00\x00\x00\x01", "x")
 	if _, err := w.replica().term(t).Load(ctx); !errors.Is(err, store.ErrDamaged) {
-		t.Errorf("a store without a meta: %v", err)
+		t.Errorf("Load of a store without a meta: %v, want ErrDamaged", err)
 	}
 }
 
@@ -530,7 +533,7 @@ func TestCreate(t *testing.T) {
 			t.Error(err)
 		}
 		if !maps.Equal(before, w.data()) {
-			t.Error("it changed the store")
+			t.Error("the Create that failed has changed the store")
 		}
 	})
 	t.Run("beside another leader", func(t *testing.T) {
@@ -542,7 +545,7 @@ func TestCreate(t *testing.T) {
 			return w.etcd.Txn(txn)
 		}
 		if err := ta.Create(ctx, first()); !errors.Is(err, store.ErrDeposed) {
-			t.Error(err)
+			t.Errorf("Create: %v, want ErrDeposed", err)
 		}
 	})
 	t.Run("in a term that is over", func(t *testing.T) {
@@ -550,7 +553,7 @@ func TestCreate(t *testing.T) {
 		old := w.replica().term(t)
 		w.replica().term(t)
 		if err := old.Create(ctx, first()); !errors.Is(err, store.ErrDeposed) || len(w.data()) != 0 {
-			t.Errorf("%v, and there is %q", err, w.data())
+			t.Errorf("%v, and the store holds %q", err, w.data())
 		}
 	})
 	t.Run("beside a cirrus init", func(t *testing.T) {
@@ -560,12 +563,12 @@ func TestCreate(t *testing.T) {
 		w.resignAll()
 		a.onTxn = func(txn etcd.Txn) (bool, error) {
 			if err := b.Init(ctx, first()); err != nil {
-				t.Error(err)
+				t.Errorf("Init: %v", err)
 			}
 			return w.etcd.Txn(txn)
 		}
 		if err := ta.Create(ctx, first()); !errors.Is(err, store.ErrDeposed) {
-			t.Error(err)
+			t.Errorf("Create: %v, want ErrDeposed", err)
 		}
 	})
 	t.Run("with a batch that is too large", func(t *testing.T) {
@@ -574,10 +577,10 @@ func TestCreate(t *testing.T) {
 		term := r.term(t)
 		sent := r.sent()
 		if err := term.Commit(ctx, grants(0, etcd.MaxOps+1, 1)); err == nil || !strings.Contains(err.Error(), "nothing was written") {
-			t.Error(err)
+			t.Errorf("Commit: %v, want an error with %q", err, "nothing was written")
 		}
 		if r.sent() != sent {
-			t.Error("it was sent")
+			t.Error("the batch was sent, want it refused before")
 		}
 		if err := term.Commit(ctx, grants(0, etcd.MaxOps, 1)); err != nil {
 			t.Errorf("the largest batch: %v", err)

@@ -22,21 +22,21 @@ var (
 	errCut = errors.New("no answer came")
 )
 
-// world is an etcd in memory, and the replicas that reach it.
+// world is an etcd in memory, and the replicas that use it.
 type world struct {
 	t    *testing.T
 	etcd etcdsim.Store
 	n    int
 }
 
-// replica is a cluster, and its way to etcd.
+// replica is a cluster and its connection to etcd.
 type replica struct {
 	*etcd.Cluster
 	*wire
 }
 
-// wire is a replica's way to etcd, in which a test can stand. It is an election
-// that chooses whoever campaigns, though another be chosen already.
+// wire is a replica's connection to etcd, which a test can intercept. It is also an
+// election that elects each replica that campaigns, even while another one is elected.
 type wire struct {
 	etcd *etcdsim.Store
 	self store.Member
@@ -45,7 +45,7 @@ type wire struct {
 	txns      []etcd.Txn      // all that were sent
 	ctx       context.Context // of the last one
 	elections int
-	// onTxn and onRange stand in the way; nil: the way is clear.
+	// onTxn and onRange, if not nil, are called instead of etcd.
 	onTxn   func(etcd.Txn) (bool, error)
 	onRange func(etcd.Range) (etcd.Page, error)
 }
@@ -68,7 +68,7 @@ func (w *world) replica(change ...func(*etcd.Options)) *replica {
 	return r
 }
 
-// replicaAt is one of a store under another prefix.
+// replicaAt returns a replica of a store under another prefix.
 func (w *world) replicaAt(prefix string) *replica {
 	return w.replica(func(o *etcd.Options) { o.Prefix = prefix })
 }
@@ -133,7 +133,7 @@ func (l *leadership) Resign(context.Context) error {
 	return err
 }
 
-// sent is how many transactions the replica has sent.
+// sent returns how many transactions the replica has sent.
 func (w *wire) sent() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -159,7 +159,7 @@ func (r *replica) term(t *testing.T) store.Term {
 	return term
 }
 
-// filled is a world with a store in it, which has the pool "p".
+// filled returns a world with a store in it, which has the pool "p".
 func filled(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t)
@@ -175,7 +175,7 @@ func create(t *testing.T, term store.Term) {
 	}
 }
 
-// first is a store's first batch.
+// first returns a store's first batch.
 func first() fencing.Batch {
 	meta := storetest.Meta()
 	return fencing.Batch{Meta: &meta, Pools: []fencing.Pool{storetest.Pool("p")}}
@@ -191,7 +191,7 @@ func (w *world) resignAll() {
 	}
 }
 
-// under is what stands under a prefix.
+// under returns the keys and values under a prefix.
 func (w *world) under(prefix string) map[string]string {
 	w.t.Helper()
 	page, err := w.etcd.Range(etcd.Range{From: prefix, To: prefix + "\xff"})
@@ -205,7 +205,7 @@ func (w *world) under(prefix string) map[string]string {
 	return out
 }
 
-// data is all that a store keeps.
+// data returns all that the store keeps.
 func (w *world) data() map[string]string {
 	w.t.Helper()
 	all := w.under(prefix)
@@ -217,7 +217,7 @@ func (w *world) data() map[string]string {
 	return all
 }
 
-// put writes past the store.
+// put writes to etcd without the store.
 func (w *world) put(key, value string) {
 	w.t.Helper()
 	if _, err := w.etcd.Txn(etcd.Txn{Ops: []etcd.Op{{Key: prefix + key, Value: []byte(value)}}}); err != nil {
@@ -225,7 +225,7 @@ func (w *world) put(key, value string) {
 	}
 }
 
-// grants are records of the pool "p", of node IDs from the first on.
+// grants returns records of the pool "p", of node IDs from the first on.
 func grants(first, n int, epoch fencing.Epoch) fencing.Batch {
 	var b fencing.Batch
 	for i := range n {

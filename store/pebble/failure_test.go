@@ -213,7 +213,7 @@ func TestUnwind(t *testing.T) {
 			afterwards(t, s)
 			goleak.VerifyNone(t, before)
 			if err := open(t, options(fs, nil)).Close(); err != nil {
-				t.Error(err)
+				t.Errorf("Close: %v", err)
 			}
 		})
 	}
@@ -252,7 +252,7 @@ func TestFullDisk(t *testing.T) {
 	full(t, left, func(opts Options) error { _, err := Open(dir, opts); return err })
 	s := open(t, options(left.CrashClone(vfs.CrashCloneCfg{}), nil))
 	if err := s.Close(); err != nil {
-		t.Error(err)
+		t.Errorf("Close: %v", err)
 	}
 }
 

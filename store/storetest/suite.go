@@ -281,12 +281,12 @@ func testCloseWhileBusy(t *testing.T, s *subject) {
 	}
 	started.Wait()
 	if err := s.Close(); err != nil {
-		t.Error(err)
+		t.Errorf("Close: %v", err)
 	}
 	wg.Wait()
 	s.reopen()
 	if err := j.Check(s.load(), j.Now(), j.Now()); err != nil {
-		t.Error(err)
+		t.Errorf("Check: %v", err)
 	}
 }
 
@@ -472,7 +472,7 @@ func testConfirm(t *testing.T, s *subject) {
 	s.create(Meta(), Pool("p"))
 	s.commit(fencing.Batch{Records: []fencing.Record{Record("p", 1, 1)}})
 	if err := s.Confirm(context.Background()); err != nil {
-		t.Error(err)
+		t.Errorf("Confirm: %v", err)
 	}
 }
 
