@@ -15,12 +15,12 @@ import (
 	"github.com/cirrus-id/cirrus/fencing"
 )
 
-// Parse reads URLs of the service, separated by commas: each http:// or https://
-// and the same as the others, at most fencing.MaxAddresses.
+// Parse returns the URLs of the service in a comma-separated list. All must be http://,
+// or all https://. There may be at most fencing.MaxAddresses.
 func Parse(target string) ([]*url.URL, error) {
 	parts := strings.Split(target, ",")
 	if len(parts) > fencing.MaxAddresses {
-		return nil, fmt.Errorf("%d URLs of the service: give %d at most, or a DNS name that has them all", len(parts), fencing.MaxAddresses)
+		return nil, fmt.Errorf("%d URLs of the service: give at most %d, or a DNS name that resolves to all of them", len(parts), fencing.MaxAddresses)
 	}
 	urls := make([]*url.URL, len(parts))
 	for i, part := range parts {
@@ -29,7 +29,7 @@ func Parse(target string) ([]*url.URL, error) {
 			return nil, err
 		}
 		if i > 0 && u.Scheme != urls[0].Scheme {
-			return nil, fmt.Errorf("the service's URLs %s and %s: give http:// or https:// for all, so that none is less safe than the others", urls[0].Redacted(), u.Redacted())
+			return nil, fmt.Errorf("the service's URLs %s and %s: give http:// for all or https:// for all, so that all are equally protected", urls[0].Redacted(), u.Redacted())
 		}
 		urls[i] = u
 	}
@@ -40,11 +40,11 @@ func parse(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil && strings.Count(text, ":") > 2 && !strings.Contains(text, "["):
-		return nil, fmt.Errorf("the service's URL %q: an IPv6 address stands in brackets, as in http://[::1]:50051", text)
+		return nil, fmt.Errorf("the service's URL %q: put an IPv6 address in brackets, as in http://[::1]:50051", text)
 	case err != nil:
 		return nil, fmt.Errorf("the service's URL: %w", err)
 	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
-		return nil, fmt.Errorf("the service's URL %q: give http://host:port or https://host:port, or several with commas between them", text)
+		return nil, fmt.Errorf("the service's URL %q: give http://host:port or https://host:port, or several, separated by commas", text)
 	case u.RawQuery != "" || u.Fragment != "":
 		return nil, fmt.Errorf("the service's URL %q: leave out what follows ? and #", text)
 	}
@@ -55,42 +55,42 @@ func parse(text string) (*url.URL, error) {
 type Config struct {
 	// TLS is used for https:// URLs. nil: the system's roots.
 	TLS *tls.Config
-	// HTTP2 speaks nothing but HTTP/2.
+	// HTTP2 allows no protocol but HTTP/2.
 	HTTP2 bool
-	// HTTPClient is used for all addresses, if set; then host names are left to
-	// it. nil: a client of our own for each, with TLS and HTTP2.
+	// HTTPClient is used for all addresses, and resolves host names. nil: each address
+	// gets a client of its own, made with TLS and HTTP2.
 	HTTPClient connect.HTTPClient
-	// Random is asked for one number if there ever are several addresses: by that
-	// users spread over them.
+	// Random is called once, when there are several addresses. The number spreads users
+	// over the addresses.
 	Random func() uint64
-	// Lookup finds the IPs of a host. nil: the system's resolver does.
+	// Lookup returns the IPs of a host. nil: the system's resolver.
 	Lookup Lookup
 }
 
-// Address is one place at which the service may answer: a URL and, where the
-// URL's host is a name that was looked up, one of its IPs.
+// Address is a place at which the service may answer: a URL and, if the URL's host is a
+// name that was looked up, one IP of that name.
 type Address struct {
 	url    *url.URL
-	ip     netip.Addr // the zero one: whatever dialing the host finds
+	ip     netip.Addr // zero: the one that dialing the host finds
 	client connect.HTTPClient
-	drop   func() // closes the connections that carry nothing now
+	drop   func() // closes idle connections
 
-	// works: it has answered since it was last left. err is why it was left; nil
-	// if it has answered since, or never was.
+	// works says that the address has answered since its last failure. err is that
+	// failure; nil if the address has answered since, or has not failed.
 	works bool
 	err   error
 }
 
-// Base is the URL, host name and all, for an RPC client.
+// Base returns the URL, with the host name, for an RPC client.
 func (a *Address) Base() string { return strings.TrimRight(a.url.String(), "/") }
 
-// HTTPClient sends to this address alone.
+// HTTPClient returns a client that sends to this address only.
 func (a *Address) HTTPClient() connect.HTTPClient { return a.client }
 
-// Works says whether it has answered since it was last left.
+// Works reports whether the address has answered since its last failure.
 func (a *Address) Works() bool { return a.works }
 
-// String names it for people, without a password.
+// String returns the address for people, without a password.
 func (a *Address) String() string {
 	if !a.ip.IsValid() {
 		return a.url.Redacted()
@@ -98,32 +98,32 @@ func (a *Address) String() string {
 	return fmt.Sprintf("%s (%v)", a.url.Redacted(), a.ip)
 }
 
-// Addresses are all that are known, and the one in use. Not safe for concurrent
-// use, but for Find.
+// Addresses are all known addresses, and the one in use. They are not safe for
+// concurrent use; only Find is.
 type Addresses struct {
 	cfg  Config
 	urls []*url.URL
-	// list is never empty. Its order is this user's own, and stays so however
-	// often names are looked up: of two addresses the same one comes first.
+	// list is never empty. Each user has its own order of addresses. The order of two
+	// addresses does not change when names are looked up again.
 	list    []*Address
-	current *Address // mostly one of the list
+	current *Address // in list, or an address that works and was not found again
 	seed    uint64
 	seeded  bool
 	open    conns
 }
 
-// New returns the addresses of URLs, none of them looked up yet.
+// New returns the addresses of URLs. It looks no name up.
 func New(urls []*url.URL, cfg Config) *Addresses {
 	as := &Addresses{cfg: cfg, urls: urls, open: conns{open: map[*conn]struct{}{}}}
 	as.Take(nil)
 	return as
 }
 
-// Len is how many there are: at least one, and at most fencing.MaxAddresses.
+// Len returns the number of addresses, 1 to fencing.MaxAddresses.
 func (as *Addresses) Len() int { return len(as.list) }
 
-// Use returns the address in use, for one call. If it failed the last time, its
-// connections are dropped, so that the call doesn't go where nobody listens.
+// Use returns the address in use, for one call. If the address failed the last time, Use
+// closes its idle connections, so that the call does not use one that is broken.
 func (as *Addresses) Use() *Address {
 	if as.current.err != nil {
 		as.current.drop()
@@ -131,11 +131,12 @@ func (as *Addresses) Use() *Address {
 	return as.current
 }
 
-// Answered notes that an address works.
+// Answered records that an address has answered.
 func (as *Addresses) Answered(a *Address) { a.works, a.err = true, nil }
 
-// Leave goes on to the next address, because of err, if a is still in use. It
-// says whether that is news: there is another one, and a had not failed before.
+// Leave records that an address failed with err, and goes on to the next one if a is
+// still in use. It reports whether this is worth logging: there is another address, and
+// this is the first failure of a since it last answered.
 func (as *Addresses) Leave(a *Address, err error) bool {
 	first := a.err == nil
 	a.works, a.err = false, err
@@ -145,9 +146,9 @@ func (as *Addresses) Leave(a *Address, err error) bool {
 	return first && as.current != a
 }
 
-// Err says why no address can be used: for a lone one, as it was told to Leave;
-// for several, a Failures with all of which it is known. nil: the one in use
-// works, or no reason is known.
+// Err returns why no address can be used: the error given to Leave if there is one
+// address, else Failures with the error of each that has failed. It returns nil if the
+// address in use works, or none has failed.
 func (as *Addresses) Err() error {
 	if as.current.works {
 		return nil
@@ -168,9 +169,9 @@ func (as *Addresses) Err() error {
 	return all
 }
 
-// Take takes over what Find found; of a name of which it found nothing, the
-// addresses that are known already. An address that works stays in use, even if
-// it was not found again.
+// Take replaces the addresses by those that Find found. For a name without a result it
+// keeps the known addresses. An address that works stays in use even if it was not found
+// again.
 func (as *Addresses) Take(found Found) {
 	var list []*Address
 	for i, u := range as.urls {
@@ -206,7 +207,8 @@ func (as *Addresses) Take(found Found) {
 	}
 }
 
-// with adds an address, the known one if there is one, unless the list has it.
+// with returns the list with an address added, unless the list has it. If the address is
+// known already, with adds the known one.
 func (as *Addresses) with(list []*Address, u *url.URL, ip netip.Addr) []*Address {
 	base := strings.TrimRight(u.String(), "/")
 	same := func(a *Address) bool { return a.Base() == base && a.ip == ip }
@@ -231,8 +233,8 @@ func (as *Addresses) with(list []*Address, u *url.URL, ip netip.Addr) []*Address
 	return append(list, a)
 }
 
-// sort puts the list into this user's own order. A thousand users begin all
-// over the list, and leave one address for as many others.
+// sort puts the list into this user's own order. So many users start with all the
+// addresses alike, and when one address fails they spread over all the others.
 func (as *Addresses) sort(list []*Address) {
 	if len(list) < 2 {
 		return
@@ -243,18 +245,18 @@ func (as *Addresses) sort(list []*Address) {
 	slices.SortFunc(list, func(a, b *Address) int { return cmp.Compare(as.rank(a), as.rank(b)) })
 }
 
-// rank is a number as good as random for a user and an address.
+// rank returns a number that is as good as random for each user and address.
 func (as *Addresses) rank(a *Address) uint64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(a.String()))
 	x := h.Sum64() ^ as.seed
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9 // else near hashes would stay near
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9 // spreads hashes that are close
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31
 }
 
-// Close closes all connections, and those still to come. All calls must have
-// returned. An HTTPClient that was given is left as it is.
+// Close closes all connections, and those that are dialed later. All calls must have
+// returned. It does not touch Config.HTTPClient.
 func (as *Addresses) Close() {
 	for _, a := range as.list {
 		a.drop()
@@ -262,9 +264,9 @@ func (as *Addresses) Close() {
 	as.open.close()
 }
 
-// Elsewhere says whether a call that failed should go to another address: it
-// was not answered, or not by a service that can. Other errors are a working
-// service's word, which another address would only repeat.
+// Elsewhere reports whether a call that failed should go to another address: no service
+// answered it, or only one that cannot serve it now. Other errors come from a service
+// that works, and another address would return them again.
 func Elsewhere(err error) bool {
 	if err == nil {
 		return false
@@ -282,10 +284,10 @@ type Failure struct {
 	Err     error
 }
 
-// Failures is why several addresses can't be used.
+// Failures says why each of several addresses can't be used.
 type Failures []Failure
 
-// Error names each address with its error.
+// Error returns each address with its error.
 func (f Failures) Error() string {
 	texts := make([]string, len(f))
 	for i, one := range f {
@@ -294,7 +296,7 @@ func (f Failures) Error() string {
 	return strings.Join(texts, "; ")
 }
 
-// Unwrap gives the errors.
+// Unwrap returns the errors.
 func (f Failures) Unwrap() []error {
 	errs := make([]error, len(f))
 	for i, one := range f {

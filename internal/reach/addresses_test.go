@@ -25,7 +25,7 @@ func newAddresses(t *testing.T, target string, seed uint64) *Addresses {
 	return as
 }
 
-// texts are the addresses in the user's order.
+// texts returns the addresses in the user's order.
 func (as *Addresses) texts() []string {
 	var texts []string
 	for _, a := range as.list {
@@ -45,8 +45,8 @@ func found(ips ...string) Found {
 func TestParse(t *testing.T) {
 	for _, tt := range []struct {
 		target string
-		want   int    // how many; 0: an error
-		hint   string // in the error
+		want   int    // number of URLs; 0: an error
+		hint   string // a part of the error
 	}{
 		{target: "http://a:1", want: 1},
 		{target: "http://a:1, http://b:2/x ,http://[::1]:3", want: 3},
@@ -62,17 +62,18 @@ func TestParse(t *testing.T) {
 	} {
 		urls, err := Parse(tt.target)
 		if len(urls) != tt.want || (err == nil) != (tt.want > 0) || err != nil && !strings.Contains(err.Error(), tt.hint) {
-			t.Errorf("%q: %v, %v", tt.target, urls, err)
+			t.Errorf("Parse(%q): %v, %v; want %d URLs, or an error with %q", tt.target, urls, err, tt.want, tt.hint)
 		}
 	}
 	if _, err := Parse("https://u:secret@a,http://b"); err == nil || strings.Contains(err.Error(), "secret") {
-		t.Errorf("error %v", err)
+		t.Errorf("error %v, want one without the password", err)
 	}
 }
 
-// TestLoneAddressDrawsNothing: a simulator's one seed has one outcome, and a
-// holder with one address makes its instance IDs of the same numbers as ever.
-func TestLoneAddressDrawsNothing(t *testing.T) {
+// A single address draws no random number. So a holder with one address makes its
+// instance IDs from the same numbers as before there were several, and kept seeds of the
+// simulator keep their outcomes.
+func TestSingleAddressDrawsNothing(t *testing.T) {
 	urls, err := Parse("http://server.test")
 	if err != nil {
 		t.Fatal(err)
@@ -87,23 +88,23 @@ func TestLeave(t *testing.T) {
 	as := newAddresses(t, "http://127.0.0.1:1,http://127.0.0.1:2,http://127.0.0.1:3", 7)
 	first, no := as.Use(), errors.New("no")
 	if as.Err() != nil {
-		t.Errorf("errors before anything happened: %v", as.Err())
+		t.Errorf("Err before any call: %v, want nil", as.Err())
 	}
 	if !as.Leave(first, no) || as.Use() == first {
-		t.Errorf("still at %v", as.Use())
+		t.Errorf("uses %v after its failure, want another address", as.Use())
 	}
 	second := as.Use()
 	if as.Leave(first, no) || as.Use() != second {
-		t.Errorf("left %v because of %v", second, first)
+		t.Errorf("left %v after a second failure of %v", second, first)
 	}
 	as.Leave(second, no)
 	third := as.Use()
 	if as.Leave(first, no) || as.Use() != third {
-		t.Errorf("left %v because of %v", third, first)
+		t.Errorf("left %v after a further failure of %v", third, first)
 	}
 	as.Leave(third, no)
 	if as.Use() != first || third == first || third == second {
-		t.Errorf("from %v by %v and %v to %v", first, second, third, as.Use())
+		t.Errorf("used %v, %v, %v and then %v; want three addresses, and the first again", first, second, third, as.Use())
 	}
 	want := "http://127.0.0.1:1: no; http://127.0.0.1:2: no; http://127.0.0.1:3: no"
 	if err := as.Err(); err == nil || err.Error() != want || !errors.Is(err, no) {
@@ -111,11 +112,11 @@ func TestLeave(t *testing.T) {
 	}
 	as.Answered(first)
 	if as.Err() != nil || !first.Works() {
-		t.Errorf("errors though %v works: %v", first, as.Err())
+		t.Errorf("Err while %v works: %v, want nil", first, as.Err())
 	}
 }
 
-// TestOrders: each user has an order of its own, and keeps it.
+// Each user has an order of addresses of its own, and keeps it.
 func TestOrders(t *testing.T) {
 	orders := map[string]int{}
 	for seed := range uint64(600) {
@@ -126,25 +127,25 @@ func TestOrders(t *testing.T) {
 		as.Take(found("10.0.0.3", "10.0.0.1"))
 		as.Take(found("10.0.0.2", "10.0.0.3", "10.0.0.1", "10.0.0.2"))
 		if again := as.texts(); !slices.Equal(order, again) {
-			t.Fatalf("%v, then %v", order, again)
+			t.Fatalf("the order was %v, and %v after further lookups", order, again)
 		}
 	}
 	if len(orders) != 6 {
-		t.Errorf("%d orders of 3 addresses", len(orders))
+		t.Errorf("600 users have %d orders of 3 addresses, want all 6", len(orders))
 	}
 	for order, n := range orders {
 		if n < 60 || n > 140 {
-			t.Errorf("%d of 600 users have the order %s", n, order)
+			t.Errorf("%d of 600 users have the order %s, want about 100", n, order)
 		}
 	}
 }
 
-// TestTake: what works stays in use, what failed doesn't if it is gone, and a
-// lookup that found nothing forgets nothing.
+// An address that works stays in use. One that failed does not if it is not found again.
+// A lookup without a result removes no address.
 func TestTake(t *testing.T) {
 	as := newAddresses(t, "http://example.com:1", 7)
 	if !as.Named() || as.Use().String() != "http://example.com:1" {
-		t.Errorf("begins with %v", as.texts())
+		t.Errorf("starts with %v, want the name", as.texts())
 	}
 	as.Take(found("10.0.0.1"))
 	one := as.Use()
@@ -153,7 +154,7 @@ func TestTake(t *testing.T) {
 	}
 	as.Take(Found{nil})
 	if as.Use() != one || as.Len() != 1 {
-		t.Errorf("nothing found: %v", as.texts())
+		t.Errorf("after a lookup without a result: %v, want %v", as.texts(), one)
 	}
 	as.Answered(one)
 	as.Take(found("10.0.0.2"))
@@ -163,12 +164,12 @@ func TestTake(t *testing.T) {
 	as.Leave(one, errors.New("no"))
 	two := as.Use()
 	if two.String() != "http://example.com:1 (10.0.0.2)" {
-		t.Errorf("went on to %v", two)
+		t.Errorf("uses %v, want 10.0.0.2", two)
 	}
 	as.Leave(two, errors.New("no"))
 	as.Take(found("10.0.0.3"))
 	if as.Use().String() != "http://example.com:1 (10.0.0.3)" {
-		t.Errorf("still at %v", as.Use())
+		t.Errorf("uses %v, want 10.0.0.3", as.Use())
 	}
 	var many []string
 	for i := range 100 {
@@ -176,17 +177,16 @@ func TestTake(t *testing.T) {
 	}
 	as.Take(found(many...))
 	if as.Len() != fencing.MaxAddresses {
-		t.Errorf("%d addresses", as.Len())
+		t.Errorf("%d addresses, want %d", as.Len(), fencing.MaxAddresses)
 	}
 }
 
-// TestFind: names are looked up, IPs are not, and one that can't be found costs
-// the others nothing.
+// Names are looked up, and IPs are not. A name that can't be found affects no other.
 func TestFind(t *testing.T) {
 	as := newAddresses(t, "http://a.test:1,http://127.0.0.1:2,http://b.test:3", 7)
 	as.cfg.Lookup = func(ctx context.Context, host string) ([]netip.Addr, error) {
 		if _, bounded := ctx.Deadline(); !bounded {
-			t.Error("the lookup has no bound")
+			t.Error("the lookup has no deadline")
 		}
 		if host == "a.test" {
 			return nil, errors.New("no such host")
@@ -202,8 +202,8 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// quietNames is a lookup that never answers for a host that begins with "quiet",
-// and tells how many such lookups are under way.
+// quietNames is a lookup that never answers for a host whose name begins with "quiet". It
+// sends each such name on asked.
 type quietNames struct{ asked chan string }
 
 func (q quietNames) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
@@ -215,21 +215,20 @@ func (q quietNames) lookup(ctx context.Context, host string) ([]netip.Addr, erro
 	return []netip.Addr{netip.MustParseAddr("10.0.0.1")}, nil
 }
 
-// TestFindSideBySide: a name server that is silent about some names holds up no
-// other name.
+// A name server that does not answer for some names delays no other name.
 func TestFindSideBySide(t *testing.T) {
 	as := newAddresses(t, "http://quiet-a.test:1,http://b.test:2,http://quiet-c.test:3", 7)
 	names := quietNames{make(chan string)}
 	as.cfg.Lookup = names.lookup
 	ctx, cancel := context.WithCancel(t.Context())
-	known, over := make(chan Found), make(chan struct{})
+	known, done := make(chan Found), make(chan struct{})
 	go func() {
-		defer close(over)
+		defer close(done)
 		as.Find(ctx, func(f Found) { known <- f })
 	}()
 	f := <-known
 	<-names.asked
-	<-names.asked // both are under way, and neither has answered
+	<-names.asked // both lookups are in progress, and neither has answered
 	as.Take(f)
 	if got, want := as.Use().String(), "http://b.test:2 (10.0.0.1)"; got != want {
 		t.Errorf("in use: %s, want the one that was found, %s", got, want)
@@ -238,10 +237,10 @@ func TestFindSideBySide(t *testing.T) {
 		t.Errorf("%d addresses, want all 3: the others may be found when they are dialed", as.Len())
 	}
 	cancel()
-	<-over
+	<-done
 }
 
-// TestStart: who makes one call waits for the first address, not for all.
+// Start waits for the first address, not for all.
 func TestStart(t *testing.T) {
 	for target, want := range map[string]string{
 		"http://quiet-a.test:1,http://127.0.0.1:2":                    "http://127.0.0.1:2",
@@ -252,7 +251,7 @@ func TestStart(t *testing.T) {
 			as.cfg.Lookup = quietNames{make(chan string, 2)}.lookup
 			as.Start(t.Context())
 			if got := as.Use().String(); got != want {
-				t.Errorf("%s, seed %d: begins with %s, want %s", target, seed, got, want)
+				t.Errorf("%s, seed %d: starts with %s, want %s", target, seed, got, want)
 			}
 		}
 	}
@@ -275,7 +274,7 @@ func TestElsewhere(t *testing.T) {
 		{connect.NewWireError(connect.CodeInternal, errors.New("bug")), false},
 	} {
 		if got := Elsewhere(tt.err); got != tt.want {
-			t.Errorf("%v: %t", tt.err, got)
+			t.Errorf("Elsewhere(%v) is %t, want %t", tt.err, got, tt.want)
 		}
 	}
 }

@@ -7,16 +7,16 @@ import (
 	"sync"
 )
 
-// conns are the connections of our own HTTP clients. The transport closes
-// only those that it has found idle, which one may not be yet whose last call
-// has just returned; so their owner closes them itself in the end.
+// conns are the connections of the HTTP clients that this package makes. A transport
+// closes only connections that it knows to be idle. A connection whose last call has
+// just returned may not be known as idle yet, so conns closes them itself at the end.
 type conns struct {
 	mu     sync.Mutex
 	open   map[*conn]struct{}
 	closed bool
 }
 
-// conn tells its conns when it is closed.
+// conn removes itself from its conns when it is closed.
 type conn struct {
 	net.Conn
 	of *conns
@@ -29,7 +29,7 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// watch has all that the transport dials noted down.
+// watch adds every connection that the transport dials.
 func (cs *conns) watch(t *http.Transport) {
 	dial := t.DialContext
 	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -41,8 +41,8 @@ func (cs *conns) watch(t *http.Transport) {
 	}
 }
 
-// add notes a connection down, or closes it if it comes too late: a transport
-// goes on dialing for a call that was cancelled.
+// add adds a connection, or closes it if conns is closed already: a transport continues
+// to dial for a call that was cancelled.
 func (cs *conns) add(c net.Conn) (net.Conn, error) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -50,12 +50,12 @@ func (cs *conns) add(c net.Conn) (net.Conn, error) {
 		_ = c.Close()
 		return nil, net.ErrClosed
 	}
-	noted := &conn{Conn: c, of: cs}
-	cs.open[noted] = struct{}{}
-	return noted, nil
+	added := &conn{Conn: c, of: cs}
+	cs.open[added] = struct{}{}
+	return added, nil
 }
 
-// close closes all connections, and those still to come. All calls must have
+// close closes all connections, and those that are added later. All calls must have
 // returned.
 func (cs *conns) close() {
 	cs.mu.Lock()
@@ -66,6 +66,6 @@ func (cs *conns) close() {
 	}
 	cs.mu.Unlock()
 	for _, c := range open {
-		_ = c.Close() // nobody is left to care
+		_ = c.Close() // no call uses it any more
 	}
 }

@@ -10,20 +10,19 @@ import (
 	"time"
 )
 
-// lookupTimeout bounds the lookup of one name. A name that takes longer is left
-// to dialing, which has a time of its own.
+// lookupTimeout bounds the lookup of one name. A name that takes longer is looked up by
+// dialing, which has a timeout of its own.
 const lookupTimeout = 2 * time.Second
 
-// Lookup finds the IPs of a host.
+// Lookup returns the IPs of a host.
 type Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 
-// Found are the IPs of each URL, in the URLs' order; nil where there is no name
-// to look up, or nothing was found.
+// Found has the IPs of each URL, in the order of the URLs: nil if the URL has no name to
+// look up, or nothing was found.
 type Found [][]netip.Addr
 
-// Named says whether there are names to look up. Those that a proxy of the
-// environment is asked for are its business, and all are the HTTPClient's that
-// was given.
+// Named reports whether there are names to look up. A proxy in the environment looks
+// names up by itself, and so does Config.HTTPClient.
 func (as *Addresses) Named() bool {
 	for _, u := range as.urls {
 		if as.named(u) {
@@ -44,14 +43,13 @@ func (as *Addresses) named(u *url.URL) bool {
 	return proxy == nil && err == nil
 }
 
-// Find looks all names up, side by side: a name server that is silent about one
-// holds up no other. Each time that a name's IPs are found, it hands take all
-// that was found so far, for Take; it calls take from one goroutine, and returns
-// when nothing more comes. It is safe for use beside all other methods.
+// Find looks all names up at the same time, so a name server that does not answer for one
+// name delays no other. Each time that a name's IPs are found, it calls take with
+// everything that was found so far, for Take. It calls take on its own goroutine, and
+// returns when all lookups have ended. It is safe for use beside all other methods.
 //
-// The dialer of Go knows how to go on to a name's next IP when dialing fails, but
-// not when a connection that was made falls silent: so each IP is an address of
-// its own.
+// Go's dialer tries a name's next IP if dialing fails, but not if an established
+// connection stops answering. So each IP is an address of its own.
 func (as *Addresses) Find(ctx context.Context, take func(Found)) {
 	type result struct {
 		url int
@@ -74,10 +72,10 @@ func (as *Addresses) Find(ctx context.Context, take func(Found)) {
 	}
 }
 
-// Start returns once there is an address that needs no lookup: an IP, or the
-// first name whose IPs are found; or when no name's are. Names that it did not
-// wait for stay addresses that dialing looks up. It is for who makes a call or
-// two, and must not be used beside Find.
+// Start returns when there is an address that needs no lookup: an IP, or the first name
+// whose IPs are found; or when no lookup has a result. Other names stay addresses that
+// dialing looks up. Start is for programs that make few calls, and must not be used
+// beside Find.
 func (as *Addresses) Start(ctx context.Context) {
 	if as.StartKnown() || !as.Named() {
 		return
@@ -92,8 +90,8 @@ func (as *Addresses) Start(ctx context.Context) {
 	as.Take(<-first)
 }
 
-// StartKnown begins with an address that needs no lookup, and reports whether
-// there is one.
+// StartKnown puts an address into use that needs no lookup, and reports whether there is
+// one.
 func (as *Addresses) StartKnown() bool {
 	i := slices.IndexFunc(as.list, func(a *Address) bool { return !as.unknown(a) })
 	if i >= 0 {
@@ -102,7 +100,7 @@ func (as *Addresses) StartKnown() bool {
 	return i >= 0
 }
 
-// unknown reports whether dialing has to look the address's name up.
+// unknown reports whether dialing must look the address's name up.
 func (as *Addresses) unknown(a *Address) bool { return !a.ip.IsValid() && as.named(a.url) }
 
 func (as *Addresses) lookup(ctx context.Context, host string) []netip.Addr {
@@ -116,7 +114,7 @@ func (as *Addresses) lookup(ctx context.Context, host string) []netip.Addr {
 	}
 	ips, err := lookup(ctx, host)
 	if err != nil {
-		return nil // dialing the name will say why
+		return nil // dialing the name reports why
 	}
 	for i := range ips {
 		ips[i] = ips[i].Unmap()

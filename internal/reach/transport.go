@@ -10,19 +10,19 @@ import (
 	"time"
 )
 
-// How connections are watched, so that a peer that has silently gone is noticed
-// after seconds and not after a quarter of an hour.
+// Timeouts of connections. With them a peer that disappears is noticed after seconds,
+// not after a quarter of an hour.
 const (
 	dialTimeout     = 5 * time.Second
 	keepAlive       = 15 * time.Second
-	sendPingTimeout = 10 * time.Second // nothing heard for so long: ping
+	sendPingTimeout = 10 * time.Second // a ping is sent after this time without data
 	pingTimeout     = 5 * time.Second
 	idleTimeout     = 90 * time.Second
 	maxIdleConns    = 128
 )
 
-// NewTransport returns a transport for the service. tls may be nil; http2 speaks
-// nothing but HTTP/2, without TLS (h2c) for http:// URLs.
+// NewTransport returns a transport for the service. tls may be nil. With http2 the
+// transport allows no protocol but HTTP/2, without TLS (h2c) for http:// URLs.
 func NewTransport(tls *tls.Config, http2 bool) *http.Transport {
 	var protocols http.Protocols
 	protocols.SetHTTP1(!http2)
@@ -37,7 +37,7 @@ func NewTransport(tls *tls.Config, http2 bool) *http.Transport {
 		MaxIdleConns:        maxIdleConns,
 		MaxIdleConnsPerHost: maxIdleConns,
 		IdleConnTimeout:     idleTimeout,
-		DisableCompression:  true, // small messages: it would only cost
+		DisableCompression:  true, // messages are too small to gain by it
 		Protocols:           &protocols,
 		HTTP2: &http.HTTP2Config{
 			SendPingTimeout:  sendPingTimeout,
@@ -47,18 +47,18 @@ func NewTransport(tls *tls.Config, http2 bool) *http.Transport {
 	}
 }
 
-// NewClient returns a client that sends by the transport and follows no
-// redirect: requests carry instance IDs, which are secrets, and whoever answers
-// at the address now must not send them elsewhere (C5). A redirect is an answer
-// that is not the service's.
+// NewClient returns a client that uses the transport and follows no redirect. Requests
+// have instance IDs, which are secrets, so another program that answers at the address
+// must not be able to send them to a third one (C5). A redirect counts as an answer that
+// is not the service's.
 func NewClient(t http.RoundTripper) *http.Client {
-	return &http.Client{Transport: t, CheckRedirect: stay}
+	return &http.Client{Transport: t, CheckRedirect: refuseRedirect}
 }
 
-func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+func refuseRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// pin has the transport dial one IP of a host. The host's name stays what TLS
-// checks and what the server is told.
+// pin has the transport dial one IP of a host. TLS still checks the host's name, and
+// requests still name it.
 func pin(t *http.Transport, host string, ip netip.Addr) {
 	dial := t.DialContext
 	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {

@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// TestNoRedirectIsFollowed: the body, with its secrets, goes to nobody else.
+// No redirect is followed, so the body, with its secrets, goes to no other server.
 func TestNoRedirectIsFollowed(t *testing.T) {
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-		t.Error("the request was sent on")
+		t.Error("the request was sent to the redirect's target")
 	}))
 	defer elsewhere.Close()
 	for _, status := range []int{301, 302, 303, 307, 308} {
