@@ -150,6 +150,29 @@ func (w *world) eachArrivalAtDeposed(s *state, i, d int, by step, call uint32, f
 // answered takes the request out of flight, unless it will arrive again, and puts
 // the answer into flight.
 func (w *world) answered(s *state, i int, by step, call uint32, out outcome, f found) {
+	w.checkAnswer(s, &out, by.old != 0)
+	clock := s.clock - w.holders.at(s.holders[i]).lag
+	taken := w.step(holderOp{holder: s.holders[i], kind: hopTaken, clock: clock, arg: call}).holder
+	if out.kind == nothing {
+		s.holders[i] = taken
+		f(by, *s)
+		return
+	}
+	said := slices.Clone(w.words)
+	op := holderOp{holder: taken, kind: hopPost, clock: clock, arg: out.answer}
+	w.post(s, i, by, op, f)
+	if s.budget.doubles > 0 {
+		again := *s
+		again.budget.doubles--
+		w.words = append(w.words[:0], said...)
+		w.say("; the request will arrive again")
+		by.keep, op.holder = true, s.holders[i]
+		w.post(&again, i, by, op, f)
+	}
+}
+
+// checkAnswer describes a server's answer, and checks it if it is a promise.
+func (w *world) checkAnswer(s *state, out *outcome, deposed bool) {
 	switch out.kind {
 	case nothing:
 		if w.verbose {
@@ -164,47 +187,30 @@ func (w *world) answered(s *state, i int, by step, call uint32, out outcome, f f
 		if w.verbose {
 			w.say("which promises %s", w.lease(&out.lease))
 		}
-		w.promising(s, &out.lease, by.old != 0)
+		w.promising(s, &out.lease, deposed)
 	case yes:
 		w.say("which says yes")
 	case lost:
 		w.say("which says that the lease is lost")
 	}
-	clock := s.clock - w.holders.at(s.holders[i]).lag
-	taken := w.step(holderOp{holder: s.holders[i], kind: hopTaken, clock: clock, arg: call}).holder
-	if out.kind == nothing {
-		s.holders[i] = taken
-		f(by, *s)
-		return
-	}
+}
+
+// post puts an answer into flight. If there is one too many, it takes a step for
+// each that can be lost instead.
+func (w *world) post(s *state, i int, by step, op holderOp, f found) {
 	said := slices.Clone(w.words)
-	for _, keep := range [...]bool{false, true} {
-		from := taken
-		if keep {
-			if s.budget.doubles == 0 {
-				return
-			}
-			from = s.holders[i]
+	for lose := range w.scope.Replies + 1 {
+		by.lose, op.lose = uint8(lose), uint8(lose)
+		e := w.step(op)
+		next := *s
+		next.holders[i] = e.holder
+		w.words = append(w.words[:0], said...)
+		if e.full && w.verbose {
+			w.say("; of the replies to %s one is lost", nameOf(i))
 		}
-		for lose := range w.scope.Replies + 1 {
-			e := w.step(holderOp{
-				holder: from, kind: hopPost, clock: clock, arg: out.answer, lose: uint8(lose),
-			})
-			next := *s
-			next.holders[i] = e.holder
-			w.words = append(w.words[:0], said...)
-			if keep {
-				next.budget.doubles--
-				w.say("; the request will arrive again")
-			}
-			if e.full && w.verbose {
-				w.say("; of the replies to %s one is lost", nameOf(i))
-			}
-			by.lose, by.keep = uint8(lose), keep
-			f(by, next)
-			if !e.full {
-				break
-			}
+		f(by, next)
+		if !e.full {
+			return
 		}
 	}
 }

@@ -18,14 +18,7 @@ func (w *world) eachOfServers(s *state, f found) {
 	v := w.servers.at(s.leader)
 	if s.budget.crashes > 0 {
 		for lands := range uint8(1) << len(v.writes) {
-			next := *s
-			next.budget.crashes--
-			if w.verbose {
-				w.say("server %d crashes", w.serverName(s))
-			}
-			w.land(&next, v.writes, lands)
-			next.leader = 0
-			f(step{kind: stepCrash, msg: lands}, w.startsSoon(next))
+			f(step{kind: stepCrash, msg: lands}, w.crash(*s, v, lands))
 		}
 	}
 	if s.budget.takeovers > 0 && s.deposed[MaxDeposed-1].server == 0 {
@@ -81,6 +74,17 @@ func (w *world) eachForgery(s *state, f found) {
 			}
 		}
 	}
+}
+
+// crash ends the leader, with some of its pending writes durable.
+func (w *world) crash(s state, v *server, lands uint8) state {
+	if w.verbose {
+		w.say("server %d crashes", w.serverName(&s))
+	}
+	s.budget.crashes--
+	w.land(&s, v.writes, lands)
+	s.leader = 0
+	return w.startsSoon(s)
 }
 
 // starts starts the next server on what the disk holds.
