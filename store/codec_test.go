@@ -18,7 +18,7 @@ import (
 	"github.com/cirrus-id/cirrus/store/storetest"
 )
 
-// pairs are the keys and values of a batch, in the order of the keys.
+// pairs returns the keys and values of a batch, in the order of the keys.
 func pairs(t interface{ Fatal(...any) }, b fencing.Batch) [][2][]byte {
 	var out [][2][]byte
 	err := store.Encode(b, func(key, value []byte) error {
@@ -32,7 +32,7 @@ func pairs(t interface{ Fatal(...any) }, b fencing.Batch) [][2][]byte {
 	return out
 }
 
-// TestKeysInOrder: the meta, the pools, the records, whatever the names.
+// TestKeysInOrder: the keys are in the order meta, pools, records, whatever the names.
 func TestKeysInOrder(t *testing.T) {
 	name := rapid.StringMatching(`[a-z0-9-]{1,63}`)
 	node := rapid.Uint32Max(1<<22 - 1)
@@ -53,7 +53,7 @@ func TestKeysInOrder(t *testing.T) {
 	})
 }
 
-// TestRoundTrip: what goes in comes out.
+// TestRoundTrip: Decoder returns what Encode has encoded.
 func TestRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		meta, pool := storetest.Meta(), storetest.Pool("p")
@@ -87,8 +87,8 @@ func TestRoundTrip(t *testing.T) {
 	})
 }
 
-// TestOlderFormat: a store of format 1 says the same, and has no silence notes.
-// The meta that is written to it next has the new format.
+// TestOlderFormat: a store of format 1 is decoded like one of the present format; it has no
+// silence notes. The next meta that is written has the present format.
 func TestOlderFormat(t *testing.T) {
 	meta, pool := storetest.Meta(), storetest.Pool("p")
 	want := fencing.Snapshot{Meta: meta, Pools: []fencing.Pool{pool}, Records: []fencing.Record{storetest.Record("p", 1, 1)}}
@@ -114,7 +114,7 @@ func TestOlderFormat(t *testing.T) {
 	}
 }
 
-// TestMetaFirst: before the format is known nothing else is read.
+// TestMetaFirst: nothing is decoded before the meta, which has the format.
 func TestMetaFirst(t *testing.T) {
 	meta := storetest.Meta()
 	kvs := pairs(t, fencing.Batch{
@@ -123,16 +123,16 @@ func TestMetaFirst(t *testing.T) {
 	for _, kv := range kvs[1:] {
 		var d store.Decoder
 		if err := d.Add(kv[0], kv[1]); !errors.Is(err, store.ErrDamaged) {
-			t.Errorf("%q before the meta: %v", kv[0], err)
+			t.Errorf("%q before the meta: %v, want ErrDamaged", kv[0], err)
 		}
 		if _, err := d.Snapshot(); !errors.Is(err, store.ErrDamaged) {
-			t.Errorf("without a meta: %v", err)
+			t.Errorf("Snapshot without a meta: %v, want ErrDamaged", err)
 		}
 	}
 }
 
-// FuzzDecoder: whatever stands in a store is read or refused, and what was read
-// can be written again.
+// FuzzDecoder: any key and value is decoded or refused, and what was decoded can be encoded
+// again.
 func FuzzDecoder(f *testing.F) {
 	meta, pool := storetest.Meta(), storetest.Pool("p")
 	kvs := pairs(f, fencing.Batch{
@@ -150,7 +150,7 @@ func FuzzDecoder(f *testing.F) {
 		}
 		if err := d.Add(key, value); err != nil {
 			if !errors.Is(err, store.ErrDamaged) && !errors.Is(err, store.ErrNewerFormat) {
-				t.Errorf("%q: %v", key, err)
+				t.Errorf("%q: %v, want ErrDamaged or ErrNewerFormat", key, err)
 			}
 			return
 		}

@@ -28,29 +28,29 @@ func TestNotes(t *testing.T) {
 		err := test.note.Refusal("the place", "burn it")
 		var gone *store.MovedError
 		if test.is == nil && (!errors.As(err, &gone) || gone.ID != m.ID || gone.To != m.To) || test.is != nil && !errors.Is(err, test.is) {
-			t.Errorf("%q: %v", test.note, err)
+			t.Errorf("the note %q: %v, want %v or, for nil, a MovedError", test.note, err, test.is)
 		}
 		if err != nil && (!strings.Contains(err.Error(), test.says) || !strings.Contains(err.Error(), "the place")) {
-			t.Errorf("%q says %v", test.note, err)
+			t.Errorf("the note %q: %v, want an error with %q and the location", test.note, err, test.says)
 		}
 	}
 	if err := store.Note("").Refusal("the place", "burn it"); err != nil {
-		t.Errorf("no note: %v", err)
+		t.Errorf("no note: %v, want nil", err)
 	}
 	if got, ok := m.Arriving().Arriving(); !ok || got != (store.Move{ID: m.ID, Store: m.Store, From: m.From}) {
-		t.Errorf("got %+v, %v", got, ok)
+		t.Errorf("got %+v, %v, want the move without To", got, ok)
 	}
 	older := store.Note("migrate m1 /var/lib/cirrus on a host") // without the store's ID
 	if got, ok := older.Arriving(); !ok || got != (store.Move{ID: m.ID, From: m.From}) {
-		t.Errorf("got %+v, %v of an older version's note", got, ok)
+		t.Errorf("got %+v, %v of an older version's note, want the move without a store ID", got, ok)
 	}
 	if _, ok := m.Moved().Arriving(); ok {
-		t.Error("what has left arrives")
+		t.Error("the note of a moved store counts as one of a store that arrives")
 	}
 }
 
-// TestContinues: of the same store, wherever it is; one without an ID is no
-// other's.
+// TestContinues: a move continues an earlier one of the same store, wherever that is. A
+// store without an ID is the same as no other.
 func TestContinues(t *testing.T) {
 	one, other := fencing.StoreID{1}, fencing.StoreID{2}
 	for _, test := range []struct {
@@ -68,11 +68,11 @@ func TestContinues(t *testing.T) {
 	}
 }
 
-// TestNoteIsNoValue: a version that knows of no notes doesn't serve a store that
-// has one, and reads all else first.
+// TestNoteIsNoValue: a version that knows no notes errs for a store with one, after it has
+// read all other keys.
 func TestNoteIsNoValue(t *testing.T) {
 	if bytes.Compare(store.NoteKey(), store.RecordsTo()) < 0 {
-		t.Error("the note comes before the records' end")
+		t.Error("the note's key is below RecordsTo, want it above")
 	}
 	d := &store.Decoder{}
 	meta := storetest.Meta()

@@ -16,8 +16,8 @@ import (
 	"github.com/cirrus-id/cirrus/store/storetest"
 )
 
-// BenchmarkLimit is what the disk allows: as many bytes as a grant takes in
-// the log, appended to a file and synced, one after the other.
+// BenchmarkLimit measures what the disk allows: as many bytes as a grant takes in the log,
+// appended to a file and synced, one grant after the other.
 func BenchmarkLimit(b *testing.B) {
 	f, err := os.Create(filepath.Join(b.TempDir(), "limit"))
 	if err != nil {
@@ -37,7 +37,7 @@ func BenchmarkLimit(b *testing.B) {
 	}
 }
 
-// BenchmarkCommit is a grant, from one writer or from 64 at a time.
+// BenchmarkCommit measures a grant, from one writer or from 64 at a time.
 func BenchmarkCommit(b *testing.B) {
 	for _, writers := range []int{1, 64} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
@@ -63,8 +63,8 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
-// BenchmarkLoad is the start with a million records: opening and loading, and
-// the memory that the snapshot takes.
+// BenchmarkLoad measures the start with a million records: opening and loading, and the
+// memory of the snapshot.
 func BenchmarkLoad(b *testing.B) {
 	const records = 1_000_000
 	dir := filepath.Join(b.TempDir(), "cirrus")

@@ -22,9 +22,9 @@ import (
 	"github.com/cirrus-id/cirrus/store/storetest"
 )
 
-// A faulty file system, and a dead one, are wrappers of the same interface.
+// File systems that fail are wrappers of vfs.FS.
 
-// watchedFS asks before every operation that writes.
+// watchedFS calls a function before each operation that writes.
 type watchedFS struct {
 	*errorfs.FS
 	ask errorfs.Injector
@@ -40,8 +40,7 @@ func watch(inner vfs.FS, before func(errorfs.Op) error) *watchedFS {
 	return &watchedFS{FS: errorfs.Wrap(inner, ask), ask: ask}
 }
 
-// ReuseForWrite watches the file, too, which errorfs doesn't: Pebble's logs
-// are used again.
+// ReuseForWrite also watches the file, which errorfs doesn't: Pebble reuses its logs.
 func (w *watchedFS) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	f, err := w.FS.ReuseForWrite(oldname, newname, c)
 	if err != nil {
@@ -50,7 +49,7 @@ func (w *watchedFS) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCatego
 	return errorfs.WrapFile(f, w.ask), nil
 }
 
-// point is a crash: what the disk held, and what was known before and after.
+// point is a crash: what the disk held, and the journal before and after it.
 type point struct {
 	op            errorfs.Op
 	disk          *vfs.MemFS
@@ -58,8 +57,8 @@ type point struct {
 	after, before storetest.Moment
 }
 
-// crashes takes two crashes before every write: with nothing and with all
-// unsynced surviving.
+// crashes takes two crashes before each write: one keeps all that was not synced, the other
+// nothing of it.
 type crashes struct {
 	mu      sync.Mutex
 	fs      *vfs.MemFS
@@ -99,7 +98,7 @@ func options(fs vfs.FS, tune func(*pebble.Options)) Options {
 	return Options{FS: fs, Logger: quiet, Fatal: func(err error) { panic(err) }, tune: tune}
 }
 
-// newJournal begins with what create makes.
+// newJournal returns a journal that has what create makes.
 func newJournal() *storetest.Journal {
 	return storetest.NewJournal(storetest.Meta(), storetest.Pool(fencing.DefaultPool))
 }
@@ -120,7 +119,7 @@ func open(t *testing.T, opts Options) *Store {
 	return s
 }
 
-// live commits the batches one after the other, noting each in the journal.
+// live commits the batches one after the other, and records them in the journal.
 func live(s *Store, j *storetest.Journal, batches []fencing.Batch) error {
 	for _, b := range batches {
 		n := j.Begin(b)
@@ -142,8 +141,8 @@ func report(t *testing.T, format string, args ...any) {
 	}
 }
 
-// TestCrash crashes before every write of a history: of grants, releases,
-// revokes, marks, pool changes and a recovery.
+// TestCrash crashes before each write of a history of grants, releases, revokes, marks, pool
+// changes and a recovery.
 func TestCrash(t *testing.T) {
 	for name, tune := range tunings {
 		t.Run(name, func(t *testing.T) {
@@ -170,7 +169,7 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// kinds counts what a history is made of, and misses none.
+// kinds counts the kinds of batches in a history, and fails if one is missing.
 func kinds(t *testing.T, history []fencing.Batch) string {
 	t.Helper()
 	count := map[string]int{}
@@ -191,7 +190,7 @@ func kinds(t *testing.T, history []fencing.Batch) string {
 		}
 	}
 	if len(count) != 8 {
-		t.Errorf("the history has only %v", count)
+		t.Errorf("the history has %v, want each kind", count)
 	}
 	return strings.TrimPrefix(fmt.Sprint(count), "map")
 }
@@ -223,8 +222,8 @@ func together(s *Store, j *storetest.Journal) error {
 	return nil
 }
 
-// survives opens what a crash left, checks it, and sees that the store goes on
-// from there: a commit after the crash survives another one.
+// survives opens what a crash has left and checks it. It also checks that a commit after the
+// crash survives another crash.
 func survives(t *testing.T, p point, j *storetest.Journal, tune func(*pebble.Options)) {
 	t.Helper()
 	opts := options(p.disk, tune)
@@ -250,7 +249,7 @@ func survives(t *testing.T, p point, j *storetest.Journal, tune func(*pebble.Opt
 	holds(t, again, tune, snap, p)
 }
 
-// holds opens the disk and compares what is on it.
+// holds opens the store on the disk and checks what it holds.
 func holds(t *testing.T, disk *vfs.MemFS, tune func(*pebble.Options), want fencing.Snapshot, p point) {
 	t.Helper()
 	s, err := Open(dir, options(disk, tune))
@@ -269,8 +268,8 @@ func holds(t *testing.T, disk *vfs.MemFS, tune func(*pebble.Options), want fenci
 	}
 }
 
-// TestCrashInCreate: there is no store, or a whole one; where there is none,
-// one can be made.
+// TestCrashInCreate: after a crash there is no store, or a whole one. If there is none, it can
+// be created.
 func TestCrashInCreate(t *testing.T) {
 	j := newJournal()
 	c := &crashes{fs: vfs.NewCrashableMem(), journal: j}
@@ -296,7 +295,7 @@ func TestCrashInCreate(t *testing.T) {
 		survives(t, p, j, nil)
 	}
 	if whole < 2 || whole == len(c.points) {
-		t.Errorf("%d of %d points have a store: the sweep misses the creation", whole, len(c.points))
+		t.Errorf("%d of %d crash points have a store, want some with and some without", whole, len(c.points))
 	}
 	report(t, "%d crash points in a creation, a whole store at %d of them", len(c.points), whole)
 }
@@ -339,9 +338,9 @@ func sweepOpen(t *testing.T, p point, j *storetest.Journal, tune func(*pebble.Op
 	return len(c.points)
 }
 
-// TestKilledThenPowerCut kills the process before every write, lets another
-// one open what it left in the page cache, and then cuts the power: whatever
-// the second process was shown must still be there (S1).
+// TestKilledThenPowerCut kills the process before each write, opens what it has left in the
+// page cache in a second process, and then cuts the power. All that the second process has
+// read must still be there (S1).
 func TestKilledThenPowerCut(t *testing.T) {
 	points := 0
 	for k := 0; ; k++ {
@@ -368,13 +367,13 @@ func TestKilledThenPowerCut(t *testing.T) {
 		holds(t, disk, nil, snap, p)
 	}
 	if points < 50 {
-		t.Errorf("only %d points", points)
+		t.Errorf("the history has %d crash points, want more", points)
 	}
 	report(t, "%d kills, each followed by a power cut", points)
 }
 
-// killedAt lives until the k-th write and says whether it came to it: whoever
-// would write then, or later, does nothing any more.
+// killedAt runs the history until the k-th write, and reports whether there was one. A
+// goroutine that would write then, or later, blocks.
 func killedAt(fs *vfs.MemFS, j *storetest.Journal, k int) bool {
 	var writes atomic.Int64
 	killed := make(chan bool, 1)
@@ -404,15 +403,14 @@ func killedAt(fs *vfs.MemFS, j *storetest.Journal, k int) bool {
 	return <-killed
 }
 
-// unlocked takes no locks: in one process nobody would release those of a dead
-// one.
+// unlocked takes no locks, since nobody would release those of a killed process here.
 type unlocked struct{ vfs.FS }
 
 func (unlocked) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
 
-// TestDamagedLog flips a bit of what was synced: the store must say so instead
-// of forgetting what came after. (In the newest 32 KiB of the log Pebble can't
-// tell it from a torn tail: that is what S12 is for.)
+// TestDamagedLog flips a bit of what was synced. The store must report that instead of
+// dropping all later writes. (In the newest 32 KiB of the log Pebble can't tell damage from a
+// torn tail: S12 and S13 are for that.)
 func TestDamagedLog(t *testing.T) {
 	fs := vfs.NewCrashableMem()
 	create(t, options(fs, nil))

@@ -93,21 +93,20 @@ func listing(t *testing.T, root string) string {
 	return b.String()
 }
 
-// TestCreateUnfit: what could not be loaded again is not created, and leaves
-// nothing.
+// TestCreateUnfit: a store that could not be loaded is not created, and no file is left.
 func TestCreateUnfit(t *testing.T) {
 	fs := vfs.NewMem()
 	meta := storetest.Meta()
 	meta.FirstEpoch = 0
 	if err := Create(dir, meta, nil, options(fs, nil)); err == nil {
-		t.Error("created")
+		t.Error("Create: nil, want an error")
 	}
 	if names, err := fs.List("/"); err != nil || len(names) > 0 {
-		t.Errorf("left %v, %v", names, err)
+		t.Errorf("Create has left %v (%v), want nothing", names, err)
 	}
 }
 
-// TestCreateTwice: of many at once one succeeds, and its store is whole.
+// TestCreateTwice: of many creations at once one succeeds, and its store is whole.
 func TestCreateTwice(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "cirrus")
 	errs := make(chan error, 8)
@@ -127,7 +126,7 @@ func TestCreateTwice(t *testing.T) {
 		}
 	}
 	if created != 1 {
-		t.Errorf("%d succeeded", created)
+		t.Errorf("%d creations succeeded, want 1", created)
 	}
 	s, err := Open(dir, Options{Logger: quiet})
 	if err != nil {
@@ -141,8 +140,8 @@ func TestCreateTwice(t *testing.T) {
 	}
 }
 
-// TestCreateOvertaken: another creation is over just before this one has the
-// lock. Its store stays.
+// TestCreateOvertaken: if another creation ends just before this one gets the lock, its store
+// stays.
 func TestCreateOvertaken(t *testing.T) {
 	disk := vfs.NewMem()
 	overtaken := false
@@ -158,7 +157,7 @@ func TestCreateOvertaken(t *testing.T) {
 	}
 	s := open(t, options(disk, nil))
 	if snap, err := s.Load(context.Background()); err != nil || len(snap.Pools) != 1 {
-		t.Errorf("the other store holds %+v, %v", snap, err)
+		t.Errorf("the other store holds %+v (%v), want it unchanged", snap, err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -230,7 +229,7 @@ func rewrite(t *testing.T, disk *vfs.MemFS, meta []byte) {
 	}
 }
 
-// newer raises the database's own format.
+// newer raises the format of the database itself.
 func newer(t *testing.T, disk *vfs.MemFS, to pebble.FormatMajorVersion) {
 	t.Helper()
 	opts := options(disk, func(p *pebble.Options) { p.FormatMajorVersion = to })
@@ -244,7 +243,7 @@ func newer(t *testing.T, disk *vfs.MemFS, to pebble.FormatMajorVersion) {
 	}
 }
 
-// TestNotWritable: the sentence says whose permission is missing.
+// TestNotWritable: the error says whose permission is missing.
 func TestNotWritable(t *testing.T) {
 	for _, errno := range []error{syscall.EACCES, syscall.EROFS} {
 		disk := vfs.NewMem()

@@ -25,7 +25,7 @@ import (
 	"github.com/cirrus-id/cirrus/store/storetest"
 )
 
-// broken is a disk that refuses some writes from a moment on.
+// broken is a disk on which some writes fail from a moment on.
 type broken struct {
 	on    atomic.Bool
 	err   error
@@ -45,10 +45,9 @@ func isSync(op errorfs.Op) bool {
 
 func isWrite(op errorfs.Op) bool { return op.Kind == errorfs.OpFileWrite }
 
-// TestFailedWrite breaks the disk under eight writers: each of them either had
-// its commit acknowledged before, or never hears of it (S9). What was
-// acknowledged is there afterwards. Each fault is noticed twice over, by the
-// file system that the store gives to Pebble and by Pebble itself.
+// TestFailedWrite breaks the disk under eight writers. Each commit is acknowledged before, or
+// never returns (S9). What was acknowledged is there afterwards. Each fault is noticed by the
+// file system that the store gives to Pebble, and by Pebble itself.
 func TestFailedWrite(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -76,7 +75,7 @@ func TestFailedWrite(t *testing.T) {
 
 				err := <-fatal
 				if !errors.Is(err, test.err) || !strings.Contains(err.Error(), test.says) || strings.Contains(err.Error(), "\n") {
-					t.Errorf("Fatal got %q, want a sentence with %q", err, test.says)
+					t.Errorf("Fatal got %q, want an error with %q", err, test.says)
 				}
 				afterwards(t, s)
 				for _, percent := range []int{0, 100} {
@@ -93,8 +92,8 @@ func TestFailedWrite(t *testing.T) {
 	}
 }
 
-// fatalOptions tells of what ended the store, and lets those who noticed stand
-// still, as Fatal's return does.
+// fatalOptions sends the error of Fatal to a channel and lets Fatal return, so that its
+// caller blocks.
 func fatalOptions(fs vfs.FS, tune func(*pebble.Options)) (Options, chan error) {
 	opts := options(fs, tune)
 	fatal := make(chan error, 1000)
@@ -102,9 +101,8 @@ func fatalOptions(fs vfs.FS, tune func(*pebble.Options)) (Options, chan error) {
 	return opts, fatal
 }
 
-// breakUnder lets eight writers commit, four times on a good disk and then on a
-// broken one. It returns when the disk is broken, and tells whether a commit is
-// acknowledged all the same.
+// breakUnder lets eight writers commit, four times on a good disk and then on a broken one.
+// It returns when the disk is broken, and reports whether a commit is acknowledged after that.
 func breakUnder(s *Store, j *storetest.Journal, disk *broken, fatal chan<- error) *atomic.Bool {
 	lied := new(atomic.Bool)
 	var good sync.WaitGroup
@@ -134,28 +132,28 @@ func breakUnder(s *Store, j *storetest.Journal, disk *broken, fatal chan<- error
 	return lied
 }
 
-// afterwards: a store that failed answers nothing and does nothing.
+// afterwards checks that all methods of a store that failed err.
 func afterwards(t *testing.T, s *Store) {
 	t.Helper()
 	if _, err := s.Load(context.Background()); err == nil {
-		t.Error("Load works on a store that failed")
+		t.Error("Load of a store that failed: nil, want an error")
 	}
 	meta := storetest.Meta()
 	if err := s.Commit(context.Background(), fencing.Batch{Meta: &meta}); err == nil {
-		t.Error("Commit works on a store that failed")
+		t.Error("Commit of a store that failed: nil, want an error")
 	}
 	if err := s.Confirm(context.Background()); err == nil {
-		t.Error("Confirm works on a store that failed")
+		t.Error("Confirm of a store that failed: nil, want an error")
 	}
 	for range 2 {
 		if err := s.Close(); err == nil {
-			t.Error("Close is content with a store that failed")
+			t.Error("Close of a store that failed: nil, want an error")
 		}
 	}
 }
 
-// TestFailedFlush: a table or a log that can't be written ends the process as
-// well, before the writes stall behind it.
+// TestFailedFlush: a table or a log that can't be written ends the process, too, before
+// writes stall.
 func TestFailedFlush(t *testing.T) {
 	for name, match := range map[string]func(errorfs.Op) bool{
 		"table":     func(op errorfs.Op) bool { return strings.HasSuffix(op.Path, ".sst") && isWrite(op) },
@@ -180,7 +178,7 @@ func TestFailedFlush(t *testing.T) {
 				t.Errorf("Fatal got %v", err)
 			}
 			if err := s.Close(); err == nil { // and it returns
-				t.Error("Close is content with a store that failed")
+				t.Error("Close of a store that failed: nil, want an error")
 			}
 			p := point{after: j.Now(), disk: fs.CrashClone(vfs.CrashCloneCfg{})}
 			p.before = j.Now()
@@ -189,8 +187,8 @@ func TestFailedFlush(t *testing.T) {
 	}
 }
 
-// TestUnwind: where Fatal panics because of the log, so does Commit, and the
-// store gives back what it had: its memory, its goroutines and its lock.
+// TestUnwind: if Fatal panics because the log failed, Commit panics, and Close releases the
+// store's memory, goroutines and lock.
 func TestUnwind(t *testing.T) {
 	for name, match := range map[string]func(errorfs.Op) bool{"sync": isSync, "write": isWrite} {
 		t.Run(name, func(t *testing.T) {
@@ -219,8 +217,7 @@ func TestUnwind(t *testing.T) {
 	}
 }
 
-// TestPanic: a panic in Pebble ends the process, whatever the caller would do
-// about panics.
+// TestPanic: a panic in Pebble ends the process, even if the caller would recover.
 func TestPanic(t *testing.T) {
 	fs := vfs.NewMem()
 	create(t, options(fs, nil))
@@ -239,8 +236,8 @@ func TestPanic(t *testing.T) {
 	}
 }
 
-// TestFullDisk: creating and opening on a full disk are refused in words, and
-// the directory is good again once there is space.
+// TestFullDisk: creating and opening on a full disk err and say so, and work once there is
+// space.
 func TestFullDisk(t *testing.T) {
 	fs := vfs.NewCrashableMem()
 	full(t, fs, func(opts Options) error { return Create(dir, storetest.Meta(), nil, opts) })
@@ -256,8 +253,8 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// full sees that the operation fails on a full disk, by its error or by Fatal:
-// Pebble reports some errors to the one, some to the other.
+// full checks that the operation fails on a full disk, by its error or by Fatal: Pebble
+// reports some errors in one way and some in the other.
 func full(t *testing.T, fs vfs.FS, do func(Options) error) {
 	t.Helper()
 	disk := &broken{err: syscall.ENOSPC, match: isWrite}
@@ -269,7 +266,7 @@ func full(t *testing.T, fs vfs.FS, do func(Options) error) {
 	}
 }
 
-// TestProcess is the process that TestExit and TestLocked start.
+// TestProcess runs in the processes that TestExit and TestLocked start.
 func TestProcess(t *testing.T) {
 	dir := os.Getenv("STORE_TEST_DIR")
 	if dir == "" {
@@ -322,7 +319,7 @@ func TestExit(t *testing.T) {
 	}
 }
 
-// TestLocked: one process at a time.
+// TestLocked: one process at a time can open a store.
 func TestLocked(t *testing.T) {
 	dir := t.TempDir()
 	if err := Create(dir, storetest.Meta(), nil, Options{Logger: quiet}); err != nil {

@@ -21,8 +21,8 @@ import (
 	"github.com/cirrus-id/cirrus/store/storetest"
 )
 
-// served is a store in a real directory that has been served: its base was
-// raised, and after it marks and grants were written. It returns the last mark.
+// served makes a store in a real directory that has been served: its base was raised, and
+// then marks and grants were written. It returns the last mark.
 func served(t *testing.T, dir string, opts Options) fencing.Meta {
 	t.Helper()
 	if err := Create(dir, storetest.Meta(), []fencing.Pool{storetest.Pool(fencing.DefaultPool)}, opts); err != nil {
@@ -53,7 +53,7 @@ func commit(t *testing.T, s *Store, b fencing.Batch) {
 	}
 }
 
-// newestLog is the path of the newest log of the database in the directory.
+// newestLog returns the path of the newest log of the directory's database.
 func newestLog(t *testing.T, dir string) string {
 	t.Helper()
 	logs, err := filepath.Glob(filepath.Join(dir, database, "*.log"))
@@ -63,8 +63,8 @@ func newestLog(t *testing.T, dir string) string {
 	return slices.Max(logs)
 }
 
-// TestLostWrites damages the log of a real store where Pebble can't tell it from
-// what a crash leaves: the store is refused, and can be recovered (S13).
+// TestLostWrites damages the log of a real store where Pebble can't tell damage from a crash.
+// The store is refused, and can be recovered (S13).
 func TestLostWrites(t *testing.T) {
 	change := func(t *testing.T, path string, f func([]byte) []byte) {
 		t.Helper()
@@ -123,8 +123,8 @@ func TestLostWrites(t *testing.T) {
 	}
 }
 
-// recovered sees that the store is opened to be recovered, knows its last mark
-// and base, and can be served afterwards.
+// recovered checks that the store can be opened to be recovered, loads its last mark and base,
+// and can be served afterwards.
 func recovered(t *testing.T, dir string, opts Options, last fencing.Meta) {
 	t.Helper()
 	var log bytes.Buffer
@@ -135,7 +135,7 @@ func recovered(t *testing.T, dir string, opts Options, last fencing.Meta) {
 		t.Fatal(err)
 	}
 	if !strings.Contains(log.String(), "the store is damaged") {
-		t.Errorf("it is opened to be recovered, and the log doesn't say what is wrong with it: %q", log.String())
+		t.Errorf("the log of OpenToRecover is %q, want what is wrong with the store", log.String())
 	}
 	snap, err := s.Load(context.Background())
 	if err != nil || snap.Meta.Mark < last.Mark || snap.Meta.FirstEpoch < last.FirstEpoch {
@@ -155,9 +155,9 @@ func recovered(t *testing.T, dir string, opts Options, last fencing.Meta) {
 	}
 }
 
-// TestLostBase: the first mark of a start may be as high as the last one before,
-// and the base alone shows that it is gone. It is noted before that mark is
-// acknowledged, so before anything is granted.
+// TestLostBase: the first mark of a start may be as high as the last one before, so only the
+// base shows that it is lost. The file has the base before that mark is acknowledged, so
+// before anything is granted.
 func TestLostBase(t *testing.T) {
 	disk := vfs.NewMem()
 	opts := options(disk, nil)
@@ -180,7 +180,7 @@ func TestLostBase(t *testing.T) {
 	}
 }
 
-// rewriteMeta puts a meta into the database behind the store's back.
+// rewriteMeta writes a meta to the database without the store.
 func rewriteMeta(t *testing.T, disk *vfs.MemFS, meta fencing.Meta) {
 	t.Helper()
 	err := store.Encode(fencing.Batch{Meta: &meta}, func(key, value []byte) error {
@@ -191,8 +191,8 @@ func rewriteMeta(t *testing.T, disk *vfs.MemFS, meta fencing.Meta) {
 	}
 }
 
-// TestHighWaterMissing: a store of an older version has no such file, and gets
-// one with its first mark.
+// TestHighWaterMissing: a store of an older version has no high-water file, and gets one with
+// its first mark.
 func TestHighWaterMissing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "cirrus")
 	opts := Options{Logger: quiet}
@@ -214,7 +214,7 @@ func TestHighWaterMissing(t *testing.T) {
 	}
 }
 
-// TestHighWaterDamaged: what the file never said is no reason to go on.
+// TestHighWaterDamaged: a store whose high-water file is damaged is refused.
 func TestHighWaterDamaged(t *testing.T) {
 	for name, content := range map[string]string{
 		"empty":        "",
@@ -238,9 +238,8 @@ func TestHighWaterDamaged(t *testing.T) {
 	}
 }
 
-// TestHighWaterUnreadable: a file that can't be read at the moment may say that
-// writes were lost, and how far the mark had come. So nobody opens the store
-// without it, not to recover it either.
+// TestHighWaterUnreadable: a file that can't be read may say that writes were lost, and how far
+// the mark had come. So the store is not opened without it, not even to recover it.
 func TestHighWaterUnreadable(t *testing.T) {
 	for name, kind := range map[string]errorfs.OpKind{"open": errorfs.OpOpen, "read": errorfs.OpFileRead} {
 		t.Run(name, func(t *testing.T) {
@@ -274,7 +273,7 @@ func commitTo(t *testing.T, opts Options) {
 	}
 }
 
-// TestDatabaseGone: where there was a store, none is made (S7).
+// TestDatabaseGone: a directory whose store has lost its database gets no new store (S7).
 func TestDatabaseGone(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "cirrus")
 	opts := Options{Logger: quiet}
@@ -290,8 +289,8 @@ func TestDatabaseGone(t *testing.T) {
 	}
 }
 
-// TestHighWaterFails: a file that can't be written is a failed write like any
-// other (S9), whether it is written at once or in the background.
+// TestHighWaterFails: if the high-water file can't be written, at once or in the background,
+// that ends the process like any failed write (S9).
 func TestHighWaterFails(t *testing.T) {
 	for name, of := range map[string]struct {
 		kind errorfs.OpKind

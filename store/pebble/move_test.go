@@ -19,7 +19,7 @@ import (
 
 var theMove = store.Move{ID: "m1", Store: fencing.StoreID{1}, From: "/cirrus/ in etcd", To: "here"}
 
-// whole is a store with so many records.
+// whole returns a store's whole contents, with so many records.
 func whole(records int) fencing.Batch {
 	meta := storetest.Meta()
 	b := fencing.Batch{Meta: &meta, Pools: []fencing.Pool{storetest.Pool(fencing.DefaultPool)}}
@@ -36,13 +36,13 @@ func receive(t *testing.T, opts Options, m store.Move, b fencing.Batch) {
 	}
 }
 
-// holdsWhole sees that the batch is what the store holds.
+// holdsWhole checks that the store holds the batch.
 func holdsWhole(t *testing.T, opts Options, b fencing.Batch) {
 	t.Helper()
 	s := open(t, opts)
 	snap, err := s.Load(context.Background())
 	if err != nil || snap.Meta != *b.Meta || !reflect.DeepEqual(snap.Pools, b.Pools) || !slices.Equal(snap.Records, b.Records) {
-		t.Errorf("the store holds %+v, %v", snap, err)
+		t.Errorf("the store holds %+v (%v), want the batch", snap, err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -53,20 +53,20 @@ func TestReceive(t *testing.T) {
 	opts := options(vfs.NewMem(), nil)
 	receive(t, opts, theMove, whole(300))
 	if _, err := Open(dir, opts); !errors.Is(err, store.ErrUnfinished) || !strings.Contains(err.Error(), theMove.From) {
-		t.Errorf("before the end: %v", err)
+		t.Errorf("Open before Finish: %v, want ErrUnfinished", err)
 	}
 	if err := Create(dir, storetest.Meta(), nil, opts); !errors.Is(err, store.ErrExists) {
-		t.Errorf("created over it: %v", err)
+		t.Errorf("Create: %v, want an error", err)
 	}
 	if err := Finish(dir, store.Move{ID: "m2"}, opts); !errors.Is(err, store.ErrUnfinished) {
-		t.Errorf("another move was finished: %v", err)
+		t.Errorf("Finish of another move: %v, want ErrUnfinished", err)
 	}
 	if err := Finish(dir, theMove, opts); err != nil {
 		t.Fatal(err)
 	}
 	holdsWhole(t, opts, whole(300))
 	if err := Finish(dir, theMove, opts); !errors.Is(err, store.ErrExists) {
-		t.Errorf("finished again: %v", err)
+		t.Errorf("Finish again: %v, want ErrExists", err)
 	}
 }
 
@@ -88,10 +88,10 @@ func TestReceiveRefuses(t *testing.T) {
 			disk := vfs.NewMem()
 			test.setUp(t, options(disk, nil))
 			if err := Receive(dir, theMove, whole(2), options(disk, nil)); !test.is(err) {
-				t.Error(err)
+				t.Errorf("Receive: %v, want a refusal because of %s", err, test.name)
 			}
 			if _, err := disk.Stat(dir + "/" + unfinished); err == nil {
-				t.Error("it has begun")
+				t.Error("Receive has started to write, want nothing written")
 			}
 		})
 	}
@@ -102,17 +102,17 @@ func TestReceiveAgain(t *testing.T) {
 	receive(t, opts, theMove, whole(300))
 	again := theMove
 	again.ID, again.From = "m2", "/cirrus/ in etcd, under another name"
-	// What is removed file by file would look like a damaged store if it were
-	// still in its place in a crash.
+	// If a crash interrupts the removal of the files, the store must not have its final
+	// name any more: it would look damaged.
 	slowly := options(watch(opts.FS, func(op errorfs.Op) error {
 		if op.Kind == errorfs.OpRemoveAll && op.Path == dir+"/"+database {
-			t.Error("the first one is removed in its place")
+			t.Error("the first store is removed under its final name, want it renamed before")
 		}
 		return nil
 	}), nil)
 	receive(t, slowly, again, whole(20))
 	if err := Finish(dir, theMove, opts); !errors.Is(err, store.ErrUnfinished) {
-		t.Errorf("the first move was finished: %v", err)
+		t.Errorf("Finish of the first move: %v, want ErrUnfinished", err)
 	}
 	if err := Finish(dir, again, opts); err != nil {
 		t.Fatal(err)
@@ -141,14 +141,14 @@ func TestRetire(t *testing.T) {
 		t.Error(err)
 	}
 	if err := Create(dir, storetest.Meta(), nil, opts); !errors.Is(err, store.ErrExists) {
-		t.Errorf("created over it: %v", err)
+		t.Errorf("Create: %v, want an error", err)
 	}
 	if err := Finish(dir, theMove, opts); !errors.As(err, &gone) {
-		t.Errorf("finished: %v", err)
+		t.Errorf("Finish: %v, want a MovedError", err)
 	}
 }
 
-// takenBack is whole as a recover leaves it: later, and with fewer leases.
+// takenBack returns what a recover makes of whole: later times, and fewer leases.
 func takenBack() fencing.Batch {
 	b := whole(20)
 	b.Meta.Mark += 1000
@@ -162,7 +162,7 @@ func takeBack(t *testing.T, opts Options) {
 		t.Fatal(err)
 	}
 	if snap, err := s.Load(context.Background()); err != nil || snap.Meta.Mark == 0 {
-		t.Fatalf("what was moved is %+v, %v", snap, err)
+		t.Fatalf("OpenMoved and Load: %+v, %v, want what was moved", snap, err)
 	}
 	if err := s.Commit(context.Background(), takenBack()); err != nil {
 		t.Fatal(err)
@@ -178,27 +178,27 @@ func TestTakeBack(t *testing.T) {
 	takeBack(t, opts)
 	holdsWhole(t, opts, takenBack())
 	if noted, err := readHighWater(opts.FS, dir); err != nil || noted.mark != takenBack().Meta.Mark {
-		t.Errorf("the high-water file says %v, %v", noted, err)
+		t.Errorf("the high-water file says %v (%v), want the recovered mark and base", noted, err)
 	}
 	if _, err := OpenMoved(dir, opts); err == nil || !strings.Contains(err.Error(), "was not moved away") {
-		t.Errorf("taken back twice: %v", err)
+		t.Errorf("OpenMoved again: %v, want an error that it was not moved", err)
 	}
 }
 
 func TestTakeBackRefuses(t *testing.T) {
 	opts := options(vfs.NewMem(), nil)
 	if _, err := OpenMoved(dir, opts); !errors.Is(err, store.ErrNoStore) {
-		t.Errorf("from nothing: %v", err)
+		t.Errorf("OpenMoved without a store: %v, want ErrNoStore", err)
 	}
 	receive(t, opts, theMove, whole(1))
 	if _, err := OpenMoved(dir, opts); !errors.Is(err, store.ErrUnfinished) {
-		t.Errorf("what arrives: %v", err)
+		t.Errorf("OpenMoved of a store that arrives: %v, want ErrUnfinished", err)
 	}
 }
 
-// TestCrashInMove crashes before every write of a store's arrival, of its last
-// step, of its leaving, and of its being taken back. Nobody can open what is not there whole and to be
-// served, and each can be done again.
+// TestCrashInMove crashes before each write of Receive, Finish, Retire and of taking back.
+// Afterwards a store that is incomplete, or not to be served, can't be opened, and each step
+// can be done again.
 func TestCrashInMove(t *testing.T) {
 	is := func(t *testing.T, p point, want string) string {
 		t.Helper()
@@ -218,7 +218,7 @@ func TestCrashInMove(t *testing.T) {
 			got = "moved"
 		}
 		if got == "" || !strings.Contains(want, got) {
-			t.Fatalf("%v: the store is %s, not %s: %v", p, got, want, err)
+			t.Fatalf("%v: the store is %q, want one of %q: %v", p, got, want, err)
 		}
 		return got
 	}
@@ -226,20 +226,20 @@ func TestCrashInMove(t *testing.T) {
 		c := &crashes{fs: vfs.NewCrashableMem(), journal: newJournal()}
 		setUp(t, options(c.fs, nil))
 		do(t, options(watch(c.fs, c.take), nil))
-		if err := c.take(errorfs.Op{}); err != nil { // it has returned
+		if err := c.take(errorfs.Op{}); err != nil { // after do has returned
 			t.Fatal(err)
 		}
 		seen := map[string]int{}
 		for i, p := range c.points {
 			got := is(t, p, want)
 			if i >= len(c.points)-2 && !strings.HasSuffix(want, got) {
-				t.Fatalf("after the end the store is %s, not as in %s", got, want)
+				t.Fatalf("after the last write the store is %q, want the last of %q", got, want)
 			}
 			seen[got]++
 			then(t, got, options(p.disk, nil))
 		}
 		if len(seen) != len(strings.Fields(want)) {
-			t.Errorf("the sweep has seen only %v of %s", seen, want)
+			t.Errorf("the crashes left the states %v, want all of %q", seen, want)
 		}
 		report(t, "%d crash points: %v", len(c.points), seen)
 	}

@@ -19,8 +19,7 @@ func usage(free uint64) vfs.DiskUsage {
 	return vfs.DiskUsage{AvailBytes: free, TotalBytes: 100 * gibi, UsedBytes: 100*gibi - free}
 }
 
-// A disk that fills up is told of by the mark's writes alone, and Space shows
-// it.
+// A disk that fills up is noticed by the mark's writes alone, and Space returns it.
 func TestDiskFillsUp(t *testing.T) {
 	var log bytes.Buffer
 	mem := vfs.NewMem()
@@ -50,9 +49,9 @@ func TestDiskFillsUp(t *testing.T) {
 	}
 }
 
-// The log tells of a disk that is nearly full when it gets worse, and otherwise
-// each half hour.
-func TestNearlyFullIsToldSeldom(t *testing.T) {
+// A warning of a disk that is nearly full is logged when it gets worse, and otherwise each half
+// hour.
+func TestNearlyFullIsLoggedSeldom(t *testing.T) {
 	var log bytes.Buffer
 	mem := vfs.NewMem()
 	s := &space{fs: mem, dir: "store", log: slog.New(slog.NewTextHandler(&log, nil))}
@@ -80,8 +79,8 @@ func TestNearlyFullIsToldSeldom(t *testing.T) {
 			t.Errorf("step %d, with %d bytes free: warned %v, want %v", i, step.free, warned, step.warned)
 		}
 	}
-	mem.TestingSetDiskUsage(vfs.DiskUsage{}) // it doesn't tell any more
+	mem.TestingSetDiskUsage(vfs.DiskUsage{}) // the file system doesn't report it any more
 	if s.check(mark); s.last.Load() != nil {
-		t.Error("the free space of a disk that doesn't tell is known")
+		t.Error("the free space is known after the file system has stopped reporting it")
 	}
 }

@@ -22,7 +22,7 @@ func TestStore(t *testing.T) {
 	})
 }
 
-// TestStoreOnDisk runs the same on the operating system's files.
+// TestStoreOnDisk runs the suite on files of the operating system.
 func TestStoreOnDisk(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Factory {
 		return factory(t.TempDir()+"/cirrus", Options{Logger: quiet})
@@ -43,7 +43,7 @@ func factory(dir string, opts Options) storetest.Factory {
 	}
 }
 
-// put writes past the codec.
+// put writes to the database without the store.
 func put(dir string, opts Options, key, value []byte) error {
 	opts = opts.withDefaults()
 	p, _ := opts.database(&failure{dir: dir, fatal: opts.Fatal})

@@ -1,4 +1,4 @@
-// Package storetest is what every store must pass: one conformance suite, and
-// a journal that judges what a store remembers after a crash. It is for tests
-// alone, and knows nothing of how a store keeps what it keeps.
+// Package storetest has the tests that every store must pass: a conformance suite, and a
+// journal that checks what a store holds after a crash. It is for tests only, and must not
+// know how a store works.
 package storetest

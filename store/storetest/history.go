@@ -10,10 +10,10 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// History returns the batches of a service's life after its store was created
-// with Meta and the default Pool: grants, releases, revokes, marks with the
-// leases noted as ended, pools created, updated and opened, and now and then
-// a recovery of the whole store. No key gets the same value twice.
+// History returns the batches that a service commits after its store was created with Meta
+// and the default Pool: grants, releases, revokes, marks with leases noted as ended, pools
+// created, updated and opened, and sometimes a recovery of the whole store. No key gets the
+// same value twice.
 func History(seed uint64, batches int) []fencing.Batch {
 	h := &history{
 		rng:     rand.New(rand.NewPCG(seed, 0)),
@@ -76,7 +76,7 @@ func (h *history) end(as fencing.Status) fencing.Batch {
 	return fencing.Batch{Records: []fencing.Record{h.set(r)}}
 }
 
-// mark notes some leases as ended along with it (S5).
+// mark also notes some leases as ended (S5).
 func (h *history) mark() fencing.Batch {
 	meta := h.meta
 	b := fencing.Batch{Meta: &meta}
@@ -128,7 +128,7 @@ func (h *history) set(r fencing.Record) fencing.Record {
 	return r
 }
 
-// all is in a fixed order, so that a seed always gives the same history.
+// all returns the records in a fixed order, so that a seed always gives the same history.
 func (h *history) all() []fencing.Record {
 	var out []fencing.Record
 	for _, key := range sortedKeys(h.records) {

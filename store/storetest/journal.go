@@ -8,31 +8,30 @@ import (
 	"github.com/cirrus-id/cirrus/fencing"
 )
 
-// Journal remembers which batches a store was asked to keep and which it
-// acknowledged, and judges what it held after a crash: nothing acknowledged is
-// lost, nothing appears that was not asked for, and every batch is there whole
-// or not at all. No key may get the same value from two batches, or Check
-// could not tell them apart.
+// Journal records which batches a store was to commit and which it acknowledged, and checks
+// what it holds after a crash: nothing acknowledged is lost, nothing is there that was not
+// committed, and each batch is there whole or not at all. No key may get the same value
+// from two batches, or Check could not tell them apart.
 type Journal struct {
 	mu      sync.Mutex
 	batches []map[string]any // by key: fencing.Meta, Pool or Record
 	acked   []bool
 }
 
-// Moment is what a journal held at some time.
+// Moment is the state of a journal at some time.
 type Moment struct {
-	begun int
-	acked []bool
+	started int
+	acked   []bool
 }
 
-// NewJournal begins with what the store was created with, acknowledged.
+// NewJournal returns a journal in which the store was created with the meta and the pools.
 func NewJournal(meta fencing.Meta, pools ...fencing.Pool) *Journal {
 	j := &Journal{}
 	j.Acknowledge(j.Begin(fencing.Batch{Meta: &meta, Pools: pools}))
 	return j
 }
 
-// Begin notes that the batch is about to be committed and returns its number.
+// Begin records that the batch is about to be committed, and returns its number.
 func (j *Journal) Begin(b fencing.Batch) int {
 	values := valuesOf(b.Meta, b.Pools, b.Records)
 	j.mu.Lock()
@@ -49,22 +48,22 @@ func (j *Journal) Begin(b fencing.Batch) int {
 	return len(j.batches) - 1
 }
 
-// Acknowledge notes that the commit of that number returned nil.
+// Acknowledge records that the commit of that number returned nil.
 func (j *Journal) Acknowledge(n int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.acked[n] = true
 }
 
-// Now returns this moment.
+// Now returns the present state.
 func (j *Journal) Now() Moment {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return Moment{begun: len(j.batches), acked: slices.Clone(j.acked)}
+	return Moment{started: len(j.batches), acked: slices.Clone(j.acked)}
 }
 
-// Check says what is wrong with a snapshot of a store that crashed after the
-// one moment and before the other.
+// Check returns what is wrong with a snapshot of a store that crashed after the first moment
+// and before the second.
 func (j *Journal) Check(snap fencing.Snapshot, after, before Moment) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -72,31 +71,31 @@ func (j *Journal) Check(snap fencing.Snapshot, after, before Moment) error {
 	if err != nil {
 		return err
 	}
-	for n, batch := range j.batches[:before.begun] {
-		acked := n < after.begun && after.acked[n]
+	for n, batch := range j.batches[:before.started] {
+		acked := n < after.started && after.acked[n]
 		kept := 0
 		for key := range batch {
 			if w, ok := written[key]; ok && w >= n {
 				kept++
 			} else if acked {
-				return fmt.Errorf("batch %d was acknowledged and its %s is lost", n, key)
+				return fmt.Errorf("batch %d was acknowledged, but its %s is lost", n, key)
 			}
 		}
 		if kept != 0 && kept != len(batch) {
-			return fmt.Errorf("of batch %d, %d of %d values are there", n, kept, len(batch))
+			return fmt.Errorf("batch %d is there in part: %d of %d values", n, kept, len(batch))
 		}
 	}
 	return nil
 }
 
-// origins returns by key the batch that wrote what is there. A later batch
-// wrote it over all earlier ones, since a key has one write under way (S1).
+// origins returns for each key the number of the batch that wrote its value. All earlier
+// batches wrote the key before that, since a key has one write in flight at most (S1).
 func (j *Journal) origins(values map[string]any, before Moment) (map[string]int, error) {
 	written := make(map[string]int, len(values))
 	for key, v := range values {
-		n := slices.IndexFunc(j.batches[:before.begun], func(b map[string]any) bool { return b[key] == v })
+		n := slices.IndexFunc(j.batches[:before.started], func(b map[string]any) bool { return b[key] == v })
 		if n < 0 {
-			return nil, fmt.Errorf("%s is %+v, which nobody wrote", key, v)
+			return nil, fmt.Errorf("%s is %+v, which no batch wrote", key, v)
 		}
 		written[key] = n
 	}

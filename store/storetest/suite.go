@@ -25,21 +25,20 @@ type Store interface {
 	io.Closer
 }
 
-// Factory is one store, which does not exist yet.
+// Factory makes and opens one store, which does not exist yet.
 type Factory struct {
 	// Create makes the store.
 	Create func(meta fencing.Meta, pools []fencing.Pool) error
-	// Open opens it; it is not called while the store is open.
+	// Open opens the store. It is not called while the store is open.
 	Open func() (Store, error)
-	// Put writes under a key behind the store's back while it is closed, or,
-	// if the value is nil, deletes the key.
+	// Put writes a key without the store, which is closed, or deletes it if the value is
+	// nil.
 	Put func(key, value []byte) error
-	// MaxKeys is how many keys a batch may have for Commit, and Rewrite writes
-	// a larger one while the store is closed, as commands do for which nobody
-	// may serve it. 0: Commit takes any number.
+	// MaxKeys is how many keys a batch may have for Commit; 0: any number. Rewrite writes
+	// a larger batch while the store is closed, as commands do while nobody serves it.
 	MaxKeys int
 	Rewrite func(b fencing.Batch) error
-	// Shared: others may have keys where the store's are, which it leaves alone.
+	// Shared: there may be foreign keys among the store's, which it ignores.
 	Shared bool
 }
 
@@ -69,8 +68,7 @@ func Run(t *testing.T, factory func(t *testing.T) Factory) {
 	}
 }
 
-// subject is the store under test, with every error that is not expected made
-// fatal.
+// subject is the store under test. Its methods fail the test at any error.
 type subject struct {
 	t *testing.T
 	Factory
@@ -131,7 +129,7 @@ func (s *subject) load() fencing.Snapshot {
 	return snap
 }
 
-// holds compares what the store holds, now and opened again.
+// holds checks what the store holds, at once and after it was opened again.
 func (s *subject) holds(want fencing.Snapshot) {
 	s.t.Helper()
 	for _, when := range []string{"at once", "opened again"} {
@@ -142,7 +140,7 @@ func (s *subject) holds(want fencing.Snapshot) {
 	}
 }
 
-// same takes a missing slice for an empty one.
+// same returns how got differs from want. A nil slice equals an empty one.
 func same(want, got fencing.Snapshot) error {
 	if want.Meta != got.Meta {
 		return fmt.Errorf("meta is %+v, want %+v", got.Meta, want.Meta)
@@ -201,7 +199,7 @@ func testSnapshotIsOwn(t *testing.T, s *subject) {
 	s.holds(fencing.Snapshot{Meta: Meta(), Pools: []fencing.Pool{Pool("p")}, Records: []fencing.Record{Record("p", 1, 1)}})
 }
 
-// testAllOrNothing: what can't be written keeps all of its batch out.
+// testAllOrNothing: if a part of a batch can't be written, nothing of it is.
 func testAllOrNothing(t *testing.T, s *subject) {
 	s.create(Meta(), Pool("p"))
 	unfit := Record("p", 2, 0)
@@ -214,7 +212,7 @@ func testAllOrNothing(t *testing.T, s *subject) {
 		"a pool twice":            {Meta: &meta, Pools: []fencing.Pool{Pool("q"), Pool("q")}},
 	} {
 		if err := s.Commit(context.Background(), b); err == nil {
-			t.Errorf("%s: the batch was taken", name)
+			t.Errorf("%s: Commit returned nil, want an error", name)
 		}
 	}
 	s.holds(fencing.Snapshot{Meta: Meta(), Pools: []fencing.Pool{Pool("p")}})
@@ -252,8 +250,7 @@ func testConcurrent(t *testing.T, s *subject) {
 	s.holds(want)
 }
 
-// testCloseWhileBusy: Close lets what is under way finish, and turns away what
-// comes after.
+// testCloseWhileBusy: Close waits for the calls in progress, and later ones err.
 func testCloseWhileBusy(t *testing.T, s *subject) {
 	const writers = 8
 	s.create(Meta(), Pool("p"))
@@ -338,7 +335,7 @@ func testUnfit(t *testing.T, s *subject) {
 	s.holds(fencing.Snapshot{Meta: Meta(), Pools: []fencing.Pool{Pool("p")}})
 }
 
-// testDamaged: what can't be read is refused, by name, and never left out.
+// testDamaged: a key that can't be read is refused by name, and never left out.
 func testDamaged(t *testing.T, factory func(t *testing.T) Factory) {
 	hash := make([]byte, 32)
 	good := func() *storev1.StoredRecord {
@@ -389,7 +386,7 @@ func testDamaged(t *testing.T, factory func(t *testing.T) Factory) {
 			err := s.openAndLoad()
 			if s.Shared && !store.IsKey(string(test.key)) {
 				if err != nil {
-					t.Errorf("got %v, want somebody else's key left alone", err)
+					t.Errorf("got %v, want the foreign key ignored", err)
 				}
 				return
 			}
@@ -400,7 +397,7 @@ func testDamaged(t *testing.T, factory func(t *testing.T) Factory) {
 	}
 }
 
-// openAndLoad expects one of the two to fail.
+// openAndLoad returns the error of Open or of Load.
 func (s *subject) openAndLoad() error {
 	opened, err := s.Open()
 	if err != nil {
@@ -419,8 +416,8 @@ func marshal(t *testing.T, m proto.Message) []byte {
 	return b
 }
 
-// testNewerFormat: nothing else in such a store is looked at, since it may
-// mean something else.
+// testNewerFormat: in a store of a newer format nothing else is read, since it may mean
+// something else.
 func testNewerFormat(t *testing.T, s *subject) {
 	s.create(Meta(), Pool("p"))
 	s.close()
@@ -436,7 +433,7 @@ func testNewerFormat(t *testing.T, s *subject) {
 	}
 }
 
-// testNewerFields: fields that a later version added are no reason to refuse.
+// testNewerFields: a store with fields of a later version is read.
 func testNewerFields(t *testing.T, s *subject) {
 	s.create(Meta(), Pool("p"))
 	s.commit(fencing.Batch{Records: []fencing.Record{Record("p", 3, 1)}})
@@ -456,7 +453,7 @@ func testNewerFields(t *testing.T, s *subject) {
 	s.holds(fencing.Snapshot{Meta: Meta(), Pools: []fencing.Pool{Pool("p")}, Records: []fencing.Record{r}})
 }
 
-// testCancelled: a commit whose context is over may fail, but nil is nil.
+// testCancelled: a commit whose context has ended may fail, but after nil it is durable.
 func testCancelled(t *testing.T, s *subject) {
 	s.create(Meta(), Pool("p"))
 	ctx, cancel := context.WithCancel(context.Background())
@@ -464,7 +461,7 @@ func testCancelled(t *testing.T, s *subject) {
 	err := s.Commit(ctx, fencing.Batch{Records: []fencing.Record{Record("p", 1, 1)}})
 	s.reopen()
 	if got := s.load(); err == nil && len(got.Records) == 0 {
-		t.Error("the commit was acknowledged and is lost")
+		t.Error("Commit returned nil, but the record is lost")
 	}
 }
 
@@ -481,22 +478,22 @@ func testClosed(t *testing.T, s *subject) {
 	s.close()
 	ctx := context.Background()
 	if _, err := s.Load(ctx); !errors.Is(err, store.ErrClosed) {
-		t.Errorf("Load: %v", err)
+		t.Errorf("Load: %v, want ErrClosed", err)
 	}
 	if err := s.Commit(ctx, fencing.Batch{Records: []fencing.Record{Record("p", 1, 1)}}); !errors.Is(err, store.ErrClosed) {
-		t.Errorf("Commit: %v", err)
+		t.Errorf("Commit: %v, want ErrClosed", err)
 	}
 	if err := s.Confirm(ctx); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("Confirm: %v", err)
 	}
 	if err := s.Close(); err != nil {
-		t.Errorf("Close again: %v", err)
+		t.Errorf("Close again: %v, want nil", err)
 	}
 	s.reopen()
 	s.holds(fencing.Snapshot{Meta: Meta(), Pools: []fencing.Pool{Pool("p")}})
 }
 
-// testHistory: a long life, with the store closed and opened in between.
+// testHistory commits a long history, and sometimes closes and opens the store.
 func testHistory(t *testing.T, s *subject) {
 	j := NewJournal(Meta(), Pool(fencing.DefaultPool))
 	s.create(Meta(), Pool(fencing.DefaultPool))

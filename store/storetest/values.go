@@ -9,13 +9,13 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// start is when the stores of the tests are created, in Unix ms.
+// start is the creation time of the tests' stores, in Unix ms.
 const start snowflake.Millis = 1_800_000_000_000
 
-// latest is the last point in time that a store takes.
+// latest is the last point in time that a store may hold.
 const latest snowflake.Millis = 1<<49 - 1
 
-// Meta returns a meta as a new store has it.
+// Meta returns the meta of a new store.
 func Meta() fencing.Meta {
 	return fencing.Meta{
 		Mark:       start,
@@ -34,7 +34,7 @@ func Pool(name fencing.PoolName) fencing.Pool {
 	return p
 }
 
-// Record returns a live record, as a grant of that epoch makes it.
+// Record returns the live record of a grant with that epoch.
 func Record(pool fencing.PoolName, node snowflake.NodeID, epoch fencing.Epoch) fencing.Record {
 	return fencing.Record{
 		Pool:     pool,
@@ -49,13 +49,13 @@ func Record(pool fencing.PoolName, node snowflake.NodeID, epoch fencing.Epoch) f
 	}
 }
 
-// extremeMeta has every field at its bound.
+// extremeMeta returns a meta with each field at its bound.
 func extremeMeta() fencing.Meta {
 	return fencing.Meta{Mark: latest, Stride: fencing.MaxDuration, CreatedAt: latest, FirstEpoch: math.MaxUint64, SuspectFor: fencing.MaxDuration, ID: fencing.StoreID{0: 0xff, 15: 1}}
 }
 
-// extremePools are the largest and the smallest pool, and names that a
-// careless key would mix up.
+// extremePools returns the largest and the smallest pool, and pools whose names a careless
+// key would confuse.
 func extremePools() []fencing.Pool {
 	most := fencing.Pool{
 		Name:       fencing.PoolName(strings.Repeat("z", fencing.MaxPoolName)),
@@ -83,7 +83,7 @@ func extremePools() []fencing.Pool {
 	return []fencing.Pool{least, Pool("a"), Pool("a-"), Pool("a-b"), Pool("a0"), Pool("ab"), most}
 }
 
-// extremeRecords are in the order of Load, too.
+// extremeRecords returns records in the order of Load, too.
 func extremeRecords() []fencing.Record {
 	least := fencing.Record{
 		Pool: "-", Node: 1, Epoch: 1, App: "\x00", TTL: fencing.MinTTL, Status: fencing.Ended,
