@@ -4,6 +4,7 @@ package docs_test
 
 import (
 	"fmt"
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -25,6 +26,38 @@ const (
 // ruleName matches the name of a promise (P) or of a rule of the server (S), the
 // holder (C) or the generator (G).
 var ruleName = regexp.MustCompile(`\b[PSCG][1-9][0-9]?\b`)
+
+// commandLine matches a flag or a command of the binary.
+var commandLine = regexp.MustCompile(`(^|[^-])--[a-z]|\bcirrus [a-z]`)
+
+// TestLibrariesDoNotSpeakTheCommandLine looks at the texts of the libraries: what
+// they say must help a user of the Go packages and of the API as well. Package
+// hint of cmd/cirrus adds the flag or the command.
+func TestLibrariesDoNotSpeakTheCommandLine(t *testing.T) {
+	formats := []string{`"cirrus high-water 1: mark %d base %d"`} // of files
+	searched := 0
+	for _, path := range files(t, ".go") {
+		dir, _, _ := strings.Cut(strings.TrimPrefix(filepath.ToSlash(path), root+"/"), "/")
+		if strings.HasSuffix(path, "_test.go") || !slices.Contains([]string{"fencing", "store", "client", "snowflake", "service"}, dir) {
+			continue
+		}
+		set := token.NewFileSet()
+		file, err := parser.ParseFile(set, path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		searched++
+		ast.Inspect(file, func(n ast.Node) bool {
+			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING && commandLine.MatchString(strings.Trim(lit.Value, "\"`")) && !slices.Contains(formats, lit.Value) {
+				t.Errorf("%s: the text %s names a flag or a command: say it in words of the package, and add a hint in cmd/cirrus/internal/hint", set.Position(lit.Pos()), lit.Value)
+			}
+			return true
+		})
+	}
+	if searched < 100 {
+		t.Errorf("searched %d files, want at least 100: the search is broken", searched)
+	}
+}
 
 // TestCitedRulesAreInTheDesign looks for a heading of its own in design.md for
 // each rule that a Go comment cites.

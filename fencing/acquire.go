@@ -61,7 +61,7 @@ func (s *Server) acquire(p *pool, req AcquireRequest, at reading) (Decision, *Re
 		return d, nil
 	}
 	if !p.Opened {
-		r := refuse(ReasonNotOpened, "pool %q opens in %v: its store is new and an earlier one may have been lost with leases out; wait, or vouch that there was none with `cirrus init`",
+		r := refuse(ReasonNotOpened, "pool %q opens in %v: its store is new and an earlier one may have been lost with leases out; wait until then",
 			string(p.Name), (s.opensAt(p) - at.steady).Round(time.Second))
 		r.RetryAfter = max(s.opensAt(p)-at.steady, time.Millisecond)
 		return Decision{}, r

@@ -204,7 +204,7 @@ func (s *Server) CreatePool(now Now, p Pool, c Confirmed) (Decision, *Refusal) {
 		if sameSettings(old.Pool, p) {
 			return Decision{}, nil
 		}
-		return Decision{}, refuse(ReasonPoolExists, "pool %q exists with other settings: look at it (GetPool, `cirrus pools get`), and update it where that is allowed", string(p.Name))
+		return Decision{}, refuse(ReasonPoolExists, "pool %q exists with other settings: look at it (GetPool), and update it where that is allowed", string(p.Name))
 	}
 	if len(s.pools)+len(s.changing) >= MaxPools {
 		return Decision{}, refuse(ReasonTooManyPools, "there are %d pools, which is the most: use one that there is; pools can't be deleted", MaxPools)
@@ -326,7 +326,7 @@ func (s *Server) pool(name PoolName) (*pool, *Refusal) {
 	}
 	p := s.pools[name]
 	if p == nil {
-		return nil, refuse(ReasonPoolNotFound, "there is no pool %q: create it, or name one of those that there are (ListPools, `cirrus pools ls`)", string(name))
+		return nil, refuse(ReasonPoolNotFound, "there is no pool %q: create it, or name one of those that there are (ListPools)", string(name))
 	}
 	return p, nil
 }

@@ -73,26 +73,17 @@ func (b *Browsers) answersTo(name string) bool {
 func (b *Browsers) refusal(r *http.Request) *fencing.Refusal {
 	if name := hostName(r.Host); onLoopback(r.Context()) && !b.answersTo(name) {
 		return &fencing.Refusal{Reason: reasonBadHost, Message: fmt.Sprintf(
-			"this server listens on loopback and was asked as %s, which may be a web page's doing: ask it as localhost, or serve with --allowed-hosts %s (allowed-hosts in a config file)",
-			quoted(name), quotedBare(name))}
+			"this server listens on loopback and was asked as %s, which may be a web page's doing: ask it as localhost, or add this name to the server's allowed-hosts",
+			quoted(name))}
 	}
 	for _, origin := range r.Header.Values("Origin") {
 		if !b.origins[strings.ToLower(origin)] {
 			return &fencing.Refusal{Reason: reasonBadOrigin, Message: fmt.Sprintf(
-				"this request comes from a web page of %s, and no page may ask: if it is yours, serve with --allowed-origins %s (allowed-origins in a config file)",
-				quoted(origin), quotedBare(origin))}
+				"this request comes from a web page of %s, and no page may ask: if it is yours, add this origin to the server's allowed-origins",
+				quoted(origin))}
 		}
 	}
 	return nil
-}
-
-// quotedBare is a text as part of a command line, or dots where it could be
-// anything.
-func quotedBare(text string) string {
-	if q := quoted(text); q == `"`+text+`"` && !strings.ContainsAny(text, " '`$&;|<>()") {
-		return text
-	}
-	return "…"
 }
 
 // refuseBrowsers turns away requests that a web page sent, or may have sent.

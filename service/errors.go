@@ -91,7 +91,7 @@ var (
 	}
 	errWrongStore = &fencing.Refusal{
 		Reason:  reasonWrongStore,
-		Message: "the replica that passed this request on serves another store than the one that it reached: give each replica an --advertise address of its own, and those of one service the same store",
+		Message: "the replica that passed this request on serves another store than the one that it reached: give each replica an address of its own to advertise, and all replicas of one service the same store",
 	}
 	errNotConfirmed = &fencing.Refusal{
 		Reason:     reasonNotConfirmed,

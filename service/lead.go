@@ -289,7 +289,7 @@ func (s *Service) follow(m store.Member) {
 	case sameAddress(m.Address, self.Address):
 		// After a crash that is this replica's own last process, until its session
 		// has ended.
-		s.log.Warn("the replica that leads advertises the same address as this one, so requests can't be passed on to it: if this goes on after a restart for longer than a session lasts, give each replica an --advertise address of its own",
+		s.log.Warn("the replica that leads advertises the same address as this one, so requests can't be passed on to it: if this goes on after a restart for longer than a session lasts, give each replica an address of its own to advertise",
 			"address", m.Address, "leader", m.ID, "this", self.ID)
 	default:
 		p = newPeer(s, m)

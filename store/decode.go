@@ -185,5 +185,6 @@ var errNoMeta = damaged(MetaKey(), errors.New("it is missing"))
 // damaged returns that the key can't be read, and what to do: a store that has lost a
 // value may have lost others.
 func damaged(key []byte, why error) error {
-	return fmt.Errorf("%w: %s can't be read, since %w: restore the store from a copy, then run \"cirrus recover\" on it", ErrDamaged, describeKey(key), why)
+	err := fmt.Errorf("%w: %s can't be read, since %w: restore the store from a copy, then recover it", ErrDamaged, describeKey(key), why)
+	return WithHint(err, HintRecover, "")
 }

@@ -106,10 +106,11 @@ func (n Note) Refusal(location, drop string) error {
 			return nil
 		}
 	case recovering:
-		return fmt.Errorf("in %s a recover is %w: run \"cirrus recover\" again", location, ErrUnfinished)
+		return WithHint(fmt.Errorf("in %s a recover is %w: recover it again", location, ErrUnfinished), HintRecover, "")
 	case arriving:
 		m, _ := n.Arriving()
-		return fmt.Errorf("in %s a migration from %s is %w: run the same \"cirrus migrate\" again; or, if that store was not moved and is to stay, %s", location, m.From, ErrUnfinished, drop)
+		err := fmt.Errorf("in %s a migration from %s is %w: migrate once more; or, if that store was not moved and is to stay, %s", location, m.From, ErrUnfinished, drop)
+		return WithHint(err, HintMigrate, "")
 	case moved:
 		_, rest, _ := strings.Cut(string(n), " ")
 		id, to, _ := strings.Cut(rest, " ")

@@ -18,7 +18,7 @@ func TestNotes(t *testing.T) {
 		is   error // nil: a *MovedError
 		says string
 	}{
-		{store.Recovering("r1"), store.ErrUnfinished, `run "cirrus recover" again`},
+		{store.Recovering("r1"), store.ErrUnfinished, `recover it again`},
 		{m.Arriving(), store.ErrUnfinished, "a migration from " + m.From},
 		{"migrate m1 " + store.Note(m.From), store.ErrUnfinished, "a migration from " + m.From},
 		{m.Moved(), nil, "moved to " + m.To + ": serve that one; to put another here, burn it"},

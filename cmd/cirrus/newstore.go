@@ -38,7 +38,7 @@ func newStore(cmd *cobra.Command, vouched bool) (fencing.Batch, error) {
 	}
 	pool := change.New(fencing.DefaultPool)
 	if r := change.Confirmed.ValidNew(pool); r != nil {
-		return fencing.Batch{}, withConfirmingFlag(r)
+		return fencing.Batch{}, r
 	}
 	batch, err := fencing.NewStore(wallClock(), stride, vouched, pool)
 	if err == nil {

@@ -91,7 +91,7 @@ func changePool(cmd *cobra.Command, name string, o output.Format, do func(*dial.
 	}
 	resp, err := do(admin, poolMessage(name, change), change.Confirmed)
 	if err != nil {
-		return withConfirmingFlag(err)
+		return err
 	}
 	return output.PrintOne(cmd.OutOrStdout(), o, resp.GetPool(), poolFields(resp.GetPool()))
 }

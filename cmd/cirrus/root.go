@@ -10,6 +10,7 @@ import (
 
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/hint"
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 	"github.com/cirrus-id/cirrus/internal/logwriter"
 )
@@ -29,7 +30,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	log := logwriter.New(stderr, logwriter.DefaultLimit)
 	defer log.Flush(exit.LastWords)
 	root.SetErr(log)
-	return exit.Report(root.ExecuteContext(ctx), log)
+	return exit.Report(hint.Add(root.ExecuteContext(ctx)), log)
 }
 
 // newRoot makes the command with all its subcommands.

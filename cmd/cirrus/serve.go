@@ -198,7 +198,7 @@ func serveOpened(cmd *cobra.Command, cfg service.Config, limits serving.Limits, 
 	svc, err := service.New(cmd.Context(), cfg)
 	if err != nil {
 		ending()
-		return unlessStopped(cmd, withConfirmingFlag(err))
+		return unlessStopped(cmd, err)
 	}
 	defer svc.Close()
 	defer ending() // before svc.Close, whatever the reason of the end

@@ -123,7 +123,7 @@ func TestUsers(t *testing.T) {
 		prefix         string
 		says           string
 	}{
-		{"no user", "", "", "/ours/", "wants a user: give --etcd-user"},
+		{"no user", "", "", "/ours/", "wants a user: give one"},
 		{"wrong password", "cirrus", "wrong", "/ours/", `refuses the user "cirrus"`},
 		{"another's prefix", "cirrus", "secret", "/theirs/", "readwrite permission to the prefix /theirs/"},
 		{"all right", "cirrus", "secret", "/ours/", ""},
@@ -176,10 +176,10 @@ func TestTLS(t *testing.T) {
 		says string
 	}{
 		{"all right", Config{CAFile: file("ca.pem"), CertFile: file("client.pem"), KeyFile: file("client.key")}, ""},
-		{"no CA", Config{CertFile: file("client.pem"), KeyFile: file("client.key")}, "name that authority's file with --etcd-cacert"},
-		{"another CA", Config{CAFile: file("other.pem"), CertFile: file("client.pem"), KeyFile: file("client.key")}, "name that authority's file with --etcd-cacert"},
-		{"no certificate", Config{CAFile: file("ca.pem")}, "give the right --etcd-cert and --etcd-key"},
-		{"another's certificate", Config{CAFile: file("ca.pem"), CertFile: file("unknown.pem"), KeyFile: file("unknown.key")}, "give the right --etcd-cert and --etcd-key"},
+		{"no CA", Config{CertFile: file("client.pem"), KeyFile: file("client.key")}, "give that authority's certificates"},
+		{"another CA", Config{CAFile: file("other.pem"), CertFile: file("client.pem"), KeyFile: file("client.key")}, "give that authority's certificates"},
+		{"no certificate", Config{CAFile: file("ca.pem")}, "give one that etcd's authority has signed, and its key"},
+		{"another's certificate", Config{CAFile: file("ca.pem"), CertFile: file("unknown.pem"), KeyFile: file("unknown.key")}, "give one that etcd's authority has signed, and its key"},
 		{"no TLS", Config{Endpoints: []string{strings.Replace(cluster.Endpoints()[0], "https", "http", 1)}}, "write it with https://"},
 		{"TLS where there is none", Config{Endpoints: []string{strings.Replace(plain.Endpoints()[0], "http", "https", 1)}}, "write it with http://"},
 		{"a name that isn't there", Config{Endpoints: []string{"http://cirrus.invalid:2379"}}, "can't be resolved"},

@@ -27,11 +27,11 @@ func TestObstacleIsTheSame(t *testing.T) {
 		}
 	}()
 	cfg := Config{Timeout: 10 * time.Second}
-	first := cfg.examine("http://" + l.Addr().String())
+	first, _ := cfg.examine("http://" + l.Addr().String())
 	if !strings.Contains(first, "connection reset") {
 		t.Errorf("got %q, want it to say that the connection was reset", first)
 	}
-	if again := cfg.examine("http://" + l.Addr().String()); again != first {
+	if again, _ := cfg.examine("http://" + l.Addr().String()); again != first {
 		t.Errorf("got %q and then %q, want the same", first, again)
 	}
 }

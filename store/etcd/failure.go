@@ -18,7 +18,7 @@ var (
 
 // errDeposed is why a term has ended: another one has begun. A term that has ended
 // never lasts again.
-var errDeposed = fmt.Errorf("%w: another replica leads, or a command such as \"cirrus recover\" took the store", store.ErrDeposed)
+var errDeposed = fmt.Errorf("%w: another replica leads, or a recover or a migration took the store", store.ErrDeposed)
 
 // errUnanswered is why a term has ended whose transaction returned neither a result
 // nor an error.
@@ -26,5 +26,9 @@ var errUnanswered = errors.New("it is unknown whether a write was done: the prog
 
 // refusal returns why a store with this note can't be loaded.
 func refusal(n store.Note, k keys) error {
-	return n.Refusal(k.prefix+" in etcd", fmt.Sprintf("delete this one with \"etcdctl del --prefix %s\"", k.prefix))
+	err := n.Refusal(k.prefix+" in etcd", fmt.Sprintf("delete the keys under %s in etcd", k.prefix))
+	if n.Recovering() {
+		return err // it is to be finished, not deleted
+	}
+	return store.WithHint(err, store.HintDeleteKeys, k.prefix)
 }

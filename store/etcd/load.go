@@ -49,7 +49,7 @@ func (t *Term) admits(n store.Note) error {
 }
 
 func errNoStore(k keys) error {
-	return fmt.Errorf("under %s in etcd there is %w: make one with \"cirrus init\"", k.prefix, store.ErrNoStore)
+	return store.WithHint(fmt.Errorf("under %s in etcd there is %w: create one, or give the prefix of one", k.prefix, store.ErrNoStore), store.HintCreateInEtcd, "")
 }
 
 // loader decodes what a store keeps. It returns its error only once all is read,

@@ -226,7 +226,7 @@ func TestRecoverInParts(t *testing.T) {
 			if refused := errors.Is(err, store.ErrUnfinished); refused != (started && !finished) {
 				t.Fatalf("interrupted at transaction %d, Load: %v, want ErrUnfinished: %v", k, err, started && !finished)
 			}
-			if err != nil && !strings.Contains(err.Error(), `run "cirrus recover" again`) {
+			if err != nil && !strings.Contains(err.Error(), `recover it again`) {
 				t.Errorf("Load: %v, want an error that says what to do", err)
 			}
 			w.resignAll()
@@ -350,7 +350,7 @@ func TestReceive(t *testing.T) {
 func nobodyServes(t *testing.T, w *world) {
 	t.Helper()
 	_, err := w.replica().term(t).Load(ctx)
-	if !errors.Is(err, store.ErrUnfinished) || !strings.Contains(err.Error(), `run the same "cirrus migrate" again`) || !strings.Contains(err.Error(), theMove.From) {
+	if !errors.Is(err, store.ErrUnfinished) || !strings.Contains(err.Error(), `migrate once more`) || !strings.Contains(err.Error(), theMove.From) {
 		t.Fatal(err)
 	}
 	w.resignAll()

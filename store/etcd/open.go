@@ -118,7 +118,7 @@ func (c *Config) check() error {
 		return err
 	}
 	if len(c.Endpoints) == 0 {
-		return errors.New("no endpoint of etcd is named: give at least one, such as --etcd-endpoints http://127.0.0.1:2379")
+		return store.WithHint(errors.New("no endpoint of etcd is named: give at least one, such as http://127.0.0.1:2379"), store.HintEtcdEndpoints, "")
 	}
 	scheme := ""
 	for _, e := range c.Endpoints {
@@ -135,9 +135,9 @@ func (c *Config) check() error {
 	case scheme == "http" && (c.CAFile != "" || c.CertFile != "" || c.KeyFile != "" || c.TLS != nil):
 		return fmt.Errorf("there are TLS files, but the endpoints %s don't use TLS: write them with https://", c.endpoints())
 	case (c.CertFile == "") != (c.KeyFile == ""):
-		return errors.New("a certificate needs its key: give both --etcd-cert and --etcd-key, or neither")
+		return store.WithHint(errors.New("a certificate needs its key: give both files, or neither"), store.HintEtcdCertificate, "")
 	case (c.User == "") != (c.Password == ""):
-		return errors.New("a user needs a password: give both --etcd-user and --etcd-password-file, or neither")
+		return store.WithHint(errors.New("a user needs a password: give both, or neither"), store.HintEtcdUser, "")
 	case c.SessionTTL < time.Second || c.SessionTTL%time.Second != 0:
 		return fmt.Errorf("a session TTL of %v is none that etcd has: take whole seconds, 1 or more", c.SessionTTL)
 	case c.Timeout < 100*time.Millisecond:
@@ -151,17 +151,17 @@ func (c *Config) loadTLS() (*tls.Config, error) {
 	if c.CAFile != "" {
 		pem, err := os.ReadFile(c.CAFile)
 		if err != nil {
-			return nil, fmt.Errorf("the certificates to check etcd's against can't be read (--etcd-cacert): %w", err)
+			return nil, store.WithHint(fmt.Errorf("the certificates of etcd's authority can't be read: %w", err), store.HintEtcdCA, "")
 		}
 		t.RootCAs = x509.NewCertPool()
 		if !t.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("the file %s has no certificate in PEM (--etcd-cacert)", c.CAFile)
+			return nil, store.WithHint(fmt.Errorf("the file %s has no certificate in PEM: give one of etcd's authority", c.CAFile), store.HintEtcdCA, "")
 		}
 	}
 	if c.CertFile != "" {
 		cert, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
 		if err != nil {
-			return nil, fmt.Errorf("the certificate for etcd can't be used (--etcd-cert, --etcd-key): %w", err)
+			return nil, store.WithHint(fmt.Errorf("the certificate for etcd or its key can't be used: %w", err), store.HintEtcdCertificate, "")
 		}
 		t.Certificates = []tls.Certificate{cert}
 	}

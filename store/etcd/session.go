@@ -43,7 +43,7 @@ func (e *election) newSession(ctx context.Context) (*session, error) {
 		return nil, err
 	}
 	if granted.TTL > seconds(e.ttl) {
-		e.log.Warn("etcd doesn't make sessions that short: raise --etcd-session-ttl, or replicas wait longer for a silent leader than they know",
+		e.log.Warn("etcd doesn't make sessions that short: raise the session TTL, or replicas wait longer for a silent leader than they know",
 			"session_ttl", e.ttl, "etcd_seconds", granted.TTL)
 	}
 	s := &session{election: e, lease: granted.ID, key: fmt.Sprintf("%s%x", e.keys.leaderFrom, granted.ID), lost: make(chan struct{})}

@@ -86,7 +86,7 @@ func Run(ctx context.Context, from, to store.Location, id string, storeID fencin
 		return done, notMoved(m, err)
 	}
 	if err := source.Retire(ctx, m); err != nil {
-		return done, fmt.Errorf("it is unknown whether %s was moved, run the same \"cirrus migrate\" again: %w", m.From, err)
+		return done, store.WithHint(fmt.Errorf("it is unknown whether %s was moved, migrate once more: %w", m.From, err), store.HintMigrate, "")
 	}
 	return done, finish(ctx, to, m)
 }
@@ -121,7 +121,7 @@ func notMoved(m store.Move, err error) error {
 
 func finish(ctx context.Context, to store.Location, m store.Move) error {
 	if err := to.Finish(ctx, m); err != nil {
-		return fmt.Errorf("all is in %s, but can't be served yet, run the same \"cirrus migrate\" again: %w", m.To, err)
+		return store.WithHint(fmt.Errorf("all is in %s, but can't be served yet, migrate once more: %w", m.To, err), store.HintMigrate, "")
 	}
 	return nil
 }

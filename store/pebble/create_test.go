@@ -171,13 +171,13 @@ func TestOpenRefuses(t *testing.T) {
 		want  error
 		says  string
 	}{
-		{"nothing", func(t *testing.T, disk *vfs.MemFS) { removeAll(t, disk, "data") }, store.ErrNoStore, "cirrus init --data " + dir},
-		{"an empty directory", func(t *testing.T, disk *vfs.MemFS) { removeAll(t, disk, dir+"/"+database) }, fs.ErrNotExist, "cirrus init"},
+		{"nothing", func(t *testing.T, disk *vfs.MemFS) { removeAll(t, disk, "data") }, store.ErrNoStore, "create one there"},
+		{"an empty directory", func(t *testing.T, disk *vfs.MemFS) { removeAll(t, disk, dir+"/"+database) }, fs.ErrNotExist, "create one there"},
 		{"an unfinished creation", func(t *testing.T, disk *vfs.MemFS) {
 			if err := disk.Rename(dir+"/"+database, dir+"/"+unfinished); err != nil {
 				t.Fatal(err)
 			}
-		}, store.ErrNoStore, "cirrus init"},
+		}, store.ErrNoStore, "create one there"},
 		{"no manifest", func(t *testing.T, disk *vfs.MemFS) { removeMatching(t, disk, "MANIFEST") }, store.ErrDamaged, "restore"},
 		{"no tables", func(t *testing.T, disk *vfs.MemFS) { removeMatching(t, disk, ".sst") }, store.ErrDamaged, "restore"},
 		{"nothing in the database", func(t *testing.T, disk *vfs.MemFS) { removeMatching(t, disk, "") }, store.ErrDamaged, "restore"},

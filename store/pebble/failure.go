@@ -88,7 +88,7 @@ func cause(format string, args []any) error {
 }
 
 func unwritable(dir string, err error) error {
-	return fmt.Errorf("the store's directory %s can't be written: give the user that runs cirrus read and write access to it and all in it: %w", dir, err)
+	return fmt.Errorf("the store's directory %s can't be written: give the user of this process read and write access to it and all in it: %w", dir, err)
 }
 
 // explainCreate adds to an error of creating the store what to do about it. A missing
@@ -112,7 +112,8 @@ func explain(dir string, err error) error {
 	case lacking(err) != "":
 		return fmt.Errorf("the store in %s can't be opened for lack of %s: %w", dir, lacking(err), err)
 	case errors.Is(err, pebble.ErrDBDoesNotExist), errors.Is(err, fs.ErrNotExist), pebble.IsCorruptionError(err):
-		return fmt.Errorf("%w: %s can't be opened: restore the store from a copy, then run \"cirrus recover\" on it: %w", store.ErrDamaged, dir, err)
+		err := fmt.Errorf("%w: %s can't be opened: restore the store from a copy, then recover it: %w", store.ErrDamaged, dir, err)
+		return store.WithHint(err, store.HintRecover, "")
 	}
 	return fmt.Errorf("the store in %s can't be opened: check the directory and its disk: %w", dir, err)
 }

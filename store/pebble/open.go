@@ -71,7 +71,7 @@ func openAny(dir string, opts Options, why purpose) (*Store, store.Note, error) 
 	case errors.Is(err, fs.ErrNotExist) && isThere(opts.FS, opts.FS.PathJoin(dir, highWaterFile)):
 		return nil, "", errGone(dir)
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, "", fmt.Errorf("%s holds %w: make one with \"cirrus init --data %s\"", dir, store.ErrNoStore, dir)
+		return nil, "", store.WithHint(fmt.Errorf("%s holds %w: create one there, or name the directory of one", dir, store.ErrNoStore), store.HintCreate, dir)
 	case err != nil:
 		return nil, "", explain(dir, err)
 	}

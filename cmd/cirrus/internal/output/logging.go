@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/hint"
 	"github.com/cirrus-id/cirrus/internal/logwriter"
 )
 
@@ -19,7 +20,7 @@ var NoLog = slog.New(slog.DiscardHandler)
 // Warnings returns a log on stderr for commands without flags for a log. It has
 // warnings and errors only.
 func Warnings(cmd *cobra.Command) *slog.Logger {
-	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: hint.Attr}))
 }
 
 // AddLog adds the flags that describe the log.
@@ -49,7 +50,7 @@ func NewLogger(cmd *cobra.Command) (*slog.Logger, *slog.LevelVar, error) {
 	}
 	out := cmd.ErrOrStderr()
 	logGaps(out, handler)
-	return slog.New(handler(out, &slog.HandlerOptions{Level: level})), level, nil
+	return slog.New(handler(out, &slog.HandlerOptions{Level: level, ReplaceAttr: hint.Attr})), level, nil
 }
 
 var handlers = map[string]func(io.Writer, *slog.HandlerOptions) slog.Handler{
