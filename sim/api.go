@@ -6,6 +6,7 @@ import (
 	"github.com/cirrus-id/cirrus/sim/event"
 	"github.com/cirrus-id/cirrus/sim/kernel"
 	"github.com/cirrus-id/cirrus/sim/oracle"
+	"github.com/cirrus-id/cirrus/sim/plan"
 )
 
 // What the packages below define and a user of this one meets: records of a trace,
@@ -18,6 +19,12 @@ type (
 	RecordKind = event.RecordKind
 	// Promise names what a run is checked for.
 	Promise = oracle.Promise
+	// Config says which world to run.
+	Config = plan.Config
+	// Profile says how bad a world is.
+	Profile = plan.Profile
+	// Kind is a kind of fault; package plan lists them.
+	Kind = plan.Kind
 	// Choices is where everything that is left to chance comes from.
 	Choices = kernel.Choices
 	// Stream is a sequence of choices.
@@ -25,6 +32,20 @@ type (
 	// Seed is the usual source of choices.
 	Seed = kernel.Seed
 )
+
+// The profiles; package plan says what each is.
+const (
+	Calm     = plan.Calm
+	Envelope = plan.Envelope
+	Hostile  = plan.Hostile
+	Vows     = plan.Vows
+)
+
+// Profiles returns all profiles.
+func Profiles() []Profile { return plan.Profiles() }
+
+// Kinds returns all kinds of faults.
+func Kinds() []Kind { return plan.Kinds() }
 
 // The kinds of records; package event says what each tells of.
 const (

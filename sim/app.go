@@ -11,6 +11,7 @@ import (
 	"github.com/cirrus-id/cirrus/sim/event"
 	"github.com/cirrus-id/cirrus/sim/kernel"
 	"github.com/cirrus-id/cirrus/sim/oracle"
+	"github.com/cirrus-id/cirrus/sim/plan"
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
@@ -56,18 +57,18 @@ func newApp(w *world, index int) *app {
 		pool: fencing.DefaultPool, asking: -1,
 	}
 	p := w.plan
-	a.wait = []time.Duration{0, p.ttl, 3 * p.ttl}[d.Below(3)]
+	a.wait = []time.Duration{0, p.TTL, 3 * p.TTL}[d.Below(3)]
 	if d.Below(4) == 3 {
-		a.ttl = p.maxTTL
+		a.ttl = p.MaxTTL
 	}
-	a.every = d.Duration(p.ttl/40, p.ttl/8)
+	a.every = d.Duration(p.TTL/40, p.TTL/8)
 	a.burst = 1 + int(d.Below(60))
 	if d.Below(20) == 19 {
 		a.burst = 6000 // more than a millisecond's sequence has numbers
-		a.every = 3 * p.ttl
+		a.every = 3 * p.TTL
 	}
 	a.maxLead = []time.Duration{0, 0, snowflake.NoLead, 20 * time.Millisecond}[d.Below(4)]
-	a.life = d.Duration(p.ttl, 5*p.ttl)
+	a.life = d.Duration(p.TTL, 5*p.TTL)
 	a.polite = []uint64{700, 1000, 300}[d.Below(3)]
 	a.noLast = d.Below(8) == 7
 	a.late = d.Below(2) == 1
@@ -96,11 +97,11 @@ func (a *app) boot() {
 func (a *app) main(p *kernel.Process) {
 	w := a.w
 	d := w.dice("life", a.index)
-	w.loop.Sleep(d.Duration(0, w.plan.ttl/2), "starting")
+	w.loop.Sleep(d.Duration(0, w.plan.TTL/2), "starting")
 	for {
 		h, err := a.hold(p)
 		if err != nil {
-			w.loop.Sleep(d.Duration(w.plan.ttl/4, w.plan.ttl), "waiting to ask again")
+			w.loop.Sleep(d.Duration(w.plan.TTL/4, w.plan.TTL), "waiting to ask again")
 			continue
 		}
 		a.holder = h
@@ -116,12 +117,12 @@ func (a *app) main(p *kernel.Process) {
 			w.saw("a release was not confirmed")
 		}
 		a.holder = nil
-		w.loop.Sleep(d.Duration(0, w.plan.ttl), "pausing")
+		w.loop.Sleep(d.Duration(0, w.plan.TTL), "pausing")
 	}
 	w.loop.At(w.now(), "exit", func() {
 		if a.proc == p && !p.Dead {
 			a.end(RecordExit, "without a release")
-			w.after(d.Duration(0, 2*w.plan.ttl), "restart", a.boot)
+			w.after(d.Duration(0, 2*w.plan.TTL), "restart", a.boot)
 		}
 	})
 	w.loop.Block()
@@ -132,7 +133,7 @@ func (a *app) hold(p *kernel.Process) (*client.Holder, error) {
 	w := a.w
 	dice := w.dice("holder", a.index)
 	random := func() uint64 { return dice.Below(1<<32)<<32 | dice.Below(1<<32) }
-	if original := w.apps[0]; w.on(TwinMemory) && a.index == 1 {
+	if original := w.apps[0]; w.on(plan.TwinMemory) && a.index == 1 {
 		if hi, lo, ok := original.memory(); ok && w.spend() {
 			random = remembered(random, hi, lo)
 			w.saw("a holder's memory was copied in mid-lease")
@@ -152,7 +153,7 @@ func (a *app) hold(p *kernel.Process) (*client.Holder, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	if d := w.dice("patience", a.index); d.Below(3) == 2 && !w.healed {
-		w.after(d.Duration(w.plan.ttl, 6*w.plan.ttl), "impatience", func() {
+		w.after(d.Duration(w.plan.TTL, 6*w.plan.TTL), "impatience", func() {
 			cancel()
 			a.machine.Touch()
 		})
@@ -197,7 +198,7 @@ func (a *app) release(h *client.Holder) error {
 	a.asking = -1
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	w.after(w.dice("release", a.index).Duration(w.plan.ttl/2, 3*w.plan.ttl), "impatience", func() {
+	w.after(w.dice("release", a.index).Duration(w.plan.TTL/2, 3*w.plan.TTL), "impatience", func() {
 		cancel()
 		a.machine.Touch()
 	})
@@ -303,8 +304,8 @@ func (a *app) minted(h *client.Holder, lease client.Lease, ids []snowflake.ID) {
 	use := func() {
 		w.hear(event.Used{App: a.index, Key: event.Key{Pool: string(a.pool), Node: node}, Epoch: uint64(lease.Epoch)})
 	}
-	if w.on(SlowUse) && w.fault(SlowUse, a.index, 50) {
-		w.after(w.dice("slow use", a.index).Tail(w.plan.ttl, 10*w.plan.ttl), "used late", use)
+	if w.on(plan.SlowUse) && w.fault(plan.SlowUse, a.index, 50) {
+		w.after(w.dice("slow use", a.index).Tail(w.plan.TTL, 10*w.plan.TTL), "used late", use)
 		return
 	}
 	use()

@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/cirrus-id/cirrus/sim/plan"
 )
 
 // speedLimit is how many seeds a second there should be on one processor.
@@ -19,14 +21,14 @@ const speedLimit = 100
 // and of-limit-100 is the standard world's ratio to speedLimit.
 func BenchmarkRun(b *testing.B) {
 	b.Run("disk", func(b *testing.B) {
-		b.ReportMetric(measure(b, Config{Replicas: -1})/speedLimit, "of-limit-100")
+		b.ReportMetric(measure(b, plan.Config{Replicas: -1})/speedLimit, "of-limit-100")
 	})
-	b.Run("etcd", func(b *testing.B) { measure(b, Config{Replicas: maxReplicas}) })
+	b.Run("etcd", func(b *testing.B) { measure(b, plan.Config{Replicas: plan.MaxReplicas}) })
 }
 
 // measure reports a campaign, and returns how many seeds it did in a second of one
 // processor.
-func measure(b *testing.B, c Config) float64 {
+func measure(b *testing.B, c plan.Config) float64 {
 	before := processorTime(b)
 	report, err := Campaign(b.Context(), Options{Seeds: b.N, Jobs: 1, NoFloors: true, Config: c})
 	if err != nil {

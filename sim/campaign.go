@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cirrus-id/cirrus/sim/kernel"
+	"github.com/cirrus-id/cirrus/sim/plan"
 )
 
 // GCPercent is what a program that runs worlds had better tell
@@ -32,7 +33,7 @@ type Options struct {
 	Jobs int
 	// Config is what each seed is run with: profile, kinds that are off, and so
 	// on. Its Seed, Choices and Trace are not used.
-	Config Config
+	Config plan.Config
 	// KeepGoing goes on after a violation.
 	KeepGoing bool
 	// NoFloors leaves the floors out: for campaigns that are short, or that
@@ -83,7 +84,7 @@ type Report struct {
 	// Interrupted: there was more to run.
 	Interrupted bool
 	// Profiles counts runs, Moved those in which a node ID changed its holder.
-	Profiles, Moved map[Profile]int
+	Profiles, Moved map[plan.Profile]int
 	// Broken and Alarms sum up the runs of the profile Vows: in how many of them
 	// each promise broke, in how many the server told of it, and in how many it
 	// did not although something broke.
@@ -141,7 +142,7 @@ func Campaign(ctx context.Context, o Options) (*Report, error) {
 		o.Clock = func() time.Duration { return 0 }
 	}
 	c := &campaign{Options: o, next: o.Start, report: &Report{
-		Options: o, Situations: map[string]int{}, Profiles: map[Profile]int{}, Moved: map[Profile]int{}, Broken: map[Promise]int{},
+		Options: o, Situations: map[string]int{}, Profiles: map[plan.Profile]int{}, Moved: map[plan.Profile]int{}, Broken: map[Promise]int{},
 	}}
 	begun := o.Clock()
 	var wg sync.WaitGroup
@@ -197,7 +198,7 @@ func (c *campaign) work(ctx context.Context, begun time.Duration) {
 	}
 }
 
-func (c *campaign) config(seed uint64) Config {
+func (c *campaign) config(seed uint64) plan.Config {
 	config := c.Config
 	config.Seed, config.Choices, config.Trace = seed, nil, false
 	return config
@@ -249,13 +250,13 @@ func (c *campaign) add(r Result) {
 	for b := range r.Broken {
 		p.Broken[b]++
 	}
-	if r.Alarms > 0 && r.Profile == Vows {
+	if r.Alarms > 0 && r.Profile == plan.Vows {
 		p.Alarms++
 	}
 	if r.Alarms == 0 && len(r.Broken) > 0 {
 		p.Unaware++
 	}
-	if r.Violation == nil && r.Profile == Calm && (r.Stats.Grants < calmGrants || r.Stats.IDs < calmIDs) && !c.NoFloors {
+	if r.Violation == nil && r.Profile == plan.Calm && (r.Stats.Grants < calmGrants || r.Stats.IDs < calmIDs) && !c.NoFloors {
 		p.Floors = append(p.Floors, fmt.Sprintf("the calm seed %d has %d grants and %d IDs: there should be %d and %d", r.Config.Seed, r.Stats.Grants, r.Stats.IDs, calmGrants, calmIDs))
 	}
 	if r.Violation != nil {
@@ -290,8 +291,8 @@ func (c *campaign) floors() {
 			p.Floors = append(p.Floors, fmt.Sprintf("the situation %q came about in %d of %d runs: it should in %d", s, p.Situations[s], c.done, want))
 		}
 	}
-	if n := p.Profiles[Envelope]; n >= floorSeeds/20 && p.Moved[Envelope]*100 < floorMoved*n {
-		p.Floors = append(p.Floors, fmt.Sprintf("in %d of %d envelope runs a node ID changed its holder: it should in %d %%", p.Moved[Envelope], n, floorMoved))
+	if n := p.Profiles[plan.Envelope]; n >= floorSeeds/20 && p.Moved[plan.Envelope]*100 < floorMoved*n {
+		p.Floors = append(p.Floors, fmt.Sprintf("in %d of %d envelope runs a node ID changed its holder: it should in %d %%", p.Moved[plan.Envelope], n, floorMoved))
 	}
 }
 
@@ -311,7 +312,7 @@ func (r *Report) Write(w io.Writer, commit string) error {
 		fmt.Fprintf(&b, "a seed has %.1f apps, %d calls, %d grants, %d IDs, %.1f crashes of the server, %d faults, %d events\n",
 			float64(r.Apps)/float64(n), r.Calls/n, r.Grants/n, r.IDs/n, float64(r.Crashes)/float64(n), r.Faults/n, r.Events/n)
 	}
-	for _, p := range Profiles() {
+	for _, p := range plan.Profiles() {
 		if n := r.Profiles[p]; n > 0 {
 			fmt.Fprintf(&b, "%8d %s, a node ID changed its holder in %d %%\n", n, p, 100*r.Moved[p]/n)
 		}
@@ -320,7 +321,7 @@ func (r *Report) Write(w io.Writer, commit string) error {
 	for _, s := range slices.Sorted(maps.Keys(r.Situations)) {
 		fmt.Fprintf(&b, "%8d %s\n", r.Situations[s], s)
 	}
-	if n := r.Profiles[Vows]; n > 0 {
+	if n := r.Profiles[plan.Vows]; n > 0 {
 		fmt.Fprintf(&b, "vows were broken in %d runs; the server told of it in %d, and in %d something broke untold. What broke:\n", n, r.Alarms, r.Unaware)
 		for _, p := range slices.Sorted(maps.Keys(r.Broken)) {
 			fmt.Fprintf(&b, "%8d %s\n", r.Broken[p], p)

@@ -14,6 +14,7 @@ import (
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 	"github.com/cirrus-id/cirrus/sim/event"
 	"github.com/cirrus-id/cirrus/sim/kernel"
+	"github.com/cirrus-id/cirrus/sim/plan"
 	"github.com/cirrus-id/cirrus/snowflake"
 	"github.com/cirrus-id/cirrus/store"
 )
@@ -26,15 +27,15 @@ func (w *world) faulty() bool {
 }
 
 // on says whether a kind of fault may happen now.
-func (w *world) on(k Kind) bool { return w.plan.on[k] && w.faulty() }
+func (w *world) on(k plan.Kind) bool { return w.plan.On[k] && w.faulty() }
 
 type faultKey struct {
-	kind   Kind
+	kind   plan.Kind
 	entity int
 }
 
 // fault decides whether a fault happens here, in so many of a thousand cases.
-func (w *world) fault(k Kind, entity int, n uint64) bool {
+func (w *world) fault(k plan.Kind, entity int, n uint64) bool {
 	key := faultKey{k, entity}
 	d, ok := w.faultDices[key]
 	if !ok {
@@ -57,17 +58,17 @@ func (w *world) spend() bool {
 func (w *world) setClocks() {
 	for i, m := range w.machines {
 		d := w.dice("clock", i)
-		rate := int64(d.Below(uint64(2*w.plan.drift+1))) - w.plan.drift
+		rate := int64(d.Below(uint64(2*w.plan.Drift+1))) - w.plan.Drift
 		offset := d.Duration(0, time.Hour) - 30*time.Minute
-		coarse := []time.Duration{time.Millisecond, 15 * time.Millisecond, w.plan.quarantine / 20}[d.Below(3)]
-		if w.on(Rate) || w.on(WildRate) {
+		coarse := []time.Duration{time.Millisecond, 15 * time.Millisecond, w.plan.Quarantine / 20}[d.Below(3)]
+		if w.on(plan.Rate) || w.on(plan.WildRate) {
 			m.Rate = rate
 		}
-		if w.on(Offset) {
+		if w.on(plan.Offset) {
 			m.Offset = offset
 		}
-		if w.on(Coarse) {
-			m.Resolution = min(coarse, w.plan.quarantine/20)
+		if w.on(plan.Coarse) {
+			m.Resolution = min(coarse, w.plan.Quarantine/20)
 		}
 	}
 }
@@ -76,65 +77,65 @@ func (w *world) setClocks() {
 // while of its own, again and again.
 func (w *world) startFaults() {
 	for _, f := range []struct {
-		kind  Kind
+		kind  plan.Kind
 		every time.Duration
 		do    func(d kernel.Dice)
 	}{
-		{Cut, 4 * w.plan.ttl, w.cut},
-		{Step, 3 * w.plan.ttl, w.stepClock},
-		{Rate, 6 * w.plan.ttl, w.changeRate},
-		{Suspend, 5 * w.plan.ttl, func(d kernel.Dice) { w.suspend(d, true) }},
-		{BlindSuspend, 5 * w.plan.ttl, func(d kernel.Dice) { w.suspend(d, false) }},
-		{Pause, 2 * w.plan.ttl, w.pause},
-		{Stall, w.plan.ttl, w.stall},
-		{AppCrash, 2 * w.plan.ttl, w.crashApp},
-		{ServerCrash, 4 * w.plan.ttl, func(d kernel.Dice) { w.victim(d).crash("") }},
-		{OldCopy, 8 * w.plan.ttl, func(d kernel.Dice) { w.restore(d, true) }},
-		{LostVolume, 3 * w.plan.ttl, w.moveVolume},
-		{BareCopy, 5 * w.plan.ttl, func(d kernel.Dice) { w.restore(d, false) }},
-		{LostDisk, 12 * w.plan.ttl, func(d kernel.Dice) { w.loseDisk(d, false) }},
-		{FalseInit, 6 * w.plan.ttl, func(d kernel.Dice) { w.loseDisk(d, true) }},
-		{BadBit, 4 * w.plan.ttl, w.turnBit},
-		{LostTail, 6 * w.plan.ttl, w.loseTail},
-		{SilentTail, 3 * w.plan.ttl, w.loseUntold},
-		{Timings, 4 * w.plan.ttl, w.changeTimings},
-		{Stride, 4 * w.plan.ttl, w.changeStride},
-		{Settings, 4 * w.plan.ttl, w.changeSettings},
-		{LongTTL, 3 * w.plan.ttl, w.leaseLong},
-		{Restarts, 8 * w.plan.ttl, w.restartOften},
-		{Revoke, 3 * w.plan.ttl, w.revoke},
-		{NewPool, 5 * w.plan.ttl, w.createPool},
-		{Grow, 5 * w.plan.ttl, w.grow},
-		{WrongWall, 5 * w.plan.ttl, w.startWithWrongWall},
-		{Impostor, w.plan.ttl / 2, w.impersonate},
-		{Fumble, 2 * w.plan.ttl, w.fumble},
-		{EtcdCut, 3 * w.plan.ttl, w.cutEtcd},
-		{EtcdOutage, 5 * w.plan.ttl, func(d kernel.Dice) { w.etcd.outage(d) }},
-		{EtcdSlow, 4 * w.plan.ttl, func(d kernel.Dice) { w.etcd.slowDown(d) }},
-		{EtcdFull, 5 * w.plan.ttl, func(d kernel.Dice) { w.etcd.fill(d) }},
-		{EtcdRestart, 3 * w.plan.ttl, func(d kernel.Dice) { w.etcd.restart(d) }},
-		{EtcdMember, 4 * w.plan.ttl, func(d kernel.Dice) { w.etcd.silence(d) }},
-		{Double, 2 * w.plan.ttl, w.double},
-		{LeaderCut, 3 * w.plan.ttl, w.cutReplica},
-		{LeaderPause, 2 * w.plan.ttl, w.pauseLeader},
-		{LeaderCrash, 3 * w.plan.ttl, w.crashLeader},
-		{LeaderStop, 3 * w.plan.ttl, w.stopLeader},
-		{OtherStore, 3 * w.plan.ttl, w.leadAstray},
-		{Nameless, w.plan.ttl, w.ask},
+		{plan.Cut, 4 * w.plan.TTL, w.cut},
+		{plan.Step, 3 * w.plan.TTL, w.stepClock},
+		{plan.Rate, 6 * w.plan.TTL, w.changeRate},
+		{plan.Suspend, 5 * w.plan.TTL, func(d kernel.Dice) { w.suspend(d, true) }},
+		{plan.BlindSuspend, 5 * w.plan.TTL, func(d kernel.Dice) { w.suspend(d, false) }},
+		{plan.Pause, 2 * w.plan.TTL, w.pause},
+		{plan.Stall, w.plan.TTL, w.stall},
+		{plan.AppCrash, 2 * w.plan.TTL, w.crashApp},
+		{plan.ServerCrash, 4 * w.plan.TTL, func(d kernel.Dice) { w.victim(d).crash("") }},
+		{plan.OldCopy, 8 * w.plan.TTL, func(d kernel.Dice) { w.restore(d, true) }},
+		{plan.LostVolume, 3 * w.plan.TTL, w.moveVolume},
+		{plan.BareCopy, 5 * w.plan.TTL, func(d kernel.Dice) { w.restore(d, false) }},
+		{plan.LostDisk, 12 * w.plan.TTL, func(d kernel.Dice) { w.loseDisk(d, false) }},
+		{plan.FalseInit, 6 * w.plan.TTL, func(d kernel.Dice) { w.loseDisk(d, true) }},
+		{plan.BadBit, 4 * w.plan.TTL, w.turnBit},
+		{plan.LostTail, 6 * w.plan.TTL, w.loseTail},
+		{plan.SilentTail, 3 * w.plan.TTL, w.loseUntold},
+		{plan.Timings, 4 * w.plan.TTL, w.changeTimings},
+		{plan.Stride, 4 * w.plan.TTL, w.changeStride},
+		{plan.Settings, 4 * w.plan.TTL, w.changeSettings},
+		{plan.LongTTL, 3 * w.plan.TTL, w.leaseLong},
+		{plan.Restarts, 8 * w.plan.TTL, w.restartOften},
+		{plan.Revoke, 3 * w.plan.TTL, w.revoke},
+		{plan.NewPool, 5 * w.plan.TTL, w.createPool},
+		{plan.Grow, 5 * w.plan.TTL, w.grow},
+		{plan.WrongWall, 5 * w.plan.TTL, w.startWithWrongWall},
+		{plan.Impostor, w.plan.TTL / 2, w.impersonate},
+		{plan.Fumble, 2 * w.plan.TTL, w.fumble},
+		{plan.EtcdCut, 3 * w.plan.TTL, w.cutEtcd},
+		{plan.EtcdOutage, 5 * w.plan.TTL, func(d kernel.Dice) { w.etcd.outage(d) }},
+		{plan.EtcdSlow, 4 * w.plan.TTL, func(d kernel.Dice) { w.etcd.slowDown(d) }},
+		{plan.EtcdFull, 5 * w.plan.TTL, func(d kernel.Dice) { w.etcd.fill(d) }},
+		{plan.EtcdRestart, 3 * w.plan.TTL, func(d kernel.Dice) { w.etcd.restart(d) }},
+		{plan.EtcdMember, 4 * w.plan.TTL, func(d kernel.Dice) { w.etcd.silence(d) }},
+		{plan.Double, 2 * w.plan.TTL, w.double},
+		{plan.LeaderCut, 3 * w.plan.TTL, w.cutReplica},
+		{plan.LeaderPause, 2 * w.plan.TTL, w.pauseLeader},
+		{plan.LeaderCrash, 3 * w.plan.TTL, w.crashLeader},
+		{plan.LeaderStop, 3 * w.plan.TTL, w.stopLeader},
+		{plan.OtherStore, 3 * w.plan.TTL, w.leadAstray},
+		{plan.Nameless, w.plan.TTL, w.ask},
 	} {
 		if w.on(f.kind) {
 			w.again(f.kind, f.every, f.do)
 		}
 	}
-	if w.on(Settings) && w.on(LongTTL) {
+	if w.on(plan.Settings) && w.on(plan.LongTTL) {
 		w.lowerSoon()
 	}
-	if w.on(Twins) {
+	if w.on(plan.Twins) {
 		w.apps[1].name = w.apps[0].name
 	}
 }
 
-func (w *world) again(k Kind, every time.Duration, do func(kernel.Dice)) {
+func (w *world) again(k plan.Kind, every time.Duration, do func(kernel.Dice)) {
 	d := w.dice("chaos:"+string(k), 0)
 	w.after(d.Duration(every/8, 2*every), string(k), func() {
 		if w.on(k) && w.spend() {
@@ -159,7 +160,7 @@ func (w *world) anyMachine(d kernel.Dice) *kernel.Machine {
 
 func (w *world) cut(d kernel.Dice) {
 	name := w.apps[d.Below(uint64(len(w.apps)))].machine.Name
-	until := w.now() + d.Tail(w.plan.ttl, 4*w.plan.ttl)
+	until := w.now() + d.Tail(w.plan.TTL, 4*w.plan.TTL)
 	ways := d.Below(3)
 	text := []string{"both ways", "to the server", "from the server"}[ways]
 	if ways != 2 {
@@ -173,12 +174,12 @@ func (w *world) cut(d kernel.Dice) {
 
 func (w *world) stepClock(d kernel.Dice) {
 	m := w.anyMachine(d)
-	by := []time.Duration{w.plan.ttl, w.plan.quarantine, time.Second, 10 * time.Minute, time.Hour}[d.Below(5)]
+	by := []time.Duration{w.plan.TTL, w.plan.Quarantine, time.Second, 10 * time.Minute, time.Hour}[d.Below(5)]
 	by = d.Duration(by/2, by*3/2)
 	if d.Below(2) == 0 {
 		by = -by
 	}
-	if w.plan.behind {
+	if w.plan.Behind {
 		by = -max(by, -by)
 	}
 	if off := m.Offset + by; off > -6*time.Hour && off < 6*time.Hour {
@@ -189,7 +190,7 @@ func (w *world) stepClock(d kernel.Dice) {
 
 func (w *world) changeRate(d kernel.Dice) {
 	m := w.anyMachine(d)
-	m.SetRate(int64(d.Below(uint64(2*w.plan.drift+1))) - w.plan.drift)
+	m.SetRate(int64(d.Below(uint64(2*w.plan.Drift+1))) - w.plan.Drift)
 	defer w.clockChanged(m)
 	w.note(Record{Kind: RecordClock, Machine: m.Name, Node: -1, Text: fmt.Sprintf("the clock goes %+d ppm", m.Rate)})
 }
@@ -199,25 +200,25 @@ func (w *world) suspend(d kernel.Dice, counts bool) {
 	if m.IsFrozen() {
 		return
 	}
-	t := d.Tail(w.plan.ttl, 4*w.plan.ttl)
+	t := d.Tail(w.plan.TTL, 4*w.plan.TTL)
 	m.Suspend(t, counts)
 	w.note(Record{Kind: RecordPause, Machine: m.Name, Node: -1, Until: m.Frozen, Text: "asleep"})
 }
 
 func (w *world) pause(d kernel.Dice) {
 	m := w.anyMachine(d)
-	m.Freeze(d.Tail(w.plan.ttl/2, 4*w.plan.ttl))
+	m.Freeze(d.Tail(w.plan.TTL/2, 4*w.plan.TTL))
 	w.note(Record{Kind: RecordPause, Machine: m.Name, Node: -1, Until: m.Frozen, Text: "stands still"})
 }
 
 func (w *world) stall(d kernel.Dice) {
 	a := w.apps[d.Below(uint64(len(w.apps)))]
-	a.stallFor = d.Tail(w.plan.ttl, 8*w.plan.ttl)
+	a.stallFor = d.Tail(w.plan.TTL, 8*w.plan.TTL)
 }
 
 func (w *world) crashApp(d kernel.Dice) {
 	a := w.apps[d.Below(uint64(len(w.apps)))]
-	back := d.Duration(0, 3*w.plan.ttl)
+	back := d.Duration(0, 3*w.plan.TTL)
 	stays := d.Chance(150)
 	if a.proc == nil || a.proc.Dead {
 		return
@@ -241,7 +242,7 @@ func (w *world) restore(d kernel.Dice, recovers bool) {
 		return
 	}
 	from := s.copies[d.Below(uint64(len(s.copies)-1))]
-	back := d.Duration(0, w.plan.ttl)
+	back := d.Duration(0, w.plan.TTL)
 	s.end(RecordCrash, "its disk is replaced", 0)
 	s.disk = cloneDisk(from, 0)
 	w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1, Text: map[bool]string{true: "an old copy is restored and recovered", false: "an old copy is restored, and not recovered"}[recovers]})
@@ -250,7 +251,7 @@ func (w *world) restore(d kernel.Dice, recovers bool) {
 		if err := s.recover(); err != nil {
 			panic(err)
 		}
-		if w.on(WrongWall) && d.Below(2) == 1 {
+		if w.on(plan.WrongWall) && d.Below(2) == 1 {
 			s.machine.Offset = -d.Duration(0, time.Hour)
 		}
 		w.saw("an old copy was recovered")
@@ -265,7 +266,7 @@ func (w *world) restore(d kernel.Dice, recovers bool) {
 
 func (w *world) loseDisk(d kernel.Dice, vouched bool) {
 	s := w.primary
-	back := d.Duration(0, w.plan.ttl)
+	back := d.Duration(0, w.plan.TTL)
 	if s.proc == nil || s.proc.Dead {
 		return
 	}
@@ -296,7 +297,7 @@ func (w *world) turnBit(d kernel.Dice) {
 		w.after(0, "restart", s.boot)
 		return
 	}
-	back := d.Duration(0, w.plan.ttl)
+	back := d.Duration(0, w.plan.TTL)
 	if snap, err := s.peek(); !errors.Is(err, store.ErrLostWrites) { // S13: then the start will be refused
 		w.hear(event.StoreIs{Snapshot: snap})
 	}
@@ -328,7 +329,7 @@ func (w *world) operate(what string, call func(context.Context, transport) error
 	p.Start(what, func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
-		w.after(2*w.plan.ttl, "impatience", func() {
+		w.after(2*w.plan.TTL, "impatience", func() {
 			cancel()
 			w.operator.Touch()
 		})
@@ -346,8 +347,8 @@ func (w *world) operate(what string, call func(context.Context, transport) error
 // changeTimings changes TTL and quarantine, never below what the clocks of
 // this world need.
 func (w *world) changeTimings(d kernel.Dice) {
-	ttl := d.Duration(max(w.plan.ttl/2, time.Second), w.plan.maxTTL).Truncate(time.Millisecond)
-	quarantine := d.Duration(w.plan.quarantine, 2*w.plan.quarantine).Truncate(time.Millisecond)
+	ttl := d.Duration(max(w.plan.TTL/2, time.Second), w.plan.MaxTTL).Truncate(time.Millisecond)
+	quarantine := d.Duration(w.plan.Quarantine, 2*w.plan.Quarantine).Truncate(time.Millisecond)
 	pool := &cirrusv1.Pool{Name: string(fencing.DefaultPool), Ttl: durationpb.New(ttl), Quarantine: durationpb.New(quarantine)}
 	w.admin(fmt.Sprintf("ttl %v, quarantine %v", ttl, quarantine), func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
 		_, err := c.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: pool})
@@ -358,7 +359,7 @@ func (w *world) changeTimings(d kernel.Dice) {
 
 func (w *world) changeStride(d kernel.Dice) {
 	s := w.victim(d)
-	stride := d.Duration(max(w.plan.maxStride/3, 100*time.Millisecond), w.plan.maxStride).Truncate(time.Millisecond)
+	stride := d.Duration(max(w.plan.MaxStride/3, 100*time.Millisecond), w.plan.MaxStride).Truncate(time.Millisecond)
 	s.restart(func() {
 		w.stride = stride
 		w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1, Text: fmt.Sprintf("stride %v", stride)})
@@ -416,8 +417,8 @@ func (w *world) grow(kernel.Dice) {
 // startWithWrongWall restarts the server's machine, which comes up with a
 // wall clock that nobody has set.
 func (w *world) startWithWrongWall(d kernel.Dice) {
-	by := []time.Duration{w.plan.ttl, time.Hour, 20 * time.Hour, 48 * time.Hour}[d.Below(4)]
-	if d.Below(2) == 0 || by > 20*time.Hour || w.plan.behind {
+	by := []time.Duration{w.plan.TTL, time.Hour, 20 * time.Hour, 48 * time.Hour}[d.Below(4)]
+	if d.Below(2) == 0 || by > 20*time.Hour || w.plan.Behind {
 		by = -by
 	}
 	if s := w.victim(d); s.proc != nil && !s.proc.Dead {

@@ -19,7 +19,7 @@ import (
 func (w *world) double(d kernel.Dice) {
 	w.doubles++
 	instance := fmt.Sprintf("an instance with two records, the %d", w.doubles)
-	s, which, back := w.primary, d.Below(1<<20), d.Duration(w.plan.ttl/8, w.plan.ttl)
+	s, which, back := w.primary, d.Below(1<<20), d.Duration(w.plan.TTL/8, w.plan.TTL)
 	ask := func(after func()) {
 		w.lease("an instance that will have two records", func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
 			_, err := c.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "double", InstanceId: instance})

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cirrus-id/cirrus/sim/kernel"
+	"github.com/cirrus-id/cirrus/sim/plan"
 	"github.com/cirrus-id/cirrus/store"
 	"github.com/cirrus-id/cirrus/store/etcd"
 )
@@ -83,19 +84,19 @@ func (el *election) observe() {
 		seen := el.news
 		keys, err := el.look(context.Background())
 		if err != nil {
-			el.wait(context.Background(), seen, w.plan.session/5)
+			el.wait(context.Background(), seen, w.plan.Session/5)
 			continue
 		}
-		if n := len(w.etcd.chosen); n > 1 && w.on(Election) && w.fault(Election, 10+i, 100) {
+		if n := len(w.etcd.chosen); n > 1 && w.on(plan.Election) && w.fault(plan.Election, 10+i, 100) {
 			el.hear(w.etcd.chosen[n-2]) // what it is told comes in a wrong order
-			el.wait(context.Background(), el.news, w.dice("stale leader", i).Duration(0, w.plan.session))
+			el.wait(context.Background(), el.news, w.dice("stale leader", i).Duration(0, w.plan.Session))
 		}
 		m := store.Member{}
 		if len(keys) > 0 {
 			m = readMember(keys[0].Value)
 		}
 		el.hear(m)
-		el.wait(context.Background(), seen, 2*w.plan.session)
+		el.wait(context.Background(), seen, 2*w.plan.Session)
 	}
 }
 
@@ -140,7 +141,7 @@ func (el *election) campaign(ctx context.Context) (*leadership, error) {
 	l := &leadership{el: el, lost: make(chan struct{})}
 	heard := k.p.Machine.Steady()
 	if err := k.ask(ctx, &question{why: etcd.ForElection, writes: true, do: func(*question) error {
-		l.session = w.etcd.grant(w.plan.session)
+		l.session = w.etcd.grant(w.plan.Session)
 		return nil
 	}}); err != nil {
 		return nil, err
@@ -165,12 +166,12 @@ func (el *election) campaign(ctx context.Context) (*leadership, error) {
 		if len(keys) == 0 || keys[0].CreateRevision >= l.revision {
 			return l, nil
 		}
-		if w.on(Election) && w.fault(Election, 20+k.s.index, 60) {
+		if w.on(plan.Election) && w.fault(plan.Election, 20+k.s.index, 60) {
 			w.pester()
 			k.sleep(ctx, w.dice("chosen too soon", k.s.index).Duration(time.Millisecond, 8*time.Millisecond))
 			return l, nil // it is told of an election that it has not won
 		}
-		el.wait(ctx, seen, 2*w.plan.session)
+		el.wait(ctx, seen, 2*w.plan.Session)
 	}
 }
 
@@ -220,7 +221,7 @@ func (l *leadership) keepAlive(heard time.Duration) {
 			w.etcd.extend(l.session)
 			return nil
 		}})
-		early := w.on(Election) && w.fault(Election, 30+i, 15)
+		early := w.on(plan.Election) && w.fault(plan.Election, 30+i, 15)
 		switch {
 		case err == nil && !early:
 			heard = m.Steady() // it counts from the answer, not from the question
@@ -228,7 +229,7 @@ func (l *leadership) keepAlive(heard time.Duration) {
 		case err != errNoSession && !early && m.Steady()-heard < l.session.ttl: //nolint:errorlint // our own
 			continue
 		}
-		if late := w.dice("lost late", i).Tail(w.plan.session/4, 3*w.plan.session); !early && w.on(Election) && w.fault(Election, 40+i, 500) {
+		if late := w.dice("lost late", i).Tail(w.plan.Session/4, 3*w.plan.Session); !early && w.on(plan.Election) && w.fault(plan.Election, 40+i, 500) {
 			timer := k.clock.NewTimer(late)
 			w.park(func() bool { return kernel.Ready(timer.Chan()) || l.over || el.closed })
 			timer.Stop()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cirrus-id/cirrus/sim/kernel"
+	"github.com/cirrus-id/cirrus/sim/plan"
 	"github.com/cirrus-id/cirrus/store"
 	"github.com/cirrus-id/cirrus/store/etcd"
 	"github.com/cirrus-id/cirrus/store/etcd/etcdsim"
@@ -120,7 +121,7 @@ func (k *etcdWay) ask(ctx context.Context, q *question) error {
 	}
 	switch {
 	// Of a machine that stood still, nobody knows what it looks at first.
-	case q.done && late && k.w.on(EtcdUnknown) && k.w.dice("late or not", k.s.index).Below(2) == 1:
+	case q.done && late && k.w.on(plan.EtcdUnknown) && k.w.dice("late or not", k.s.index).Below(2) == 1:
 		q.gaveUp = true
 		return errEtcdSilent
 	case q.done:
@@ -141,7 +142,7 @@ func (e *etcdCluster) send(q *question) {
 	w, k := e.w, q.way
 	i, name := k.s.index, k.s.name()
 	d := w.dice("to etcd", i).Duration(200*time.Microsecond, 1500*time.Microsecond)
-	if w.on(EtcdDelay) && w.fault(EtcdDelay, i, 100) {
+	if w.on(plan.EtcdDelay) && w.fault(plan.EtcdDelay, i, 100) {
 		d += w.dice("etcd delay", i).Tail(k.limit/4, 2*k.limit)
 	}
 	late := uint64(40)
@@ -151,10 +152,10 @@ func (e *etcdCluster) send(q *question) {
 	case q.why == etcd.ForTakeOver && q.writes:
 		late = 100 // there are few
 	}
-	if w.on(EtcdLate) && w.fault(EtcdLate, i, late) {
-		d += k.limit + w.dice("etcd late", i).Tail(k.limit, 3*w.plan.ttl)
+	if w.on(plan.EtcdLate) && w.fault(plan.EtcdLate, i, late) {
+		d += k.limit + w.dice("etcd late", i).Tail(k.limit, 3*w.plan.TTL)
 	}
-	if w.on(EtcdUnknown) && w.fault(EtcdUnknown, i, 30) {
+	if w.on(plan.EtcdUnknown) && w.fault(plan.EtcdUnknown, i, 30) {
 		q.mute = true
 		if w.dice("etcd unknown", i).Below(2) == 0 {
 			return // it is the question that gets lost
@@ -227,7 +228,7 @@ func (e *etcdCluster) answer(q *question, err error) {
 		return
 	}
 	d := w.dice("from etcd", k.s.index).Duration(200*time.Microsecond, 1500*time.Microsecond)
-	if w.on(EtcdDelay) && w.fault(EtcdDelay, 10+k.s.index, 150) {
+	if w.on(plan.EtcdDelay) && w.fault(plan.EtcdDelay, 10+k.s.index, 150) {
 		d += w.dice("etcd's answer delay", k.s.index).Tail(k.limit/2, 2*k.limit)
 	}
 	w.after(d, "etcd's answer", func() {
@@ -387,11 +388,11 @@ const electionKeys = etcd.DefaultPrefix + "leader/"
 func (e *etcdCluster) tell(el *election) {
 	w, i := e.w, el.way.s.index
 	d := w.dice("watch", i).Duration(200*time.Microsecond, 3*time.Millisecond)
-	if w.on(Election) && w.fault(Election, i, 250) {
+	if w.on(plan.Election) && w.fault(plan.Election, i, 250) {
 		if w.dice("watch lost", i).Below(3) == 0 {
 			return
 		}
-		d += w.dice("watch late", i).Tail(w.plan.session/2, 3*w.plan.session)
+		d += w.dice("watch late", i).Tail(w.plan.Session/2, 3*w.plan.Session)
 	}
 	if w.net.cutOff(etcdName, el.way.s.name()) || el.way.isSilent() {
 		return
@@ -410,7 +411,7 @@ func (e *etcdCluster) tell(el *election) {
 // part is done when it is back.
 func (e *etcdCluster) outage(d kernel.Dice) {
 	w := e.w
-	e.down = max(e.down, w.now()+d.Duration(w.plan.ttl/2, 3*w.plan.ttl))
+	e.down = max(e.down, w.now()+d.Duration(w.plan.TTL/2, 3*w.plan.TTL))
 	e.note(e.down, "no majority of its members runs")
 	w.loop.At(e.down, "majority", e.back)
 }
@@ -445,7 +446,7 @@ func (e *etcdCluster) back() {
 // moment: nothing that they acknowledged is lost, all connections are.
 func (e *etcdCluster) restart(d kernel.Dice) {
 	w := e.w
-	e.down = max(e.down, w.now()+d.Duration(10*time.Millisecond, w.plan.ttl/2))
+	e.down = max(e.down, w.now()+d.Duration(10*time.Millisecond, w.plan.TTL/2))
 	e.note(e.down, "it is restarted, from its disk")
 	for _, q := range append([]*question(nil), e.asked...) {
 		switch d.Below(4) {
@@ -464,12 +465,12 @@ func (e *etcdCluster) restart(d kernel.Dice) {
 }
 
 func (e *etcdCluster) slowDown(d kernel.Dice) {
-	e.slow = max(e.slow, e.w.now()+d.Tail(e.w.plan.ttl, 4*e.w.plan.ttl))
+	e.slow = max(e.slow, e.w.now()+d.Tail(e.w.plan.TTL, 4*e.w.plan.TTL))
 	e.note(e.slow, "it takes its time for every write")
 }
 
 func (e *etcdCluster) fill(d kernel.Dice) {
-	e.full = max(e.full, e.w.now()+d.Tail(e.w.plan.ttl/2, 2*e.w.plan.ttl))
+	e.full = max(e.full, e.w.now()+d.Tail(e.w.plan.TTL/2, 2*e.w.plan.TTL))
 	e.note(e.full, "it is out of space")
 }
 

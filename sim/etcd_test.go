@@ -7,6 +7,7 @@ import (
 
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/sim/kernel"
+	"github.com/cirrus-id/cirrus/sim/plan"
 	"github.com/cirrus-id/cirrus/store"
 	"github.com/cirrus-id/cirrus/store/etcd"
 	"github.com/cirrus-id/cirrus/store/storetest"
@@ -23,8 +24,8 @@ type driver struct {
 
 func drive(t *testing.T) *driver {
 	ws := &kernel.Workers{}
-	d := &driver{w: newWorld(Config{Seed: 1, Profile: Calm, Replicas: 1}, ws), calls: make(chan func()), over: make(chan struct{})}
-	d.w.plan.page = 3
+	d := &driver{w: newWorld(plan.Config{Seed: 1, Profile: plan.Calm, Replicas: 1}, ws), calls: make(chan func()), over: make(chan struct{})}
+	d.w.plan.PageSize = 3
 	go func() {
 		defer close(d.over)
 		for d.turn() {

@@ -7,6 +7,7 @@ import (
 	"github.com/cirrus-id/cirrus/client"
 	"github.com/cirrus-id/cirrus/sim/event"
 	"github.com/cirrus-id/cirrus/sim/kernel"
+	"github.com/cirrus-id/cirrus/sim/plan"
 )
 
 // foreignAnswers are what somebody between a client and the service says in the
@@ -33,7 +34,7 @@ func inConnectsForm(status int, code string) answer {
 func (n *network) intercept(c *call) bool {
 	w := n.w
 	i := w.appIndex(c.from)
-	if i < 0 || !w.on(Foreign) || !w.fault(Foreign, i, 60) {
+	if i < 0 || !w.on(plan.Foreign) || !w.fault(plan.Foreign, i, 60) {
 		return false
 	}
 	d := w.dice("foreign", i)

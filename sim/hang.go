@@ -7,6 +7,7 @@ import (
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/sim/event"
 	"github.com/cirrus-id/cirrus/sim/kernel"
+	"github.com/cirrus-id/cirrus/sim/plan"
 )
 
 // What stands still, for seconds to minutes: a store, a log, a member of etcd.
@@ -41,11 +42,11 @@ func (w *world) letGo() {
 // hung is how long a commit hangs, before or after it has reached the disk.
 func (d *disk) hung() (before, after time.Duration) {
 	s, w := d.s, d.s.w
-	if !w.on(Hang) || !w.fault(Hang, 0, 15) {
+	if !w.on(plan.Hang) || !w.fault(plan.Hang, 0, 15) {
 		return 0, 0
 	}
 	dice := w.dice("hang", s.index)
-	long, late := dice.Tail(2*w.plan.ttl, 12*w.plan.ttl), dice.Below(2) == 1
+	long, late := dice.Tail(2*w.plan.TTL, 12*w.plan.TTL), dice.Below(2) == 1
 	w.note(Record{Kind: RecordDisk, Machine: s.name(), Process: d.p.Number, Node: -1, Until: w.now() + long, Text: "the store hangs"})
 	w.saw("the store hung")
 	if late {
@@ -82,10 +83,10 @@ func (h *logHandler) blocks(r slog.Record) {
 		w.hear(event.Logged{Machine: h.s.name(), Message: r.Message, Locked: true})
 		return
 	}
-	if w.loop.Running == nil || !w.on(LogBlock) || !w.fault(LogBlock, h.s.index, 300) {
+	if w.loop.Running == nil || !w.on(plan.LogBlock) || !w.fault(plan.LogBlock, h.s.index, 300) {
 		return
 	}
-	d := w.dice("blocked log", h.s.index).Tail(w.plan.ttl, 6*w.plan.ttl)
+	d := w.dice("blocked log", h.s.index).Tail(w.plan.TTL, 6*w.plan.TTL)
 	w.note(Record{Kind: RecordDisk, Machine: h.s.name(), Process: h.p.Number, Node: -1, Until: w.now() + d, Text: "nobody reads its log"})
 	w.saw("a line of the log waited for its reader")
 	if op := w.serving(); op != 0 {
@@ -101,7 +102,7 @@ const members = 3
 // nothing, while the others have a majority.
 func (e *etcdCluster) silence(d kernel.Dice) {
 	e.member = int(d.Below(members))
-	e.silent = max(e.silent, e.w.now()+d.Tail(e.w.plan.ttl, 6*e.w.plan.ttl))
+	e.silent = max(e.silent, e.w.now()+d.Tail(e.w.plan.TTL, 6*e.w.plan.TTL))
 	e.note(e.silent, "one member is silent")
 }
 
@@ -120,6 +121,6 @@ func (e *etcdCluster) swallow(q *question) {
 	w, i := e.w, q.way.s.index
 	q.mute, q.swallowed = true, true
 	if d := w.dice("silent member", i); d.Below(2) == 1 {
-		w.after(e.silent-w.now()+d.Duration(0, w.plan.session), "at etcd", func() { e.arrive(q) })
+		w.after(e.silent-w.now()+d.Duration(0, w.plan.Session), "at etcd", func() { e.arrive(q) })
 	}
 }

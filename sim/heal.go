@@ -5,6 +5,7 @@ import (
 
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/sim/event"
+	"github.com/cirrus-id/cirrus/sim/plan"
 )
 
 // What a calm world must come to, so that a run in which nothing happens is
@@ -18,11 +19,11 @@ const (
 // thirty times its time at most. Its apps mint more and more meanwhile, for
 // some are too slow to get there.
 func (w *world) busy() {
-	for end := w.plan.faultsFor; w.plan.profile == Calm && end < 30*w.plan.faultsFor && w.violation == nil; {
+	for end := w.plan.FaultsFor; w.plan.Profile == plan.Calm && end < 30*w.plan.FaultsFor && w.violation == nil; {
 		if w.oracle.Grants() >= calmGrants && w.stats.IDs >= calmIDs {
 			return
 		}
-		end += max(w.plan.faultsFor/2, time.Millisecond)
+		end += max(w.plan.FaultsFor/2, time.Millisecond)
 		w.liveUntil(end)
 		for _, a := range w.apps {
 			a.burst = min(2*a.burst, calmIDs)
@@ -57,11 +58,11 @@ func (w *world) heal() {
 		}
 		w.after(0, "healed", w.primary.boot)
 	}
-	w.liveUntil(w.now() + w.plan.ttl + w.plan.quarantine)
+	w.liveUntil(w.now() + w.plan.TTL + w.plan.Quarantine)
 	for w.violation == nil && w.oracle.Missing(w.listed()) {
 		w.hear(event.Waits{Apps: w.listed()})
 		if w.violation == nil {
-			w.liveUntil(w.now() + w.plan.ttl/2)
+			w.liveUntil(w.now() + w.plan.TTL/2)
 		}
 	}
 	if w.violation == nil {
@@ -82,7 +83,7 @@ func (w *world) listed() []event.App {
 // settle makes an app stay as it is: dead, or with a lease for good.
 func (w *world) settle(a *app) {
 	d := w.dice("settle", a.index)
-	dies := d.Below(4) == 3 && a.index > 0 && w.plan.profile != Calm
+	dies := d.Below(4) == 3 && a.index > 0 && w.plan.Profile != plan.Calm
 	_, known := w.oracle.Pool(a.pool)
 	lost := a.pool != fencing.DefaultPool && !known // nobody makes it again
 	if a.proc != nil && !a.proc.Dead && (dies || lost) {
@@ -92,7 +93,7 @@ func (w *world) settle(a *app) {
 		a.pool, a.poolIndex = fencing.DefaultPool, 0
 	}
 	if a.gone = dies; !dies {
-		w.after(d.Duration(0, w.plan.ttl), "healed", a.boot)
+		w.after(d.Duration(0, w.plan.TTL), "healed", a.boot)
 	}
 	a.every *= 4
 	a.stallFor = 0

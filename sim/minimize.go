@@ -5,6 +5,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"github.com/cirrus-id/cirrus/sim/plan"
 )
 
 // What bounds a Minimize: its runs, and all their events together, which take
@@ -20,7 +22,7 @@ const (
 // a shorter time. It returns the run of that world, with its trace, and how
 // many runs it took. Where the config breaks nothing, so says the result. When
 // ctx is done, it is the smallest world so far.
-func Minimize(ctx context.Context, c Config) (Result, int) {
+func Minimize(ctx context.Context, c plan.Config) (Result, int) {
 	c.Trace = false
 	first := Run(c)
 	if first.Violation == nil {
@@ -51,7 +53,7 @@ func (m *minimizer) over() bool {
 }
 
 // try keeps a config that breaks the promise, too.
-func (m *minimizer) try(change func(*Config)) bool {
+func (m *minimizer) try(change func(*plan.Config)) bool {
 	if m.over() {
 		return false
 	}
@@ -71,8 +73,8 @@ func (m *minimizer) try(change func(*Config)) bool {
 // kinds switches kinds of faults off: all at once, then by halves, and then
 // one by one.
 func (m *minimizer) kinds() (better bool) {
-	var on []Kind
-	for _, k := range Kinds() {
+	var on []plan.Kind
+	for _, k := range plan.Kinds() {
 		if m.best.Kinds[k] {
 			on = append(on, k)
 		}
@@ -82,9 +84,9 @@ func (m *minimizer) kinds() (better bool) {
 			n := min(size, len(rest))
 			off := rest[:n]
 			rest = rest[n:]
-			if m.try(func(c *Config) { c.Without = append(c.Without, off...) }) {
+			if m.try(func(c *plan.Config) { c.Without = append(c.Without, off...) }) {
 				better = true
-				on = slices.DeleteFunc(slices.Clone(on), func(k Kind) bool { return slices.Contains(off, k) })
+				on = slices.DeleteFunc(slices.Clone(on), func(k plan.Kind) bool { return slices.Contains(off, k) })
 			}
 		}
 	}
@@ -93,7 +95,7 @@ func (m *minimizer) kinds() (better bool) {
 
 func (m *minimizer) apps() (better bool) {
 	for n := 2; n < m.best.Stats.Apps; n++ {
-		if m.try(func(c *Config) { c.Apps = n }) {
+		if m.try(func(c *plan.Config) { c.Apps = n }) {
 			return true
 		}
 	}
@@ -105,11 +107,11 @@ func (m *minimizer) faults() (better bool) {
 	if m.best.Config.Faults < 0 || m.best.Stats.Faults == 0 {
 		return false
 	}
-	if m.try(func(c *Config) { c.Faults = -1 }) {
+	if m.try(func(c *plan.Config) { c.Faults = -1 }) {
 		return true
 	}
 	for step := m.best.Stats.Faults / 2; step > 0; {
-		if n := m.best.Stats.Faults - step; n > 0 && m.try(func(c *Config) { c.Faults = n }) {
+		if n := m.best.Stats.Faults - step; n > 0 && m.try(func(c *plan.Config) { c.Faults = n }) {
 			better = true
 			continue
 		}
@@ -122,7 +124,7 @@ func (m *minimizer) faults() (better bool) {
 func (m *minimizer) time() (better bool) {
 	end := cmp.Or(m.best.Config.Until, m.best.Stats.Heal, m.best.Violation.At)
 	for step := end / 2; step > max(end/50, minimizeStep); {
-		if until := end - step; until >= minimizeStep && m.try(func(c *Config) { c.Until = until }) {
+		if until := end - step; until >= minimizeStep && m.try(func(c *plan.Config) { c.Until = until }) {
 			better, end = true, until
 			continue
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/cirrus-id/cirrus/service"
 	"github.com/cirrus-id/cirrus/sim/event"
 	"github.com/cirrus-id/cirrus/sim/kernel"
+	"github.com/cirrus-id/cirrus/sim/plan"
 )
 
 // network carries requests from machines to the server, and answers back. It
@@ -68,7 +69,7 @@ type call struct {
 	answer *answer
 	err    error
 	// hit are the kinds of faults that it met.
-	hit map[Kind]bool
+	hit map[plan.Kind]bool
 	// serving are what cancels its handlers.
 	serving []context.CancelFunc
 	gaveUp  bool
@@ -111,7 +112,7 @@ func (t transport) Do(r *http.Request) (*http.Response, error) {
 	n.calls++
 	c := &call{
 		w: t.w, number: n.calls, procedure: path.Base(r.URL.Path), from: t.proc, ctx: r.Context(),
-		method: r.Method, host: r.URL.Host, path: r.URL.Path, header: r.Header, body: body, hit: map[Kind]bool{}, sent: t.proc.Machine.Steady(),
+		method: r.Method, host: r.URL.Host, path: r.URL.Path, header: r.Header, body: body, hit: map[plan.Kind]bool{}, sent: t.proc.Machine.Steady(),
 	}
 	c.request = readRequest(c.procedure, body)
 	if t.peer {
@@ -124,8 +125,8 @@ func (t transport) Do(r *http.Request) (*http.Response, error) {
 	t.w.park(func() bool { return c.answer != nil || c.err != nil || c.ctx.Err() != nil })
 	n.close(c)
 	late := time.Duration(0)
-	if d := t.w.appIndex(t.proc); t.late && t.w.on(LateAnswer) && t.w.fault(LateAnswer, d, 150) {
-		late = t.w.dice("late answer", d).Tail(t.w.plan.ttl/2, 3*t.w.plan.ttl)
+	if d := t.w.appIndex(t.proc); t.late && t.w.on(plan.LateAnswer) && t.w.fault(plan.LateAnswer, d, 150) {
+		late = t.w.dice("late answer", d).Tail(t.w.plan.TTL/2, 3*t.w.plan.TTL)
 	}
 	return n.finish(c, r, late)
 }
@@ -190,15 +191,15 @@ func (n *network) dice(purpose string, c *call) kernel.Dice {
 // latency is how long a message takes.
 func (n *network) latency(c *call) time.Duration {
 	d := n.dice("latency", c).Duration(200*time.Microsecond, 3*time.Millisecond)
-	if n.w.faulty() && n.w.plan.slow > 0 {
-		if s := n.dice("delay", c); s.Chance(n.w.plan.slow) && n.w.spend() {
-			c.hit[Delay] = true
-			d += s.Tail(n.w.plan.ttl/20, 2*n.w.plan.ttl)
+	if n.w.faulty() && n.w.plan.Slow > 0 {
+		if s := n.dice("delay", c); s.Chance(n.w.plan.Slow) && n.w.spend() {
+			c.hit[plan.Delay] = true
+			d += s.Tail(n.w.plan.TTL/20, 2*n.w.plan.TTL)
 		}
 	}
-	if n.w.on(Reorder) && n.w.fault(Reorder, n.w.machineIndex(c.from.Machine), 200) {
-		c.hit[Reorder] = true
-		d += n.dice("reorder", c).Duration(0, n.w.plan.ttl/3)
+	if n.w.on(plan.Reorder) && n.w.fault(plan.Reorder, n.w.machineIndex(c.from.Machine), 200) {
+		c.hit[plan.Reorder] = true
+		d += n.dice("reorder", c).Duration(0, n.w.plan.TTL/3)
 	}
 	return d
 }
@@ -218,7 +219,7 @@ func (n *network) send(c *call) {
 		n.watch(c)
 	}
 	if n.cutOff(c.from.Machine.Name, to) {
-		c.hit[Cut] = true
+		c.hit[plan.Cut] = true
 		n.drop(c, c.from.Machine.Name, to, "cut off")
 		return
 	}
@@ -226,19 +227,19 @@ func (n *network) send(c *call) {
 		c.lost = true
 		return
 	}
-	lost := n.dice("loss", c).Chance(w.plan.loss)
-	doubled := n.dice("duplicate", c).Chance(w.plan.duplicate)
+	lost := n.dice("loss", c).Chance(w.plan.Loss)
+	doubled := n.dice("duplicate", c).Chance(w.plan.Duplicate)
 	if lost && w.faulty() && w.spend() {
-		c.hit[Loss] = true
+		c.hit[plan.Loss] = true
 		n.drop(c, c.from.Machine.Name, to, "lost")
 	} else {
 		w.loop.At(w.now()+n.latency(c), "request", func() { n.arrive(c) })
 	}
 	if doubled && w.faulty() && w.spend() {
-		c.hit[Duplicate] = true
+		c.hit[plan.Duplicate] = true
 		again := n.latency(c)
 		if d := n.dice("long duplicate", c); d.Below(3) == 2 {
-			again += d.Tail(w.plan.ttl/4, 4*w.plan.ttl)
+			again += d.Tail(w.plan.TTL/4, 4*w.plan.TTL)
 		}
 		w.loop.At(w.now()+again, "request again", func() { n.arrive(c) })
 	}
@@ -255,7 +256,7 @@ func (c *call) minds() bool {
 func (n *network) replay(c *call) {
 	old, ok := n.delivered[c.from.Machine.Name+c.procedure]
 	w := n.w
-	if !c.minds() || !w.on(StrayAnswer) || !w.fault(StrayAnswer, 100+w.machineIndex(c.from.Machine), 100) || !ok || old.call.from == c.from {
+	if !c.minds() || !w.on(plan.StrayAnswer) || !w.fault(plan.StrayAnswer, 100+w.machineIndex(c.from.Machine), 100) || !ok || old.call.from == c.from {
 		return
 	}
 	w.loop.At(w.now()+n.latency(c), "stray answer", func() {
@@ -296,7 +297,7 @@ const peerSilence = 3 * time.Second
 // watch breaks a call between replicas whose other end has gone silent.
 func (n *network) watch(c *call) {
 	w := n.w
-	c.ping = w.after(min(peerSilence, w.plan.ttl), "ping", func() {
+	c.ping = w.after(min(peerSilence, w.plan.TTL), "ping", func() {
 		to, _ := w.serverNamed(c.host)
 		from := c.from.Machine.Name
 		if c.lost || to.machine.IsFrozen() || n.cutOff(from, c.host) || n.cutOff(c.host, from) {
@@ -408,17 +409,17 @@ func (n *network) noteItems(c *call, p *kernel.Process, said *event.Reply) {
 func (n *network) leave(c *call, a *answer, said *event.Reply, from string) {
 	w := n.w
 	if n.cutOff(from, c.from.Machine.Name) {
-		c.hit[Cut] = true
+		c.hit[plan.Cut] = true
 		n.drop(c, from, c.from.Machine.Name, "cut off")
 		w.hear(event.AnswerLost{Call: c.asNews(), Reply: said})
 		return
 	}
-	lost := n.dice("answer loss", c).Chance(w.plan.loss)
-	eaten := n.dice("answer eaten", c).Chance(w.plan.lostAnswer) && said.Good
+	lost := n.dice("answer loss", c).Chance(w.plan.Loss)
+	eaten := n.dice("answer eaten", c).Chance(w.plan.LostAnswer) && said.Good
 	if (lost || eaten) && w.faulty() && w.spend() {
-		kind := Loss
+		kind := plan.Loss
 		if eaten {
-			kind = LostAnswer
+			kind = plan.LostAnswer
 		}
 		c.hit[kind] = true
 		n.drop(c, from, c.from.Machine.Name, "lost")
@@ -433,7 +434,7 @@ func (n *network) leave(c *call, a *answer, said *event.Reply, from string) {
 func (n *network) answer(c *call, a *answer, said *event.Reply, from string) {
 	w := n.w
 	to := c
-	stray := c.minds() && w.on(StrayAnswer) && w.fault(StrayAnswer, w.machineIndex(c.from.Machine), 500)
+	stray := c.minds() && w.on(plan.StrayAnswer) && w.fault(plan.StrayAnswer, w.machineIndex(c.from.Machine), 500)
 	if (c.from.Dead || c.answer != nil || c.gaveUp) && stray {
 		for _, other := range n.open {
 			if other.from.Machine == c.from.Machine && other.procedure == c.procedure && other.minds() && other.from != c.from && other.answer == nil && !other.from.Dead {
@@ -495,7 +496,7 @@ func (n *network) serverDied(s *server) {
 		if c.to != nil && c.to != s || n.w.replicated() && c.host != s.name() {
 			continue
 		}
-		c.hit[ServerCrash] = true
+		c.hit[plan.ServerCrash] = true
 		n.w.loop.At(n.w.now()+n.latency(c), "reset", func() { n.fail(c, errReset) })
 	}
 }

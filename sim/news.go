@@ -4,6 +4,7 @@ import (
 	"github.com/cirrus-id/cirrus/sim/event"
 	"github.com/cirrus-id/cirrus/sim/kernel"
 	"github.com/cirrus-id/cirrus/sim/oracle"
+	"github.com/cirrus-id/cirrus/sim/plan"
 	"github.com/cirrus-id/cirrus/store/etcd"
 )
 
@@ -13,11 +14,11 @@ func (w *world) newOracle() *oracle.Oracle {
 	p := w.plan
 	return oracle.New(oracle.Config{
 		Replicated: w.replicated(),
-		Exclusive:  p.profile != Hostile || !p.on[WildRate] && !p.on[BlindSuspend],
-		Judged:     p.profile != Vows,
-		TTL:        p.ttl, Longest: p.longest, Quarantine: p.quarantine, Stride: p.maxStride,
-		Session: p.session, EtcdTimeout: p.patience, PeerTimeout: peerSilence,
-		Apps: maxApps,
+		Exclusive:  p.Profile != plan.Hostile || !p.On[plan.WildRate] && !p.On[plan.BlindSuspend],
+		Judged:     p.Profile != plan.Vows,
+		TTL:        p.TTL, Longest: p.Longest, Quarantine: p.Quarantine, Stride: p.MaxStride,
+		Session: p.Session, EtcdTimeout: p.EtcdTimeout, PeerTimeout: peerSilence,
+		Apps: plan.MaxApps,
 	}, (*sink)(w))
 }
 

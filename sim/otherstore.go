@@ -36,7 +36,7 @@ func (w *world) newOtherStore() *otherStore {
 func (w *world) leadAstray(d kernel.Dice) {
 	o := w.other
 	o.address = w.leader(d).name()
-	o.until = w.now() + d.Tail(w.plan.ttl, 4*w.plan.ttl)
+	o.until = w.now() + d.Tail(w.plan.TTL, 4*w.plan.TTL)
 	w.note(Record{Kind: RecordNetwork, Machine: o.address, Peer: o.server.name(), Node: -1, Until: o.until, Text: "its advertised address leads to a replica of another store"})
 	o.boot()
 }
@@ -72,14 +72,14 @@ func (o *otherStore) serve(p *kernel.Process) {
 	clk, random := kernel.NewClock(p), reader{w.dice("server random", s.index<<20|p.Number)}
 	self := store.Member{ID: s.name(), Address: "http://" + s.name()}
 	cluster, err := etcd.New(w.etcd, &walkover{w.etcd, self}, etcd.Options{
-		Prefix: otherPrefix, Self: self, SessionTTL: w.plan.session, Random: random,
+		Prefix: otherPrefix, Self: self, SessionTTL: w.plan.Session, Random: random,
 		Wait: func(c <-chan struct{}) { w.park(func() bool { return kernel.Ready(c) }) },
 	})
 	if err != nil {
 		panic(err)
 	}
 	svc, err := service.New(context.Background(), service.Config{
-		Cluster: cluster, Clock: clk, Steady: clk.Steady(), Stride: w.plan.stride,
+		Cluster: cluster, Clock: clk, Steady: clk.Steady(), Stride: w.plan.Stride,
 		Reach:  func(string) connect.HTTPClient { return transport{w: w, proc: p, peer: true} },
 		Logger: slog.New(&logHandler{s, p}), Random: random, Runner: serviceRunner{p},
 		Observer: s.observer(p), Version: "simulated",

@@ -16,17 +16,18 @@ import (
 	"github.com/cirrus-id/cirrus/service"
 	"github.com/cirrus-id/cirrus/sim/event"
 	"github.com/cirrus-id/cirrus/sim/kernel"
+	"github.com/cirrus-id/cirrus/sim/plan"
 	"github.com/cirrus-id/cirrus/store"
 	"github.com/cirrus-id/cirrus/store/etcd"
 )
 
 // replicated says whether the world's servers are replicas on etcd.
-func (w *world) replicated() bool { return w.plan.replicas > 0 }
+func (w *world) replicated() bool { return w.plan.Replicas > 0 }
 
 // newReplicas makes the servers of a world on etcd.
 func (w *world) newReplicas() {
 	w.etcd = w.newEtcd()
-	for i := range w.plan.replicas {
+	for i := range w.plan.Replicas {
 		w.newServer(fmt.Sprintf("replica-%d", i+1))
 	}
 	w.primary = w.servers[0]
@@ -74,9 +75,9 @@ func (s *server) serveReplica(p *kernel.Process) {
 	random := reader{w.dice("server random", s.index<<20|p.Number)}
 	way, cluster := s.reach(p, clk, random)
 	var asked fencing.PoolChange
-	if w.plan.bare { // the flags of the default pool make it as it should be
+	if w.plan.Bare { // the flags of the default pool make it as it should be
 		last := w.pool.Last
-		asked = fencing.PoolChange{First: &w.pool.First, Last: &last, TTL: &w.plan.ttl, MaxTTL: &w.plan.poolMax, Quarantine: &w.plan.quarantine}
+		asked = fencing.PoolChange{First: &w.pool.First, Last: &last, TTL: &w.plan.TTL, MaxTTL: &w.plan.PoolMax, Quarantine: &w.plan.Quarantine}
 	}
 	svc, err := service.New(context.Background(), service.Config{
 		Cluster: &watchedCluster{cluster, s, p, way}, Clock: clk, Steady: clk.Steady(), Stride: s.stride, DefaultPool: asked,
@@ -95,10 +96,10 @@ func (s *server) serveReplica(p *kernel.Process) {
 // reach is a process's way to its store.
 func (s *server) reach(p *kernel.Process, clk *kernel.Clock, random reader) (*etcdWay, *etcd.Cluster) {
 	w := s.w
-	way := &etcdWay{w: w, s: s, p: p, clock: clk, limit: w.plan.patience}
+	way := &etcdWay{w: w, s: s, p: p, clock: clk, limit: w.plan.EtcdTimeout}
 	self := store.Member{ID: fmt.Sprintf("%s.%d", s.name(), p.Number), Address: "http://" + s.advertised()}
 	cluster, err := etcd.New(way, w.newElection(way, self), etcd.Options{
-		Self: self, SessionTTL: w.plan.session, Random: random, PageSize: w.plan.page,
+		Self: self, SessionTTL: w.plan.Session, Random: random, PageSize: w.plan.PageSize,
 		Wait: func(c <-chan struct{}) { w.park(func() bool { return kernel.Ready(c) }) },
 	})
 	if err != nil {
@@ -110,7 +111,7 @@ func (s *server) reach(p *kernel.Process, clk *kernel.Clock, random reader) (*et
 // advertised is the name that the replica tells the others: its own, unless
 // somebody has copied another's settings.
 func (s *server) advertised() string {
-	if w := s.w; s.index == 2 && w.on(SameAddress) && w.spend() {
+	if w := s.w; s.index == 2 && w.on(plan.SameAddress) && w.spend() {
 		w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1, Text: "it advertises the address of " + w.servers[0].name()})
 		s.misled = true
 		return w.servers[0].name()
@@ -143,7 +144,7 @@ func (s *server) stop(change func()) {
 			}
 			s.end(RecordExit, "stopped", 100)
 			change()
-			w.after(w.dice("restart", s.index).Duration(time.Millisecond, w.plan.ttl), "restart", s.boot)
+			w.after(w.dice("restart", s.index).Duration(time.Millisecond, w.plan.TTL), "restart", s.boot)
 		})
 		w.loop.Block()
 	})
@@ -197,7 +198,7 @@ type watchedTerm struct {
 func (t *watchedTerm) Load(ctx context.Context) (fencing.Snapshot, error) {
 	snap, err := t.Term.Load(ctx)
 	w := t.of.s.w
-	w.loop.Sleep(w.dice("load", t.of.s.index).Duration(0, w.plan.patience), "loading") // S6 counts from after it
+	w.loop.Sleep(w.dice("load", t.of.s.index).Duration(0, w.plan.EtcdTimeout), "loading") // S6 counts from after it
 	if err == nil {
 		w.hear(event.Loaded{Process: named(t.of.p), Term: t.number, Snapshot: snap})
 	}
@@ -217,7 +218,7 @@ func (t *watchedTerm) Create(ctx context.Context, b fencing.Batch) error {
 func (t *watchedTerm) write(b fencing.Batch, do func() error) error {
 	s, p, w := t.of.s, t.of.p, t.of.s.w
 	id := w.startWrite(event.Write{Process: named(p), Term: t.number, Op: w.serving(), Batch: b})
-	if w.on(LeaderCrash) && w.fault(LeaderCrash, s.index, 20) {
+	if w.on(plan.LeaderCrash) && w.fault(plan.LeaderCrash, s.index, 20) {
 		w.after(w.dice("leader crash", s.index).Duration(0, 5*time.Millisecond), "crash in a write", func() {
 			if s.proc == p {
 				s.crash("in a write")
@@ -252,7 +253,7 @@ func (s *server) replicaLogged(r slog.Record) {
 	w := s.w
 	if strings.HasPrefix(r.Message, "this replica won't lead") {
 		w.saw("the server refused to start")
-		w.after(w.plan.ttl/2, "the operator looks", s.wallWasWrong)
+		w.after(w.plan.TTL/2, "the operator looks", s.wallWasWrong)
 	}
 	if misled := w.servers[len(w.servers)-1].misled; misled && strings.HasPrefix(r.Message, "the replica that leads advertises the same address") {
 		w.saw("a replica found its own address to be the leader's")
@@ -305,7 +306,7 @@ func (w *world) cutReplica(d kernel.Dice) {
 }
 
 func (w *world) sever(d kernel.Dice, name string, others []string, whom string) {
-	until := w.now() + d.Tail(w.plan.ttl, 4*w.plan.ttl)
+	until := w.now() + d.Tail(w.plan.TTL, 4*w.plan.TTL)
 	ways := d.Below(3)
 	for _, other := range others {
 		if ways != 2 {
@@ -331,7 +332,7 @@ func (w *world) serverNamed(name string) (*server, bool) {
 // pauseLeader is SIGSTOP, and SIGCONT after a while.
 func (w *world) pauseLeader(d kernel.Dice) {
 	m := w.leader(d).machine
-	long := []time.Duration{w.plan.stride, w.plan.session, w.plan.ttl, 3 * w.plan.ttl}[d.Below(4)]
+	long := []time.Duration{w.plan.Stride, w.plan.Session, w.plan.TTL, 3 * w.plan.TTL}[d.Below(4)]
 	m.Freeze(d.Duration(long/2, 2*long))
 	w.note(Record{Kind: RecordPause, Machine: m.Name, Node: -1, Until: m.Frozen, Text: "stopped"})
 }
@@ -365,7 +366,7 @@ func (w *world) target(app int) string {
 // ask is a client of another make, which has no instance ID of its own and
 // lets the service make one, and somebody who looks at who holds what.
 func (w *world) ask(d kernel.Dice) {
-	stays := d.Duration(0, w.plan.ttl/2)
+	stays := d.Duration(0, w.plan.TTL/2)
 	w.lease("a client without an instance ID", func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
 		got, err := c.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "nameless"})
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/cirrus-id/cirrus/sim/kernel"
+	"github.com/cirrus-id/cirrus/sim/plan"
 )
 
 // Lives whose every step is given, for what chance would take too long to bring.
@@ -30,7 +31,7 @@ func TestLongLeaseComesBack(t *testing.T) {
 		{"takeovers", 3, []func(*server){kill, stop}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w := newWorld(Config{Seed: 1, Profile: Calm, Apps: 2, Replicas: test.replicas}, &kernel.Workers{})
+			w := newWorld(plan.Config{Seed: 1, Profile: plan.Calm, Apps: 2, Replicas: test.replicas}, &kernel.Workers{})
 			defer w.close()
 			w.pool.TTL, w.pool.MaxTTL, w.pool.Quarantine, w.pool.Last = ttl, ttl, quarantine, w.pool.First
 			for _, a := range w.apps {
@@ -86,7 +87,7 @@ func TestSilentTail(t *testing.T) {
 	const seeds = 100
 	report, err := Campaign(t.Context(), Options{
 		Start: 1, Seeds: seeds, KeepGoing: true, NoFloors: true,
-		Config: Config{Profile: Vows, Replicas: -1, Without: []Kind{BareCopy, FalseInit, BadBit, TwinMemory, Impostor}},
+		Config: plan.Config{Profile: plan.Vows, Replicas: -1, Without: []plan.Kind{plan.BareCopy, plan.FalseInit, plan.BadBit, plan.TwinMemory, plan.Impostor}},
 	})
 	if err != nil {
 		t.Fatal(err)

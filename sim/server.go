@@ -14,6 +14,7 @@ import (
 	"github.com/cirrus-id/cirrus/service"
 	"github.com/cirrus-id/cirrus/sim/event"
 	"github.com/cirrus-id/cirrus/sim/kernel"
+	"github.com/cirrus-id/cirrus/sim/plan"
 	"github.com/cirrus-id/cirrus/snowflake"
 	"github.com/cirrus-id/cirrus/store"
 	"github.com/cirrus-id/cirrus/store/etcd"
@@ -110,8 +111,8 @@ func (s *server) boot() {
 	} else {
 		p.Start("serve", func() { s.serve(p) })
 	}
-	if s.w.on(CrashLoop) && s.w.fault(CrashLoop, 0, 300) {
-		s.w.after(s.w.dice("crash loop", s.index).Duration(0, s.w.plan.stride), "crash soon", func() {
+	if s.w.on(plan.CrashLoop) && s.w.fault(plan.CrashLoop, 0, 300) {
+		s.w.after(s.w.dice("crash loop", s.index).Duration(0, s.w.plan.Stride), "crash soon", func() {
 			if s.proc == p {
 				s.crash("soon after its start")
 			}
@@ -131,7 +132,7 @@ func (s *server) serve(p *kernel.Process) {
 			s.recoverLater(p)
 			return
 		}
-		s.exit(p, w.plan.ttl/2)
+		s.exit(p, w.plan.TTL/2)
 		return
 	}
 	w.hear(event.StoreOpened{Server: s.index})
@@ -146,7 +147,7 @@ func (s *server) serve(p *kernel.Process) {
 		w.note(Record{Kind: RecordLog, Machine: s.name(), Process: p.Number, Node: -1, Text: "does not serve: " + err.Error()})
 		w.saw("the server refused to start")
 		s.wallWasWrong()
-		s.exit(p, w.plan.ttl/2)
+		s.exit(p, w.plan.TTL/2)
 		return
 	}
 	s.service = svc
@@ -156,7 +157,7 @@ func (s *server) serve(p *kernel.Process) {
 	w.saw("a write failed, and the server ended")
 	w.loop.Sleep(w.dice("exit", s.index).Duration(0, 50*time.Millisecond), "exiting")
 	s.serves(nil)
-	s.exit(p, w.dice("restart", s.index).Duration(10*time.Millisecond, w.plan.ttl))
+	s.exit(p, w.dice("restart", s.index).Duration(10*time.Millisecond, w.plan.TTL))
 }
 
 // observer takes what a process's service shows beside its answers.
@@ -179,7 +180,7 @@ func (s *server) observer(p *kernel.Process) service.Observer {
 // opens opens the store, and may die of it.
 func (s *server) opens(p *kernel.Process) error {
 	w := s.w
-	if !w.on(WriteCrash) || !w.fault(WriteCrash, 1+s.index, 60) {
+	if !w.on(plan.WriteCrash) || !w.fault(plan.WriteCrash, 1+s.index, 60) {
 		return s.open()
 	}
 	d := w.dice("open crash", s.index)
@@ -247,9 +248,9 @@ func (s *server) crash(why string) {
 	if d.Below(2) == 1 {
 		unsynced = 100
 	}
-	after := d.Duration(time.Millisecond, 2*s.w.plan.ttl)
+	after := d.Duration(time.Millisecond, 2*s.w.plan.TTL)
 	if d.Below(2) == 0 {
-		after = d.Duration(time.Millisecond, s.w.plan.ttl/5)
+		after = d.Duration(time.Millisecond, s.w.plan.TTL/5)
 	}
 	s.end(RecordCrash, why, unsynced)
 	s.w.stats.Crashes++
@@ -311,7 +312,7 @@ func (s *server) restart(change func()) {
 			}
 			s.end(RecordExit, "restarted", 100)
 			change()
-			w.after(w.dice("restart", s.index).Duration(time.Millisecond, w.plan.ttl/5), "restart", s.boot)
+			w.after(w.dice("restart", s.index).Duration(time.Millisecond, w.plan.TTL/5), "restart", s.boot)
 		})
 		w.loop.Block()
 	})
@@ -410,7 +411,7 @@ type disk struct {
 func (d *disk) Load(ctx context.Context) (fencing.Snapshot, error) {
 	snap, err := d.inner.Load(ctx)
 	w := d.s.w
-	w.loop.Sleep(w.dice("load", d.s.index).Duration(time.Millisecond, w.plan.ttl), "loading") // S6 counts from after it
+	w.loop.Sleep(w.dice("load", d.s.index).Duration(time.Millisecond, w.plan.TTL), "loading") // S6 counts from after it
 	if err == nil {
 		w.hear(event.Loaded{Process: named(d.p), Snapshot: snap})
 	}
@@ -430,8 +431,8 @@ func (d *disk) Commit(ctx context.Context, b fencing.Batch) error {
 	id := w.startWrite(event.Write{Process: named(d.p), Batch: b})
 	dice := w.dice("disk", s.index)
 	before, after := dice.Duration(50*time.Microsecond, time.Millisecond), dice.Duration(50*time.Microsecond, time.Millisecond)
-	if w.on(SlowDisk) && w.fault(SlowDisk, 0, 60) {
-		slow := w.dice("slow disk", 2*s.index).Tail(w.plan.stride/4, min(30*time.Second, 3*w.plan.ttl))
+	if w.on(plan.SlowDisk) && w.fault(plan.SlowDisk, 0, 60) {
+		slow := w.dice("slow disk", 2*s.index).Tail(w.plan.Stride/4, min(30*time.Second, 3*w.plan.TTL))
 		w.note(Record{Kind: RecordDisk, Machine: d.s.name(), Process: d.p.Number, Node: -1, Until: w.now() + slow, Text: "a slow write"})
 		if w.dice("slow disk", 2*s.index+1).Below(2) == 0 {
 			before += slow
@@ -442,14 +443,14 @@ func (d *disk) Commit(ctx context.Context, b fencing.Batch) error {
 	early, late := d.hung()
 	d.tempts(b, before+after+early+late)
 	w.hangs(early, "hanging")
-	if w.on(WriteCrash) && w.fault(WriteCrash, 0, 40) {
+	if w.on(plan.WriteCrash) && w.fault(plan.WriteCrash, 0, 40) {
 		d.die(ctx, b, id, before)
 	}
 	w.loop.Sleep(before, "writing")
 	if s.disk == nil {
 		return d.lost(id)
 	}
-	if w.on(WriteError) && w.fault(WriteError, 0, 25) {
+	if w.on(plan.WriteError) && w.fault(plan.WriteError, 0, 25) {
 		w.note(Record{Kind: RecordDisk, Machine: d.s.name(), Process: d.p.Number, Node: -1, Text: "a write fails"})
 		if w.dice("write error", s.index).Below(2) == 0 {
 			w.hear(event.Reached{Write: id})
@@ -459,7 +460,7 @@ func (d *disk) Commit(ctx context.Context, b fencing.Batch) error {
 		return errDisk
 	}
 	w.hear(event.Reached{Write: id})
-	if w.on(DiskError) && w.fault(DiskError, 0, 8) {
+	if w.on(plan.DiskError) && w.fault(plan.DiskError, 0, 8) {
 		d.fail(ctx, b, id)
 	}
 	if err := d.inner.Commit(ctx, b); err != nil {
@@ -511,7 +512,7 @@ func (d *disk) fail(ctx context.Context, b fencing.Batch, write int) {
 				w.hear(event.Failed{Write: write})
 				w.saw("the file system failed, and the process ended")
 				s.end(RecordExit, "the store failed", 100)
-				w.after(w.dice("restart", s.index).Duration(time.Millisecond, w.plan.ttl), "restart", s.boot)
+				w.after(w.dice("restart", s.index).Duration(time.Millisecond, w.plan.TTL), "restart", s.boot)
 			}
 		})
 		w.loop.Block()

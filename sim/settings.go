@@ -12,34 +12,16 @@ import (
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 	"github.com/cirrus-id/cirrus/sim/event"
 	"github.com/cirrus-id/cirrus/sim/kernel"
+	"github.com/cirrus-id/cirrus/sim/plan"
 )
-
-// drawLongTTL draws how long the longest TTL is, and whether the pool allows it
-// from the beginning.
-func (p *plan) drawLongTTL(s kernel.Dice) {
-	p.longest = p.maxTTL * time.Duration(2+s.Below(3))
-	if p.poolMax = p.maxTTL; s.Below(2) == 1 {
-		p.poolMax = p.longest
-	}
-	if !p.on[LongTTL] {
-		p.longest, p.poolMax = p.maxTTL, p.maxTTL
-	}
-}
-
-// driftOf is how much clocks may drift for leases of a TTL, in millionths: of
-// what they drift apart over TTL + stride, less than the lease's quarantine;
-// half of it is each side's, less a margin for coarse clocks.
-func (p *plan) driftOf(ttl time.Duration) int64 {
-	return int64(min(200_000, 300_000*max(p.quarantine, ttl/10)/(ttl*2+p.maxStride)))
-}
 
 // changeSettings sets what the default pool allows to anything that is allowed
 // at all, shorter or longer than before, by an operator who doesn't look whether
 // the pool is suspicious: by a call, or by the flags of the next start.
 func (w *world) changeSettings(d kernel.Dice) {
-	most := []time.Duration{w.plan.maxTTL, w.plan.longest, d.Duration(w.plan.maxTTL, w.plan.longest)}[d.Below(3)].Truncate(time.Millisecond)
-	quarantine := d.Duration(w.plan.quarantine, 2*w.plan.quarantine).Truncate(time.Millisecond)
-	ttl := d.Duration(max(w.plan.ttl/2, time.Second), w.plan.maxTTL).Truncate(time.Millisecond)
+	most := []time.Duration{w.plan.MaxTTL, w.plan.Longest, d.Duration(w.plan.MaxTTL, w.plan.Longest)}[d.Below(3)].Truncate(time.Millisecond)
+	quarantine := d.Duration(w.plan.Quarantine, 2*w.plan.Quarantine).Truncate(time.Millisecond)
+	ttl := d.Duration(max(w.plan.TTL/2, time.Second), w.plan.MaxTTL).Truncate(time.Millisecond)
 	pool := &cirrusv1.Pool{Name: string(fencing.DefaultPool), MaxTtl: durationpb.New(most)}
 	change := fencing.PoolChange{MaxTTL: &most}
 	if d.Below(3) > 0 {
@@ -68,12 +50,12 @@ func (w *world) changeSettings(d kernel.Dice) {
 // of those that it allowed, only its longest TTL tells from then on.
 func (w *world) lowerSoon() {
 	d := w.dice("max_ttl is lowered", 0)
-	w.after(d.Duration(0, 2*w.plan.ttl), "settings", func() {
-		if !w.on(Settings) || !w.spend() {
+	w.after(d.Duration(0, 2*w.plan.TTL), "settings", func() {
+		if !w.on(plan.Settings) || !w.spend() {
 			return
 		}
-		w.admin(fmt.Sprintf("max_ttl %v", w.plan.maxTTL), func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
-			_, err := c.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{Name: string(fencing.DefaultPool), MaxTtl: durationpb.New(w.plan.maxTTL)}})
+		w.admin(fmt.Sprintf("max_ttl %v", w.plan.MaxTTL), func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
+			_, err := c.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{Name: string(fencing.DefaultPool), MaxTtl: durationpb.New(w.plan.MaxTTL)}})
 			return err
 		})
 	})
@@ -82,9 +64,9 @@ func (w *world) lowerSoon() {
 // soonChanged changes the settings soon after a suspicious store has been
 // started, or a little later.
 func (w *world) soonChanged(back time.Duration) {
-	if d := w.dice("settings of a suspicious store", 0); w.on(Settings) && d.Below(2) == 1 {
-		w.after(back+d.Duration(0, 2*w.plan.ttl), "settings", func() {
-			if w.on(Settings) && w.spend() {
+	if d := w.dice("settings of a suspicious store", 0); w.on(plan.Settings) && d.Below(2) == 1 {
+		w.after(back+d.Duration(0, 2*w.plan.TTL), "settings", func() {
+			if w.on(plan.Settings) && w.spend() {
 				w.changeSettings(d)
 			}
 		})
@@ -96,8 +78,8 @@ func (w *world) soonChanged(back time.Duration) {
 func (w *world) leaseLong(d kernel.Dice) {
 	w.longLeases++
 	instance := fmt.Sprintf("a client with a long lease, the %d", w.longLeases)
-	ttl := []time.Duration{w.plan.longest, d.Duration(w.plan.maxTTL, w.plan.longest).Truncate(time.Millisecond)}[d.Below(2)]
-	stays, ends := d.Duration(0, w.plan.longest), d.Below(4)
+	ttl := []time.Duration{w.plan.Longest, d.Duration(w.plan.MaxTTL, w.plan.Longest).Truncate(time.Millisecond)}[d.Below(2)]
+	stays, ends := d.Duration(0, w.plan.Longest), d.Below(4)
 	w.lease("a long lease", func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
 		got, err := c.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "long", InstanceId: instance, Ttl: durationpb.New(ttl)})
 		if err != nil {
@@ -125,10 +107,10 @@ func (w *world) leaseLong(d kernel.Dice) {
 // restartOften restarts who serves a few times in quick succession: told to
 // stop, killed, or by a takeover.
 func (w *world) restartOften(d kernel.Dice) {
-	times, every := 2+d.Below(5), d.Duration(w.plan.ttl/10, w.plan.ttl)
+	times, every := 2+d.Below(5), d.Duration(w.plan.TTL/10, w.plan.TTL)
 	for i := range times {
 		w.after(time.Duration(i)*every, "restart again", func() {
-			if !w.on(Restarts) {
+			if !w.on(plan.Restarts) {
 				return
 			}
 			if s := w.victim(d); d.Below(2) == 0 {

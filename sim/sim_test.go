@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/cirrus-id/cirrus/sim/kernel"
+	"github.com/cirrus-id/cirrus/sim/plan"
 )
 
 func TestMain(m *testing.M) {
@@ -75,7 +76,7 @@ func TestKeptSeeds(t *testing.T) {
 		t.Fatal(err)
 	}
 	var kept []struct {
-		Config
+		plan.Config
 		Why string
 	}
 	if err := json.Unmarshal(data, &kept); err != nil {
@@ -107,15 +108,15 @@ func TestSameSeedSameRun(t *testing.T) {
 	briefly(t)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	for seed := range uint64(12) {
-		for _, p := range Profiles() {
+		for _, p := range plan.Profiles() {
 			runtime.GOMAXPROCS(1)
-			one := Run(Config{Seed: seed, Profile: p})
+			one := Run(plan.Config{Seed: seed, Profile: p})
 			runtime.GOMAXPROCS(2)
-			two := Run(Config{Seed: seed, Profile: p, Trace: true})
+			two := Run(plan.Config{Seed: seed, Profile: p, Trace: true})
 			if one.Hash != two.Hash {
 				t.Errorf("seed %d, %s: hashes %x and %x", seed, p, one.Hash, two.Hash)
 			}
-			if one.Hash == Run(Config{Seed: seed + 1000, Profile: p}).Hash {
+			if one.Hash == Run(plan.Config{Seed: seed + 1000, Profile: p}).Hash {
 				t.Errorf("seeds %d and %d, %s: one hash", seed, seed+1000, p)
 			}
 		}
@@ -125,7 +126,7 @@ func TestSameSeedSameRun(t *testing.T) {
 // TestCanary: what breaks is reported, with how to repeat it, and can be
 // minimized.
 func TestCanary(t *testing.T) {
-	report, err := Campaign(t.Context(), Options{Start: 5, Seeds: 4, Config: Config{Canary: 7}, NoFloors: true})
+	report, err := Campaign(t.Context(), Options{Start: 5, Seeds: 4, Config: plan.Config{Canary: 7}, NoFloors: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,12 +148,12 @@ func TestCanary(t *testing.T) {
 // TestMinimizeEnds: a world in which all that is tried fails, too, is made as
 // small as it gets in a few runs.
 func TestMinimizeEnds(t *testing.T) {
-	for _, p := range Profiles() {
-		c := Config{Seed: 4, Profile: p, Canary: 4}
+	for _, p := range plan.Profiles() {
+		c := plan.Config{Seed: 4, Profile: p, Canary: 4}
 		if small, runs := Minimize(t.Context(), c); runs > 60 || small.Stats.Apps != 2 || small.Stats.Faults != 0 {
 			t.Errorf("%s: %d runs to %+v", p, runs, small.Stats)
 		}
-		if small := Run(Config{Seed: 4, Profile: p, Until: 1}); small.Violation != nil {
+		if small := Run(plan.Config{Seed: 4, Profile: p, Until: 1}); small.Violation != nil {
 			t.Errorf("%s: %s", p, small.Failure(""))
 		}
 	}
@@ -194,7 +195,7 @@ func TestInterrupted(t *testing.T) {
 	if report.OK() || report.Seeds != 3 || !strings.HasPrefix(b.String(), "interrupted after 3 seeds of 1000000") {
 		t.Errorf("OK is %t after %d seeds:\n%s", report.OK(), report.Seeds, b.String())
 	}
-	if small, runs := Minimize(ctx, Config{Seed: 7, Canary: 7}); runs > 2 || small.Violation == nil {
+	if small, runs := Minimize(ctx, plan.Config{Seed: 7, Canary: 7}); runs > 2 || small.Violation == nil {
 		t.Errorf("an interrupted Minimize came to %v in %d runs", small.Violation, runs)
 	}
 }
@@ -208,7 +209,7 @@ func TestPanic(t *testing.T) {
 			w.after(time.Second, "boom", func() { w.servers[0].proc.Start("boom", func() { panic("boom") }) })
 		},
 	} {
-		w := newWorld(Config{Seed: 7, Profile: Calm}, &kernel.Workers{})
+		w := newWorld(plan.Config{Seed: 7, Profile: plan.Calm}, &kernel.Workers{})
 		plant(w)
 		text := w.live().Failure("")
 		for _, want := range []string{"the run panicked: ", "boom", "sim_test.go:", "seed 7, commit that this build was not told", "repeat it with: cirrus sim --seed 7 "} {
@@ -222,35 +223,35 @@ func TestPanic(t *testing.T) {
 // TestEveryKindAlone: each kind of fault can happen alone, and be switched off.
 func TestEveryKindAlone(t *testing.T) {
 	briefly(t)
-	for _, kind := range Kinds() {
-		var without []Kind
-		for _, k := range Kinds() {
+	for _, kind := range plan.Kinds() {
+		var without []plan.Kind
+		for _, k := range plan.Kinds() {
 			if k != kind {
 				without = append(without, k)
 			}
 		}
 		faults := 0
 		for seed := uint64(0); seed < 40 && faults == 0; seed++ {
-			p := Envelope
+			p := plan.Envelope
 			switch {
-			case contains(hostileKinds, kind):
-				p = Hostile
-			case contains(vowKinds, kind):
-				p = Vows
+			case contains(plan.HostileKinds, kind):
+				p = plan.Hostile
+			case contains(plan.VowKinds, kind):
+				p = plan.Vows
 			}
-			r := Run(Config{Seed: seed, Profile: p, Without: without})
+			r := Run(plan.Config{Seed: seed, Profile: p, Without: without})
 			if faults = r.Stats.Faults; r.Violation != nil {
 				t.Errorf("%s: %s", kind, r.Failure(""))
 			}
 		}
 		// Clocks that are wrong from the start are no events.
-		if faults == 0 && !contains([]Kind{Offset, Coarse, Twins, WildRate}, kind) {
+		if faults == 0 && !contains([]plan.Kind{plan.Offset, plan.Coarse, plan.Twins, plan.WildRate}, kind) {
 			t.Errorf("%s never happened", kind)
 		}
 	}
 }
 
-func contains(kinds []Kind, k Kind) bool {
+func contains(kinds []plan.Kind, k plan.Kind) bool {
 	for _, other := range kinds {
 		if other == k {
 			return true
@@ -283,7 +284,7 @@ func plans(purpose string) bool {
 func TestRapid(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		seed := rapid.Uint64Range(0, 1000).Draw(rt, "seed")
-		c := Config{Seed: seed, Choices: Mixed{Chosen: plans, First: rapidChoices{rt}, Rest: kernel.Seed(seed).Choices()}}
+		c := plan.Config{Seed: seed, Choices: Mixed{Chosen: plans, First: rapidChoices{rt}, Rest: kernel.Seed(seed).Choices()}}
 		if r := Run(c); r.Violation != nil {
 			rt.Fatal(r.Violation)
 		}
@@ -294,7 +295,7 @@ func TestRapid(t *testing.T) {
 func FuzzRun(f *testing.F) {
 	f.Add(uint64(1), []byte("a world that is as good as any other, with enough bytes to plan it"))
 	f.Fuzz(func(t *testing.T, seed uint64, choices []byte) {
-		c := Config{Seed: seed, Choices: Mixed{Chosen: plans, First: Bytes(choices).Choices(), Rest: kernel.Seed(seed).Choices()}}
+		c := plan.Config{Seed: seed, Choices: Mixed{Chosen: plans, First: Bytes(choices).Choices(), Rest: kernel.Seed(seed).Choices()}}
 		if r := Run(c); r.Violation != nil {
 			t.Fatal(r.Violation)
 		}
@@ -317,7 +318,7 @@ func TestEnumerator(t *testing.T) {
 	kinds := func(purpose string) bool { return strings.HasPrefix(purpose, "kind:") }
 	runs := 0
 	for e := (&Enumerator{Depth: 6, Width: 2}); e.More(); runs++ {
-		c := Config{Seed: 3, Profile: Envelope, Apps: 2, Choices: Mixed{Chosen: kinds, First: e.Choices(), Rest: kernel.Seed(3).Choices()}}
+		c := plan.Config{Seed: 3, Profile: plan.Envelope, Apps: 2, Choices: Mixed{Chosen: kinds, First: e.Choices(), Rest: kernel.Seed(3).Choices()}}
 		if r := Run(c); r.Violation != nil {
 			t.Error(r.Violation)
 		}
@@ -329,7 +330,7 @@ func TestEnumerator(t *testing.T) {
 
 // TestTrace: a trace can be written for programs.
 func TestTrace(t *testing.T) {
-	r := Run(Config{Seed: 1, Profile: Envelope, Trace: true})
+	r := Run(plan.Config{Seed: 1, Profile: plan.Envelope, Trace: true})
 	var lines bytes.Buffer
 	if err := WriteNDJSON(&lines, r.Trace); err != nil {
 		t.Fatal(err)
@@ -344,7 +345,7 @@ func TestTrace(t *testing.T) {
 }
 
 func TestValidate(t *testing.T) {
-	for _, c := range []Config{{Profile: "mild"}, {Apps: 1}, {Apps: 13}, {Replicas: -2}, {Replicas: 4}, {Until: -1}, {Without: []Kind{"rain"}}} {
+	for _, c := range []plan.Config{{Profile: "mild"}, {Apps: 1}, {Apps: 13}, {Replicas: -2}, {Replicas: 4}, {Until: -1}, {Without: []plan.Kind{"rain"}}} {
 		if err := c.Validate(); err == nil {
 			t.Errorf("%+v is accepted", c)
 		}
@@ -353,7 +354,7 @@ func TestValidate(t *testing.T) {
 		t.Error("a campaign of nothing is accepted")
 	}
 	want := "cirrus sim --seed 7 --profile calm --without loss,cut --apps 3 --replicas 2 --faults -1 --until 1m0s"
-	if got := (Config{Seed: 7, Profile: Calm, Without: []Kind{Loss, Cut}, Apps: 3, Replicas: 2, Faults: -1, Until: 60e9}).Command(); got != want {
+	if got := (plan.Config{Seed: 7, Profile: plan.Calm, Without: []plan.Kind{plan.Loss, plan.Cut}, Apps: 3, Replicas: 2, Faults: -1, Until: 60e9}).Command(); got != want {
 		t.Errorf("got %s", got)
 	}
 }

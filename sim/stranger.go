@@ -10,6 +10,7 @@ import (
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 	"github.com/cirrus-id/cirrus/sim/event"
 	"github.com/cirrus-id/cirrus/sim/kernel"
+	"github.com/cirrus-id/cirrus/sim/plan"
 )
 
 // forgery is a lease that was put together from parts that don't belong to
@@ -48,7 +49,7 @@ func (w *world) impersonate(d kernel.Dice) {
 // only before.
 func (w *world) pester() {
 	s := w.leads
-	if s == nil || !w.on(Impostor) && !w.on(Nameless) {
+	if s == nil || !w.on(plan.Impostor) && !w.on(plan.Nameless) {
 		return
 	}
 	d := w.dice("pester", 0)
@@ -114,12 +115,12 @@ func (w *world) forge(a *app, l fencing.Lease, which, more uint64) (forgery, boo
 		f.what = "an epoch to come"
 		f.epoch += 1 + more
 		w.hear(event.Forged{})
-		return f, w.plan.profile != Vows
+		return f, w.plan.Profile != plan.Vows
 	case 5:
 		f.what = "another node ID"
 		f.node = (f.node + 1 + int(more)) % 1024
 		w.hear(event.Forged{}) // to that node ID its epoch may be one to come
-		return f, w.plan.profile != Vows
+		return f, w.plan.Profile != plan.Vows
 	}
 	return f, true
 }
@@ -129,8 +130,8 @@ func (w *world) forge(a *app, l fencing.Lease, which, more uint64) (forgery, boo
 func (w *world) fumble(d kernel.Dice) {
 	w.fumbles++
 	instance := fmt.Sprintf("a client of another make, the %d", w.fumbles)
-	early := d.Duration(0, 2*w.plan.ttl).Milliseconds()
-	stays := d.Duration(0, w.plan.ttl/2)
+	early := d.Duration(0, 2*w.plan.TTL).Milliseconds()
+	stays := d.Duration(0, w.plan.TTL/2)
 	w.lease("a client of another make", func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
 		got, err := c.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "another", InstanceId: instance})
 		if err != nil {

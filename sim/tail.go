@@ -12,6 +12,7 @@ import (
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/sim/event"
 	"github.com/cirrus-id/cirrus/sim/kernel"
+	"github.com/cirrus-id/cirrus/sim/plan"
 )
 
 // What a store has acknowledged and synced, and its newest log loses all the
@@ -27,7 +28,7 @@ var highWater = path.Join(dataDir, "high-water")
 func (w *world) loseTail(d kernel.Dice) {
 	s := w.primary
 	where := s.drawCut(d)
-	back := d.Duration(0, w.plan.ttl)
+	back := d.Duration(0, w.plan.TTL)
 	if !s.running() || s.disk == nil {
 		return
 	}
@@ -47,7 +48,7 @@ func (w *world) loseTail(d kernel.Dice) {
 func (w *world) loseUntold(d kernel.Dice) {
 	s := w.primary
 	where, file := s.drawCut(d), d.Below(2) == 0
-	back := d.Duration(0, w.plan.ttl)
+	back := d.Duration(0, w.plan.TTL)
 	if !s.running() || s.disk == nil {
 		return
 	}
@@ -73,7 +74,7 @@ func (w *world) loseUntold(d kernel.Dice) {
 // though the high-water file is gone: by the base, if that is not lost, or by
 // a clock that nobody sets.
 func (w *world) apart(kept fencing.Meta) bool {
-	return kept.FirstEpoch == w.oracle.Meta().FirstEpoch || !w.plan.on[Step] && !w.plan.on[WrongWall]
+	return kept.FirstEpoch == w.oracle.Meta().FirstEpoch || !w.plan.On[plan.Step] && !w.plan.On[plan.WrongWall]
 }
 
 // cutLog says how much of the newest log is left, in thousandths; below 0: it is
@@ -172,7 +173,7 @@ func (s *server) syncDir(of string) {
 // it is recovered, and served again.
 func (s *server) recoverLater(p *kernel.Process) {
 	w := s.w
-	in := w.dice("recover", s.index).Duration(0, w.plan.ttl)
+	in := w.dice("recover", s.index).Duration(0, w.plan.TTL)
 	w.loop.At(w.now(), "exit", func() {
 		if s.proc != p || p.Dead {
 			return
@@ -194,7 +195,7 @@ func (s *server) recoverLater(p *kernel.Process) {
 func (s *server) recoverLost() {
 	w := s.w
 	s.wallWasWrong()
-	if off := w.oracle.Meta().Mark.Sub(wallMillis(s.machine)); off > w.plan.stride {
+	if off := w.oracle.Meta().Mark.Sub(wallMillis(s.machine)); off > w.plan.Stride {
 		s.machine.Offset = off
 		w.note(Record{Kind: RecordClock, Machine: s.name(), Node: -1, Text: "the wall clock is set to where the store has been"})
 	}

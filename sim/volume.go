@@ -15,9 +15,9 @@ import (
 func (w *world) moveVolume(d kernel.Dice) {
 	from := w.primary
 	unsynced := 100 * int(d.Below(2))
-	back := d.Duration(time.Millisecond, w.plan.ttl/2)
-	end := d.Tail(w.plan.ttl, 6*w.plan.ttl)
-	fails := d.Duration(0, 2*w.plan.ttl)
+	back := d.Duration(time.Millisecond, w.plan.TTL/2)
+	end := d.Tail(w.plan.TTL, 6*w.plan.TTL)
+	fails := d.Duration(0, 2*w.plan.TTL)
 	if d.Below(2) == 0 {
 		fails = 0
 	}

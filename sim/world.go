@@ -9,14 +9,15 @@ import (
 	"github.com/cirrus-id/cirrus/sim/event"
 	"github.com/cirrus-id/cirrus/sim/kernel"
 	"github.com/cirrus-id/cirrus/sim/oracle"
+	"github.com/cirrus-id/cirrus/sim/plan"
 )
 
 // Result is what became of a run.
 type Result struct {
-	Config  Config
-	Profile Profile // the one that was drawn
+	Config  plan.Config
+	Profile plan.Profile // the one that was drawn
 	// Kinds are the kinds of faults that were on.
-	Kinds map[Kind]bool
+	Kinds map[plan.Kind]bool
 	// Violation is the first promise that was broken; nil: none was.
 	Violation *Violation
 	// Broken counts, where nothing is promised, what broke all the same, and
@@ -62,8 +63,8 @@ func (v *Violation) Error() string {
 
 // world is a run in progress.
 type world struct {
-	config  Config
-	plan    *plan
+	config  plan.Config
+	plan    *plan.Plan
 	choices kernel.Choices
 	entropy kernel.Choices
 	loop    *kernel.Loop
@@ -118,7 +119,7 @@ const maxSteps = 2_000_000
 // Run lives through one world. It panics if the config is not valid; see
 // Config.Validate. A panic in the run is a promise that is broken, unless
 // Config.Choices are given, which may end a run by one.
-func Run(c Config) Result {
+func Run(c plan.Config) Result {
 	if err := c.Validate(); err != nil {
 		panic(err)
 	}
@@ -127,7 +128,7 @@ func Run(c Config) Result {
 	return run(c, ws)
 }
 
-func run(c Config, ws *kernel.Workers) Result {
+func run(c plan.Config, ws *kernel.Workers) Result {
 	return newWorld(c, ws).live()
 }
 
@@ -166,7 +167,7 @@ func whatPanicked(p any) string {
 	return fmt.Sprintf("%v\n%s", p, debug.Stack())
 }
 
-func newWorld(c Config, ws *kernel.Workers) *world {
+func newWorld(c plan.Config, ws *kernel.Workers) *world {
 	w := &world{
 		config: c, choices: c.Choices, loop: kernel.NewLoop(ws), situations: map[string]int{}, dices: map[diceKey]kernel.Dice{}, faultDices: map[faultKey]kernel.Dice{},
 		broken: map[Promise]int{},
@@ -176,10 +177,10 @@ func newWorld(c Config, ws *kernel.Workers) *world {
 	}
 	w.entropy = kernel.Seed(c.Seed).Choices()
 	w.rec.keep = c.Trace
-	w.plan = draw(c, w.choices)
+	w.plan = plan.Draw(c, w.choices)
 	w.oracle = w.newOracle()
 	w.net = &network{w: w, links: map[link]time.Duration{}, toServer: map[string]time.Duration{}, fromServer: map[string]time.Duration{}, delivered: map[string]delivered{}}
-	w.pool, w.stride = w.newPool(fencing.DefaultPool), w.plan.stride
+	w.pool, w.stride = w.newPool(fencing.DefaultPool), w.plan.Stride
 	if w.replicated() {
 		w.newReplicas()
 	} else {
@@ -187,13 +188,13 @@ func newWorld(c Config, ws *kernel.Workers) *world {
 		w.primary.disk = newDisk()
 	}
 	w.operator = w.machine("operator")
-	for i := range w.plan.apps {
+	for i := range w.plan.Apps {
 		w.apps = append(w.apps, newApp(w, i))
 	}
 	if !w.replicated() {
 		w.newServer("server-2")
 	}
-	if w.plan.on[OtherStore] {
+	if w.plan.On[plan.OtherStore] {
 		w.other = w.newOtherStore()
 	}
 	return w
@@ -201,8 +202,8 @@ func newWorld(c Config, ws *kernel.Workers) *world {
 
 func (w *world) newPool(name fencing.PoolName) fencing.Pool {
 	p := fencing.NewPool(name)
-	p.TTL, p.MaxTTL, p.Quarantine = w.plan.ttl, w.plan.poolMax, w.plan.quarantine
-	p.Last = p.First + nodeID(w.plan.nodes) - 1
+	p.TTL, p.MaxTTL, p.Quarantine = w.plan.TTL, w.plan.PoolMax, w.plan.Quarantine
+	p.Last = p.First + nodeID(w.plan.Nodes) - 1
 	return p
 }
 
@@ -217,10 +218,10 @@ func (w *world) run() {
 	w.setClocks()
 	w.begin()
 	for _, a := range w.apps {
-		w.after(w.dice("first start", a.index).Duration(0, w.plan.ttl), "start", a.boot)
+		w.after(w.dice("first start", a.index).Duration(0, w.plan.TTL), "start", a.boot)
 	}
 	w.startFaults()
-	w.liveUntil(w.plan.faultsFor)
+	w.liveUntil(w.plan.FaultsFor)
 	w.busy()
 	if w.violation == nil {
 		w.heal()
@@ -243,11 +244,11 @@ func (w *world) begin() {
 		w.primary.boot()
 		return
 	}
-	if !w.plan.bare {
+	if !w.plan.Bare {
 		w.etcd.create()
 	}
 	for _, s := range w.servers {
-		w.after(w.dice("first start", 1000+s.index).Duration(0, w.plan.ttl/3), "start", s.boot)
+		w.after(w.dice("first start", 1000+s.index).Duration(0, w.plan.TTL/3), "start", s.boot)
 	}
 }
 
@@ -367,7 +368,7 @@ func (w *world) saw(what string) { w.situations[what]++ }
 // violate notes that a promise is broken. Where nothing is promised it is
 // counted, and the run goes on.
 func (w *world) violate(p Promise, format string, args ...any) {
-	holds := w.plan.promises(p)
+	holds := w.plan.Promises(p)
 	if !holds {
 		w.broken[p]++
 		if w.broken[p] > 1 {
@@ -397,7 +398,7 @@ func (w *world) result() Result {
 	w.stats.Calls, w.stats.Grants = w.net.calls, w.oracle.Grants()
 	w.stats.Moved, w.stats.Time = w.situations[oracle.ChangedHolder] > 0, w.now()
 	return Result{
-		Config: w.config, Profile: w.plan.profile, Kinds: w.plan.on, Violation: w.violation, Broken: w.broken, Alarms: w.oracle.Alarms(),
+		Config: w.config, Profile: w.plan.Profile, Kinds: w.plan.On, Violation: w.violation, Broken: w.broken, Alarms: w.oracle.Alarms(),
 		Hash: w.rec.hash, Situations: w.situations, Stats: w.stats, Trace: w.rec.trace,
 	}
 }
