@@ -15,6 +15,16 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
+// endedBy tells of a holder that says that its lease has ended, or itself.
+func (a *app) endedBy(p *kernel.Process, e client.Event) {
+	switch e.Change {
+	case client.Lost:
+		a.w.hear(event.Loses{App: a.index, Process: named(p), Node: int(e.Lease.Node)})
+	case client.Refused:
+		a.w.hear(event.Ends{App: a.index, Process: named(p), Words: "takes itself for refused"})
+	}
+}
+
 // app is a machine on which an app runs, one process after the other. Each
 // process holds one lease after the other, with the product's holder, and
 // mints with its generator.
@@ -107,7 +117,7 @@ func (a *app) main(p *kernel.Process) {
 		a.holder = h
 		p.Start("minter", func() { a.mint(p, h) })
 		w.loop.Sleep(d.Duration(a.life/4, a.life*2), "living")
-		if w.healed {
+		if w.faultsEnded {
 			w.loop.Block() // from now on it keeps what it has
 		}
 		if d.Chance(1000 - a.polite) {
@@ -134,7 +144,7 @@ func (a *app) hold(p *kernel.Process) (*client.Holder, error) {
 	dice := w.dice("holder", a.index)
 	random := func() uint64 { return dice.Below(1<<32)<<32 | dice.Below(1<<32) }
 	if original := w.apps[0]; w.on(plan.TwinMemory) && a.index == 1 {
-		if hi, lo, ok := original.memory(); ok && w.spend() {
+		if hi, lo, ok := original.memory(); ok && w.countFault() {
 			random = remembered(random, hi, lo)
 			w.saw("a holder's memory was copied in mid-lease")
 		}
@@ -152,8 +162,8 @@ func (a *app) hold(p *kernel.Process) (*client.Holder, error) {
 	a.asking = w.now()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	if d := w.dice("patience", a.index); d.Below(3) == 2 && !w.healed {
-		w.after(d.Duration(w.plan.TTL, 6*w.plan.TTL), "impatience", func() {
+	if d := w.dice("patience", a.index); d.Below(3) == 2 && !w.faultsEnded {
+		w.after(d.Duration(w.plan.TTL, 6*w.plan.TTL), "timeout", func() {
 			cancel()
 			a.machine.Touch()
 		})
@@ -198,7 +208,7 @@ func (a *app) release(h *client.Holder) error {
 	a.asking = -1
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	w.after(w.dice("release", a.index).Duration(w.plan.TTL/2, 3*w.plan.TTL), "impatience", func() {
+	w.after(w.dice("release", a.index).Duration(w.plan.TTL/2, 3*w.plan.TTL), "timeout", func() {
 		cancel()
 		a.machine.Touch()
 	})

@@ -110,7 +110,7 @@ const (
 	repeatEvery     = 100
 )
 
-// campaign is one under way.
+// campaign is a campaign in progress.
 type campaign struct {
 	Options
 	mu     sync.Mutex
@@ -123,7 +123,7 @@ type campaign struct {
 // Campaign runs many seeds, each in a world of its own, and sums up. One seed
 // in a hundred runs again, in a thread that has the processors to itself and in
 // one that has not, and must have the same hash. When ctx is done the campaign
-// ends after the seeds that are under way; the report is about those that were
+// ends after the seeds that are in progress; the report is about those that were
 // run.
 func Campaign(ctx context.Context, o Options) (*Report, error) {
 	if o.Seeds == 0 && o.For == 0 {
@@ -144,14 +144,14 @@ func Campaign(ctx context.Context, o Options) (*Report, error) {
 	c := &campaign{Options: o, next: o.Start, report: &Report{
 		Options: o, Situations: map[string]int{}, Profiles: map[plan.Profile]int{}, Moved: map[plan.Profile]int{}, Broken: map[Promise]int{},
 	}}
-	begun := o.Clock()
+	started := o.Clock()
 	var wg sync.WaitGroup
 	for range o.Jobs {
-		wg.Go(func() { c.work(ctx, begun) })
+		wg.Go(func() { c.work(ctx, started) })
 	}
 	wg.Wait()
 	c.repeat(ctx, runtime.GOMAXPROCS(0))
-	c.report.Elapsed = o.Clock() - begun
+	c.report.Elapsed = o.Clock() - started
 	slices.SortFunc(c.report.Violations, func(a, b Result) int {
 		if a.Config.Seed < b.Config.Seed {
 			return -1
@@ -166,20 +166,20 @@ func Campaign(ctx context.Context, o Options) (*Report, error) {
 }
 
 // work runs seeds until there are none left.
-func (c *campaign) work(ctx context.Context, begun time.Duration) {
+func (c *campaign) work(ctx context.Context, started time.Duration) {
 	ws := &kernel.Workers{}
 	defer ws.Close()
 	for {
 		c.mu.Lock()
-		late := c.For > 0 && c.next != c.Start && c.Clock()-begun >= c.For
-		over := c.stop || late || c.Seeds > 0 && c.next >= c.Start+uint64(c.Seeds)
-		if !over && ctx.Err() != nil {
-			over, c.report.Interrupted = true, true
+		late := c.For > 0 && c.next != c.Start && c.Clock()-started >= c.For
+		done := c.stop || late || c.Seeds > 0 && c.next >= c.Start+uint64(c.Seeds)
+		if !done && ctx.Err() != nil {
+			done, c.report.Interrupted = true, true
 		}
 		seed := c.next
 		c.next++
 		c.mu.Unlock()
-		if over {
+		if done {
 			return
 		}
 		r := run(c.config(seed), ws)
@@ -193,7 +193,7 @@ func (c *campaign) work(ctx context.Context, begun time.Duration) {
 			c.compare(seed, r.Hash, again)
 		}
 		c.add(r)
-		c.progress(c.Clock() - begun)
+		c.progress(c.Clock() - started)
 		c.mu.Unlock()
 	}
 }
@@ -322,7 +322,7 @@ func (r *Report) Write(w io.Writer, commit string) error {
 		fmt.Fprintf(&b, "%8d %s\n", r.Situations[s], s)
 	}
 	if n := r.Profiles[plan.Vows]; n > 0 {
-		fmt.Fprintf(&b, "vows were broken in %d runs; the server told of it in %d, and in %d something broke untold. What broke:\n", n, r.Alarms, r.Unaware)
+		fmt.Fprintf(&b, "vows were broken in %d runs; the server told of it in %d, and in %d something broke unreported. What broke:\n", n, r.Alarms, r.Unaware)
 		for _, p := range slices.Sorted(maps.Keys(r.Broken)) {
 			fmt.Fprintf(&b, "%8d %s\n", r.Broken[p], p)
 		}

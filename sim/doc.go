@@ -43,10 +43,20 @@
 // grants, IDs and changes of holders. Minimize shrinks a run that broke a
 // promise to a smaller world that breaks it, too.
 //
+// # The parts
+//
+// Package kernel runs machines in one thread, plan draws what a world is like, event
+// has what the parts tell each other, and oracle judges. None of them knows a world.
+// This package has the world: hosts (server.go, replica.go, app.go, net.go, etcd.go,
+// disk.go and what belongs to them), and the faults, a file for each family
+// (fault_*.go). Hosts and faults are one package because each needs the other: a host
+// asks at its every step whether a fault strikes there, and a fault acts on hosts.
+//
 // # To add
 //
-// A fault: a Kind in plan.go; where it happens, `w.on(kind) && w.fault(kind,
-// entity, perMille)`; if it comes by time, a line in startFaults. A check: a
+// A fault: a Kind in plan/kinds.go; where it happens, `w.on(kind) && w.fault(kind,
+// entity, perMille)`; if it comes by time, a line in startFaults and
+// what it does in the file of its family. A check: a
 // method of oracle.Oracle in the file of its promise, called where its news comes
 // in, and a story that breaks it in oracle_test.go. A situation: a call of saw where
 // the effect shows, and a line in Situations if it must come about.

@@ -15,7 +15,7 @@ import (
 // their creation, and watches, as etcd's own library has them. It is told late,
 // in a wrong order, or not at all; that may cost time, and nothing else.
 type election struct {
-	way    *etcdWay
+	conn   *etcdConn
 	self   store.Member
 	leader store.Member
 	change chan struct{} // closed and replaced when leader changes
@@ -27,8 +27,8 @@ type election struct {
 
 var _ etcd.Election = (*election)(nil)
 
-func (w *world) newElection(k *etcdWay, self store.Member) *election {
-	el := &election{way: k, self: self, change: make(chan struct{})}
+func (w *world) newElection(k *etcdConn, self store.Member) *election {
+	el := &election{conn: k, self: self, change: make(chan struct{})}
 	w.etcd.watchers = append(w.etcd.watchers, el)
 	el.run("observe", el.observe)
 	return el
@@ -37,7 +37,7 @@ func (w *world) newElection(k *etcdWay, self store.Member) *election {
 // run runs a task beside the callers, which Close waits for.
 func (el *election) run(name string, f func()) {
 	el.running++
-	el.way.p.Start(name, func() {
+	el.conn.p.Start(name, func() {
 		defer func() { el.running-- }()
 		f()
 	})
@@ -47,7 +47,7 @@ func (el *election) run(name string, f func()) {
 func (el *election) Close() error {
 	el.closed = true
 	el.touch()
-	w := el.way.w
+	w := el.conn.w
 	w.etcd.forget(el)
 	w.park(func() bool { return el.running == 0 })
 	return nil
@@ -62,7 +62,7 @@ func (e *etcdCluster) forget(el *election) {
 	}
 }
 
-func (el *election) touch() { el.way.p.Machine.Touch() }
+func (el *election) touch() { el.conn.p.Machine.Touch() }
 
 // Leader implements etcd.Election.
 func (el *election) Leader() (store.Member, <-chan struct{}) { return el.leader, el.change }
@@ -79,10 +79,10 @@ func (el *election) hear(m store.Member) {
 
 // observe keeps the leader up to date.
 func (el *election) observe() {
-	w, i := el.way.w, el.way.s.index
+	w, i := el.conn.w, el.conn.s.index
 	for !el.closed {
 		seen := el.news
-		keys, err := el.look(context.Background())
+		keys, err := el.standing(context.Background())
 		if err != nil {
 			el.wait(context.Background(), seen, w.plan.Session/5)
 			continue
@@ -102,16 +102,16 @@ func (el *election) observe() {
 
 // wait waits for news since seen, but not longer than d.
 func (el *election) wait(ctx context.Context, seen int, d time.Duration) {
-	timer := el.way.clock.NewTimer(d)
+	timer := el.conn.clock.NewTimer(d)
 	defer timer.Stop()
-	el.way.w.park(func() bool { return el.news != seen || el.closed || ctx.Err() != nil || kernel.Ready(timer.Chan()) })
+	el.conn.w.park(func() bool { return el.news != seen || el.closed || ctx.Err() != nil || kernel.Ready(timer.Chan()) })
 }
 
-// look reads who stands for election, the oldest first.
-func (el *election) look(ctx context.Context) ([]etcd.KeyValue, error) {
+// standing reads who stands for election, the oldest first.
+func (el *election) standing(ctx context.Context) ([]etcd.KeyValue, error) {
 	var keys []etcd.KeyValue
-	e := el.way.w.etcd
-	err := el.way.ask(ctx, &question{why: etcd.ForElection, do: func(*question) error {
+	e := el.conn.w.etcd
+	err := el.conn.ask(ctx, &question{why: etcd.ForElection, do: func(*question) error {
 		keys = e.candidates()
 		return nil
 	}})
@@ -128,7 +128,7 @@ func (el *election) Campaign(ctx context.Context) (etcd.Elected, error) {
 		if el.closed {
 			return nil, errEtcdClosing
 		}
-		if !el.way.sleep(ctx, pause/2+el.way.w.dice("campaign", el.way.s.index).Duration(0, pause/2)) {
+		if !el.conn.sleep(ctx, pause/2+el.conn.w.dice("campaign", el.conn.s.index).Duration(0, pause/2)) {
 			return nil, ctx.Err()
 		}
 	}
@@ -137,7 +137,7 @@ func (el *election) Campaign(ctx context.Context) (etcd.Elected, error) {
 // campaign makes a session and campaigns with it, until it wins, loses the
 // session, or ctx ends.
 func (el *election) campaign(ctx context.Context) (*leadership, error) {
-	w, k := el.way.w, el.way
+	w, k := el.conn.w, el.conn
 	l := &leadership{el: el, lost: make(chan struct{})}
 	heard := k.p.Machine.Steady()
 	if err := k.ask(ctx, &question{why: etcd.ForElection, writes: true, do: func(*question) error {
@@ -153,8 +153,8 @@ func (el *election) campaign(ctx context.Context) (*leadership, error) {
 	}
 	for {
 		seen := el.news
-		keys, err := el.look(ctx)
-		if err != nil || l.over || el.closed {
+		keys, err := el.standing(ctx)
+		if err != nil || l.ended || el.closed {
 			_ = l.drop(ctx)
 			if err == nil {
 				err = errNoSession
@@ -167,7 +167,7 @@ func (el *election) campaign(ctx context.Context) (*leadership, error) {
 			return l, nil
 		}
 		if w.on(plan.Election) && w.fault(plan.Election, 20+k.s.index, 60) {
-			w.pester()
+			w.flood()
 			k.sleep(ctx, w.dice("chosen too soon", k.s.index).Duration(time.Millisecond, 8*time.Millisecond))
 			return l, nil // it is told of an election that it has not won
 		}
@@ -181,16 +181,16 @@ type leadership struct {
 	session  *session
 	revision int64
 	lost     chan struct{}
-	over     bool // lost is closed
+	ended    bool // lost is closed
 }
 
 var _ etcd.Elected = (*leadership)(nil)
 
 // enter puts the key.
 func (l *leadership) enter(ctx context.Context) error {
-	e := l.el.way.w.etcd
-	return l.el.way.ask(ctx, &question{why: etcd.ForElection, writes: true, do: func(*question) error {
-		if l.session.over {
+	e := l.el.conn.w.etcd
+	return l.el.conn.ask(ctx, &question{why: etcd.ForElection, writes: true, do: func(*question) error {
+		if l.session.ended {
 			return errNoSession
 		}
 		put := []etcd.Op{{Key: l.session.key, Value: writeMember(l.el.self)}}
@@ -205,17 +205,17 @@ func (l *leadership) enter(ctx context.Context) error {
 
 // keepAlive keeps the session alive, and finds out, late, when it isn't.
 func (l *leadership) keepAlive(heard time.Duration) {
-	el, k := l.el, l.el.way
+	el, k := l.el, l.el.conn
 	w, m, i := k.w, k.p.Machine, k.s.index
-	for !l.over && !el.closed {
+	for !l.ended && !el.closed {
 		timer := k.clock.NewTimer(l.session.ttl / 3)
-		w.park(func() bool { return kernel.Ready(timer.Chan()) || l.over || el.closed })
+		w.park(func() bool { return kernel.Ready(timer.Chan()) || l.ended || el.closed })
 		timer.Stop()
-		if l.over || el.closed {
+		if l.ended || el.closed {
 			return
 		}
 		err := k.ask(context.Background(), &question{why: etcd.ForElection, do: func(*question) error {
-			if l.session.over {
+			if l.session.ended {
 				return errNoSession
 			}
 			w.etcd.extend(l.session)
@@ -231,7 +231,7 @@ func (l *leadership) keepAlive(heard time.Duration) {
 		}
 		if late := w.dice("lost late", i).Tail(w.plan.Session/4, 3*w.plan.Session); !early && w.on(plan.Election) && w.fault(plan.Election, 40+i, 500) {
 			timer := k.clock.NewTimer(late)
-			w.park(func() bool { return kernel.Ready(timer.Chan()) || l.over || el.closed })
+			w.park(func() bool { return kernel.Ready(timer.Chan()) || l.ended || el.closed })
 			timer.Stop()
 		}
 		l.lose()
@@ -239,8 +239,8 @@ func (l *leadership) keepAlive(heard time.Duration) {
 }
 
 func (l *leadership) lose() {
-	if !l.over {
-		l.over = true
+	if !l.ended {
+		l.ended = true
 		close(l.lost)
 		l.el.touch()
 	}
@@ -261,8 +261,8 @@ func (l *leadership) Resign(ctx context.Context) error { return l.drop(ctx) }
 // drop ends the session, here and, if it can, in etcd.
 func (l *leadership) drop(ctx context.Context) error {
 	l.lose()
-	e := l.el.way.w.etcd
-	return l.el.way.ask(context.WithoutCancel(ctx), &question{why: etcd.ForElection, do: func(*question) error {
+	e := l.el.conn.w.etcd
+	return l.el.conn.ask(context.WithoutCancel(ctx), &question{why: etcd.ForElection, do: func(*question) error {
 		e.revoke(l.session)
 		return nil
 	}})

@@ -56,13 +56,13 @@ type session struct {
 	ttl     time.Duration
 	expires time.Duration
 	due     bool // it has run out while etcd had no majority
-	over    bool
+	ended   bool
 }
 
 // question is a request to etcd, and what becomes of it.
 type question struct {
-	way *etcdWay
-	why etcd.Purpose
+	conn *etcdConn
+	why  etcd.Purpose
 	// writes: it changes the state, or would.
 	writes bool
 	// do happens at the instant at which etcd does it, if ever.
@@ -74,8 +74,8 @@ type question struct {
 	gaveUp          bool // nobody waits any more
 }
 
-// etcdWay is a process's way to etcd: the KV of its store.
-type etcdWay struct {
+// etcdConn is a process's connection to etcd: the KV of its store.
+type etcdConn struct {
 	w     *world
 	s     *server
 	p     *kernel.Process
@@ -88,7 +88,7 @@ type etcdWay struct {
 	moved int
 }
 
-var _ etcd.KV = (*etcdWay)(nil)
+var _ etcd.KV = (*etcdConn)(nil)
 
 func (w *world) newEtcd() *etcdCluster {
 	return &etcdCluster{w: w, machine: w.machine(etcdName)}
@@ -98,12 +98,12 @@ func (e *etcdCluster) note(until time.Duration, text string) {
 	e.w.note(Record{Kind: RecordDisk, Machine: etcdName, Node: -1, Until: until, Text: text})
 }
 
-// ask sends a question and waits for the answer, as long as the way allows.
-func (k *etcdWay) ask(ctx context.Context, q *question) error {
+// ask sends a question and waits for the answer, as long as the connection allows.
+func (k *etcdConn) ask(ctx context.Context, q *question) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	q.way = k
+	q.conn = k
 	e := k.w.etcd
 	e.asked = append(e.asked, q)
 	e.send(q)
@@ -139,7 +139,7 @@ func (k *etcdWay) ask(ctx context.Context, q *question) error {
 
 // send lets a question leave its machine.
 func (e *etcdCluster) send(q *question) {
-	w, k := e.w, q.way
+	w, k := e.w, q.conn
 	i, name := k.s.index, k.s.name()
 	d := w.dice("to etcd", i).Duration(200*time.Microsecond, 1500*time.Microsecond)
 	if w.on(plan.EtcdDelay) && w.fault(plan.EtcdDelay, i, 100) {
@@ -178,7 +178,7 @@ func (e *etcdCluster) arrive(q *question) {
 	case w.now() < e.down:
 		e.waiting = append(e.waiting, q)
 	case w.now() < e.slow && q.writes:
-		w.after(w.dice("etcd slow", 0).Tail(min(200*time.Millisecond, q.way.limit/2), 2*q.way.limit), "slow", func() { e.does(q) })
+		w.after(w.dice("etcd slow", 0).Tail(min(200*time.Millisecond, q.conn.limit/2), 2*q.conn.limit), "slow", func() { e.does(q) })
 	default:
 		e.does(q)
 	}
@@ -206,14 +206,14 @@ func (e *etcdCluster) does(q *question) {
 func (e *etcdCluster) died(p *kernel.Process) {
 	kept := e.watchers[:0]
 	for _, el := range e.watchers {
-		if el.way.p != p {
+		if el.conn.p != p {
 			kept = append(kept, el)
 		}
 	}
 	clear(e.watchers[len(kept):])
 	e.watchers = kept
 	for i := 0; i < len(e.asked); i++ {
-		if q := e.asked[i]; q.way.p == p {
+		if q := e.asked[i]; q.conn.p == p {
 			q.gaveUp = true
 			e.asked = append(e.asked[:i], e.asked[i+1:]...)
 			i--
@@ -223,7 +223,7 @@ func (e *etcdCluster) died(p *kernel.Process) {
 
 // answer lets an answer leave etcd.
 func (e *etcdCluster) answer(q *question, err error) {
-	w, k := e.w, q.way
+	w, k := e.w, q.conn
 	if q.mute || w.net.cutOff(etcdName, k.s.name()) {
 		return
 	}
@@ -242,7 +242,7 @@ func (e *etcdCluster) answer(q *question, err error) {
 }
 
 // Txn implements etcd.KV.
-func (k *etcdWay) Txn(ctx context.Context, t etcd.Txn) (done bool, err error) {
+func (k *etcdConn) Txn(ctx context.Context, t etcd.Txn) (done bool, err error) {
 	id := k.w.sendTxn(k, t)
 	q := &question{why: t.For, writes: true}
 	q.do = func(q *question) error {
@@ -262,7 +262,7 @@ func (k *etcdWay) Txn(ctx context.Context, t etcd.Txn) (done bool, err error) {
 }
 
 // Range implements etcd.KV.
-func (k *etcdWay) Range(ctx context.Context, r etcd.Range) (etcd.Page, error) {
+func (k *etcdConn) Range(ctx context.Context, r etcd.Range) (etcd.Page, error) {
 	var page etcd.Page
 	q := &question{why: r.For}
 	q.do = func(q *question) (err error) {
@@ -279,15 +279,15 @@ func (k *etcdWay) Range(ctx context.Context, r etcd.Range) (etcd.Page, error) {
 }
 
 // Cluster implements etcd.KV.
-func (k *etcdWay) Cluster() string {
+func (k *etcdConn) Cluster() string {
 	if !k.heard {
 		return ""
 	}
 	return "simulated"
 }
 
-// sleep waits by the machine's timers, and says whether ctx still lasts.
-func (k *etcdWay) sleep(ctx context.Context, d time.Duration) bool {
+// sleep waits by the machine's timers, and reports whether ctx still lasts.
+func (k *etcdConn) sleep(ctx context.Context, d time.Duration) bool {
 	timer := k.clock.NewTimer(d)
 	defer timer.Stop()
 	k.w.park(func() bool { return kernel.Ready(timer.Chan()) || ctx.Err() != nil })
@@ -318,7 +318,7 @@ func (e *etcdCluster) extend(s *session) {
 func (e *etcdCluster) expire(s *session) {
 	e.w.loop.At(s.expires, "session", func() {
 		switch {
-		case s.over:
+		case s.ended:
 		case e.w.now() < s.expires:
 			e.expire(s)
 		case e.w.now() < e.down:
@@ -331,10 +331,10 @@ func (e *etcdCluster) expire(s *session) {
 
 // revoke ends a session, and its key.
 func (e *etcdCluster) revoke(s *session) {
-	if s.over {
+	if s.ended {
 		return
 	}
-	s.over = true
+	s.ended = true
 	for i, other := range e.sessions {
 		if other == s {
 			e.sessions = append(e.sessions[:i], e.sessions[i+1:]...)
@@ -386,7 +386,7 @@ const electionKeys = etcd.DefaultPrefix + "leader/"
 // tell lets a watcher know that something has changed: soon, late, or not at
 // all, until it looks again of its own.
 func (e *etcdCluster) tell(el *election) {
-	w, i := e.w, el.way.s.index
+	w, i := e.w, el.conn.s.index
 	d := w.dice("watch", i).Duration(200*time.Microsecond, 3*time.Millisecond)
 	if w.on(plan.Election) && w.fault(plan.Election, i, 250) {
 		if w.dice("watch lost", i).Below(3) == 0 {
@@ -394,92 +394,13 @@ func (e *etcdCluster) tell(el *election) {
 		}
 		d += w.dice("watch late", i).Tail(w.plan.Session/2, 3*w.plan.Session)
 	}
-	if w.net.cutOff(etcdName, el.way.s.name()) || el.way.isSilent() {
+	if w.net.cutOff(etcdName, el.conn.s.name()) || el.conn.isSilent() {
 		return
 	}
 	w.after(d, "watch", func() {
-		if !el.way.p.Dead && !w.net.cutOff(etcdName, el.way.s.name()) {
+		if !el.conn.p.Dead && !w.net.cutOff(etcdName, el.conn.s.name()) {
 			el.news++
-			el.way.p.Machine.Touch()
+			el.conn.p.Machine.Touch()
 		}
 	})
-}
-
-// The faults.
-
-// outage takes etcd's majority away for a while. Of what was asked meanwhile, a
-// part is done when it is back.
-func (e *etcdCluster) outage(d kernel.Dice) {
-	w := e.w
-	e.down = max(e.down, w.now()+d.Duration(w.plan.TTL/2, 3*w.plan.TTL))
-	e.note(e.down, "no majority of its members runs")
-	w.loop.At(e.down, "majority", e.back)
-}
-
-// back lets etcd go on.
-func (e *etcdCluster) back() {
-	w := e.w
-	if w.now() < e.down {
-		return
-	}
-	waiting := e.waiting
-	e.waiting = nil
-	for _, s := range e.sessions {
-		s.expires = max(s.expires, w.now()+s.ttl)
-		if s.due {
-			s.due = false
-			e.expire(s)
-		}
-	}
-	for _, q := range waiting {
-		if w.dice("etcd outage", 0).Below(2) == 0 {
-			continue
-		}
-		if q.gaveUp && q.writes {
-			w.saw("a write was done after etcd's outage, when nobody waited for it any more")
-		}
-		e.does(q)
-	}
-}
-
-// restart ends etcd's processes, which come back from their disks after a
-// moment: nothing that they acknowledged is lost, all connections are.
-func (e *etcdCluster) restart(d kernel.Dice) {
-	w := e.w
-	e.down = max(e.down, w.now()+d.Duration(10*time.Millisecond, w.plan.TTL/2))
-	e.note(e.down, "it is restarted, from its disk")
-	for _, q := range append([]*question(nil), e.asked...) {
-		switch d.Below(4) {
-		case 0: // it is lost
-			q.do = func(*question) error { return errEtcdGone }
-			q.mute = true
-		case 1: // done, and nobody is told
-			q.mute = true
-		}
-		if !q.done && !q.way.p.Dead {
-			q.done, q.err = true, errEtcdGone
-			q.way.p.Machine.Touch()
-		}
-	}
-	w.loop.At(e.down, "majority", e.back)
-}
-
-func (e *etcdCluster) slowDown(d kernel.Dice) {
-	e.slow = max(e.slow, e.w.now()+d.Tail(e.w.plan.TTL, 4*e.w.plan.TTL))
-	e.note(e.slow, "it takes its time for every write")
-}
-
-func (e *etcdCluster) fill(d kernel.Dice) {
-	e.full = max(e.full, e.w.now()+d.Tail(e.w.plan.TTL/2, 2*e.w.plan.TTL))
-	e.note(e.full, "it is out of space")
-}
-
-// heal ends what is wrong with etcd.
-func (e *etcdCluster) heal() {
-	now := e.w.now()
-	e.slow, e.full, e.silent = now, now, now
-	if e.down > now {
-		e.down = now
-		e.back()
-	}
 }

@@ -19,15 +19,15 @@ type driver struct {
 	w     *world
 	calls chan func()
 	open  int // calls that have not returned
-	over  chan struct{}
+	done  chan struct{}
 }
 
 func drive(t *testing.T) *driver {
 	ws := &kernel.Workers{}
-	d := &driver{w: newWorld(plan.Config{Seed: 1, Profile: plan.Calm, Replicas: 1}, ws), calls: make(chan func()), over: make(chan struct{})}
+	d := &driver{w: newWorld(plan.Config{Seed: 1, Profile: plan.Calm, Replicas: 1}, ws), calls: make(chan func()), done: make(chan struct{})}
 	d.w.plan.PageSize = 3
 	go func() {
-		defer close(d.over)
+		defer close(d.done)
 		for d.turn() {
 		}
 		d.w.close()
@@ -35,7 +35,7 @@ func drive(t *testing.T) *driver {
 	}()
 	t.Cleanup(func() {
 		close(d.calls)
-		<-d.over
+		<-d.done
 	})
 	return d
 }
@@ -79,7 +79,7 @@ func (d *driver) call(p *kernel.Process, f func(*kernel.Process)) {
 	<-done
 }
 
-// reach gives a new process its way to the store, and does something with it.
+// reach gives a new process a connection to the store, and does something with it.
 func (d *driver) reach(use func(*kernel.Process, *etcd.Cluster) error) (err error) {
 	d.call(nil, func(p *kernel.Process) {
 		_, c := d.w.servers[0].reach(p, kernel.NewClock(p), reader{d.w.dice("server random", p.Number)})

@@ -132,7 +132,7 @@ type faultyFile struct {
 	log bool
 }
 
-// fails says whether the disk does, in this way, where the file is.
+// fails reports whether the disk does, in this way, where the file is.
 func (f *faultyFile) fails(how int32) bool { return f.log && f.fs.mode.Load() == how }
 
 func (f *faultyFile) Write(p []byte) (int, error) {

@@ -31,19 +31,19 @@ func (w *world) busy() {
 	}
 }
 
-// heal ends all faults, and sees P4 come true: a part of the apps stays dead,
+// endFaults ends all faults, and sees P4 come true: a part of the apps stays dead,
 // and all others must have what there is within a bound.
-func (w *world) heal() {
-	w.healed = true
+func (w *world) endFaults() {
+	w.faultsEnded = true
 	w.stats.Heal = w.now()
-	w.hear(event.Healed{})
+	w.hear(event.FaultsEnded{})
 	w.note(Record{Kind: RecordHeal, Machine: "world", Node: -1})
 	for _, m := range w.machines {
 		m.SetRate(0)
 		m.Thaw()
 		w.clockChanged(m)
 	}
-	w.letGo()
+	w.unblock()
 	clear(w.net.toServer)
 	clear(w.net.fromServer)
 	clear(w.net.links)
@@ -51,10 +51,10 @@ func (w *world) heal() {
 		w.settle(a)
 	}
 	if w.replicated() {
-		w.healReplicas()
+		w.mendReplicas()
 	} else {
 		for _, s := range w.servers {
-			s.stopAstray()
+			s.stopWithoutVolume()
 		}
 		w.after(0, "healed", w.primary.boot)
 	}
@@ -99,10 +99,10 @@ func (w *world) settle(a *app) {
 	a.stallFor = 0
 }
 
-// healReplicas mends etcd, and lets all replicas run.
-func (w *world) healReplicas() {
-	w.etcd.heal()
-	w.other.heal()
+// mendReplicas mends etcd, and lets all replicas run.
+func (w *world) mendReplicas() {
+	w.etcd.mend()
+	w.other.mend()
 	for _, s := range w.servers {
 		w.after(0, "healed", s.boot)
 		if s.misled {

@@ -30,7 +30,7 @@ func Minimize(ctx context.Context, c plan.Config) (Result, int) {
 	}
 	m := &minimizer{ctx: ctx, best: first, promise: first.Violation.Promise, runs: 1, events: first.Stats.Events}
 	m.best.Config.Profile = first.Profile
-	for again := true; again && !m.over(); {
+	for again := true; again && !m.exhausted(); {
 		again = m.kinds()
 		again = m.apps() || again
 		again = m.faults() || again
@@ -48,13 +48,13 @@ type minimizer struct {
 	runs, events int
 }
 
-func (m *minimizer) over() bool {
+func (m *minimizer) exhausted() bool {
 	return m.runs >= minimizeRuns || m.events >= minimizeEvents || m.ctx.Err() != nil
 }
 
 // try keeps a config that breaks the promise, too.
 func (m *minimizer) try(change func(*plan.Config)) bool {
-	if m.over() {
+	if m.exhausted() {
 		return false
 	}
 	c := m.best.Config

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"path"
 	"time"
 
 	"github.com/cirrus-id/cirrus/service"
@@ -33,10 +32,10 @@ type network struct {
 	heartbeat *call
 }
 
-// link is the way from one machine to another.
+// link is the path from one machine to another.
 type link struct{ from, to string }
 
-// cutOff says whether the way between two machines is cut.
+// cutOff reports whether the path between two machines is cut.
 func (n *network) cutOff(from, to string) bool {
 	now := n.w.now()
 	return now < n.toServer[from] || now < n.fromServer[to] || len(n.links) > 0 && now < n.links[link{from, to}]
@@ -82,7 +81,7 @@ type call struct {
 	sent time.Duration
 }
 
-// answer is a reply on its way.
+// answer is a reply as it is carried.
 type answer struct {
 	status int
 	header http.Header
@@ -93,85 +92,6 @@ var (
 	errRefused = &net.OpError{Op: "dial", Err: errors.New("connection refused")}
 	errReset   = errors.New("connection reset by peer")
 )
-
-// transport is a process's HTTP client.
-type transport struct {
-	w    *world
-	proc *kernel.Process
-	late bool // an answer may come although nobody waits any more
-	peer bool // it is a replica's, to reach the others
-}
-
-// Do implements connect.HTTPClient: it runs on the caller's task.
-func (t transport) Do(r *http.Request) (*http.Response, error) {
-	body := make([]byte, r.ContentLength)
-	if _, err := io.ReadFull(r.Body, body); err != nil {
-		return nil, err
-	}
-	n := t.w.net
-	n.calls++
-	c := &call{
-		w: t.w, number: n.calls, procedure: path.Base(r.URL.Path), from: t.proc, ctx: r.Context(),
-		method: r.Method, host: r.URL.Host, path: r.URL.Path, header: r.Header, body: body, hit: map[plan.Kind]bool{}, sent: t.proc.Machine.Steady(),
-	}
-	c.request = readRequest(c.procedure, body)
-	if t.peer {
-		c.peer, c.parent = true, t.w.serving()
-	}
-	if c.fromApp() {
-		t.w.hear(event.Sent{Call: c.asNews()})
-	}
-	n.send(c)
-	t.w.park(func() bool { return c.answer != nil || c.err != nil || c.ctx.Err() != nil })
-	n.close(c)
-	late := time.Duration(0)
-	if d := t.w.appIndex(t.proc); t.late && t.w.on(plan.LateAnswer) && t.w.fault(plan.LateAnswer, d, 150) {
-		late = t.w.dice("late answer", d).Tail(t.w.plan.TTL/2, 3*t.w.plan.TTL)
-	}
-	return n.finish(c, r, late)
-}
-
-// finish is what the client's call returns.
-func (n *network) finish(c *call, r *http.Request, late time.Duration) (*http.Response, error) {
-	if len(c.hit) > 1 {
-		n.w.saw("a call met two kinds of faults")
-	}
-	if c.answer == nil {
-		if c.err != nil {
-			return nil, c.err
-		}
-		n.giveUp(c)
-		return nil, c.ctx.Err()
-	}
-	return &http.Response{
-		StatusCode: c.answer.status, Status: http.StatusText(c.answer.status),
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: c.answer.header.Clone(), Body: &lateBody{bytes.NewReader(c.answer.body), n.w, c, late},
-		ContentLength: int64(len(c.answer.body)), Request: r,
-	}, nil
-}
-
-// lateBody is an answer that was received, and is handed on only after a while:
-// its caller may have given up by then, and asked again.
-type lateBody struct {
-	io.Reader
-	w    *world
-	call *call
-	late time.Duration
-}
-
-// Close implements io.Closer.
-func (b *lateBody) Close() error {
-	if b.late > 0 {
-		d := b.late
-		b.late = 0
-		b.w.loop.Sleep(d, "late answer")
-		if b.call.ctx.Err() != nil {
-			b.w.saw("an answer came after the call was given up")
-		}
-	}
-	return nil
-}
 
 func (n *network) close(c *call) {
 	n.w.loop.Cancel(c.ping)
@@ -192,7 +112,7 @@ func (n *network) dice(purpose string, c *call) kernel.Dice {
 func (n *network) latency(c *call) time.Duration {
 	d := n.dice("latency", c).Duration(200*time.Microsecond, 3*time.Millisecond)
 	if n.w.faulty() && n.w.plan.Slow > 0 {
-		if s := n.dice("delay", c); s.Chance(n.w.plan.Slow) && n.w.spend() {
+		if s := n.dice("delay", c); s.Chance(n.w.plan.Slow) && n.w.countFault() {
 			c.hit[plan.Delay] = true
 			d += s.Tail(n.w.plan.TTL/20, 2*n.w.plan.TTL)
 		}
@@ -229,13 +149,13 @@ func (n *network) send(c *call) {
 	}
 	lost := n.dice("loss", c).Chance(w.plan.Loss)
 	doubled := n.dice("duplicate", c).Chance(w.plan.Duplicate)
-	if lost && w.faulty() && w.spend() {
+	if lost && w.faulty() && w.countFault() {
 		c.hit[plan.Loss] = true
 		n.drop(c, c.from.Machine.Name, to, "lost")
 	} else {
 		w.loop.At(w.now()+n.latency(c), "request", func() { n.arrive(c) })
 	}
-	if doubled && w.faulty() && w.spend() {
+	if doubled && w.faulty() && w.countFault() {
 		c.hit[plan.Duplicate] = true
 		again := n.latency(c)
 		if d := n.dice("long duplicate", c); d.Below(3) == 2 {
@@ -245,8 +165,8 @@ func (n *network) send(c *call) {
 	}
 }
 
-// minds says whether a call can tell that an answer is not its own: between
-// replicas none goes astray, and a client without an instance ID can't tell.
+// minds reports whether a call can tell that an answer is not its own: between
+// replicas none is misdirected, and a client without an instance ID can't tell.
 func (c *call) minds() bool {
 	return !c.peer && (c.procedure != event.CallAcquire || c.request.Instance != "")
 }
@@ -290,14 +210,14 @@ func (n *network) address(c *call) string {
 	return c.host
 }
 
-// peerSilence is how long a replica takes to notice that the connection to
+// peerTimeout is how long a replica takes to notice that the connection to
 // another is dead: by pings that bring no answer.
-const peerSilence = 3 * time.Second
+const peerTimeout = 3 * time.Second
 
 // watch breaks a call between replicas whose other end has gone silent.
 func (n *network) watch(c *call) {
 	w := n.w
-	c.ping = w.after(min(peerSilence, w.plan.TTL), "ping", func() {
+	c.ping = w.after(min(peerTimeout, w.plan.TTL), "ping", func() {
 		to, _ := w.serverNamed(c.host)
 		from := c.from.Machine.Name
 		if c.lost || to.machine.IsFrozen() || n.cutOff(from, c.host) || n.cutOff(c.host, from) {
@@ -405,7 +325,7 @@ func (n *network) noteItems(c *call, p *kernel.Process, said *event.Reply) {
 	}
 }
 
-// leave sends an answer on its way.
+// leave sends an answer.
 func (n *network) leave(c *call, a *answer, said *event.Reply, from string) {
 	w := n.w
 	if n.cutOff(from, c.from.Machine.Name) {
@@ -416,7 +336,7 @@ func (n *network) leave(c *call, a *answer, said *event.Reply, from string) {
 	}
 	lost := n.dice("answer loss", c).Chance(w.plan.Loss)
 	eaten := n.dice("answer eaten", c).Chance(w.plan.LostAnswer) && said.Good
-	if (lost || eaten) && w.faulty() && w.spend() {
+	if (lost || eaten) && w.faulty() && w.countFault() {
 		kind := plan.Loss
 		if eaten {
 			kind = plan.LostAnswer
@@ -518,14 +438,3 @@ func (n *network) clientDied(p *kernel.Process) {
 		n.giveUp(c)
 	}
 }
-
-// responseWriter takes what a handler answers.
-type responseWriter struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
-}
-
-func (w *responseWriter) Header() http.Header         { return w.header }
-func (w *responseWriter) WriteHeader(status int)      { w.status = status }
-func (w *responseWriter) Write(p []byte) (int, error) { return w.body.Write(p) }

@@ -8,7 +8,7 @@ import (
 	"github.com/cirrus-id/cirrus/store/etcd"
 )
 
-// What the world tells its oracle, and what it takes from it.
+// What the world reports to its oracle, and what it takes from it.
 
 func (w *world) newOracle() *oracle.Oracle {
 	p := w.plan
@@ -17,12 +17,12 @@ func (w *world) newOracle() *oracle.Oracle {
 		Exclusive:  p.Profile != plan.Hostile || !p.On[plan.WildRate] && !p.On[plan.BlindSuspend],
 		Judged:     p.Profile != plan.Vows,
 		TTL:        p.TTL, Longest: p.Longest, Quarantine: p.Quarantine, Stride: p.MaxStride,
-		Session: p.Session, EtcdTimeout: p.EtcdTimeout, PeerTimeout: peerSilence,
+		Session: p.Session, EtcdTimeout: p.EtcdTimeout, PeerTimeout: peerTimeout,
 		Apps: plan.MaxApps,
 	}, (*sink)(w))
 }
 
-// hear tells the oracle what happens now.
+// hear reports to the oracle what happens now.
 func (w *world) hear(n event.News) {
 	at := event.Instant{Now: w.now()}
 	for i, s := range w.servers {
@@ -79,7 +79,7 @@ func (s *server) countedLost() int {
 	return s.lostWrites
 }
 
-// startWrite tells of a write, and returns its number.
+// startWrite reports a write, and returns its number.
 func (w *world) startWrite(n event.Write) int {
 	w.writes++
 	n.Write = w.writes
@@ -87,8 +87,8 @@ func (w *world) startWrite(n event.Write) int {
 	return n.Write
 }
 
-// sendTxn tells of a transaction, and returns its number.
-func (w *world) sendTxn(k *etcdWay, t etcd.Txn) int {
+// sendTxn reports a transaction, and returns its number.
+func (w *world) sendTxn(k *etcdConn, t etcd.Txn) int {
 	w.txns++
 	n := event.TxnSent{Txn: w.txns, Process: named(k.p), TakeOver: t.For == etcd.ForTakeOver, Keys: len(t.Ops)}
 	if n.TakeOver {
@@ -101,15 +101,15 @@ func (w *world) sendTxn(k *etcdWay, t etcd.Txn) int {
 	return n.Txn
 }
 
-// txnDone tells of what etcd made of a transaction.
-func (w *world) txnDone(k *etcdWay, t etcd.Txn, number int, done, late bool) {
+// txnDone reports what etcd made of a transaction.
+func (w *world) txnDone(k *etcdConn, t etcd.Txn, number int, done, late bool) {
 	w.hear(event.TxnDone{Txn: number, Done: done, Late: late})
 	if done && t.For == etcd.ForTakeOver {
 		w.leads = k.s
 	}
 }
 
-// checkServer tells what a server's own check of its state comes to.
+// checkServer reports what a server's own check of its state comes to.
 func (w *world) checkServer(s *server) {
 	n := event.Checked{Server: s.index, Leads: w.replicated() && s.term != nil}
 	for _, other := range w.servers {
@@ -125,7 +125,7 @@ func (w *world) checkServer(s *server) {
 	w.hear(n)
 }
 
-// tellLive tells of an app that takes itself for a holder.
+// tellLive reports an app that takes itself for a holder.
 func (w *world) tellLive(a *app) {
 	l, ok := a.live()
 	if !ok {

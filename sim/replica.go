@@ -11,8 +11,6 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/cirrus-id/cirrus/fencing"
-	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
-	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 	"github.com/cirrus-id/cirrus/service"
 	"github.com/cirrus-id/cirrus/sim/event"
 	"github.com/cirrus-id/cirrus/sim/kernel"
@@ -21,7 +19,7 @@ import (
 	"github.com/cirrus-id/cirrus/store/etcd"
 )
 
-// replicated says whether the world's servers are replicas on etcd.
+// replicated reports whether the world's servers are replicas on etcd.
 func (w *world) replicated() bool { return w.plan.Replicas > 0 }
 
 // newReplicas makes the servers of a world on etcd.
@@ -73,14 +71,14 @@ func (s *server) serveReplica(p *kernel.Process) {
 	w.loop.Sleep(w.dice("start", s.index).Duration(time.Millisecond, 20*time.Millisecond), "opening")
 	clk := kernel.NewClock(p)
 	random := reader{w.dice("server random", s.index<<20|p.Number)}
-	way, cluster := s.reach(p, clk, random)
+	conn, cluster := s.reach(p, clk, random)
 	var asked fencing.PoolChange
 	if w.plan.Bare { // the flags of the default pool make it as it should be
 		last := w.pool.Last
 		asked = fencing.PoolChange{First: &w.pool.First, Last: &last, TTL: &w.plan.TTL, MaxTTL: &w.plan.PoolMax, Quarantine: &w.plan.Quarantine}
 	}
 	svc, err := service.New(context.Background(), service.Config{
-		Cluster: &watchedCluster{cluster, s, p, way}, Clock: clk, Steady: clk.Steady(), Stride: s.stride, DefaultPool: asked,
+		Cluster: &watchedCluster{cluster, s, p, conn}, Clock: clk, Steady: clk.Steady(), Stride: s.stride, DefaultPool: asked,
 		Reach:  func(string) connect.HTTPClient { return transport{w: w, proc: p, peer: true} },
 		Logger: slog.New(&logHandler{s, p}), Random: random, Runner: serviceRunner{p},
 		Observer: s.observer(p), Version: "simulated",
@@ -93,25 +91,25 @@ func (s *server) serveReplica(p *kernel.Process) {
 	w.loop.Block()
 }
 
-// reach is a process's way to its store.
-func (s *server) reach(p *kernel.Process, clk *kernel.Clock, random reader) (*etcdWay, *etcd.Cluster) {
+// reach connects a process to its store.
+func (s *server) reach(p *kernel.Process, clk *kernel.Clock, random reader) (*etcdConn, *etcd.Cluster) {
 	w := s.w
-	way := &etcdWay{w: w, s: s, p: p, clock: clk, limit: w.plan.EtcdTimeout}
+	conn := &etcdConn{w: w, s: s, p: p, clock: clk, limit: w.plan.EtcdTimeout}
 	self := store.Member{ID: fmt.Sprintf("%s.%d", s.name(), p.Number), Address: "http://" + s.advertised()}
-	cluster, err := etcd.New(way, w.newElection(way, self), etcd.Options{
+	cluster, err := etcd.New(conn, w.newElection(conn, self), etcd.Options{
 		Self: self, SessionTTL: w.plan.Session, Random: random, PageSize: w.plan.PageSize,
 		Wait: func(c <-chan struct{}) { w.park(func() bool { return kernel.Ready(c) }) },
 	})
 	if err != nil {
 		panic(err)
 	}
-	return way, cluster
+	return conn, cluster
 }
 
 // advertised is the name that the replica tells the others: its own, unless
 // somebody has copied another's settings.
 func (s *server) advertised() string {
-	if w := s.w; s.index == 2 && w.on(plan.SameAddress) && w.spend() {
+	if w := s.w; s.index == 2 && w.on(plan.SameAddress) && w.countFault() {
 		w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1, Text: "it advertises the address of " + w.servers[0].name()})
 		s.misled = true
 		return w.servers[0].name()
@@ -120,7 +118,7 @@ func (s *server) advertised() string {
 	return s.name()
 }
 
-// stop is SIGTERM: the replica resigns, answers what it has under way, and
+// stop is SIGTERM: the replica resigns, answers what it has in flight, and
 // ends; then change does something, and it starts again.
 func (s *server) stop(change func()) {
 	w, p := s.w, s.proc
@@ -154,9 +152,9 @@ func (s *server) stop(change func()) {
 // and out.
 type watchedCluster struct {
 	*etcd.Cluster
-	s   *server
-	p   *kernel.Process
-	way *etcdWay
+	s    *server
+	p    *kernel.Process
+	conn *etcdConn
 }
 
 // Campaign implements store.Cluster.
@@ -260,66 +258,6 @@ func (s *server) replicaLogged(r slog.Record) {
 	}
 }
 
-// leader is the replica whose term is the last, if it runs; else any.
-func (w *world) leader(d kernel.Dice) *server {
-	n := d.Below(uint64(len(w.servers)))
-	if w.leads != nil && w.leads.running() {
-		return w.leads
-	}
-	return w.servers[n]
-}
-
-// victim is the server that a fault is for: the one that there is or, of
-// replicas, any, and the leader more often.
-func (w *world) victim(d kernel.Dice) *server {
-	if !w.replicated() {
-		return w.primary
-	}
-	n, leads := d.Below(uint64(len(w.servers))), d.Below(2) == 1
-	if leads && w.leads != nil && w.leads.running() {
-		return w.leads
-	}
-	return w.servers[n]
-}
-
-// The faults.
-
-// cutEtcd cuts a replica off from etcd, one way or both, and from nobody else.
-func (w *world) cutEtcd(d kernel.Dice) {
-	s := w.victim(d)
-	w.sever(d, s.name(), []string{etcdName}, "etcd")
-}
-
-// cutReplica cuts a replica off from all but etcd: from the clients, from the
-// other replicas, or from both.
-func (w *world) cutReplica(d kernel.Dice) {
-	s := w.victim(d)
-	var others []string
-	which := d.Below(3)
-	for _, m := range w.machines {
-		_, is := w.serverNamed(m.Name)
-		if m != s.machine && m.Name != etcdName && (which == 2 || is == (which == 1)) {
-			others = append(others, m.Name)
-		}
-	}
-	w.sever(d, s.name(), others, []string{"the clients", "the other replicas", "all but etcd"}[which])
-}
-
-func (w *world) sever(d kernel.Dice, name string, others []string, whom string) {
-	until := w.now() + d.Tail(w.plan.TTL, 4*w.plan.TTL)
-	ways := d.Below(3)
-	for _, other := range others {
-		if ways != 2 {
-			w.net.links[link{name, other}] = until
-		}
-		if ways != 1 {
-			w.net.links[link{other, name}] = until
-		}
-	}
-	text := []string{"cut off from " + whom + " both ways", "cut off on the way to " + whom, "cut off on the way from " + whom}[ways]
-	w.note(Record{Kind: RecordNetwork, Machine: name, Peer: whom, Node: -1, Until: until, Text: text})
-}
-
 func (w *world) serverNamed(name string) (*server, bool) {
 	for _, s := range w.servers {
 		if s.name() == name {
@@ -328,18 +266,6 @@ func (w *world) serverNamed(name string) (*server, bool) {
 	}
 	return nil, false
 }
-
-// pauseLeader is SIGSTOP, and SIGCONT after a while.
-func (w *world) pauseLeader(d kernel.Dice) {
-	m := w.leader(d).machine
-	long := []time.Duration{w.plan.Stride, w.plan.Session, w.plan.TTL, 3 * w.plan.TTL}[d.Below(4)]
-	m.Freeze(d.Duration(long/2, 2*long))
-	w.note(Record{Kind: RecordPause, Machine: m.Name, Node: -1, Until: m.Frozen, Text: "stopped"})
-}
-
-func (w *world) crashLeader(d kernel.Dice) { w.leader(d).crash("") }
-
-func (w *world) stopLeader(d kernel.Dice) { w.leader(d).stop(func() {}) }
 
 // target is the addresses that an app is given: those of all replicas, that of
 // one, or a name that leads to any.
@@ -361,24 +287,4 @@ func (w *world) target(app int) string {
 		all = append(all, "http://"+s.name())
 	}
 	return strings.Join(all, ",")
-}
-
-// ask is a client of another make, which has no instance ID of its own and
-// lets the service make one, and somebody who looks at who holds what.
-func (w *world) ask(d kernel.Dice) {
-	stays := d.Duration(0, w.plan.TTL/2)
-	w.lease("a client without an instance ID", func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
-		got, err := c.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "nameless"})
-		if err != nil {
-			return err
-		}
-		w.loop.Sleep(stays, "holding")
-		l := got.GetLease()
-		_, err = c.Release(ctx, &cirrusv1.ReleaseRequest{Pool: l.GetPool(), NodeId: l.GetNodeId(), Epoch: l.GetEpoch(), InstanceId: l.GetInstanceId()})
-		return err
-	})
-	w.admin("list leases", func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
-		_, err := c.ListLeases(ctx, &cirrusv1.ListLeasesRequest{})
-		return err
-	})
 }

@@ -1,5 +1,7 @@
 package sim
 
+import "github.com/cirrus-id/cirrus/sim/oracle"
+
 // Situations are what must come about in a campaign, so that its silence says
 // something. Each is counted by its effect, as it is seen from outside, never
 // because a fault was planned.
@@ -14,7 +16,7 @@ var Situations = []string{
 	"a revoked lease was refused",
 	"a stale epoch was turned away at the resource",
 	"a generator stopped at its ceiling",
-	"a node ID changed its holder",
+	oracle.ChangedHolder,
 	"an app got its node ID back",
 	"a released node ID was granted without quarantine",
 	"an expired node ID was granted after its quarantine",
@@ -40,7 +42,7 @@ var Situations = []string{
 	"the server refused to start",
 	"a server that had lost its volume made a promise",
 	"a server that had lost its volume ended",
-	"a stranger was refused",
+	oracle.RefusedForger,
 	"a crash kept a write that was not synced",
 	"a crash came while a store was opened",
 	"a release named a timestamp from before the lease",

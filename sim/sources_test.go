@@ -57,7 +57,7 @@ type Enumerator struct {
 	started bool
 }
 
-// More goes on to the next run, and says whether there is one.
+// More goes on to the next run, and reports whether there is one.
 func (e *Enumerator) More() bool {
 	if !e.started {
 		e.started = true

@@ -88,18 +88,18 @@ type world struct {
 	rec   recorder
 	stats Stats
 	// violation ends the run.
-	violation  *Violation
-	situations map[string]int
-	machines   []*kernel.Machine
-	operator   *kernel.Machine
-	dices      map[diceKey]kernel.Dice
-	faultDices map[faultKey]kernel.Dice // spares the making of names
-	healed     bool
-	spent      int
-	fumbles    int
-	longLeases int
-	doubles    int
-	// held are the ends of what stands still; see hangs.
+	violation   *Violation
+	situations  map[string]int
+	machines    []*kernel.Machine
+	operator    *kernel.Machine
+	dices       map[diceKey]kernel.Dice
+	faultDices  map[faultKey]kernel.Dice // spares the making of names
+	faultsEnded bool
+	faults      int
+	fumbles     int
+	longLeases  int
+	doubles     int
+	// held are the ends of what blocks; see hangs.
 	held []*kernel.Event
 	// broken counts, where nothing is promised, what broke all the same.
 	broken map[Promise]int
@@ -146,7 +146,7 @@ func (w *world) live() Result {
 	return w.result()
 }
 
-// panics says whether do does, and notes what it died of.
+// panics reports whether do does, and notes what it died of.
 func (w *world) panics(do func()) (did bool) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -224,7 +224,7 @@ func (w *world) run() {
 	w.liveUntil(w.plan.FaultsFor)
 	w.busy()
 	if w.violation == nil {
-		w.heal()
+		w.endFaults()
 	}
 	if w.violation == nil {
 		w.hear(event.Finished{})
@@ -252,7 +252,7 @@ func (w *world) begin() {
 	}
 }
 
-// liveUntil lets events happen up to a true time, and looks at the world after
+// liveUntil lets events happen up to a true time, and checks the world after
 // each.
 func (w *world) liveUntil(end time.Duration) {
 	for w.violation == nil {
@@ -262,7 +262,7 @@ func (w *world) liveUntil(end time.Duration) {
 		e := w.loop.Step()
 		w.rec.add(uint64(e.At))
 		w.rec.add(e.Seq)
-		w.look()
+		w.checkAll()
 		if w.loop.Steps > maxSteps {
 			w.violate(PromiseLiveness, "the world has come to %d events by %v, and to no end", w.loop.Steps, w.now())
 		}
@@ -281,8 +281,8 @@ func (w *world) running() []*server {
 	return only
 }
 
-// look checks the world after an event.
-func (w *world) look() {
+// checkAll checks the world after an event.
+func (w *world) checkAll() {
 	for _, s := range w.servers {
 		if s.machine.Ran {
 			s.machine.Ran = false
@@ -394,7 +394,7 @@ func (w *world) close() {
 }
 
 func (w *world) result() Result {
-	w.stats.Events, w.stats.Faults, w.stats.Apps = w.loop.Steps, w.spent, len(w.apps)
+	w.stats.Events, w.stats.Faults, w.stats.Apps = w.loop.Steps, w.faults, len(w.apps)
 	w.stats.Calls, w.stats.Grants = w.net.calls, w.oracle.Grants()
 	w.stats.Moved, w.stats.Time = w.situations[oracle.ChangedHolder] > 0, w.now()
 	return Result{

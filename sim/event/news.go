@@ -42,40 +42,40 @@ type News interface{ news() }
 
 // The servers and their processes.
 
-// Server tells that there is a machine that can serve. The first one has the
+// Server reports that there is a machine that can serve. The first one has the
 // store's volume.
 type Server struct {
 	Index int
 	Name  string
 }
 
-// Started tells that a process starts on a server, which was told a stride.
+// Started reports that a process starts on a server, which was told a stride.
 type Started struct {
 	Server int
 	Process
 	Stride time.Duration
 }
 
-// Serves tells whether the process of a server takes requests from now on.
+// Serves reports whether the process of a server takes requests from now on.
 type Serves struct {
 	Server int
 	On     bool
 }
 
-// Stopped tells that the process of a server ends.
+// Stopped reports that the process of a server ends.
 type Stopped struct {
 	Server int
 	Process
 }
 
-// Moved tells that the store's volume is at another server from now on. The
+// Moved reports that the store's volume is at another server from now on. The
 // process that had it goes on, and isn't told.
 type Moved struct {
 	From Process
 	To   int
 }
 
-// Checked tells what a server's own check of its state came to, after its tasks
+// Checked reports what a server's own check of its state came to, after its tasks
 // have run. Leads: a replica serves by a term; Leaders counts the replicas that do.
 type Checked struct {
 	Server  int
@@ -84,7 +84,7 @@ type Checked struct {
 	Fault   string // empty: nothing is wrong
 }
 
-// Logged tells of a line that a server logs.
+// Logged reports a line that a server logs.
 type Logged struct {
 	Machine string
 	Message string
@@ -92,47 +92,47 @@ type Logged struct {
 	Locked bool
 }
 
-// ClockChanged tells that a server's clock goes another way from now on.
+// ClockChanged reports that a server's clock goes another way from now on.
 type ClockChanged struct{ Server int }
 
-// Described tells what the operator set the default pool's max_ttl to, at the
+// Described reports what the operator set the default pool's max_ttl to, at the
 // most.
 type Described struct{ MaxTTL time.Duration }
 
-// Forged tells that somebody makes up an epoch.
+// Forged reports that somebody makes up an epoch.
 type Forged struct{}
 
-// Healed tells that all faults end.
-type Healed struct{}
+// FaultsEnded reports that all faults end.
+type FaultsEnded struct{}
 
-// Passed tells that time has passed, after faults have ended.
+// Passed reports that time has passed, after faults have ended.
 type Passed struct{}
 
-// Finished tells that the run is at its end.
+// Finished reports that the run is at its end.
 type Finished struct{}
 
 // The store of one server.
 
-// StoreIs tells that the disk holds a store to which no earlier one leads.
+// StoreIs reports that the disk holds a store to which no earlier one leads.
 type StoreIs struct{ Snapshot fencing.Snapshot }
 
-// StoreOpened tells that a server has opened its store, and is about to serve it.
+// StoreOpened reports that a server has opened its store, and is about to serve it.
 type StoreOpened struct{ Server int }
 
-// StoreRefused tells that a server refuses its store for lost writes.
+// StoreRefused reports that a server refuses its store for lost writes.
 type StoreRefused struct{ Server int }
 
-// StoreDamaged tells that the store's log is damaged. LostMark: a mark is gone with
+// StoreDamaged reports that the store's log is damaged. LostMark: a mark is gone with
 // it, and the high-water file tells.
 type StoreDamaged struct{ LostMark bool }
 
-// StoreShrunk tells what is left of a store that has lost its newest writes.
+// StoreShrunk reports what is left of a store that has lost its newest writes.
 type StoreShrunk struct{ Kept fencing.Snapshot }
 
-// Planted tells that a record was put into the store by hand.
+// Planted reports that a record was put into the store by hand.
 type Planted struct{ Record fencing.Record }
 
-// Recovered tells what `cirrus recover` made of a store: Before is what it held,
+// Recovered reports what `cirrus recover` made of a store: Before is what it held,
 // and Told the stride that recover was given.
 type Recovered struct {
 	Before fencing.Meta
@@ -140,14 +140,14 @@ type Recovered struct {
 	Told   time.Duration
 }
 
-// Loaded tells that a process has loaded the store. Term is 0 for one server.
+// Loaded reports that a process has loaded the store. Term is 0 for one server.
 type Loaded struct {
 	Process
 	Term     int
 	Snapshot fencing.Snapshot
 }
 
-// Write tells that a process decided on a write. Write numbers it, Term is 0 for one
+// Write reports that a process decided on a write. Write numbers it, Term is 0 for one
 // server, and Op the operation that it is for; 0: none.
 type Write struct {
 	Write int
@@ -157,38 +157,38 @@ type Write struct {
 	Batch fencing.Batch
 }
 
-// Reached tells that a write may be on the disk. Unsynced: a crash came after it
+// Reached reports that a write may be on the disk. Unsynced: a crash came after it
 // and before its sync.
 type Reached struct {
 	Write    int
 	Unsynced bool
 }
 
-// Acknowledged tells that the store has acknowledged a write.
+// Acknowledged reports that the store has acknowledged a write.
 type Acknowledged struct{ Write int }
 
-// Refused tells that a write was surely not done, and may be done another way.
+// Refused reports that a write was surely not done, and may be done another way.
 type Refused struct{ Write int }
 
-// Failed tells that a write has failed, or may have.
+// Failed reports that a write has failed, or may have.
 type Failed struct{ Write int }
 
 // Replicas on etcd.
 
-// Created tells that there is a store in etcd where there was none.
+// Created reports that there is a store in etcd where there was none.
 type Created struct{ Batch fencing.Batch }
 
-// TakesOver tells that a process tries to begin a term, which Term numbers.
+// TakesOver reports that a process tries to begin a term, which Term numbers.
 type TakesOver struct {
 	Server int
 	Process
 	Term int
 }
 
-// TakeoverFailed tells that a process does not know whether its term began.
+// TakeoverFailed reports that a process does not know whether its term began.
 type TakeoverFailed struct{ Term int }
 
-// TxnSent tells that a transaction leaves a replica: a takeover that writes Value,
+// TxnSent reports that a transaction leaves a replica: a takeover that writes Value,
 // or one that writes Keys and is guarded by the term record Guard, if it has one.
 type TxnSent struct {
 	Txn int
@@ -199,17 +199,17 @@ type TxnSent struct {
 	Keys         int
 }
 
-// TxnDone tells what etcd makes of a transaction, at that instant. Late: its sender
+// TxnDone reports what etcd makes of a transaction, at that instant. Late: its sender
 // has given up on it.
 type TxnDone struct {
 	Txn        int
 	Done, Late bool
 }
 
-// Confirming tells that a term asks whether it lasts. Confirm numbers that.
+// Confirming reports that a term asks whether it lasts. Confirm numbers that.
 type Confirming struct{ Confirm, Term int }
 
-// Confirmed tells what a Confirm came to. Deposed: the term does not last.
+// Confirmed reports what a Confirm came to. Deposed: the term does not last.
 type Confirmed struct {
 	Confirm int
 	Deposed bool
@@ -217,20 +217,20 @@ type Confirmed struct {
 
 // The wire.
 
-// Sent tells that a request leaves a client.
+// Sent reports that a request leaves a client.
 type Sent struct{ Call Call }
 
-// Arrived tells that a process is about to handle a request, as the operation Op.
+// Arrived reports that a process is about to handle a request, as the operation Op.
 type Arrived struct {
 	Op int
 	Process
 	Call Call
 }
 
-// Held tells that an operation has waited for whoever reads the log.
+// Held reports that an operation has waited for whoever reads the log.
 type Held struct{ Op int }
 
-// Replied tells of the answer to an operation, which leaves its process. Forwarded:
+// Replied reports the answer to an operation, which leaves its process. Forwarded:
 // it says to be another replica's.
 type Replied struct {
 	Op        int
@@ -242,13 +242,13 @@ type Replied struct {
 	LostWrites int
 }
 
-// AnswerLost tells that an answer will not arrive.
+// AnswerLost reports that an answer will not arrive.
 type AnswerLost struct {
 	Call  Call
 	Reply *Reply
 }
 
-// Answered tells that the answer to a call arrives, at that call or another. To is
+// Answered reports that the answer to a call arrives, at that call or another. To is
 // the call, and App the app that it is of; −1: none.
 type Answered struct {
 	Call, To Call
@@ -257,39 +257,39 @@ type Answered struct {
 	Reply    *Reply
 }
 
-// GaveUp tells that nobody waits for the answer to a call any more.
+// GaveUp reports that nobody waits for the answer to a call any more.
 type GaveUp struct{ Number int }
 
-// ClientEnded tells that a client's process is gone.
+// ClientEnded reports that a client's process is gone.
 type ClientEnded struct{ Process }
 
 // The holders.
 
-// AppStarted tells that an app has another process.
+// AppStarted reports that an app has another process.
 type AppStarted struct {
 	App int
 	Process
 	Pool fencing.PoolName
 }
 
-// Asks tells that an app asks for a holder.
+// Asks reports that an app asks for a holder.
 type Asks struct{ App int }
 
-// Ends tells that an app's holder ends: it was refused, in words of its own.
+// Ends reports that an app's holder ends: it was refused, in words of its own.
 type Ends struct {
 	App int
 	Process
 	Words string
 }
 
-// Loses tells that an app's holder takes its lease of a node ID for lost.
+// Loses reports that an app's holder takes its lease of a node ID for lost.
 type Loses struct {
 	App int
 	Process
 	Node int
 }
 
-// Minted tells that an app has minted IDs. PoolIndex tells apart what two pools
+// Minted reports that an app has minted IDs. PoolIndex tells apart what two pools
 // mint.
 type Minted struct {
 	App       int
@@ -297,17 +297,17 @@ type Minted struct {
 	IDs       []snowflake.ID
 }
 
-// MintedLate tells that an app minted though its deadline had passed.
+// MintedLate reports that an app minted though its deadline had passed.
 type MintedLate struct{ App int }
 
-// Used tells that the resource is asked to let an app in with an epoch.
+// Used reports that the resource is asked to let an app in with an epoch.
 type Used struct {
 	App   int
 	Key   Key
 	Epoch uint64
 }
 
-// Live tells that an app holds a lease by its holder's own rules. Clock is its
+// Live reports that an app holds a lease by its holder's own rules. Clock is its
 // machine's, and Others are the other apps that hold the same node ID.
 type Live struct {
 	App    int
@@ -332,7 +332,7 @@ type Shown struct {
 	Clock Clock
 }
 
-// Waits tells what the apps have, once faults have ended.
+// Waits reports what the apps have, once faults have ended.
 type Waits struct{ Apps []App }
 
 // App is an app that wants a node ID.
@@ -355,7 +355,7 @@ func (Logged) news()         {}
 func (ClockChanged) news()   {}
 func (Described) news()      {}
 func (Forged) news()         {}
-func (Healed) news()         {}
+func (FaultsEnded) news()    {}
 func (Passed) news()         {}
 func (Finished) news()       {}
 func (StoreIs) news()        {}

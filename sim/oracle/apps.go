@@ -54,7 +54,7 @@ func (o *Oracle) without(apps []event.App, name fencing.PoolName) *event.App {
 
 // late: no app has no node ID though there had to be one for it.
 func (o *Oracle) late(apps []event.App) {
-	t, limit := o.ruling(), o.healedAt+o.starting()
+	t, limit := o.ruling(), o.faultsEndedAt+o.starting()
 	switch {
 	case t == nil && o.now() > limit:
 		o.lateBy(o.nobodyServes())
@@ -81,7 +81,7 @@ func (o *Oracle) late(apps []event.App) {
 }
 
 func (o *Oracle) lateBy(what string) {
-	o.violate(PromiseLiveness, "%v after faults had stopped, %s", o.now()-o.healedAt, what)
+	o.violate(PromiseLiveness, "%v after faults had stopped, %s", o.now()-o.faultsEndedAt, what)
 }
 
 // spareNode is the time by which the first node ID had to be free that no app

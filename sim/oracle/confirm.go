@@ -33,7 +33,7 @@ func (o *Oracle) ofTerm(t *term, op *operation, a *event.Reply) {
 	o.waitedForLeader(op, a)
 }
 
-// notConfirmed tells that a Confirm has found that another term has begun.
+// notConfirmed records that a Confirm has found that another term has begun.
 func (o *Oracle) notConfirmed(t *term) {
 	for _, op := range o.history {
 		r, procedure := op.call.Request, op.call.Procedure

@@ -55,7 +55,7 @@ func (o *Oracle) hearOfWrite(news event.News) {
 	}
 }
 
-// storeIs tells that the disk holds a store that no earlier one leads to.
+// storeIs records that the disk holds a store that no earlier one leads to.
 func (o *Oracle) storeIs(snap fencing.Snapshot) {
 	o.generation++
 	o.lostWrites, o.damaged = false, false
@@ -64,7 +64,7 @@ func (o *Oracle) storeIs(snap fencing.Snapshot) {
 	o.take(snap)
 }
 
-// settle tells that what is on the disk is known, whoever waits for it.
+// settle records that what is on the disk is known, whoever waits for it.
 func (o *Oracle) settle() {
 	kept := o.pending[:0]
 	for _, f := range o.pending {
@@ -237,7 +237,7 @@ func (o *Oracle) ends(t *term, n *node, r *fencing.Record) {
 // acknowledged takes a write that the store has acknowledged to its term.
 func (o *Oracle) acknowledged(t *term, f *write) {
 	b := f.batch
-	if f.startedAt < o.healedAt {
+	if f.startedAt < o.faultsEndedAt {
 		t.disturbed = t.steady() // it was slow until now
 	}
 	if i := slices.Index(o.pending, f); i >= 0 {

@@ -8,7 +8,7 @@ import (
 
 // P1 exclusion: at no instant do two live holders share a node ID.
 
-// exclusion reports whether P1 is looked at.
+// exclusion reports whether P1 is checked.
 func (o *Oracle) exclusion() bool { return o.config.Exclusive && !o.softened }
 
 // live judges a holder that takes itself for live: whether it may, and whether it
@@ -47,7 +47,7 @@ func (o *Oracle) entitled(a *app, n event.Live) {
 	o.noteExtended(a, l, deadline, n.Clock)
 }
 
-// mintedLate tells of a holder that minted though its deadline had passed.
+// mintedLate reports a holder that minted though its deadline had passed.
 func (o *Oracle) mintedLate(a *app) {
 	o.violate(PromiseExclusion, "%s minted after its deadline", a.name())
 }

@@ -41,7 +41,7 @@ func (o *Oracle) heartbeatIsSame(r *event.Request, a *event.Reply) {
 	}
 }
 
-// unknownHeartbeat tells of a heartbeat that succeeded for a lease that was never
+// unknownHeartbeat reports a heartbeat that succeeded for a lease that was never
 // promised.
 func (o *Oracle) unknownHeartbeat(a *event.Reply) {
 	o.violate(PromiseFencing, "a heartbeat was good for node ID %d, epoch %d, which no Acquire has answered", a.Node, a.Epoch)

@@ -23,14 +23,14 @@ func keyOf(pool string, a *event.Reply) answerKey {
 
 // hears takes an answer that the leader gives to a replica that forwards.
 func (o *Oracle) hears(p *process, call *event.Call, a *event.Reply) {
-	if o.heard[p] == nil {
-		o.heard[p] = map[answerKey]time.Duration{}
+	if o.fromLeader[p] == nil {
+		o.fromLeader[p] = map[answerKey]time.Duration{}
 	}
 	for i, item := range a.Items {
-		o.heard[p][keyOf(call.Items[i].Pool, item)] = o.now()
+		o.fromLeader[p][keyOf(call.Items[i].Pool, item)] = o.now()
 	}
 	if a.Lease || a.Lost {
-		o.heard[p][keyOf(call.Pool, a)] = o.now()
+		o.fromLeader[p][keyOf(call.Pool, a)] = o.now()
 	}
 }
 
@@ -38,7 +38,7 @@ func (o *Oracle) hears(p *process, call *event.Call, a *event.Reply) {
 // since the request arrived.
 func (o *Oracle) forwarded(op *operation, a *event.Reply) {
 	if a.Lease || a.Lost {
-		at, ok := o.heard[op.proc][keyOf(op.call.Pool, a)]
+		at, ok := o.fromLeader[op.proc][keyOf(op.call.Pool, a)]
 		if !ok || at < op.arrivedAt {
 			o.violate(PromiseForward, "%s answers %s #%d with what no leader has told it since", op.proc.Machine, op.call.Procedure, op.call.Number)
 		}

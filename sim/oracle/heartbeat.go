@@ -30,4 +30,4 @@ func (o *Oracle) toldLost(t *term, op *operation, n *node, lostWrites int) {
 
 // RefusedForger is the situation that a request with a lease that was put together
 // from parts is refused.
-const RefusedForger = "a stranger was refused"
+const RefusedForger = "a forger was refused"

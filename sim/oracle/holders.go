@@ -16,7 +16,7 @@ type app struct {
 	// noes is what the service has refused the process since it asked for a holder;
 	// losses how often it has told it of a lost lease that no holder has spoken of.
 	noes, losses int
-	// seen and deadline are the lease and its deadline when last looked at.
+	// seen and deadline are the lease and its deadline when last checked.
 	seen     fencing.Lease
 	deadline time.Duration
 	// shown is the deadline that the trace has of the lease of the epoch shownFor.

@@ -73,7 +73,7 @@ func (o *Oracle) hasLease(t *term, pool string, instance fencing.InstanceHash) b
 	return false
 }
 
-// leaseEnded tells that an instance's lease has ended, at that tick. It had no place
+// leaseEnded records that an instance's lease has ended, at that tick. It had no place
 // in line until now: it would have got its lease again.
 func (o *Oracle) leaseEnded(r *fencing.Record, at int) {
 	for _, op := range o.asking {

@@ -107,20 +107,20 @@ func (o *Oracle) free(t *term, p *pool) []time.Duration {
 }
 
 // undisturbed is the steady time since which a server has had no fault: those
-// stopped when the world healed, by clocks that go right since, but a write or
+// stopped when faults ended, by clocks that go right since, but a write or
 // a Confirm that was slow then may be so still, another replica may take over,
 // and timers are late on a machine that slept.
 func (o *Oracle) undisturbed(t *term) time.Duration {
 	for _, f := range o.pending {
-		if f.term == t && f.startedAt < o.healedAt {
+		if f.term == t && f.startedAt < o.faultsEndedAt {
 			t.disturbed = t.steady()
 		}
 	}
 	if t.confirming > 0 {
 		t.disturbed = t.steady()
 	}
-	healed := t.steady() - (o.now() - o.healedAt)
-	return max(t.disturbed, t.loadedAt, t.servesFrom, healed, o.awake(t))
+	faultsEnded := t.steady() - (o.now() - o.faultsEndedAt)
+	return max(t.disturbed, t.loadedAt, t.servesFrom, faultsEnded, o.awake(t))
 }
 
 // awake is the steady time by which a server whose machine slept has noticed
@@ -139,7 +139,7 @@ func (o *Oracle) awake(t *term) time.Duration {
 
 // full: who is told that no node ID is free is told so rightly.
 func (o *Oracle) full(t *term, op *operation) {
-	if !o.healed || t != o.ruling() {
+	if !o.faultsEnded || t != o.ruling() {
 		return
 	}
 	p := o.pool(fencing.PoolName(op.call.Pool))
@@ -214,7 +214,7 @@ func (o *Oracle) answeredInTime() {
 		return
 	}
 	for _, op := range o.history {
-		age := o.now() - max(op.arrivedAt, o.healedAt+o.starting())
+		age := o.now() - max(op.arrivedAt, o.faultsEndedAt+o.starting())
 		if op.answeredAt == 0 && !op.unknown && age > op.call.Wait+o.settling(op.proc.server)+o.learning() {
 			o.violate(PromiseLiveness, "%s #%d has waited for an answer for %v", op.call.Procedure, op.call.Number, o.now()-op.arrivedAt)
 		}

@@ -14,7 +14,7 @@ type Config struct {
 	Replicated bool
 	// Exclusive: clocks are good enough for P1.
 	Exclusive bool
-	// Judged: P4 and the order of the calls are looked at. Where somebody breaks
+	// Judged: P4 and the order of the calls are checked. Where somebody breaks
 	// what they vouch for, they need not hold.
 	Judged bool
 	// TTL is a typical lease's, Longest the longest that is asked for, Quarantine
@@ -40,12 +40,12 @@ type Sink interface {
 
 // Oracle judges one run.
 type Oracle struct {
-	config Config
-	sink   Sink
-	at     event.Instant // of the news that it hears
-	healed bool
-	// healedAt is when faults ended.
-	healedAt time.Duration
+	config      Config
+	sink        Sink
+	at          event.Instant // of the news that it hears
+	faultsEnded bool
+	// faultsEndedAt is when faults ended.
+	faultsEndedAt time.Duration
 
 	servers   []*server
 	primary   *server // that has the volume
@@ -97,13 +97,13 @@ type Oracle struct {
 	// softened: P1 is broken, and would only be so again.
 	softened bool
 
-	// Of replicas: ruling is the last term that etcd has begun, stored what etcd
-	// holds, and heard what leaders told those who follow.
-	leader   *term
-	stored   stored
-	txns     map[int]*txn
-	confirms map[int]*confirm
-	heard    map[*process]map[answerKey]time.Duration
+	// Of replicas: leader is the last term that etcd has begun, stored what etcd
+	// holds, and fromLeader what leaders told those who follow.
+	leader     *term
+	stored     stored
+	txns       map[int]*txn
+	confirms   map[int]*confirm
+	fromLeader map[*process]map[answerKey]time.Duration
 }
 
 // New returns an oracle that has heard of nothing.
@@ -114,7 +114,7 @@ func New(c Config, sink Sink) *Oracle {
 		nodes: map[event.Key]*node{}, pools: map[fencing.PoolName]*pool{}, writes: map[int]*write{},
 		terms: map[*process]*term{}, byNumber: map[int]*term{}, byOp: map[int]*operation{}, gaveUp: map[int]bool{},
 		instances: map[string]*instance{}, byInstance: map[string]*lease{}, heardOf: map[hearing]time.Duration{},
-		txns: map[int]*txn{}, confirms: map[int]*confirm{}, heard: map[*process]map[answerKey]time.Duration{},
+		txns: map[int]*txn{}, confirms: map[int]*confirm{}, fromLeader: map[*process]map[answerKey]time.Duration{},
 	}
 }
 
@@ -125,7 +125,7 @@ func (o *Oracle) Hear(at event.Instant, news event.News) {
 		s.clock = at.Clocks[s.index]
 	}
 	switch n := news.(type) {
-	case event.Passed, event.Healed, event.Finished, event.Waits, event.Checked:
+	case event.Passed, event.FaultsEnded, event.Finished, event.Waits, event.Checked:
 		o.hearOfTime(news)
 	case event.Server, event.Started, event.Serves, event.Stopped, event.Moved, event.Logged, event.ClockChanged:
 		o.hearOfServer(news)
@@ -149,11 +149,11 @@ func (o *Oracle) Hear(at event.Instant, news event.News) {
 // hearOfTime takes news of time that has passed.
 func (o *Oracle) hearOfTime(news event.News) {
 	switch n := news.(type) {
-	case event.Healed:
-		o.healed, o.healedAt = true, o.at.Now
+	case event.FaultsEnded:
+		o.faultsEnded, o.faultsEndedAt = true, o.at.Now
 	case event.Checked:
 		o.checked(n)
-		if o.healed {
+		if o.faultsEnded {
 			o.waiting()
 			o.opened()
 			o.listens()

@@ -41,7 +41,7 @@ func (o *Oracle) follows(t *term, n *node, l *lease, r *fencing.Record) {
 		q = 0 // the pool's opening stood in for it (S7)
 	}
 	// What another server has promised is bounded by restUntil: see grantAfterStart.
-	if deadline := l.told[t.server.index].deadline; s+t.tolerance() < deadline+q && o.counts(t, l) {
+	if deadline := l.byServer[t.server.index].deadline; s+t.tolerance() < deadline+q && o.counts(t, l) {
 		o.violate(PromiseQuarantine, "node ID %d is granted %v before deadline + quarantine of epoch %d", r.Node, deadline+q-s, l.epoch)
 	}
 	l.passed = true
@@ -54,7 +54,7 @@ func (o *Oracle) follows(t *term, n *node, l *lease, r *fencing.Record) {
 // passed.
 func (o *Oracle) endsEarly(t *term, n *node, l *lease, r *fencing.Record) {
 	s, q := t.steady()+t.tolerance(), o.quarantine(r.Pool, r.TTL)
-	if o.counts(t, l) && s < l.told[t.server.index].deadline+q || r.Epoch == n.loaded && s < n.restUntil+q {
+	if o.counts(t, l) && s < l.byServer[t.server.index].deadline+q || r.Epoch == n.loaded && s < n.restUntil+q {
 		o.violate(PromiseQuarantine, "node ID %d, epoch %d is noted as ended before its quarantine is over", r.Node, r.Epoch)
 	}
 }

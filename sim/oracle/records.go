@@ -54,7 +54,7 @@ func (o *Oracle) Deadline(by event.Process, pool string, a *event.Reply) (deadli
 	if l == nil {
 		return 0, 0
 	}
-	until := l.told[t.server.index].deadline
+	until := l.byServer[t.server.index].deadline
 	c := &t.server.clock
 	return c.When(o.now(), until), c.When(o.now(), until+o.quarantine(fencing.PoolName(pool), a.TTL))
 }

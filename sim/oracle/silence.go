@@ -53,14 +53,14 @@ func (o *Oracle) silence(t *term, n *node, meta *fencing.Meta, r *fencing.Record
 
 // silenceLasts judges how long a note lets a lease last.
 func (o *Oracle) silenceLasts(t *term, n *node, l *lease, r *fencing.Record, deadline time.Duration) {
-	s, least := t.steady(), l.told[t.server.index].deadline
+	s, least := t.steady(), l.byServer[t.server.index].deadline
 	if r.Epoch == n.loaded {
 		least = max(least, n.restUntil)
 	}
 	if o.counts(t, l) && s+r.Silence.Left+t.tolerance() < least {
 		o.violate(PromiseQuarantine, "node ID %d, epoch %d is noted as silent with %v left, but its deadline is in %v", r.Node, r.Epoch, r.Silence.Left, least-s)
 	}
-	if !o.healed {
+	if !o.faultsEnded {
 		return // it may have been heard long after it had asked
 	}
 	heard := max(o.heardOf[hearing{t.server.index, r.Instance}], o.undisturbed(t))
@@ -99,7 +99,7 @@ func (o *Oracle) silentBy(t *term, n *node) time.Duration {
 	d := &n.durable
 	start, heard := t.loadedAt+2*t.longest, max(n.grantedAt, o.heardOf[hearing{t.server.index, d.Instance}])
 	if l := n.lease(uint64(d.Epoch)); l != nil {
-		heard = max(heard, l.told[t.server.index].deadline-d.TTL)
+		heard = max(heard, l.byServer[t.server.index].deadline-d.TTL)
 	}
 	if d.Epoch == n.loaded && heard < t.loadedAt {
 		heard = 0

@@ -53,7 +53,7 @@ type term struct {
 // without its volume, or another term has begun.
 func (t *term) superseded() bool { return t.view != nil }
 
-// supersede tells that a term is superseded, and doesn't know. What it had decided
+// supersede records that a term is superseded, and doesn't know. What it had decided
 // on and not yet begun to write never will be written.
 func (o *Oracle) supersede(t *term) {
 	t.view = map[event.Key]fencing.Record{}
@@ -155,7 +155,7 @@ func (n *node) deadline(t *term) (time.Duration, bool) {
 		}
 	}
 	if l := n.lease(uint64(d.Epoch)); l != nil {
-		deadline = max(deadline, l.told[t.server.index].deadline)
+		deadline = max(deadline, l.byServer[t.server.index].deadline)
 	}
 	return deadline, true
 }
@@ -169,9 +169,9 @@ type lease struct {
 	floor      int64
 	ceiling    int64 // the highest that was sent
 	used       int64 // the highest timestamp that was minted under it
-	// told is what each server, by its index, has promised.
-	told [event.MaxServers]told
-	ttl  time.Duration
+	// byServer is what each server, by its index, has promised.
+	byServer [event.MaxServers]promised
+	ttl      time.Duration
 	// released: its holder has asked for the release, with this timestamp.
 	released bool
 	last     int64
@@ -185,9 +185,9 @@ type lease struct {
 	lostSent int      // answers that did not arrive, with the grant in them
 }
 
-// told is what one server has promised of a lease: the deadline is its steady
+// promised is what one server has promised of a lease: the deadline is its steady
 // time + TTL at the last good answer.
-type told struct {
+type promised struct {
 	deadline time.Duration
 	ceiling  int64
 	term     *term // that promised last
@@ -327,6 +327,6 @@ func (o *Oracle) isWriting(t *term, k event.Key) bool {
 // term grants. By clocks that are worse than allowed it need not, if others
 // have led in between.
 func (o *Oracle) counts(t *term, l *lease) bool {
-	last := l.told[t.server.index].term
+	last := l.byServer[t.server.index].term
 	return o.exclusion() || last == t || !o.config.Replicated && (last == nil || last.hosts == t.hosts)
 }

@@ -11,7 +11,7 @@ func (o *Oracle) deposesInTime(old, t *term) {
 	}
 }
 
-// sentTwice tells of a transaction whose writes were not announced.
+// sentTwice reports a transaction whose writes were not announced.
 func (o *Oracle) sentTwice(t *term, keys int) {
 	o.violate(PromiseTerm, "%s sends a transaction with %d keys of which it had not said that they are to be written: a write must not be sent again", t.server.name, keys)
 }

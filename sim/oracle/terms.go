@@ -83,7 +83,7 @@ func (o *Oracle) noteDeposed(t *term, text string) {
 	o.note(event.Record{Kind: event.RecordDeposed, Machine: t.server.name, Process: t.proc.Number, Node: -1, Text: text})
 }
 
-// created tells that there is a store where there was none.
+// created records that there is a store where there was none.
 func (o *Oracle) created(b fencing.Batch) {
 	o.storeIs(fencing.Snapshot{Meta: *b.Meta, Pools: b.Pools, Records: b.Records})
 	o.stored = stored{}
@@ -141,7 +141,7 @@ func (o *Oracle) txnDone(x *txn, done, late bool) {
 	}
 }
 
-// tookOver tells that etcd has begun a term.
+// tookOver records that etcd has begun a term.
 func (o *Oracle) tookOver(t *term) {
 	old := o.leader
 	o.deposesInTime(old, t)
@@ -169,7 +169,7 @@ func (o *Oracle) depose(t *term) {
 	}
 }
 
-// lands tells that writes are in etcd, whoever is told.
+// lands records that writes are in etcd, whoever is told.
 func (o *Oracle) lands(t *term, writes []*write, late bool) {
 	if !o.leaderWrites(t) {
 		return
@@ -213,10 +213,10 @@ func (o *Oracle) failed(f *write) {
 	}
 }
 
-// confirming tells that a Confirm of a term begins. One that faults hold up disturbs
+// confirming records that a Confirm of a term begins. One that faults hold up disturbs
 // its term until it ends.
 func (o *Oracle) confirming(n event.Confirming) {
-	c := &confirm{term: o.byNumber[n.Term], began: o.now(), counted: !o.healed}
+	c := &confirm{term: o.byNumber[n.Term], began: o.now(), counted: !o.faultsEnded}
 	o.confirms[n.Confirm] = c
 	if c.counted {
 		c.term.confirming++
@@ -228,7 +228,7 @@ func (o *Oracle) confirmed(n event.Confirmed) {
 	delete(o.confirms, n.Confirm)
 	if c.counted {
 		c.term.confirming--
-		if c.began < o.healedAt {
+		if c.began < o.faultsEndedAt {
 			c.term.disturbed = c.term.steady()
 		}
 	}

@@ -40,7 +40,7 @@ func (o *Oracle) releases(l *lease, r *event.Request) {
 
 // windowGrows: a lease that is promised again keeps its floor, and its ceiling does
 // not fall.
-func (o *Oracle) windowGrows(t *term, l *lease, last *told, a *event.Reply) {
+func (o *Oracle) windowGrows(t *term, l *lease, last *promised, a *event.Reply) {
 	before := l.ceiling
 	if t.superseded() {
 		before = last.ceiling // S3: the other may have promised more by now

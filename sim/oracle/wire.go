@@ -232,7 +232,7 @@ func (o *Oracle) promised(t *term, op *operation, n *node, a *event.Reply) {
 		o.renewed(t, op, l)
 	}
 	o.instanceIsSame(l, r, a)
-	last := &l.told[t.server.index]
+	last := &l.byServer[t.server.index]
 	o.windowGrows(t, l, last, a)
 	if off := a.Server - t.server.clock.Wall; off > 1000 {
 		o.saw("a wall clock was set back, and server time was not")
@@ -253,7 +253,7 @@ func (o *Oracle) promisedEarlier(t *term, op *operation, n *node, a *event.Reply
 		return
 	}
 	o.promisedAt = max(o.promisedAt, a.Server)
-	last := &l.told[t.server.index]
+	last := &l.byServer[t.server.index]
 	l.ceiling = max(l.ceiling, a.Ceiling)
 	last.ceiling = max(last.ceiling, a.Ceiling)
 	last.deadline = max(last.deadline, op.steady+a.TTL)
@@ -293,7 +293,7 @@ func (o *Oracle) renewed(t *term, op *operation, l *lease) {
 	case l.process != op.proc:
 		o.saw("a lease outlived a restart of the server")
 	}
-	if s := t.steady(); op.call.Procedure == event.CallHeartbeat && s > l.told[t.server.index].deadline {
+	if s := t.steady(); op.call.Procedure == event.CallHeartbeat && s > l.byServer[t.server.index].deadline {
 		o.saw("a late heartbeat revived a lease")
 	}
 }

@@ -4,11 +4,25 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/cirrus-id/cirrus/client"
-	"github.com/cirrus-id/cirrus/sim/event"
 	"github.com/cirrus-id/cirrus/sim/kernel"
 	"github.com/cirrus-id/cirrus/sim/plan"
 )
+
+// Cut, and Foreign: somebody else answers in the service's place.
+
+func (w *world) cut(d kernel.Dice) {
+	name := w.apps[d.Below(uint64(len(w.apps)))].machine.Name
+	until := w.now() + d.Tail(w.plan.TTL, 4*w.plan.TTL)
+	ways := d.Below(3)
+	text := []string{"both ways", "to the server", "from the server"}[ways]
+	if ways != 2 {
+		w.net.toServer[name] = until
+	}
+	if ways != 1 {
+		w.net.fromServer[name] = until
+	}
+	w.note(Record{Kind: RecordNetwork, Machine: name, Peer: "server", Node: -1, Until: until, Text: "cut off " + text})
+}
 
 // foreignAnswers are what somebody between a client and the service says in the
 // service's place: a proxy, a login page, a load balancer.
@@ -29,7 +43,7 @@ func inConnectsForm(status int, code string) answer {
 	return answer{status: status, header: http.Header{"Content-Type": {"application/json"}}, body: []byte(`{"code":"` + code + `","message":"who are you?"}`)}
 }
 
-// intercept lets somebody else answer a holder's call. It says whether the
+// intercept lets somebody else answer a holder's call. It reports whether the
 // request is kept from the service.
 func (n *network) intercept(c *call) bool {
 	w := n.w
@@ -50,14 +64,4 @@ func (n *network) intercept(c *call) bool {
 		c.from.Machine.Touch()
 	})
 	return kept
-}
-
-// endedBy tells of a holder that says that its lease has ended, or itself.
-func (a *app) endedBy(p *kernel.Process, e client.Event) {
-	switch e.Change {
-	case client.Lost:
-		a.w.hear(event.Loses{App: a.index, Process: named(p), Node: int(e.Lease.Node)})
-	case client.Refused:
-		a.w.hear(event.Ends{App: a.index, Process: named(p), Words: "takes itself for refused"})
-	}
 }

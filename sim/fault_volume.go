@@ -7,6 +7,8 @@ import (
 	"github.com/cirrus-id/cirrus/sim/kernel"
 )
 
+// LostVolume: the volume moves to another machine, and the old process lives on.
+
 // moveVolume takes the store's volume away from the machine that serves it and
 // gives it to another, which starts to serve it. The process there isn't told:
 // it lives on, with commits that are never answered, or with an error much
@@ -34,7 +36,7 @@ func (w *world) moveVolume(d kernel.Dice) {
 	w.after(back, "restart", to.boot)
 	w.after(end, "stop the old one", func() {
 		if from.proc == p {
-			from.stopAstray()
+			from.stopWithoutVolume()
 		}
 	})
 }
@@ -49,12 +51,12 @@ func (w *world) spare() *server {
 	return nil
 }
 
-// astray says that the machine's process serves a volume that it has lost.
-func (s *server) astray() bool { return s.running() && s.disk == nil }
+// lacksVolume reports that the machine's process serves a volume that it has lost.
+func (s *server) lacksVolume() bool { return s.running() && s.disk == nil }
 
-// stopAstray ends a process that has lost its volume: somebody has noticed.
-func (s *server) stopAstray() {
-	if s.astray() {
+// stopWithoutVolume ends a process that has lost its volume: somebody has noticed.
+func (s *server) stopWithoutVolume() {
+	if s.lacksVolume() {
 		s.end(RecordCrash, "it has no volume any more", 0)
 	}
 }

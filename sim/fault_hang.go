@@ -6,31 +6,30 @@ import (
 
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/sim/event"
-	"github.com/cirrus-id/cirrus/sim/kernel"
 	"github.com/cirrus-id/cirrus/sim/plan"
 )
 
-// What stands still, for seconds to minutes: a store, a log, a member of etcd.
+// Hang, LogBlock: a store or a log blocks, for seconds to minutes.
 
 // hangs makes a task wait for a time, or until all faults end.
 func (w *world) hangs(d time.Duration, what string) {
 	if d == 0 {
 		return
 	}
-	over := false
+	ended := false
 	m := w.loop.Running.Proc.Machine
 	wake := func() {
-		over = true
+		ended = true
 		m.Touch()
 	}
 	e := w.after(d, what, wake)
 	w.held = append(w.held, e)
-	w.park(func() bool { return over || w.healed })
+	w.park(func() bool { return ended || w.faultsEnded })
 	w.loop.Cancel(e)
 }
 
-// letGo lets all that stands still go on.
-func (w *world) letGo() {
+// unblock lets all that blocks go on.
+func (w *world) unblock() {
 	for _, e := range w.held {
 		if w.loop.Cancel(e) {
 			w.after(0, e.What, e.Run)
@@ -69,7 +68,7 @@ func (d *disk) tempts(b fencing.Batch, takes time.Duration) {
 		return
 	}
 	left := till + w.dice("temptation", d.s.index).Duration(tolerance, keeps/100)
-	if left <= 0 || m.TrueTime(left) >= takes || !w.spend() {
+	if left <= 0 || m.TrueTime(left) >= takes || !w.countFault() {
 		return
 	}
 	w.after(m.TrueTime(left), "request again", func() { w.net.arrive(c) })
@@ -93,34 +92,4 @@ func (h *logHandler) blocks(r slog.Record) {
 		w.hear(event.Held{Op: op})
 	}
 	w.hangs(d, "log")
-}
-
-// members is how many etcd has, for what a client sees of them.
-const members = 3
-
-// silence makes a member of etcd silent: it takes connections and answers
-// nothing, while the others have a majority.
-func (e *etcdCluster) silence(d kernel.Dice) {
-	e.member = int(d.Below(members))
-	e.silent = max(e.silent, e.w.now()+d.Tail(e.w.plan.TTL, 6*e.w.plan.TTL))
-	e.note(e.silent, "one member is silent")
-}
-
-// isSilent says whether a replica asks a member that is silent.
-func (k *etcdWay) isSilent() bool {
-	return k.w.now() < k.w.etcd.silent && k.endpoint() == k.w.etcd.member
-}
-
-// endpoint is the member that a replica asks: one at a time, the next one after
-// a call that brought no answer.
-func (k *etcdWay) endpoint() int { return (k.s.index + k.moved) % members }
-
-// swallow is what becomes of a question to a silent member: it may do it when it
-// goes on, long after it was given up.
-func (e *etcdCluster) swallow(q *question) {
-	w, i := e.w, q.way.s.index
-	q.mute, q.swallowed = true, true
-	if d := w.dice("silent member", i); d.Below(2) == 1 {
-		w.after(e.silent-w.now()+d.Duration(0, w.plan.Session), "at etcd", func() { e.arrive(q) })
-	}
 }

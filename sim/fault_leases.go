@@ -3,6 +3,9 @@ package sim
 import (
 	"context"
 	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/cirrus-id/cirrus/fencing"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
@@ -11,6 +14,55 @@ import (
 	"github.com/cirrus-id/cirrus/sim/kernel"
 	"github.com/cirrus-id/cirrus/store/pebble"
 )
+
+// Revoke, LongTTL, Double: leases that end early, last long, or are two.
+
+// revoke revokes the lease that an app has, or had.
+func (w *world) revoke(d kernel.Dice) {
+	a := w.apps[d.Below(uint64(len(w.apps)))]
+	if a.holder == nil {
+		return
+	}
+	l := a.holder.Lease()
+	if l.Epoch == 0 {
+		return
+	}
+	w.admin(fmt.Sprintf("revoke node ID %d", l.Node), func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
+		_, err := c.Revoke(ctx, &cirrusv1.RevokeRequest{Pool: string(l.Pool), NodeId: uint32(l.Node), Epoch: uint64(l.Epoch)})
+		return err
+	})
+}
+
+// leaseLong is a client that can't heartbeat often: it takes a lease for as long
+// as it gets one, uses nothing of it, and speaks of it once more or never.
+func (w *world) leaseLong(d kernel.Dice) {
+	w.longLeases++
+	instance := fmt.Sprintf("a client with a long lease, the %d", w.longLeases)
+	ttl := []time.Duration{w.plan.Longest, d.Duration(w.plan.MaxTTL, w.plan.Longest).Truncate(time.Millisecond)}[d.Below(2)]
+	stays, ends := d.Duration(0, w.plan.Longest), d.Below(4)
+	w.lease("a long lease", func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
+		got, err := c.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "long", InstanceId: instance, Ttl: durationpb.New(ttl)})
+		if err != nil {
+			return err
+		}
+		w.saw("a lease with a long TTL was granted")
+		l := got.GetLease()
+		w.after(stays, "a long lease", func() {
+			if ends == 0 || w.faultsEnded {
+				return
+			}
+			w.lease("a long lease", func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
+				if ends == 1 {
+					_, err := c.Release(ctx, &cirrusv1.ReleaseRequest{Pool: l.GetPool(), NodeId: l.GetNodeId(), Epoch: l.GetEpoch(), InstanceId: instance})
+					return err
+				}
+				_, err := c.Heartbeat(ctx, &cirrusv1.HeartbeatRequest{Pool: l.GetPool(), NodeId: l.GetNodeId(), Epoch: l.GetEpoch(), InstanceId: instance})
+				return err
+			})
+		})
+		return nil
+	})
+}
 
 // double makes an instance have two live records, as no server writes them but
 // a hand may: an older one is put into the store while nobody serves it. A load
@@ -31,7 +83,7 @@ func (w *world) double(d kernel.Dice) {
 	}
 	ask(func() {
 		s.restart(func() {
-			if w.primary != s || s.disk == nil || w.healed || !s.putOlder(fencing.InstanceID(instance).Hash(), which) {
+			if w.primary != s || s.disk == nil || w.faultsEnded || !s.putOlder(fencing.InstanceID(instance).Hash(), which) {
 				return
 			}
 			w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1, Text: "an older record of an instance that has one is put into its store"})

@@ -13,6 +13,8 @@ import (
 	"github.com/cirrus-id/cirrus/sim/plan"
 )
 
+// Impostor, Fumble, Nameless: clients of another make, and forgers.
+
 // forgery is a lease that was put together from parts that don't belong to
 // each other.
 type forgery struct {
@@ -41,13 +43,13 @@ func (w *world) impersonate(d kernel.Dice) {
 	if !ok {
 		return
 	}
-	w.deceive(serviceName, f, releases)
+	w.sendForged(serviceName, f, releases)
 }
 
-// pester makes many such calls at the leader, around the moment at which it is
+// flood makes many such calls at the leader, around the moment at which it is
 // about to be deposed: of what it then says, nothing may be true that was so
 // only before.
-func (w *world) pester() {
+func (w *world) flood() {
 	s := w.leads
 	if s == nil || !w.on(plan.Impostor) && !w.on(plan.Nameless) {
 		return
@@ -61,15 +63,15 @@ func (w *world) pester() {
 		}
 		if f, ok := w.forge(a, a.holder.Lease().Lease, 0, 0); ok {
 			for range 12 {
-				w.after(d.Duration(0, 8*time.Millisecond), "impostor", func() { w.deceive(s.name(), f, false) })
+				w.after(d.Duration(0, 8*time.Millisecond), "impostor", func() { w.sendForged(s.name(), f, false) })
 			}
 			return
 		}
 	}
 }
 
-// deceive makes a call with a lease that was put together.
-func (w *world) deceive(host string, f forgery, releases bool) {
+// sendForged makes a call with a lease that was put together.
+func (w *world) sendForged(host string, f forgery, releases bool) {
 	w.leaseAt(host, fmt.Sprintf("impostor of node ID %d, with %s", f.node, f.what), func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
 		if releases {
 			_, err := c.Release(ctx, &cirrusv1.ReleaseRequest{Pool: f.pool, NodeId: uint32(f.node), Epoch: f.epoch, InstanceId: f.instance})
@@ -141,6 +143,26 @@ func (w *world) fumble(d kernel.Dice) {
 		l := got.GetLease()
 		last := l.GetFloorMs() - early
 		_, err = c.Release(ctx, &cirrusv1.ReleaseRequest{Pool: l.GetPool(), NodeId: l.GetNodeId(), Epoch: l.GetEpoch(), InstanceId: instance, LastTimestampMs: &last})
+		return err
+	})
+}
+
+// ask is a client of another make, which has no instance ID of its own and
+// lets the service make one, and somebody who looks at who holds what.
+func (w *world) ask(d kernel.Dice) {
+	stays := d.Duration(0, w.plan.TTL/2)
+	w.lease("a client without an instance ID", func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
+		got, err := c.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "nameless"})
+		if err != nil {
+			return err
+		}
+		w.loop.Sleep(stays, "holding")
+		l := got.GetLease()
+		_, err = c.Release(ctx, &cirrusv1.ReleaseRequest{Pool: l.GetPool(), NodeId: l.GetNodeId(), Epoch: l.GetEpoch(), InstanceId: l.GetInstanceId()})
+		return err
+	})
+	w.admin("list leases", func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
+		_, err := c.ListLeases(ctx, &cirrusv1.ListLeasesRequest{})
 		return err
 	})
 }

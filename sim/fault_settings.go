@@ -15,6 +15,21 @@ import (
 	"github.com/cirrus-id/cirrus/sim/plan"
 )
 
+// Timings, Settings, Stride, NewPool, Grow: an operator changes what holds.
+
+// changeTimings changes TTL and quarantine, never below what the clocks of
+// this world need.
+func (w *world) changeTimings(d kernel.Dice) {
+	ttl := d.Duration(max(w.plan.TTL/2, time.Second), w.plan.MaxTTL).Truncate(time.Millisecond)
+	quarantine := d.Duration(w.plan.Quarantine, 2*w.plan.Quarantine).Truncate(time.Millisecond)
+	pool := &cirrusv1.Pool{Name: string(fencing.DefaultPool), Ttl: durationpb.New(ttl), Quarantine: durationpb.New(quarantine)}
+	w.admin(fmt.Sprintf("ttl %v, quarantine %v", ttl, quarantine), func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
+		_, err := c.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: pool})
+		return err
+	})
+	w.pool.Quarantine = max(w.pool.Quarantine, quarantine)
+}
+
 // changeSettings sets what the default pool allows to anything that is allowed
 // at all, shorter or longer than before, by an operator who doesn't look whether
 // the pool is suspicious: by a call, or by the flags of the next start.
@@ -51,7 +66,7 @@ func (w *world) changeSettings(d kernel.Dice) {
 func (w *world) lowerSoon() {
 	d := w.dice("max_ttl is lowered", 0)
 	w.after(d.Duration(0, 2*w.plan.TTL), "settings", func() {
-		if !w.on(plan.Settings) || !w.spend() {
+		if !w.on(plan.Settings) || !w.countFault() {
 			return
 		}
 		w.admin(fmt.Sprintf("max_ttl %v", w.plan.MaxTTL), func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
@@ -66,58 +81,50 @@ func (w *world) lowerSoon() {
 func (w *world) soonChanged(back time.Duration) {
 	if d := w.dice("settings of a suspicious store", 0); w.on(plan.Settings) && d.Below(2) == 1 {
 		w.after(back+d.Duration(0, 2*w.plan.TTL), "settings", func() {
-			if w.on(plan.Settings) && w.spend() {
+			if w.on(plan.Settings) && w.countFault() {
 				w.changeSettings(d)
 			}
 		})
 	}
 }
 
-// leaseLong is a client that can't heartbeat often: it takes a lease for as long
-// as it gets one, uses nothing of it, and speaks of it once more or never.
-func (w *world) leaseLong(d kernel.Dice) {
-	w.longLeases++
-	instance := fmt.Sprintf("a client with a long lease, the %d", w.longLeases)
-	ttl := []time.Duration{w.plan.Longest, d.Duration(w.plan.MaxTTL, w.plan.Longest).Truncate(time.Millisecond)}[d.Below(2)]
-	stays, ends := d.Duration(0, w.plan.Longest), d.Below(4)
-	w.lease("a long lease", func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
-		got, err := c.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "long", InstanceId: instance, Ttl: durationpb.New(ttl)})
-		if err != nil {
-			return err
-		}
-		w.saw("a lease with a long TTL was granted")
-		l := got.GetLease()
-		w.after(stays, "a long lease", func() {
-			if ends == 0 || w.healed {
-				return
-			}
-			w.lease("a long lease", func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
-				if ends == 1 {
-					_, err := c.Release(ctx, &cirrusv1.ReleaseRequest{Pool: l.GetPool(), NodeId: l.GetNodeId(), Epoch: l.GetEpoch(), InstanceId: instance})
-					return err
-				}
-				_, err := c.Heartbeat(ctx, &cirrusv1.HeartbeatRequest{Pool: l.GetPool(), NodeId: l.GetNodeId(), Epoch: l.GetEpoch(), InstanceId: instance})
-				return err
-			})
-		})
-		return nil
+func (w *world) changeStride(d kernel.Dice) {
+	s := w.victim(d)
+	stride := d.Duration(max(w.plan.MaxStride/3, 100*time.Millisecond), w.plan.MaxStride).Truncate(time.Millisecond)
+	s.restart(func() {
+		w.stride = stride
+		w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1, Text: fmt.Sprintf("stride %v", stride)})
+		w.saw("the stride was changed")
 	})
 }
 
-// restartOften restarts who serves a few times in quick succession: told to
-// stop, killed, or by a takeover.
-func (w *world) restartOften(d kernel.Dice) {
-	times, every := 2+d.Below(5), d.Duration(w.plan.TTL/10, w.plan.TTL)
-	for i := range times {
-		w.after(time.Duration(i)*every, "restart again", func() {
-			if !w.on(plan.Restarts) {
-				return
-			}
-			if s := w.victim(d); d.Below(2) == 0 {
-				s.crash("one of many restarts")
-			} else {
-				s.restart(func() {})
-			}
-		})
+// createPool creates a pool, and some apps move to it at their next start.
+func (w *world) createPool(d kernel.Dice) {
+	p := w.newPool("second")
+	w.admin("create pool second", func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
+		_, err := c.CreatePool(ctx, &cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{
+			Name: string(p.Name), Ttl: durationpb.New(p.TTL), MaxTtl: durationpb.New(p.MaxTTL), Quarantine: durationpb.New(p.Quarantine),
+			NodeIds: &cirrusv1.NodeRange{First: uint32(p.First), Last: uint32(p.Last)},
+		}})
+		return err
+	})
+	a := w.apps[d.Below(uint64(len(w.apps)))]
+	if _, known := w.oracle.Pool("second"); known && a.proc != nil && !a.proc.Dead && a.holder == nil {
+		a.end(RecordExit, "moves to pool second")
+		a.pool, a.poolIndex = "second", 1
+		w.after(0, "restart", a.boot)
 	}
+}
+
+func (w *world) grow(kernel.Dice) {
+	last := min(w.pool.Last+1, 1023)
+	w.admin(fmt.Sprintf("grow to node ID %d", last), func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
+		_, err := c.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{
+			Name: string(fencing.DefaultPool), NodeIds: &cirrusv1.NodeRange{First: uint32(w.pool.First), Last: uint32(last)},
+		}})
+		if err == nil {
+			w.pool.Last = max(w.pool.Last, last)
+		}
+		return err
+	})
 }

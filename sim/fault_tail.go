@@ -15,8 +15,8 @@ import (
 	"github.com/cirrus-id/cirrus/sim/plan"
 )
 
-// What a store has acknowledged and synced, and its newest log loses all the
-// same: a controller that lied about a flush, a file that a repair has cut off.
+// LostTail, SilentTail: what a store has acknowledged and synced, and its newest log
+// loses all the same. A controller lied about a flush, or a repair has cut off a file.
 // Pebble takes that for a write which a crash has interrupted.
 
 // highWater is the store's file that tells (S13).
@@ -35,7 +35,7 @@ func (w *world) loseTail(d kernel.Dice) {
 	s.end(RecordCrash, "its newest log loses its tail", 0)
 	whole := cloneDisk(s.disk, 0)
 	if kept, ok := s.cut(where); !ok || !w.lostMark(kept.Meta) {
-		s.disk = whole // what is lost without a mark, loseUntold is about
+		s.disk = whole // what is lost without a mark, loseSilently is about
 	} else {
 		w.hear(event.StoreDamaged{LostMark: true})
 		w.note(Record{Kind: RecordDisk, Machine: s.name(), Node: -1, Text: "acknowledged writes are gone from the newest log"})
@@ -43,9 +43,9 @@ func (w *world) loseTail(d kernel.Dice) {
 	w.after(back, "restart", s.boot)
 }
 
-// loseUntold is loseTail where no file tells of it: only grants get lost, and no
+// loseSilently is loseTail where no file tells of it: only grants get lost, and no
 // mark, or the high-water file gets lost as well. The store is served as it is.
-func (w *world) loseUntold(d kernel.Dice) {
+func (w *world) loseSilently(d kernel.Dice) {
 	s := w.primary
 	where, file := s.drawCut(d), d.Below(2) == 0
 	back := d.Duration(0, w.plan.TTL)
@@ -70,7 +70,7 @@ func (w *world) loseUntold(d kernel.Dice) {
 	w.hear(event.StoreDamaged{})
 }
 
-// apart says whether the next start's epochs lie above all that were granted,
+// apart reports whether the next start's epochs lie above all that were granted,
 // though the high-water file is gone: by the base, if that is not lost, or by
 // a clock that nobody sets.
 func (w *world) apart(kept fencing.Meta) bool {
@@ -206,7 +206,7 @@ func (s *server) recoverLost() {
 	w.saw("a store that had lost writes was refused, and recovered")
 }
 
-// lostMark says whether a store that holds this has lost a mark, or a start's
+// lostMark reports whether a store that holds this has lost a mark, or a start's
 // base, that was acknowledged.
 func (w *world) lostMark(kept fencing.Meta) bool {
 	had := w.oracle.Meta()

@@ -13,6 +13,8 @@ import (
 	"github.com/cirrus-id/cirrus/store/etcd"
 )
 
+// OtherStore: an advertised address leads to a replica of another store.
+
 // otherPrefix is where the other store's keys begin, in the same etcd.
 const otherPrefix = "/another/"
 
@@ -31,9 +33,9 @@ func (w *world) newOtherStore() *otherStore {
 	return &otherStore{w: w, server: &server{w: w, index: len(w.servers), machine: w.machine("other-store")}}
 }
 
-// leadAstray lets the leader's advertised address lead to a replica of another
+// misdirect lets the leader's advertised address lead to a replica of another
 // store. The apps, which have the leader's address from elsewhere, reach it.
-func (w *world) leadAstray(d kernel.Dice) {
+func (w *world) misdirect(d kernel.Dice) {
 	o := w.other
 	o.address = w.leader(d).name()
 	o.until = w.now() + d.Tail(w.plan.TTL, 4*w.plan.TTL)
@@ -41,13 +43,13 @@ func (w *world) leadAstray(d kernel.Dice) {
 	o.boot()
 }
 
-// takes says whether a call goes to the other store's replica.
+// takes reports whether a call goes to the other store's replica.
 func (o *otherStore) takes(c *call) bool {
 	return o != nil && c.peer && c.host == o.address && o.w.now() < o.until
 }
 
-// heal lets the address lead to its owner again.
-func (o *otherStore) heal() {
+// mend lets the address lead to its owner again.
+func (o *otherStore) mend() {
 	if o != nil {
 		o.until = o.w.now()
 	}
