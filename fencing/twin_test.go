@@ -9,7 +9,9 @@ import (
 // twin watches from outside what is asked, decided, made durable, promised and
 // minted in a world with one pool, and knows the promises of docs/design.md by
 // heart. It is dumb on purpose: it keeps everything, searches linearly, and
-// shares neither code nor types with the rules that it judges.
+// shares neither code nor types with the rules that it judges. Nor does it share any
+// with the simulator's oracle (sim/oracle): two judges that were written apart don't
+// miss the same thing.
 //
 // Each method answers what promise or rule was broken, or nil.
 type twin struct {

@@ -54,17 +54,15 @@ type app struct {
 	target  string // the addresses that it is given
 	// stallFor makes the next check of the generator stand still for so long.
 	stallFor time.Duration
-	minting  *kernel.Task  // set while the generator is asked
-	asking   time.Duration // since when it has asked for a lease; −1: it holds one or doesn't want any
+	minting  *kernel.Task // set while the generator is asked
 	ids      []snowflake.ID
-	lives    int
 }
 
 func newApp(w *world, index int) *app {
 	d := w.dice("app", index)
 	a := &app{
 		w: w, index: index, machine: w.machine(fmt.Sprintf("app-%d", index)), name: fmt.Sprintf("app-%d", index),
-		pool: fencing.DefaultPool, asking: -1,
+		pool: fencing.DefaultPool,
 	}
 	p := w.plan
 	a.wait = []time.Duration{0, p.TTL, 3 * p.TTL}[d.Below(3)]
@@ -97,7 +95,6 @@ func (a *app) boot() {
 	w.hear(event.AppStarted{App: a.index, Process: named(p), Pool: a.pool})
 	a.clock = kernel.NewClock(p)
 	a.clock.Before = a.check
-	a.lives++
 	w.note(Record{Kind: RecordStart, Machine: a.machine.Name, Process: p.Number, Node: -1})
 	p.Start("main", func() { a.main(p) })
 }
@@ -159,7 +156,6 @@ func (a *app) hold(p *kernel.Process) (*client.Holder, error) {
 	if a.noLast {
 		opts = append(opts, client.WithoutLastTimestamp())
 	}
-	a.asking = w.now()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	if d := w.dice("patience", a.index); d.Below(3) == 2 && !w.faultsEnded {
@@ -205,7 +201,6 @@ func remembered(random func() uint64, hi, lo uint64) func() uint64 {
 
 func (a *app) release(h *client.Holder) error {
 	w := a.w
-	a.asking = -1
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	w.after(w.dice("release", a.index).Duration(w.plan.TTL/2, 3*w.plan.TTL), "timeout", func() {
@@ -221,18 +216,13 @@ func (a *app) changed(p *kernel.Process, e client.Event) {
 	a.endedBy(p, e)
 	kind := RecordHold
 	switch e.Change {
-	case client.Held, client.Reacquired:
-		a.asking = -1
 	case client.Revived:
-		a.asking = -1
 		w.saw("a holder lived again under the same epoch")
 	case client.Expired:
 		kind = RecordLapse
-		a.asking = w.now()
 		w.saw("a holder stopped at its deadline")
 	case client.Lost:
 		kind = RecordLapse
-		a.asking = w.now()
 		w.saw("a holder lost its lease and stopped")
 	case client.Released:
 		kind = RecordLapse
@@ -348,7 +338,7 @@ func (a *app) end(kind RecordKind, why string) {
 	p.Kill()
 	w.hear(event.ClientEnded{Process: named(p)})
 	w.net.clientDied(p)
-	a.holder, a.minting, a.asking = nil, nil, -1
+	a.holder, a.minting = nil, nil
 }
 
 // live is the lease that the app may use now by its holder's own rules.

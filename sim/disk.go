@@ -42,7 +42,6 @@ var errDisk = errors.New("input/output error")
 // the decision and the write, and between the write and the answer.
 func (d *disk) Commit(ctx context.Context, b fencing.Batch) error {
 	s, w := d.s, d.s.w
-	s.commits++
 	id := w.startWrite(event.Write{Process: named(d.p), Batch: b})
 	dice := w.dice("disk", s.index)
 	before, after := dice.Duration(50*time.Microsecond, time.Millisecond), dice.Duration(50*time.Microsecond, time.Millisecond)

@@ -49,8 +49,6 @@ type server struct {
 	stride time.Duration
 	// flags are what its next process is told of the default pool.
 	flags fencing.PoolChange
-	// commits counts the writes of all lives.
-	commits int
 	// failsAfter is when a commit fails whose volume is gone; 0: never.
 	failsAfter time.Duration
 	// stopping is the process that ends in an orderly way.

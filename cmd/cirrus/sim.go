@@ -16,8 +16,8 @@ import (
 	"github.com/cirrus-id/cirrus/sim"
 )
 
-// defaultSeeds is what a campaign runs that is told neither how many nor how
-// long.
+// defaultSeeds is how many seeds a campaign runs if neither a number nor a time is
+// given.
 const defaultSeeds = 2000
 
 func newSim() *cobra.Command {
@@ -54,7 +54,7 @@ Profiles: ` + profileNames() + ".",
 	f.Int("replicas", 0, "how many replicas serve, on etcd, 1 to 3; -1: one server with a disk (default: each seed's own)")
 	f.Int("faults", 0, "at most so many faults happen, the first ones; -1: none (default: no limit)")
 	f.Duration("until", 0, "faults stop at this `time` at the latest (default: each seed's own)")
-	f.Bool("minimize", false, "with --seed: look for the smallest world that still breaks the promise")
+	f.Bool("minimize", false, "with --seed: search for the smallest world that still breaks the promise")
 	f.String("trace", "", "with --seed: write what happens to this `file`, one JSON object a line; -: stdout")
 	f.String("table", "", "with --seed: write it to this `file` as a table with a column a machine; -: stdout")
 	f.String("html", "", "with --seed: write it to this `file` as a page for a browser; -: stdout")
@@ -100,7 +100,7 @@ func runSim(cmd *cobra.Command, _ []string) error {
 	return runCampaign(cmd, config)
 }
 
-// simConfig reads what campaigns and single seeds have in common.
+// simConfig reads the flags that campaigns and single seeds have in common.
 func simConfig(cmd *cobra.Command) (sim.Config, error) {
 	f := cmd.Flags()
 	var c sim.Config
@@ -139,13 +139,13 @@ func fitTogether(cmd *cobra.Command, one bool) error {
 	return nil
 }
 
-// errInterrupted is for what was told to end before it was done.
+// errInterrupted is the error of a command that was interrupted.
 var errInterrupted = errors.New("interrupted")
 
-// stopwatch measures from now on.
+// stopwatch returns a function that returns the time since now.
 func stopwatch() func() time.Duration {
-	begun := time.Now()
-	return func() time.Duration { return time.Since(begun) }
+	started := time.Now()
+	return func() time.Duration { return time.Since(started) }
 }
 
 // writeTo writes to a file, or to standard output if it is called "-".
@@ -158,7 +158,7 @@ func writeTo(cmd *cobra.Command, name string, write func(io.Writer) error) error
 		return err
 	}
 	if err := write(f); err != nil {
-		_ = f.Close() // it is not whole anyway
+		_ = f.Close() // the file is incomplete anyway
 		return fmt.Errorf("%s can't be written: %w", name, err)
 	}
 	return f.Close()

@@ -64,15 +64,15 @@ func campaignOptions(cmd *cobra.Command, config sim.Config) (sim.Options, error)
 	return o, nil
 }
 
-// progressBar tells how far a campaign has come: one line that changes, on a
-// terminal, and else a line now and then.
+// progressBar shows how far a campaign has come: on a terminal one line that changes,
+// elsewhere a line now and then.
 type progressBar struct {
 	w        io.Writer
 	terminal bool
 	every    time.Duration
 	next     time.Duration
 	limit    time.Duration // of a campaign that is bounded by time
-	open     bool          // a line that isn't ended yet
+	open     bool          // the last line has no end yet
 }
 
 func newProgressBar(w io.Writer, limit time.Duration) *progressBar {
@@ -83,7 +83,7 @@ func newProgressBar(w io.Writer, limit time.Duration) *progressBar {
 	return b
 }
 
-// show is the campaign's Progress.
+// show implements sim.Options.Progress.
 func (b *progressBar) show(p sim.Progress) {
 	if p.Elapsed < b.next {
 		return
@@ -99,7 +99,7 @@ func (b *progressBar) show(p sim.Progress) {
 	_, _ = io.WriteString(b.w, line) // the report says it all again
 }
 
-// share is how much is done, of 1.
+// share returns how much of the campaign is done, from 0 to 1.
 func (b *progressBar) share(p sim.Progress) float64 {
 	share := 0.0
 	if p.Seeds > 0 {

@@ -10,8 +10,8 @@ import (
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
 )
 
-// TestSimInterrupted: what takes long ends soon when it is told to, says how
-// far it came, and isn't taken for a success.
+// TestSimInterrupted: a long command that is interrupted ends soon, reports how far it
+// came, and fails.
 func TestSimInterrupted(t *testing.T) {
 	for args, want := range map[string]string{
 		"sim --seeds 100000": "interrupted after ",

@@ -17,13 +17,13 @@ import (
 	runpage "github.com/cirrus-id/cirrus/sim/page"
 )
 
-// record is a way to write a run down.
+// record is a format that a run can be written in.
 type record struct {
 	flag, file string
 	write      func(io.Writer, *sim.Result) error
 }
 
-// records are the ways that are asked for.
+// records returns the formats that the flags ask for.
 func records(cmd *cobra.Command) []record {
 	all := []record{
 		{flag: "trace", write: func(w io.Writer, r *sim.Result) error { return sim.WriteNDJSON(w, r.Trace) }},
@@ -39,20 +39,20 @@ func records(cmd *cobra.Command) []record {
 	return wanted
 }
 
-// runSeed runs one seed and writes down what is asked for.
+// runSeed runs one seed and writes the records that the flags ask for.
 func runSeed(cmd *cobra.Command, config sim.Config) error {
 	wanted := records(cmd)
-	told := cmd.OutOrStdout() // unless a record goes there
+	out := cmd.OutOrStdout() // unless a record goes there
 	for _, r := range wanted {
 		if r.file == "-" {
-			told = output.File(cmd.ErrOrStderr())
+			out = output.File(cmd.ErrOrStderr())
 		}
 	}
 	config.Trace = len(wanted) > 0
 	result := sim.Run(config)
 	if small, _ := cmd.Flags().GetBool("minimize"); small {
 		var err error
-		if result, err = minimize(cmd, told, result); err != nil {
+		if result, err = minimize(cmd, out, result); err != nil {
 			return err
 		}
 	}
@@ -61,11 +61,11 @@ func runSeed(cmd *cobra.Command, config sim.Config) error {
 			return err
 		}
 	}
-	return verdict(told, result)
+	return verdict(out, result)
 }
 
-// minimize gives the smallest world that breaks the promise that r broke.
-func minimize(cmd *cobra.Command, told io.Writer, r sim.Result) (sim.Result, error) {
+// minimize searches for the smallest world that breaks the promise that r broke.
+func minimize(cmd *cobra.Command, out io.Writer, r sim.Result) (sim.Result, error) {
 	if r.Violation == nil {
 		return r, fmt.Errorf("seed %d breaks no promise, so there is nothing to minimize: give one that does", r.Config.Seed)
 	}
@@ -75,17 +75,17 @@ func minimize(cmd *cobra.Command, told io.Writer, r sim.Result) (sim.Result, err
 	if cmd.Context().Err() != nil {
 		what = "interrupted, minimized so far"
 	}
-	_, err := fmt.Fprintf(told, "%s in %d runs and %.1f s: %s\n", what, runs, elapsed().Seconds(), fewer(r, small))
+	_, err := fmt.Fprintf(out, "%s in %d runs and %.1f s: %s\n", what, runs, elapsed().Seconds(), fewer(r, small))
 	return small, err
 }
 
-// fewer compares two worlds.
+// fewer returns a comparison of two worlds, in words.
 func fewer(a, b sim.Result) string {
 	return fmt.Sprintf("kinds of faults %d → %d, faults %d → %d, apps %d → %d, events %d → %d",
 		len(kindsOn(a)), len(kindsOn(b)), a.Stats.Faults, b.Stats.Faults, a.Stats.Apps, b.Stats.Apps, a.Stats.Events, b.Stats.Events)
 }
 
-// kindsOn lists the kinds of faults that a run had.
+// kindsOn returns the kinds of faults that a run had.
 func kindsOn(r sim.Result) []string {
 	var names []string
 	for _, k := range sim.Kinds() {
@@ -96,16 +96,16 @@ func kindsOn(r sim.Result) []string {
 	return names
 }
 
-// verdict tells what became of a run, and fails if a promise was broken.
+// verdict prints what became of a run, and returns an error if a promise was broken.
 func verdict(w io.Writer, r sim.Result) error {
 	if err := output.PrintFields(w, seedFields(r)); err != nil {
 		return err
 	}
 	if len(r.Situations) > 0 {
-		fmt.Fprintln(w, "\nwhat came about, and how often:") //nolint:errcheck // the last write tells
+		fmt.Fprintln(w, "\nwhat came about, and how often:") //nolint:errcheck // the last write returns the error
 	}
 	for _, s := range slices.Sorted(maps.Keys(r.Situations)) {
-		fmt.Fprintf(w, "%8d  %s\n", r.Situations[s], s) //nolint:errcheck // the last write tells
+		fmt.Fprintf(w, "%8d  %s\n", r.Situations[s], s) //nolint:errcheck // the last write returns the error
 	}
 	if r.Violation == nil {
 		return green(w, r)
@@ -116,15 +116,15 @@ func verdict(w io.Writer, r sim.Result) error {
 	return exit.Code(exit.Failed)
 }
 
-// green ends the tale of a run that broke nothing that was promised.
+// green prints the end of the report of a run in which no promise was broken.
 func green(w io.Writer, r sim.Result) error {
 	if r.Profile != sim.Vows {
 		_, err := fmt.Fprintln(w, "\nno promise was broken")
 		return err
 	}
-	fmt.Fprintln(w, "\nvows were broken, so nothing was promised; what broke, and how often:") //nolint:errcheck // the last write tells
+	fmt.Fprintln(w, "\nvows were broken, so nothing was promised; what broke, and how often:") //nolint:errcheck // the last write returns the error
 	for _, p := range slices.Sorted(maps.Keys(r.Broken)) {
-		fmt.Fprintf(w, "%8d  %s\n", r.Broken[p], p) //nolint:errcheck // the last write tells
+		fmt.Fprintf(w, "%8d  %s\n", r.Broken[p], p) //nolint:errcheck // the last write returns the error
 	}
 	_, err := fmt.Fprintf(w, "%8d  times the server told of it\n", r.Alarms)
 	return err

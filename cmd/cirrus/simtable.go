@@ -94,7 +94,7 @@ func (t *traceTable) heading() {
 	t.print(row)
 }
 
-// lines is a row in which nothing happens.
+// lines returns a row in which nothing happens.
 func (t *traceTable) lines(at time.Duration) []rune {
 	row := []rune(strings.Repeat(" ", tableWidth))
 	for i, c := range t.running {
@@ -106,7 +106,7 @@ func (t *traceTable) lines(at time.Duration) []rune {
 	return row
 }
 
-// follow remembers what the record changes.
+// follow notes what the record changes.
 func (t *traceTable) follow(i int, r *sim.Record) {
 	switch r.Kind {
 	case sim.RecordStart, sim.RecordLapse:
@@ -120,8 +120,7 @@ func (t *traceTable) follow(i int, r *sim.Record) {
 	}
 }
 
-// beside puts words to the right of a column, or to the left if they fit there
-// alone.
+// beside puts words to the right of a column, or to the left if they fit only there.
 func (t *traceTable) beside(row []rune, column int, words []rune) {
 	right, left := tableWidth-column-2, column-tableMargin-1
 	if len(words) > right && left > right {
@@ -146,7 +145,7 @@ func cut(words []rune, n int) []rune {
 	return append(slices.Clone(words[:n-1]), '…')
 }
 
-// across writes what concerns all, in as many lines as it takes.
+// across writes what concerns all machines, in as many lines as it takes.
 func (t *traceTable) across(row []rune, r *sim.Record) {
 	words := strings.Fields(recordWords(r))
 	line := []rune("══ ")
@@ -162,7 +161,7 @@ func (t *traceTable) across(row []rune, r *sim.Record) {
 	t.print(append(row[:tableMargin:tableMargin], line...))
 }
 
-// print ends a row. What can't be written, Flush tells.
+// print ends a row. Flush returns the error if it can't be written.
 func (t *traceTable) print(row []rune) {
 	_, _ = t.w.WriteString(strings.TrimRight(string(row), " ") + "\n")
 }
@@ -185,7 +184,7 @@ func sign(k sim.RecordKind) rune {
 	return '●'
 }
 
-// recordWords is a record in a few words, its machine left out.
+// recordWords returns a record in a few words, without its machine.
 func recordWords(r *sim.Record) string {
 	var w strings.Builder
 	say := func(format string, args ...any) { fmt.Fprintf(&w, format, args...) }
