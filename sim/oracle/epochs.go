@@ -1,6 +1,8 @@
 package oracle
 
 import (
+	"slices"
+
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/sim/event"
 )
@@ -88,4 +90,19 @@ func (o *Oracle) epochIsNew(n *node, a *event.Reply) {
 		o.violate(PromiseEpochs, "epoch %d was sent with node IDs %d and %d", a.Epoch, other, a.Node)
 	}
 	epochs[a.Epoch] = a.Node
+}
+
+// epochsRise: no epoch is used twice, and an epoch is above all those that were
+// answered before it was asked for. The grants of a pool come by epoch.
+func (o *Outside) epochsRise(grants []*event.Grant) {
+	earliest := event.Never // answer among the grants with a higher epoch
+	for i, g := range slices.Backward(grants) {
+		if i+1 < len(grants) && grants[i+1].Epoch == g.Epoch {
+			o.violate(PromiseEpochs, "one epoch for two: %v, and %v", g, grants[i+1])
+		}
+		if earliest < g.Asked {
+			o.violate(PromiseEpochs, "%v: a higher epoch had been answered before, at %v", g, earliest)
+		}
+		earliest = min(earliest, g.Answered)
+	}
 }

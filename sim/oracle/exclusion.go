@@ -1,6 +1,8 @@
 package oracle
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/cirrus-id/cirrus/sim/event"
@@ -50,4 +52,28 @@ func (o *Oracle) entitled(a *app, n event.Live) {
 // mintedLate reports a holder that minted though its deadline had passed.
 func (o *Oracle) mintedLate(a *app) {
 	o.violate(PromiseExclusion, "%s minted after its deadline", a.name())
+}
+
+// oneLive: no two holders of a node ID are live at one instant.
+func (o *Outside) oneLive(grants []*event.Grant) {
+	type life struct {
+		event.Span
+		grant *event.Grant
+	}
+	var lives []life
+	for _, g := range grants {
+		for _, s := range g.Live {
+			lives = append(lives, life{s, g})
+		}
+	}
+	slices.SortFunc(lives, func(a, b life) int { return cmp.Compare(a.From, b.From) })
+	var last life // of all before, the one that is live for longest
+	for _, l := range lives {
+		if last.grant != nil && last.grant != l.grant && l.From < last.To {
+			o.violate(PromiseExclusion, "two are live at %v: %v, and %v", l.From, last.grant, l.grant)
+		}
+		if last.grant == nil || l.To > last.To {
+			last = l
+		}
+	}
 }

@@ -31,3 +31,14 @@ func (o *Oracle) toldLost(t *term, op *operation, n *node, lostWrites int) {
 // RefusedForger is the situation that a request with a lease that was put together
 // from parts is refused.
 const RefusedForger = "a forger was refused"
+
+// keptUntilDue: an acknowledged grant is kept until it is released, revoked, or could
+// have been followed by another one.
+func (o *Outside) keptUntilDue(g *event.Grant) {
+	if g.Lost == event.Never || g.ReleaseSent <= g.Lost || g.RevokeSent <= g.Lost {
+		return
+	}
+	if g.Lost < g.Deadline+o.Quarantine {
+		o.violate(PromiseHeartbeat, "%v: LEASE_LOST at %v, within deadline and quarantine", g, g.Lost)
+	}
+}

@@ -1,6 +1,9 @@
 package oracle
 
-import "github.com/cirrus-id/cirrus/fencing"
+import (
+	"github.com/cirrus-id/cirrus/fencing"
+	"github.com/cirrus-id/cirrus/sim/event"
+)
 
 // S2 quarantine: an expired node ID rests before somebody else gets it.
 
@@ -56,5 +59,18 @@ func (o *Oracle) endsEarly(t *term, n *node, l *lease, r *fencing.Record) {
 	s, q := t.steady()+t.tolerance(), o.quarantine(r.Pool, r.TTL)
 	if o.counts(t, l) && s < l.byServer[t.server.index].deadline+q || r.Epoch == n.loaded && s < n.restUntil+q {
 		o.violate(PromiseQuarantine, "node ID %d, epoch %d is noted as ended before its quarantine is over", r.Node, r.Epoch)
+	}
+}
+
+// rested: unless it was released, a node ID is not granted again before deadline +
+// quarantine. The service's deadline is no earlier than the holder's, and the answer
+// no earlier than the grant. The grants come by epoch.
+func (o *Outside) rested(grants []*event.Grant) {
+	for i, g := range grants {
+		for _, before := range grants[:i] {
+			if before.ReleaseSent >= g.Answered && g.Answered < before.Deadline+o.Quarantine {
+				o.violate(PromiseQuarantine, "%v: granted within deadline and quarantine of %v", g, before)
+			}
+		}
 	}
 }

@@ -99,3 +99,17 @@ func (o *Oracle) endsAboveUsed(l *lease, r *fencing.Record) {
 		o.violate(PromiseWindow, "node ID %d, epoch %d is ended with ceiling %d, but %d was used", r.Node, r.Epoch, r.Ceiling, l.used)
 	}
 }
+
+// windowsApart: of two grants of a node ID, the later floor is above all that the
+// earlier one may have used. They come by epoch.
+func (o *Outside) windowsApart(grants []*event.Grant) {
+	var highest *event.Grant
+	for _, g := range grants {
+		if highest != nil && g.Floor <= highest.Used() {
+			o.violate(PromiseWindow, "%v: its floor %d is not above %d, which was used under %v", g, g.Floor, highest.Used(), highest)
+		}
+		if highest == nil || g.Used() > highest.Used() {
+			highest = g
+		}
+	}
+}

@@ -3,9 +3,7 @@
 package e2e
 
 import (
-	"cmp"
 	"fmt"
-	"math"
 	"slices"
 	"sync"
 	"time"
@@ -14,6 +12,8 @@ import (
 
 	"github.com/cirrus-id/cirrus/internal/history"
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
+	"github.com/cirrus-id/cirrus/sim/event"
+	"github.com/cirrus-id/cirrus/sim/oracle"
 )
 
 // instant is a reading of the one steady clock that all that is observed is
@@ -23,7 +23,7 @@ import (
 type instant time.Duration
 
 // never is later than any instant.
-const never = instant(math.MaxInt64)
+const never = instant(event.Never)
 
 var began = time.Now()
 
@@ -435,21 +435,8 @@ func (o *observer) auditRow(e expectation, received instant, row *cirrusv1.Lease
 func (o *observer) verdict() []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	slices.SortFunc(o.grants, func(a, b *grant) int { return cmp.Compare(a.epoch, b.epoch) })
-	perPool, perNode := map[string][]*grant{}, map[nodeKey][]*grant{}
-	for _, g := range o.grants {
-		perPool[g.pool] = append(perPool[g.pool], g)
-		perNode[g.nodeKey] = append(perNode[g.nodeKey], g)
-		o.checkLost(g)
-	}
-	for _, grants := range perPool {
-		o.checkEpochs(grants)
-	}
-	for _, grants := range perNode {
-		o.checkWindows(grants)
-		o.checkLive(grants)
-		o.checkRest(grants)
-	}
+	outside := oracle.Outside{Quarantine: o.quarantine, Violated: func(p oracle.Promise, text string) { o.violated("%s: %s", p, text) }}
+	outside.Judge(o.known())
 	for key, calls := range o.calls {
 		o.checkHistory(key, calls)
 	}
@@ -470,81 +457,21 @@ func (o *observer) checkHistory(key nodeKey, calls []porcupine.Operation) {
 	}
 }
 
-// checkLost: an acknowledged grant is kept until it is released, revoked, or
-// could have been followed by another one.
-func (o *observer) checkLost(g *grant) {
-	if g.lost == never || g.releaseSent <= g.lost || g.revokeSent <= g.lost {
-		return
-	}
-	if g.lost < g.deadline.add(o.quarantine) {
-		o.violated("%v: LEASE_LOST at %v, within deadline and quarantine", g, g.lost)
-	}
-}
-
-// checkEpochs (P3): no epoch twice, and an epoch is above all those that were
-// answered before it was asked for. The grants of a pool come by epoch.
-func (o *observer) checkEpochs(grants []*grant) {
-	earliest := never // answer among the grants with a higher epoch
-	for i, g := range slices.Backward(grants) {
-		if i+1 < len(grants) && grants[i+1].epoch == g.epoch {
-			o.violated("one epoch for two: %v, and %v", g, grants[i+1])
+// known is what the oracle is told of the grants.
+func (o *observer) known() []event.Grant {
+	grants := make([]event.Grant, len(o.grants))
+	for i, g := range o.grants {
+		e := event.Grant{
+			Key: event.Key{Pool: g.pool, Node: int(g.node)}, Epoch: g.epoch, Floor: g.floor, Asked: time.Duration(g.asked), Answered: time.Duration(g.answered),
+			Ceiling: g.ceiling, Deadline: time.Duration(g.deadline), Last: g.last,
+			ReleaseSent: time.Duration(g.releaseSent), RevokeSent: time.Duration(g.revokeSent), Lost: time.Duration(g.lost),
 		}
-		if earliest < g.asked {
-			o.violated("%v: a higher epoch had been answered before, at %v", g, earliest)
-		}
-		earliest = min(earliest, g.answered)
-	}
-}
-
-// checkWindows (P2): of two grants of a node ID, the later floor is above all
-// that the earlier one may have used. They come by epoch.
-func (o *observer) checkWindows(grants []*grant) {
-	var highest *grant
-	for _, g := range grants {
-		if highest != nil && g.floor <= highest.used() {
-			o.violated("%v: its floor %d is not above %d, which was used under %v", g, g.floor, highest.used(), highest)
-		}
-		if highest == nil || g.used() > highest.used() {
-			highest = g
-		}
-	}
-}
-
-// checkLive (P1): no two holders of a node ID are live at one instant.
-func (o *observer) checkLive(grants []*grant) {
-	type life struct {
-		span
-		*grant
-	}
-	var lives []life
-	for _, g := range grants {
 		for _, s := range g.live {
-			lives = append(lives, life{s, g})
+			e.Live = append(e.Live, event.Span{From: time.Duration(s.from), To: time.Duration(s.to)})
 		}
+		grants[i] = e
 	}
-	slices.SortFunc(lives, func(a, b life) int { return cmp.Compare(a.from, b.from) })
-	var last life // of all before, the one that is live for longest
-	for _, l := range lives {
-		if last.grant != nil && last.grant != l.grant && l.from < last.to {
-			o.violated("two are live at %v: %v, and %v", l.from, last.grant, l.grant)
-		}
-		if last.grant == nil || l.to > last.to {
-			last = l
-		}
-	}
-}
-
-// checkRest: unless it was released, a node ID is not granted again before
-// deadline + quarantine. The service's deadline is no earlier than the holder's,
-// and the answer no earlier than the grant. The grants come by epoch.
-func (o *observer) checkRest(grants []*grant) {
-	for i, g := range grants {
-		for _, before := range grants[:i] {
-			if before.releaseSent >= g.answered && g.answered < before.deadline.add(o.quarantine) {
-				o.violated("%v: granted within deadline and quarantine of %v", g, before)
-			}
-		}
-	}
+	return grants
 }
 
 // duplicates returns the IDs that occur more than once. It sorts ids.
