@@ -61,7 +61,8 @@ type app struct {
 func newApp(w *world, index int) *app {
 	d := w.dice("app", index)
 	a := &app{
-		w: w, index: index, machine: w.machine(fmt.Sprintf("app-%d", index)), name: fmt.Sprintf("app-%d", index),
+		w: w, index: index, machine: w.machine(fmt.Sprintf("app-%d",
+			index)), name: fmt.Sprintf("app-%d", index),
 		pool: fencing.DefaultPool,
 	}
 	p := w.plan
@@ -147,8 +148,10 @@ func (a *app) hold(p *kernel.Process) (*client.Holder, error) {
 		}
 	}
 	opts := []client.Option{
-		client.WithPool(a.pool), client.WithTTL(a.ttl), client.WithWait(min(a.wait, time.Minute)), client.WithMaxLead(a.maxLead),
-		client.WithHTTPClient(transport{w: w, proc: p, late: a.late}), client.WithRunner(clientRunner{p}),
+		client.WithPool(a.pool), client.WithTTL(a.ttl), client.WithWait(min(a.wait,
+			time.Minute)), client.WithMaxLead(a.maxLead),
+		client.WithHTTPClient(transport{w: w, proc: p,
+			late: a.late}), client.WithRunner(clientRunner{p}),
 		client.WithClock(a.clock), client.WithSteadyClock(a.clock.Steady()),
 		client.WithRandom(random),
 		client.OnChange(func(e client.Event) { a.changed(p, e) }),
@@ -234,8 +237,9 @@ func (a *app) changed(p *kernel.Process, e client.Event) {
 	if e.Err != nil {
 		text += ": " + e.Err.Error()
 	}
-	w.note(Record{Kind: kind, Machine: a.machine.Name, Process: p.Number, Pool: string(l.Pool), Node: int(l.Node), Epoch: uint64(l.Epoch),
-		Floor: int64(l.Floor), Ceiling: int64(l.Ceiling), Until: a.machine.When(a.machine.Steady() + l.Remaining), Text: text})
+	w.note(Record{Kind: kind, Machine: a.machine.Name, Process: p.Number, Pool: string(l.Pool),
+		Node: int(l.Node), Epoch: uint64(l.Epoch), Floor: int64(l.Floor), Ceiling: int64(l.Ceiling),
+		Until: a.machine.When(a.machine.Steady() + l.Remaining), Text: text})
 }
 
 // mint mints in bursts until the holder is over.
@@ -294,7 +298,8 @@ func (a *app) minted(h *client.Holder, lease client.Lease, ids []snowflake.ID) {
 	lo, _ := oracle.Split(ids[0])
 	hi, node := oracle.Split(ids[len(ids)-1])
 	w.stats.IDs += len(ids)
-	w.note(Record{Kind: RecordMint, Machine: a.machine.Name, Process: a.proc.Number, Pool: string(a.pool), Node: node, Floor: lo, Ceiling: hi, Count: len(ids)})
+	w.note(Record{Kind: RecordMint, Machine: a.machine.Name, Process: a.proc.Number,
+		Pool: string(a.pool), Node: node, Floor: lo, Ceiling: hi, Count: len(ids)})
 	if !h.Valid() {
 		w.saw("an ID was minted by a holder that was past its deadline by then")
 	}
@@ -302,7 +307,8 @@ func (a *app) minted(h *client.Holder, lease client.Lease, ids []snowflake.ID) {
 		return // the lease has changed in between; which epoch it was is not known
 	}
 	use := func() {
-		w.hear(event.Used{App: a.index, Key: event.Key{Pool: string(a.pool), Node: node}, Epoch: uint64(lease.Epoch)})
+		w.hear(event.Used{App: a.index, Key: event.Key{Pool: string(a.pool), Node: node},
+			Epoch: uint64(lease.Epoch)})
 	}
 	if w.on(plan.SlowUse) && w.fault(plan.SlowUse, a.index, 50) {
 		w.after(w.dice("slow use", a.index).Tail(w.plan.TTL, 10*w.plan.TTL), "used late", use)
@@ -321,7 +327,8 @@ func (a *app) check() {
 	a.stallFor, a.minting = 0, nil
 	w := a.w
 	valid := a.holder != nil && a.holder.Valid()
-	w.note(Record{Kind: RecordPause, Machine: a.machine.Name, Process: a.proc.Number, Node: -1, Until: w.now() + d, Text: "between check and ID"})
+	w.note(Record{Kind: RecordPause, Machine: a.machine.Name, Process: a.proc.Number, Node: -1,
+		Until: w.now() + d, Text: "between check and ID"})
 	if w.dice("stall", a.index).Below(2) == 0 {
 		a.machine.Freeze(d)
 	}
@@ -358,5 +365,8 @@ func (r clientRunner) Go(f func()) { r.p.Start("holder", f) }
 
 // Wait implements client.Runner.
 func (r clientRunner) Wait(timer <-chan time.Time, a, b <-chan struct{}) {
-	r.p.Machine.Loop.Park(func() bool { return kernel.Ready(timer) || kernel.Ready(a) || kernel.Ready(b) })
+	r.p.Machine.Loop.Park(func() bool {
+		return kernel.Ready(timer) || kernel.Ready(a) ||
+			kernel.Ready(b)
+	})
 }

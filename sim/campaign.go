@@ -256,8 +256,11 @@ func (c *campaign) add(r Result) {
 	if r.Alarms == 0 && len(r.Broken) > 0 {
 		p.Unaware++
 	}
-	if r.Violation == nil && r.Profile == plan.Calm && (r.Stats.Grants < calmGrants || r.Stats.IDs < calmIDs) && !c.NoFloors {
-		p.Floors = append(p.Floors, fmt.Sprintf("the calm seed %d has %d grants and %d IDs: there should be %d and %d", r.Config.Seed, r.Stats.Grants, r.Stats.IDs, calmGrants, calmIDs))
+	if r.Violation == nil && r.Profile == plan.Calm &&
+		(r.Stats.Grants < calmGrants || r.Stats.IDs < calmIDs) && !c.NoFloors {
+		p.Floors = append(p.Floors,
+			fmt.Sprintf("the calm seed %d has %d grants and %d IDs: there should be %d and %d",
+				r.Config.Seed, r.Stats.Grants, r.Stats.IDs, calmGrants, calmIDs))
 	}
 	if r.Violation != nil {
 		p.Violations = append(p.Violations, r)
@@ -270,7 +273,8 @@ func (c *campaign) progress(elapsed time.Duration) {
 	if report == nil {
 		return
 	}
-	p := Progress{Done: c.done, Seeds: c.Seeds, Elapsed: elapsed, Violations: len(c.report.Violations), OfSituations: len(Situations)}
+	p := Progress{Done: c.done, Seeds: c.Seeds, Elapsed: elapsed,
+		Violations: len(c.report.Violations), OfSituations: len(Situations)}
 	for _, s := range Situations {
 		if c.report.Situations[s] > 0 {
 			p.Situations++
@@ -288,11 +292,15 @@ func (c *campaign) floors() {
 	}
 	for _, s := range Situations {
 		if want := floorSituations * min(c.done, floorSeeds) / floorSeeds; p.Situations[s] < want {
-			p.Floors = append(p.Floors, fmt.Sprintf("the situation %q came about in %d of %d runs: it should in %d", s, p.Situations[s], c.done, want))
+			p.Floors = append(p.Floors,
+				fmt.Sprintf("the situation %q came about in %d of %d runs: it should in %d", s,
+					p.Situations[s], c.done, want))
 		}
 	}
-	if n := p.Profiles[plan.Envelope]; n >= floorSeeds/20 && p.Moved[plan.Envelope]*100 < floorMoved*n {
-		p.Floors = append(p.Floors, fmt.Sprintf("in %d of %d envelope runs a node ID changed its holder: it should in %d %%", p.Moved[plan.Envelope], n, floorMoved))
+	if n := p.Profiles[plan.Envelope]; n >= floorSeeds/20 &&
+		p.Moved[plan.Envelope]*100 < floorMoved*n {
+		p.Floors = append(p.Floors,
+			fmt.Sprintf("in %d of %d envelope runs a node ID changed its holder: it should in %d %%", p.Moved[plan.Envelope], n, floorMoved))
 	}
 }
 
@@ -301,7 +309,8 @@ func (c *campaign) floors() {
 func (r *Report) Write(w io.Writer, commit string) error {
 	var b strings.Builder
 	if r.Interrupted {
-		fmt.Fprintf(&b, "interrupted after %d seeds%s; this is about them:\n", r.Seeds, r.Options.of())
+		fmt.Fprintf(&b, "interrupted after %d seeds%s; this is about them:\n", r.Seeds,
+			r.Options.of())
 	}
 	fmt.Fprintf(&b, "%d seeds from %d", r.Seeds, r.Options.Start)
 	if r.Elapsed > 0 {
@@ -314,7 +323,8 @@ func (r *Report) Write(w io.Writer, commit string) error {
 	}
 	for _, p := range plan.Profiles() {
 		if n := r.Profiles[p]; n > 0 {
-			fmt.Fprintf(&b, "%8d %s, a node ID changed its holder in %d %%\n", n, p, 100*r.Moved[p]/n)
+			fmt.Fprintf(&b, "%8d %s, a node ID changed its holder in %d %%\n", n, p,
+				100*r.Moved[p]/n)
 		}
 	}
 	b.WriteString("in how many runs:\n")

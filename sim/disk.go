@@ -26,7 +26,8 @@ type disk struct {
 func (d *disk) Load(ctx context.Context) (fencing.Snapshot, error) {
 	snap, err := d.inner.Load(ctx)
 	w := d.s.w
-	w.loop.Sleep(w.dice("load", d.s.index).Duration(time.Millisecond, w.plan.TTL), "loading") // S6 counts from after it
+	// S6 counts from after it
+	w.loop.Sleep(w.dice("load", d.s.index).Duration(time.Millisecond, w.plan.TTL), "loading")
 	if err == nil {
 		w.hear(event.Loaded{Process: named(d.p), Snapshot: snap})
 	}
@@ -44,10 +45,13 @@ func (d *disk) Commit(ctx context.Context, b fencing.Batch) error {
 	s, w := d.s, d.s.w
 	id := w.startWrite(event.Write{Process: named(d.p), Batch: b})
 	dice := w.dice("disk", s.index)
-	before, after := dice.Duration(50*time.Microsecond, time.Millisecond), dice.Duration(50*time.Microsecond, time.Millisecond)
+	before := dice.Duration(50*time.Microsecond, time.Millisecond)
+	after := dice.Duration(50*time.Microsecond, time.Millisecond)
 	if w.on(plan.SlowDisk) && w.fault(plan.SlowDisk, 0, 60) {
-		slow := w.dice("slow disk", 2*s.index).Tail(w.plan.Stride/4, min(30*time.Second, 3*w.plan.TTL))
-		w.note(Record{Kind: RecordDisk, Machine: d.s.name(), Process: d.p.Number, Node: -1, Until: w.now() + slow, Text: "a slow write"})
+		slow := w.dice("slow disk", 2*s.index).Tail(w.plan.Stride/4,
+			min(30*time.Second, 3*w.plan.TTL))
+		w.note(Record{Kind: RecordDisk, Machine: d.s.name(), Process: d.p.Number, Node: -1,
+			Until: w.now() + slow, Text: "a slow write"})
 		if w.dice("slow disk", 2*s.index+1).Below(2) == 0 {
 			before += slow
 		} else {
@@ -65,7 +69,8 @@ func (d *disk) Commit(ctx context.Context, b fencing.Batch) error {
 		return d.lost(id)
 	}
 	if w.on(plan.WriteError) && w.fault(plan.WriteError, 0, 25) {
-		w.note(Record{Kind: RecordDisk, Machine: d.s.name(), Process: d.p.Number, Node: -1, Text: "a write fails"})
+		w.note(Record{Kind: RecordDisk, Machine: d.s.name(), Process: d.p.Number, Node: -1,
+			Text: "a write fails"})
 		if w.dice("write error", s.index).Below(2) == 0 {
 			w.hear(event.Reached{Write: id})
 			_ = d.inner.Commit(ctx, b) // done, and said to have failed
@@ -117,7 +122,8 @@ func (d *disk) die(ctx context.Context, b fencing.Batch, write int, in time.Dura
 func (d *disk) fail(ctx context.Context, b fencing.Batch, write int) {
 	s, w := d.s, d.s.w
 	s.faulty.fail(w.dice("disk error", s.index).Below(2) == 0)
-	w.note(Record{Kind: RecordDisk, Machine: d.s.name(), Process: d.p.Number, Node: -1, Text: "the file system fails"})
+	w.note(Record{Kind: RecordDisk, Machine: d.s.name(), Process: d.p.Number, Node: -1,
+		Text: "the file system fails"})
 	died, err := d.dies(ctx, b)
 	switch {
 	case died: // the process is over where it stands
@@ -126,7 +132,8 @@ func (d *disk) fail(ctx context.Context, b fencing.Batch, write int) {
 				w.hear(event.Failed{Write: write})
 				w.saw("the file system failed, and the process ended")
 				s.end(RecordExit, "the store failed", 100)
-				w.after(w.dice("restart", s.index).Duration(time.Millisecond, w.plan.TTL), "restart", s.boot)
+				w.after(w.dice("restart", s.index).Duration(time.Millisecond, w.plan.TTL),
+					"restart", s.boot)
 			}
 		})
 		w.loop.Block()

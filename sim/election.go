@@ -87,9 +87,11 @@ func (el *election) observe() {
 			el.wait(context.Background(), seen, w.plan.Session/5)
 			continue
 		}
-		if n := len(w.etcd.chosen); n > 1 && w.on(plan.Election) && w.fault(plan.Election, 10+i, 100) {
+		if n := len(w.etcd.chosen); n > 1 && w.on(plan.Election) &&
+			w.fault(plan.Election, 10+i, 100) {
 			el.hear(w.etcd.chosen[n-2]) // what it is told comes in a wrong order
-			el.wait(context.Background(), el.news, w.dice("stale leader", i).Duration(0, w.plan.Session))
+			el.wait(context.Background(), el.news, w.dice("stale leader", i).Duration(0,
+				w.plan.Session))
 		}
 		m := store.Member{}
 		if len(keys) > 0 {
@@ -104,7 +106,10 @@ func (el *election) observe() {
 func (el *election) wait(ctx context.Context, seen int, d time.Duration) {
 	timer := el.conn.clock.NewTimer(d)
 	defer timer.Stop()
-	el.conn.w.park(func() bool { return el.news != seen || el.closed || ctx.Err() != nil || kernel.Ready(timer.Chan()) })
+	el.conn.w.park(func() bool {
+		return el.news != seen || el.closed || ctx.Err() != nil ||
+			kernel.Ready(timer.Chan())
+	})
 }
 
 // standing reads who stands for election, the oldest first.
@@ -128,7 +133,8 @@ func (el *election) Campaign(ctx context.Context) (etcd.Elected, error) {
 		if el.closed {
 			return nil, errEtcdClosing
 		}
-		if !el.conn.sleep(ctx, pause/2+el.conn.w.dice("campaign", el.conn.s.index).Duration(0, pause/2)) {
+		if !el.conn.sleep(ctx, pause/2+el.conn.w.dice("campaign", el.conn.s.index).Duration(0,
+			pause/2)) {
 			return nil, ctx.Err()
 		}
 	}
@@ -168,7 +174,8 @@ func (el *election) campaign(ctx context.Context) (*leadership, error) {
 		}
 		if w.on(plan.Election) && w.fault(plan.Election, 20+k.s.index, 60) {
 			w.flood()
-			k.sleep(ctx, w.dice("chosen too soon", k.s.index).Duration(time.Millisecond, 8*time.Millisecond))
+			k.sleep(ctx, w.dice("chosen too soon", k.s.index).Duration(time.Millisecond,
+				8*time.Millisecond))
 			return l, nil // it is told of an election that it has not won
 		}
 		el.wait(ctx, seen, 2*w.plan.Session)
@@ -189,18 +196,19 @@ var _ etcd.Elected = (*leadership)(nil)
 // enter puts the key.
 func (l *leadership) enter(ctx context.Context) error {
 	e := l.el.conn.w.etcd
-	return l.el.conn.ask(ctx, &question{why: etcd.ForElection, writes: true, do: func(*question) error {
-		if l.session.ended {
-			return errNoSession
-		}
-		put := []etcd.Op{{Key: l.session.key, Value: writeMember(l.el.self)}}
-		if _, err := e.state.Txn(etcd.Txn{Ops: put}); err != nil {
-			return err
-		}
-		l.revision = e.state.Revision()
-		e.changed(put)
-		return nil
-	}})
+	return l.el.conn.ask(ctx, &question{why: etcd.ForElection, writes: true,
+		do: func(*question) error {
+			if l.session.ended {
+				return errNoSession
+			}
+			put := []etcd.Op{{Key: l.session.key, Value: writeMember(l.el.self)}}
+			if _, err := e.state.Txn(etcd.Txn{Ops: put}); err != nil {
+				return err
+			}
+			l.revision = e.state.Revision()
+			e.changed(put)
+			return nil
+		}})
 }
 
 // keepAlive keeps the session alive, and finds out, late, when it isn't.
@@ -214,13 +222,14 @@ func (l *leadership) keepAlive(heard time.Duration) {
 		if l.ended || el.closed {
 			return
 		}
-		err := k.ask(context.Background(), &question{why: etcd.ForElection, do: func(*question) error {
-			if l.session.ended {
-				return errNoSession
-			}
-			w.etcd.extend(l.session)
-			return nil
-		}})
+		err := k.ask(context.Background(), &question{why: etcd.ForElection,
+			do: func(*question) error {
+				if l.session.ended {
+					return errNoSession
+				}
+				w.etcd.extend(l.session)
+				return nil
+			}})
 		early := w.on(plan.Election) && w.fault(plan.Election, 30+i, 15)
 		switch {
 		case err == nil && !early:
@@ -229,7 +238,8 @@ func (l *leadership) keepAlive(heard time.Duration) {
 		case err != errNoSession && !early && m.Steady()-heard < l.session.ttl: //nolint:errorlint // our own
 			continue
 		}
-		if late := w.dice("lost late", i).Tail(w.plan.Session/4, 3*w.plan.Session); !early && w.on(plan.Election) && w.fault(plan.Election, 40+i, 500) {
+		if late := w.dice("lost late", i).Tail(w.plan.Session/4, 3*w.plan.Session); !early &&
+			w.on(plan.Election) && w.fault(plan.Election, 40+i, 500) {
 			timer := k.clock.NewTimer(late)
 			w.park(func() bool { return kernel.Ready(timer.Chan()) || l.ended || el.closed })
 			timer.Stop()
@@ -262,10 +272,11 @@ func (l *leadership) Resign(ctx context.Context) error { return l.drop(ctx) }
 func (l *leadership) drop(ctx context.Context) error {
 	l.lose()
 	e := l.el.conn.w.etcd
-	return l.el.conn.ask(context.WithoutCancel(ctx), &question{why: etcd.ForElection, do: func(*question) error {
-		e.revoke(l.session)
-		return nil
-	}})
+	return l.el.conn.ask(context.WithoutCancel(ctx),
+		&question{why: etcd.ForElection, do: func(*question) error {
+			e.revoke(l.session)
+			return nil
+		}})
 }
 
 // wireMember is how a replica stands in its key, as the store has it.

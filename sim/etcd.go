@@ -121,7 +121,8 @@ func (k *etcdConn) ask(ctx context.Context, q *question) error {
 	}
 	switch {
 	// Of a machine that stood still, nobody knows what it looks at first.
-	case q.done && late && k.w.on(plan.EtcdUnknown) && k.w.dice("late or not", k.s.index).Below(2) == 1:
+	case q.done && late && k.w.on(plan.EtcdUnknown) &&
+		k.w.dice("late or not", k.s.index).Below(2) == 1:
 		q.gaveUp = true
 		return errEtcdSilent
 	case q.done:
@@ -178,7 +179,8 @@ func (e *etcdCluster) arrive(q *question) {
 	case w.now() < e.down:
 		e.waiting = append(e.waiting, q)
 	case w.now() < e.slow && q.writes:
-		w.after(w.dice("etcd slow", 0).Tail(min(200*time.Millisecond, q.conn.limit/2), 2*q.conn.limit), "slow", func() { e.does(q) })
+		w.after(w.dice("etcd slow", 0).Tail(min(200*time.Millisecond, q.conn.limit/2),
+			2*q.conn.limit), "slow", func() { e.does(q) })
 	default:
 		e.does(q)
 	}
@@ -350,7 +352,8 @@ func (e *etcdCluster) revoke(s *session) {
 
 // candidates are the keys of the election, the oldest first.
 func (e *etcdCluster) candidates() []etcd.KeyValue {
-	page, err := e.state.Range(etcd.Range{From: etcd.DefaultPrefix + "leader/", To: etcd.DefaultPrefix + "leader0"})
+	page, err := e.state.Range(etcd.Range{From: etcd.DefaultPrefix + "leader/",
+		To: etcd.DefaultPrefix + "leader0"})
 	if err != nil {
 		panic(err)
 	}
@@ -368,7 +371,8 @@ func (e *etcdCluster) changed(ops []etcd.Op) {
 	for _, op := range ops {
 		if len(op.Key) > len(electionKeys) && op.Key[:len(electionKeys)] == electionKeys {
 			if keys := e.candidates(); len(keys) > 0 {
-				if m := readMember(keys[0].Value); len(e.chosen) == 0 || e.chosen[len(e.chosen)-1] != m {
+				if m := readMember(keys[0].Value); len(e.chosen) == 0 ||
+					e.chosen[len(e.chosen)-1] != m {
 					e.chosen = append(e.chosen, m)
 				}
 			}

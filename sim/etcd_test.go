@@ -24,7 +24,8 @@ type driver struct {
 
 func drive(t *testing.T) *driver {
 	ws := &kernel.Workers{}
-	d := &driver{w: newWorld(plan.Config{Seed: 1, Profile: plan.Calm, Replicas: 1}, ws), calls: make(chan func()), done: make(chan struct{})}
+	d := &driver{w: newWorld(plan.Config{Seed: 1, Profile: plan.Calm, Replicas: 1}, ws),
+		calls: make(chan func()), done: make(chan struct{})}
 	d.w.plan.PageSize = 3
 	go func() {
 		defer close(d.done)
@@ -82,7 +83,8 @@ func (d *driver) call(p *kernel.Process, f func(*kernel.Process)) {
 // reach gives a new process a connection to the store, and does something with it.
 func (d *driver) reach(use func(*kernel.Process, *etcd.Cluster) error) (err error) {
 	d.call(nil, func(p *kernel.Process) {
-		_, c := d.w.servers[0].reach(p, kernel.NewClock(p), reader{d.w.dice("server random", p.Number)})
+		_, c := d.w.servers[0].reach(p, kernel.NewClock(p),
+			reader{d.w.dice("server random", p.Number)})
 		err = use(p, c)
 	})
 	return err
@@ -131,7 +133,8 @@ func TestEtcdConforms(t *testing.T) {
 		return storetest.Factory{
 			Create: func(meta fencing.Meta, pools []fencing.Pool) error {
 				return d.reach(func(_ *kernel.Process, c *etcd.Cluster) error {
-					return errors.Join(c.Init(ctx, fencing.Batch{Meta: &meta, Pools: pools}), c.Close())
+					return errors.Join(c.Init(ctx, fencing.Batch{Meta: &meta, Pools: pools}),
+						c.Close())
 				})
 			},
 			Open: func() (storetest.Store, error) {

@@ -63,7 +63,8 @@ func (w *world) flood() {
 		}
 		if f, ok := w.forge(a, a.holder.Lease().Lease, 0, 0); ok {
 			for range 12 {
-				w.after(d.Duration(0, 8*time.Millisecond), "impostor", func() { w.sendForged(s.name(), f, false) })
+				w.after(d.Duration(0, 8*time.Millisecond), "impostor",
+					func() { w.sendForged(s.name(), f, false) })
 			}
 			return
 		}
@@ -72,14 +73,17 @@ func (w *world) flood() {
 
 // sendForged makes a call with a lease that was put together.
 func (w *world) sendForged(host string, f forgery, releases bool) {
-	w.leaseAt(host, fmt.Sprintf("impostor of node ID %d, with %s", f.node, f.what), func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
-		if releases {
-			_, err := c.Release(ctx, &cirrusv1.ReleaseRequest{Pool: f.pool, NodeId: uint32(f.node), Epoch: f.epoch, InstanceId: f.instance})
+	w.leaseAt(host, fmt.Sprintf("impostor of node ID %d, with %s", f.node, f.what),
+		func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
+			if releases {
+				_, err := c.Release(ctx, &cirrusv1.ReleaseRequest{Pool: f.pool, NodeId: uint32(f.node),
+					Epoch: f.epoch, InstanceId: f.instance})
+				return err
+			}
+			_, err := c.Heartbeat(ctx, &cirrusv1.HeartbeatRequest{Pool: f.pool, NodeId: uint32(f.node),
+				Epoch: f.epoch, InstanceId: f.instance})
 			return err
-		}
-		_, err := c.Heartbeat(ctx, &cirrusv1.HeartbeatRequest{Pool: f.pool, NodeId: uint32(f.node), Epoch: f.epoch, InstanceId: f.instance})
-		return err
-	})
+		})
 }
 
 // forge makes a lease that is almost the app's.
@@ -134,7 +138,8 @@ func (w *world) fumble(d kernel.Dice) {
 	instance := fmt.Sprintf("a client of another make, the %d", w.fumbles)
 	early := d.Duration(0, 2*w.plan.TTL).Milliseconds()
 	stays := d.Duration(0, w.plan.TTL/2)
-	w.lease("a client of another make", func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
+	w.lease("a client of another make", func(ctx context.Context,
+		c cirrusv1connect.LeaseServiceClient) error {
 		got, err := c.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "another", InstanceId: instance})
 		if err != nil {
 			return err
@@ -142,7 +147,8 @@ func (w *world) fumble(d kernel.Dice) {
 		w.loop.Sleep(stays, "holding")
 		l := got.GetLease()
 		last := l.GetFloorMs() - early
-		_, err = c.Release(ctx, &cirrusv1.ReleaseRequest{Pool: l.GetPool(), NodeId: l.GetNodeId(), Epoch: l.GetEpoch(), InstanceId: instance, LastTimestampMs: &last})
+		_, err = c.Release(ctx, &cirrusv1.ReleaseRequest{Pool: l.GetPool(), NodeId: l.GetNodeId(),
+			Epoch: l.GetEpoch(), InstanceId: instance, LastTimestampMs: &last})
 		return err
 	})
 }
@@ -151,16 +157,18 @@ func (w *world) fumble(d kernel.Dice) {
 // lets the service make one, and somebody who looks at who holds what.
 func (w *world) ask(d kernel.Dice) {
 	stays := d.Duration(0, w.plan.TTL/2)
-	w.lease("a client without an instance ID", func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
-		got, err := c.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "nameless"})
-		if err != nil {
+	w.lease("a client without an instance ID",
+		func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
+			got, err := c.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "nameless"})
+			if err != nil {
+				return err
+			}
+			w.loop.Sleep(stays, "holding")
+			l := got.GetLease()
+			_, err = c.Release(ctx, &cirrusv1.ReleaseRequest{Pool: l.GetPool(), NodeId: l.GetNodeId(),
+				Epoch: l.GetEpoch(), InstanceId: l.GetInstanceId()})
 			return err
-		}
-		w.loop.Sleep(stays, "holding")
-		l := got.GetLease()
-		_, err = c.Release(ctx, &cirrusv1.ReleaseRequest{Pool: l.GetPool(), NodeId: l.GetNodeId(), Epoch: l.GetEpoch(), InstanceId: l.GetInstanceId()})
-		return err
-	})
+		})
 	w.admin("list leases", func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
 		_, err := c.ListLeases(ctx, &cirrusv1.ListLeasesRequest{})
 		return err

@@ -17,7 +17,8 @@ func (w *world) setClocks() {
 		d := w.dice("clock", i)
 		rate := int64(d.Below(uint64(2*w.plan.Drift+1))) - w.plan.Drift
 		offset := d.Duration(0, time.Hour) - 30*time.Minute
-		coarse := []time.Duration{time.Millisecond, 15 * time.Millisecond, w.plan.Quarantine / 20}[d.Below(3)]
+		coarse := []time.Duration{time.Millisecond, 15 * time.Millisecond,
+			w.plan.Quarantine / 20}[d.Below(3)]
 		if w.on(plan.Rate) || w.on(plan.WildRate) {
 			m.Rate = rate
 		}
@@ -32,7 +33,8 @@ func (w *world) setClocks() {
 
 func (w *world) stepClock(d kernel.Dice) {
 	m := w.anyMachine(d)
-	by := []time.Duration{w.plan.TTL, w.plan.Quarantine, time.Second, 10 * time.Minute, time.Hour}[d.Below(5)]
+	by := []time.Duration{w.plan.TTL, w.plan.Quarantine, time.Second, 10 * time.Minute,
+		time.Hour}[d.Below(5)]
 	by = d.Duration(by/2, by*3/2)
 	if d.Below(2) == 0 {
 		by = -by
@@ -42,7 +44,8 @@ func (w *world) stepClock(d kernel.Dice) {
 	}
 	if off := m.Offset + by; off > -6*time.Hour && off < 6*time.Hour {
 		m.Offset = off
-		w.note(Record{Kind: RecordClock, Machine: m.Name, Node: -1, Text: fmt.Sprintf("the wall clock is set by %v", by)})
+		w.note(Record{Kind: RecordClock, Machine: m.Name, Node: -1,
+			Text: fmt.Sprintf("the wall clock is set by %v", by)})
 	}
 }
 
@@ -50,7 +53,8 @@ func (w *world) changeRate(d kernel.Dice) {
 	m := w.anyMachine(d)
 	m.SetRate(int64(d.Below(uint64(2*w.plan.Drift+1))) - w.plan.Drift)
 	defer w.clockChanged(m)
-	w.note(Record{Kind: RecordClock, Machine: m.Name, Node: -1, Text: fmt.Sprintf("the clock goes %+d ppm", m.Rate)})
+	w.note(Record{Kind: RecordClock, Machine: m.Name, Node: -1,
+		Text: fmt.Sprintf("the clock goes %+d ppm", m.Rate)})
 }
 
 func (w *world) suspend(d kernel.Dice, counts bool) {
@@ -73,6 +77,7 @@ func (w *world) startWithWrongWall(d kernel.Dice) {
 	if s := w.victim(d); s.proc != nil && !s.proc.Dead {
 		s.crash("its machine restarts, with a wrong wall clock")
 		s.machine.Offset = by
-		w.note(Record{Kind: RecordClock, Machine: s.name(), Node: -1, Text: fmt.Sprintf("the wall clock is off by %v", by)})
+		w.note(Record{Kind: RecordClock, Machine: s.name(), Node: -1,
+			Text: fmt.Sprintf("the wall clock is off by %v", by)})
 	}
 }

@@ -46,7 +46,8 @@ func (d *disk) hung() (before, after time.Duration) {
 	}
 	dice := w.dice("hang", s.index)
 	long, late := dice.Tail(2*w.plan.TTL, 12*w.plan.TTL), dice.Below(2) == 1
-	w.note(Record{Kind: RecordDisk, Machine: s.name(), Process: d.p.Number, Node: -1, Until: w.now() + long, Text: "the store hangs"})
+	w.note(Record{Kind: RecordDisk, Machine: s.name(), Process: d.p.Number, Node: -1,
+		Until: w.now() + long, Text: "the store hangs"})
 	w.saw("the store hung")
 	if late {
 		return 0, long
@@ -86,7 +87,8 @@ func (h *logHandler) blocks(r slog.Record) {
 		return
 	}
 	d := w.dice("blocked log", h.s.index).Tail(w.plan.TTL, 6*w.plan.TTL)
-	w.note(Record{Kind: RecordDisk, Machine: h.s.name(), Process: h.p.Number, Node: -1, Until: w.now() + d, Text: "nobody reads its log"})
+	w.note(Record{Kind: RecordDisk, Machine: h.s.name(), Process: h.p.Number, Node: -1,
+		Until: w.now() + d, Text: "nobody reads its log"})
 	w.saw("a line of the log waited for its reader")
 	if op := w.serving(); op != 0 {
 		w.hear(event.Held{Op: op})

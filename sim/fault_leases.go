@@ -27,10 +27,12 @@ func (w *world) revoke(d kernel.Dice) {
 	if l.Epoch == 0 {
 		return
 	}
-	w.admin(fmt.Sprintf("revoke node ID %d", l.Node), func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
-		_, err := c.Revoke(ctx, &cirrusv1.RevokeRequest{Pool: string(l.Pool), NodeId: uint32(l.Node), Epoch: uint64(l.Epoch)})
-		return err
-	})
+	w.admin(fmt.Sprintf("revoke node ID %d", l.Node),
+		func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
+			_, err := c.Revoke(ctx, &cirrusv1.RevokeRequest{Pool: string(l.Pool),
+				NodeId: uint32(l.Node), Epoch: uint64(l.Epoch)})
+			return err
+		})
 }
 
 // leaseLong is a client that can't heartbeat often: it takes a lease for as long
@@ -38,10 +40,12 @@ func (w *world) revoke(d kernel.Dice) {
 func (w *world) leaseLong(d kernel.Dice) {
 	w.longLeases++
 	instance := fmt.Sprintf("a client with a long lease, the %d", w.longLeases)
-	ttl := []time.Duration{w.plan.Longest, d.Duration(w.plan.MaxTTL, w.plan.Longest).Truncate(time.Millisecond)}[d.Below(2)]
+	ttl := []time.Duration{w.plan.Longest, d.Duration(w.plan.MaxTTL,
+		w.plan.Longest).Truncate(time.Millisecond)}[d.Below(2)]
 	stays, ends := d.Duration(0, w.plan.Longest), d.Below(4)
 	w.lease("a long lease", func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
-		got, err := c.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "long", InstanceId: instance, Ttl: durationpb.New(ttl)})
+		got, err := c.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "long", InstanceId: instance,
+			Ttl: durationpb.New(ttl)})
 		if err != nil {
 			return err
 		}
@@ -51,12 +55,15 @@ func (w *world) leaseLong(d kernel.Dice) {
 			if ends == 0 || w.faultsEnded {
 				return
 			}
-			w.lease("a long lease", func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
+			w.lease("a long lease", func(ctx context.Context,
+				c cirrusv1connect.LeaseServiceClient) error {
 				if ends == 1 {
-					_, err := c.Release(ctx, &cirrusv1.ReleaseRequest{Pool: l.GetPool(), NodeId: l.GetNodeId(), Epoch: l.GetEpoch(), InstanceId: instance})
+					_, err := c.Release(ctx, &cirrusv1.ReleaseRequest{Pool: l.GetPool(),
+						NodeId: l.GetNodeId(), Epoch: l.GetEpoch(), InstanceId: instance})
 					return err
 				}
-				_, err := c.Heartbeat(ctx, &cirrusv1.HeartbeatRequest{Pool: l.GetPool(), NodeId: l.GetNodeId(), Epoch: l.GetEpoch(), InstanceId: instance})
+				_, err := c.Heartbeat(ctx, &cirrusv1.HeartbeatRequest{Pool: l.GetPool(),
+					NodeId: l.GetNodeId(), Epoch: l.GetEpoch(), InstanceId: instance})
 				return err
 			})
 		})
@@ -73,21 +80,26 @@ func (w *world) double(d kernel.Dice) {
 	instance := fmt.Sprintf("an instance with two records, the %d", w.doubles)
 	s, which, back := w.primary, d.Below(1<<20), d.Duration(w.plan.TTL/8, w.plan.TTL)
 	ask := func(after func()) {
-		w.lease("an instance that will have two records", func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
-			_, err := c.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "double", InstanceId: instance})
-			if err == nil {
-				after()
-			}
-			return err
-		})
+		w.lease("an instance that will have two records",
+			func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
+				_, err := c.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "double",
+					InstanceId: instance})
+				if err == nil {
+					after()
+				}
+				return err
+			})
 	}
 	ask(func() {
 		s.restart(func() {
-			if w.primary != s || s.disk == nil || w.faultsEnded || !s.putOlder(fencing.InstanceID(instance).Hash(), which) {
+			if w.primary != s || s.disk == nil || w.faultsEnded ||
+				!s.putOlder(fencing.InstanceID(instance).Hash(), which) {
 				return
 			}
-			w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1, Text: "an older record of an instance that has one is put into its store"})
-			w.after(back, "asks again", func() { ask(func() { w.saw("an instance with two live records kept the newer one") }) })
+			w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1,
+				Text: "an older record of an instance that has one is put into its store"})
+			w.after(back, "asks again",
+				func() { ask(func() { w.saw("an instance with two live records kept the newer one") }) })
 		})
 	})
 }
@@ -123,7 +135,8 @@ func (s *server) putOlder(instance fencing.InstanceHash, which uint64) bool {
 	for i := range min(span, 64) {
 		r.Node = pool.First + nodeID(int((which+i)%span))
 		if !taken[event.KeyOf(&r)] {
-			if err := st.Commit(context.Background(), fencing.Batch{Records: []fencing.Record{r}}); err != nil {
+			if err := st.Commit(context.Background(),
+				fencing.Batch{Records: []fencing.Record{r}}); err != nil {
 				panic(err)
 			}
 			s.w.hear(event.Planted{Record: r})

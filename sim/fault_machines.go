@@ -12,7 +12,8 @@ import (
 func (w *world) pause(d kernel.Dice) {
 	m := w.anyMachine(d)
 	m.Freeze(d.Tail(w.plan.TTL/2, 4*w.plan.TTL))
-	w.note(Record{Kind: RecordPause, Machine: m.Name, Node: -1, Until: m.Frozen, Text: "stands still"})
+	w.note(Record{Kind: RecordPause, Machine: m.Name, Node: -1, Until: m.Frozen,
+		Text: "stands still"})
 }
 
 func (w *world) stall(d kernel.Dice) {

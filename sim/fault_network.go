@@ -21,7 +21,8 @@ func (w *world) cut(d kernel.Dice) {
 	if ways != 1 {
 		w.net.fromServer[name] = until
 	}
-	w.note(Record{Kind: RecordNetwork, Machine: name, Peer: "server", Node: -1, Until: until, Text: "cut off " + text})
+	w.note(Record{Kind: RecordNetwork, Machine: name, Peer: "server", Node: -1, Until: until,
+		Text: "cut off " + text})
 }
 
 // foreignAnswers are what somebody between a client and the service says in the
@@ -30,17 +31,22 @@ var foreignAnswers = []answer{
 	page(http.StatusUnauthorized), page(http.StatusForbidden), page(http.StatusNotFound), page(http.StatusTooManyRequests), page(http.StatusBadGateway),
 	page(http.StatusOK), // in the place of an answer
 	{status: http.StatusTemporaryRedirect, header: http.Header{"Location": {"http://elsewhere/"}}},
-	{status: http.StatusOK, header: http.Header{"Content-Type": {"application/proto"}}}, // nothing at all
-	inConnectsForm(http.StatusForbidden, "permission_denied"), inConnectsForm(http.StatusUnauthorized, "unauthenticated"),
-	inConnectsForm(http.StatusPreconditionFailed, "failed_precondition"), inConnectsForm(http.StatusNotFound, "not_found"),
+	// nothing at all
+	{status: http.StatusOK, header: http.Header{"Content-Type": {"application/proto"}}},
+	inConnectsForm(http.StatusForbidden,
+		"permission_denied"), inConnectsForm(http.StatusUnauthorized, "unauthenticated"),
+	inConnectsForm(http.StatusPreconditionFailed,
+		"failed_precondition"), inConnectsForm(http.StatusNotFound, "not_found"),
 }
 
 func page(status int) answer {
-	return answer{status: status, header: http.Header{"Content-Type": {"text/html"}}, body: []byte("<html>who are you?</html>")}
+	return answer{status: status, header: http.Header{"Content-Type": {"text/html"}},
+		body: []byte("<html>who are you?</html>")}
 }
 
 func inConnectsForm(status int, code string) answer {
-	return answer{status: status, header: http.Header{"Content-Type": {"application/json"}}, body: []byte(`{"code":"` + code + `","message":"who are you?"}`)}
+	return answer{status: status, header: http.Header{"Content-Type": {"application/json"}},
+		body: []byte(`{"code":"` + code + `","message":"who are you?"}`)}
 }
 
 // intercept lets somebody else answer a holder's call. It reports whether the
@@ -53,15 +59,17 @@ func (n *network) intercept(c *call) bool {
 	}
 	d := w.dice("foreign", i)
 	a, kept := foreignAnswers[d.Below(uint64(len(foreignAnswers)))], d.Below(2) == 0
-	w.loop.At(w.now()+d.Duration(200*time.Microsecond, 3*time.Millisecond), "foreign answer", func() {
-		if c.answer != nil || c.err != nil || c.from.Dead || c.gaveUp {
-			return
-		}
-		w.note(Record{Kind: RecordAnswer, Machine: c.from.Machine.Name, Process: c.from.Number, Peer: "a stranger", Message: c.number, Call: c.procedure,
-			Pool: c.request.Pool, Node: c.request.Node, Epoch: c.request.Epoch, Text: http.StatusText(a.status)})
-		w.saw("somebody else answered in the service's place")
-		c.answer = &answer{status: a.status, header: a.header.Clone(), body: a.body}
-		c.from.Machine.Touch()
-	})
+	w.loop.At(w.now()+d.Duration(200*time.Microsecond, 3*time.Millisecond), "foreign answer",
+		func() {
+			if c.answer != nil || c.err != nil || c.from.Dead || c.gaveUp {
+				return
+			}
+			w.note(Record{Kind: RecordAnswer, Machine: c.from.Machine.Name, Process: c.from.Number,
+				Peer: "a stranger", Message: c.number, Call: c.procedure, Pool: c.request.Pool,
+				Node: c.request.Node, Epoch: c.request.Epoch, Text: http.StatusText(a.status)})
+			w.saw("somebody else answered in the service's place")
+			c.answer = &answer{status: a.status, header: a.header.Clone(), body: a.body}
+			c.from.Machine.Touch()
+		})
 	return kept
 }

@@ -30,7 +30,8 @@ type otherStore struct {
 }
 
 func (w *world) newOtherStore() *otherStore {
-	return &otherStore{w: w, server: &server{w: w, index: len(w.servers), machine: w.machine("other-store")}}
+	return &otherStore{w: w, server: &server{w: w, index: len(w.servers),
+		machine: w.machine("other-store")}}
 }
 
 // misdirect lets the leader's advertised address lead to a replica of another
@@ -39,7 +40,8 @@ func (w *world) misdirect(d kernel.Dice) {
 	o := w.other
 	o.address = w.leader(d).name()
 	o.until = w.now() + d.Tail(w.plan.TTL, 4*w.plan.TTL)
-	w.note(Record{Kind: RecordNetwork, Machine: o.address, Peer: o.server.name(), Node: -1, Until: o.until, Text: "its advertised address leads to a replica of another store"})
+	w.note(Record{Kind: RecordNetwork, Machine: o.address, Peer: o.server.name(), Node: -1,
+		Until: o.until, Text: "its advertised address leads to a replica of another store"})
 	o.boot()
 }
 
@@ -101,8 +103,9 @@ func (o *otherStore) arrive(c *call) {
 		w.loop.At(w.now()+w.net.latency(c), "refused", func() { w.net.fail(c, errRefused) })
 		return
 	}
-	w.note(Record{Kind: RecordArrive, Machine: s.name(), Process: s.proc.Number, Peer: c.from.Machine.Name, Message: c.number,
-		Call: c.procedure, Pool: c.request.Pool, Node: c.request.Node, Epoch: c.request.Epoch})
+	w.note(Record{Kind: RecordArrive, Machine: s.name(), Process: s.proc.Number,
+		Peer: c.from.Machine.Name, Message: c.number, Call: c.procedure, Pool: c.request.Pool,
+		Node: c.request.Node, Epoch: c.request.Epoch})
 	s.proc.Start(c.procedure, func() { o.reply(c, c.serve(s.handler)) })
 }
 
@@ -110,12 +113,16 @@ func (o *otherStore) arrive(c *call) {
 func (o *otherStore) reply(c *call, a *answer) {
 	w, s := o.w, o.server
 	said := readReply(c, a)
-	w.note(Record{Kind: RecordReply, Machine: s.name(), Process: s.proc.Number, Peer: c.from.Machine.Name, Message: c.number, Call: c.procedure,
-		Pool: c.request.Pool, Node: said.Node, Epoch: said.Epoch, Floor: said.Floor, Ceiling: said.Ceiling, Text: said.Code})
+	w.note(Record{Kind: RecordReply, Machine: s.name(), Process: s.proc.Number,
+		Peer: c.from.Machine.Name, Message: c.number, Call: c.procedure, Pool: c.request.Pool,
+		Node: said.Node, Epoch: said.Epoch, Floor: said.Floor, Ceiling: said.Ceiling,
+		Text: said.Code})
 	if a.reason() == "WRONG_STORE" {
 		w.saw("a replica refused what a replica of another store passed on")
 	} else {
-		w.violate(PromiseForward, "%s answers %s #%d, which %s passes on to the leader of its own store", s.name(), c.procedure, c.number, c.from.Machine.Name)
+		w.violate(PromiseForward,
+			"%s answers %s #%d, which %s passes on to the leader of its own store", s.name(),
+			c.procedure, c.number, c.from.Machine.Name)
 	}
 	w.net.leave(c, a, said, s.name())
 }
@@ -129,7 +136,8 @@ type walkover struct {
 // Campaign implements etcd.Election.
 func (e *walkover) Campaign(context.Context) (etcd.Elected, error) {
 	l := &walkedOver{lost: make(chan struct{})}
-	if _, err := e.etcd.state.Txn(etcd.Txn{Ops: []etcd.Op{{Key: l.Key(), Value: writeMember(e.self)}}}); err != nil {
+	if _, err := e.etcd.state.Txn(etcd.Txn{Ops: []etcd.Op{{Key: l.Key(),
+		Value: writeMember(e.self)}}}); err != nil {
 		return nil, err
 	}
 	page, err := e.etcd.state.Range(etcd.Range{From: l.Key()})

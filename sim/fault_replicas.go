@@ -49,7 +49,8 @@ func (w *world) cutReplica(d kernel.Dice) {
 			others = append(others, m.Name)
 		}
 	}
-	w.sever(d, s.name(), others, []string{"the clients", "the other replicas", "all but etcd"}[which])
+	w.sever(d, s.name(), others, []string{"the clients", "the other replicas",
+		"all but etcd"}[which])
 }
 
 func (w *world) sever(d kernel.Dice, name string, others []string, whom string) {
@@ -63,8 +64,10 @@ func (w *world) sever(d kernel.Dice, name string, others []string, whom string) 
 			w.net.links[link{other, name}] = until
 		}
 	}
-	text := []string{"cut off from " + whom + " both ways", "cut off on the way to " + whom, "cut off on the way from " + whom}[ways]
-	w.note(Record{Kind: RecordNetwork, Machine: name, Peer: whom, Node: -1, Until: until, Text: text})
+	text := []string{"cut off from " + whom + " both ways", "cut off on the way to " + whom,
+		"cut off on the way from " + whom}[ways]
+	w.note(Record{Kind: RecordNetwork, Machine: name, Peer: whom, Node: -1, Until: until,
+		Text: text})
 }
 
 // pauseLeader is SIGSTOP, and SIGCONT after a while.

@@ -22,11 +22,13 @@ import (
 func (w *world) changeTimings(d kernel.Dice) {
 	ttl := d.Duration(max(w.plan.TTL/2, time.Second), w.plan.MaxTTL).Truncate(time.Millisecond)
 	quarantine := d.Duration(w.plan.Quarantine, 2*w.plan.Quarantine).Truncate(time.Millisecond)
-	pool := &cirrusv1.Pool{Name: string(fencing.DefaultPool), Ttl: durationpb.New(ttl), Quarantine: durationpb.New(quarantine)}
-	w.admin(fmt.Sprintf("ttl %v, quarantine %v", ttl, quarantine), func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
-		_, err := c.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: pool})
-		return err
-	})
+	pool := &cirrusv1.Pool{Name: string(fencing.DefaultPool), Ttl: durationpb.New(ttl),
+		Quarantine: durationpb.New(quarantine)}
+	w.admin(fmt.Sprintf("ttl %v, quarantine %v", ttl, quarantine),
+		func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
+			_, err := c.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: pool})
+			return err
+		})
 	w.pool.Quarantine = max(w.pool.Quarantine, quarantine)
 }
 
@@ -34,7 +36,8 @@ func (w *world) changeTimings(d kernel.Dice) {
 // at all, shorter or longer than before, by an operator who doesn't look whether
 // the pool is suspicious: by a call, or by the flags of the next start.
 func (w *world) changeSettings(d kernel.Dice) {
-	most := []time.Duration{w.plan.MaxTTL, w.plan.Longest, d.Duration(w.plan.MaxTTL, w.plan.Longest)}[d.Below(3)].Truncate(time.Millisecond)
+	most := []time.Duration{w.plan.MaxTTL, w.plan.Longest,
+		d.Duration(w.plan.MaxTTL, w.plan.Longest)}[d.Below(3)].Truncate(time.Millisecond)
 	quarantine := d.Duration(w.plan.Quarantine, 2*w.plan.Quarantine).Truncate(time.Millisecond)
 	ttl := d.Duration(max(w.plan.TTL/2, time.Second), w.plan.MaxTTL).Truncate(time.Millisecond)
 	pool := &cirrusv1.Pool{Name: string(fencing.DefaultPool), MaxTtl: durationpb.New(most)}
@@ -46,19 +49,22 @@ func (w *world) changeSettings(d kernel.Dice) {
 	if d.Below(3) == 0 {
 		pool.Ttl, change.TTL = durationpb.New(ttl), &ttl
 	}
-	w.pool.MaxTTL = max(w.pool.MaxTTL, most) // whoever makes a store again knows what there has been
+	// whoever makes a store again knows what there has been
+	w.pool.MaxTTL = max(w.pool.MaxTTL, most)
 	w.hear(event.Described{MaxTTL: w.pool.MaxTTL})
 	if s := w.primary; !w.replicated() && d.Below(3) == 0 {
 		s.restart(func() {
 			s.flags = change
-			w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1, Text: fmt.Sprintf("its flags say max_ttl %v", most)})
+			w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1,
+				Text: fmt.Sprintf("its flags say max_ttl %v", most)})
 		})
 		return
 	}
-	w.admin(fmt.Sprintf("max_ttl %v, quarantine %v", most, change.Quarantine), func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
-		_, err := c.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: pool})
-		return err
-	})
+	w.admin(fmt.Sprintf("max_ttl %v, quarantine %v", most, change.Quarantine),
+		func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
+			_, err := c.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: pool})
+			return err
+		})
 }
 
 // lowerSoon lowers the default pool's max_ttl early in a world with long leases:
@@ -69,10 +75,13 @@ func (w *world) lowerSoon() {
 		if !w.on(plan.Settings) || !w.countFault() {
 			return
 		}
-		w.admin(fmt.Sprintf("max_ttl %v", w.plan.MaxTTL), func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
-			_, err := c.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{Name: string(fencing.DefaultPool), MaxTtl: durationpb.New(w.plan.MaxTTL)}})
-			return err
-		})
+		w.admin(fmt.Sprintf("max_ttl %v", w.plan.MaxTTL),
+			func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
+				_, err := c.UpdatePool(ctx,
+					&cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{Name: string(fencing.DefaultPool),
+						MaxTtl: durationpb.New(w.plan.MaxTTL)}})
+				return err
+			})
 	})
 }
 
@@ -90,10 +99,12 @@ func (w *world) soonChanged(back time.Duration) {
 
 func (w *world) changeStride(d kernel.Dice) {
 	s := w.victim(d)
-	stride := d.Duration(max(w.plan.MaxStride/3, 100*time.Millisecond), w.plan.MaxStride).Truncate(time.Millisecond)
+	stride := d.Duration(max(w.plan.MaxStride/3, 100*time.Millisecond),
+		w.plan.MaxStride).Truncate(time.Millisecond)
 	s.restart(func() {
 		w.stride = stride
-		w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1, Text: fmt.Sprintf("stride %v", stride)})
+		w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1,
+			Text: fmt.Sprintf("stride %v", stride)})
 		w.saw("the stride was changed")
 	})
 }
@@ -101,7 +112,8 @@ func (w *world) changeStride(d kernel.Dice) {
 // createPool creates a pool, and some apps move to it at their next start.
 func (w *world) createPool(d kernel.Dice) {
 	p := w.newPool("second")
-	w.admin("create pool second", func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
+	w.admin("create pool second", func(ctx context.Context,
+		c cirrusv1connect.AdminServiceClient) error {
 		_, err := c.CreatePool(ctx, &cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{
 			Name: string(p.Name), Ttl: durationpb.New(p.TTL), MaxTtl: durationpb.New(p.MaxTTL), Quarantine: durationpb.New(p.Quarantine),
 			NodeIds: &cirrusv1.NodeRange{First: uint32(p.First), Last: uint32(p.Last)},
@@ -109,7 +121,8 @@ func (w *world) createPool(d kernel.Dice) {
 		return err
 	})
 	a := w.apps[d.Below(uint64(len(w.apps)))]
-	if _, known := w.oracle.Pool("second"); known && a.proc != nil && !a.proc.Dead && a.holder == nil {
+	if _, known := w.oracle.Pool("second"); known && a.proc != nil && !a.proc.Dead &&
+		a.holder == nil {
 		a.end(RecordExit, "moves to pool second")
 		a.pool, a.poolIndex = "second", 1
 		w.after(0, "restart", a.boot)
@@ -118,13 +131,14 @@ func (w *world) createPool(d kernel.Dice) {
 
 func (w *world) grow(kernel.Dice) {
 	last := min(w.pool.Last+1, 1023)
-	w.admin(fmt.Sprintf("grow to node ID %d", last), func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
-		_, err := c.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{
-			Name: string(fencing.DefaultPool), NodeIds: &cirrusv1.NodeRange{First: uint32(w.pool.First), Last: uint32(last)},
-		}})
-		if err == nil {
-			w.pool.Last = max(w.pool.Last, last)
-		}
-		return err
-	})
+	w.admin(fmt.Sprintf("grow to node ID %d", last),
+		func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
+			_, err := c.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{
+				Name: string(fencing.DefaultPool), NodeIds: &cirrusv1.NodeRange{First: uint32(w.pool.First), Last: uint32(last)},
+			}})
+			if err == nil {
+				w.pool.Last = max(w.pool.Last, last)
+			}
+			return err
+		})
 }

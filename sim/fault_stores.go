@@ -24,7 +24,8 @@ import (
 func newDisk() *vfs.MemFS { return vfs.NewCrashableMem() }
 
 func cloneDisk(d *vfs.MemFS, unsynced int) *vfs.MemFS {
-	return d.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: unsynced, RNG: rand.New(rand.NewPCG(1, 1))})
+	return d.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: unsynced,
+		RNG: rand.New(rand.NewPCG(1, 1))})
 }
 
 // keepCopy keeps the disk as it is, as a backup does.
@@ -44,7 +45,9 @@ func (w *world) restore(d kernel.Dice, recovers bool) {
 	back := d.Duration(0, w.plan.TTL)
 	s.end(RecordCrash, "its disk is replaced", 0)
 	s.disk = cloneDisk(from, 0)
-	w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1, Text: map[bool]string{true: "an old copy is restored and recovered", false: "an old copy is restored, and not recovered"}[recovers]})
+	w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1,
+		Text: map[bool]string{true: "an old copy is restored and recovered",
+			false: "an old copy is restored, and not recovered"}[recovers]})
 	if recovers {
 		s.wallWasWrong() // who recovers looks at the clock
 		if err := s.recover(); err != nil {
@@ -74,7 +77,9 @@ func (w *world) loseDisk(d kernel.Dice, vouched bool) {
 	s.copies = nil
 	w.hear(event.StoreIs{})
 	s.wallWasWrong()
-	w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1, Text: map[bool]string{true: "a lost disk is replaced, with init", false: "a lost disk is replaced"}[vouched]})
+	w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1,
+		Text: map[bool]string{true: "a lost disk is replaced, with init",
+			false: "a lost disk is replaced"}[vouched]})
 	if vouched {
 		if err := s.create(true); err != nil {
 			panic(err)
@@ -97,7 +102,8 @@ func (w *world) turnBit(d kernel.Dice) {
 		return
 	}
 	back := d.Duration(0, w.plan.TTL)
-	if snap, err := s.peek(); !errors.Is(err, store.ErrLostWrites) { // S13: then the start will be refused
+	// S13: then the start will be refused
+	if snap, err := s.peek(); !errors.Is(err, store.ErrLostWrites) {
 		w.hear(event.StoreIs{Snapshot: snap})
 	}
 	w.hear(event.StoreDamaged{})

@@ -38,7 +38,8 @@ func (w *world) loseTail(d kernel.Dice) {
 		s.disk = whole // what is lost without a mark, loseSilently is about
 	} else {
 		w.hear(event.StoreDamaged{LostMark: true})
-		w.note(Record{Kind: RecordDisk, Machine: s.name(), Node: -1, Text: "acknowledged writes are gone from the newest log"})
+		w.note(Record{Kind: RecordDisk, Machine: s.name(), Node: -1,
+			Text: "acknowledged writes are gone from the newest log"})
 	}
 	w.after(back, "restart", s.boot)
 }
@@ -64,7 +65,8 @@ func (w *world) loseSilently(d kernel.Dice) {
 	if told {
 		s.remove(highWater)
 	}
-	w.note(Record{Kind: RecordDisk, Machine: s.name(), Node: -1, Text: "acknowledged writes are gone from the newest log, and nothing tells"})
+	w.note(Record{Kind: RecordDisk, Machine: s.name(), Node: -1,
+		Text: "acknowledged writes are gone from the newest log, and nothing tells"})
 	w.hear(event.StoreShrunk{Kept: kept})
 	w.hear(event.StoreIs{Snapshot: kept})
 	w.hear(event.StoreDamaged{})
@@ -74,7 +76,8 @@ func (w *world) loseSilently(d kernel.Dice) {
 // though the high-water file is gone: by the base, if that is not lost, or by
 // a clock that nobody sets.
 func (w *world) apart(kept fencing.Meta) bool {
-	return kept.FirstEpoch == w.oracle.Meta().FirstEpoch || !w.plan.On[plan.Step] && !w.plan.On[plan.WrongWall]
+	return kept.FirstEpoch == w.oracle.Meta().FirstEpoch || !w.plan.On[plan.Step] &&
+		!w.plan.On[plan.WrongWall]
 }
 
 // cutLog says how much of the newest log is left, in thousandths; below 0: it is
@@ -197,12 +200,14 @@ func (s *server) recoverLost() {
 	s.wallWasWrong()
 	if off := w.oracle.Meta().Mark.Sub(wallMillis(s.machine)); off > w.plan.Stride {
 		s.machine.Offset = off
-		w.note(Record{Kind: RecordClock, Machine: s.name(), Node: -1, Text: "the wall clock is set to where the store has been"})
+		w.note(Record{Kind: RecordClock, Machine: s.name(), Node: -1,
+			Text: "the wall clock is set to where the store has been"})
 	}
 	if err := s.recover(); err != nil {
 		panic(err)
 	}
-	w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1, Text: "a store that has lost writes is recovered"})
+	w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1,
+		Text: "a store that has lost writes is recovered"})
 	w.saw("a store that had lost writes was refused, and recovered")
 }
 

@@ -32,7 +32,8 @@ func (w *world) moveVolume(d kernel.Dice) {
 	from.disk, from.copies, from.failsAfter = nil, nil, fails
 	w.primary = to
 	w.hear(event.Moved{From: named(p), To: to.index})
-	w.note(Record{Kind: RecordOperate, Machine: from.name(), Peer: to.name(), Node: -1, Text: "its volume moves to " + to.name() + ", and it isn't told"})
+	w.note(Record{Kind: RecordOperate, Machine: from.name(), Peer: to.name(), Node: -1,
+		Text: "its volume moves to " + to.name() + ", and it isn't told"})
 	w.after(back, "restart", to.boot)
 	w.after(end, "stop the old one", func() {
 		if from.proc == p {
@@ -68,7 +69,8 @@ func (d *disk) lost(write int) error {
 		w.loop.Block()
 	}
 	w.loop.Sleep(d.s.failsAfter, "writing to a volume that is gone")
-	w.note(Record{Kind: RecordDisk, Machine: d.s.name(), Process: d.p.Number, Node: -1, Text: "a write fails: its volume is gone"})
+	w.note(Record{Kind: RecordDisk, Machine: d.s.name(), Process: d.p.Number, Node: -1,
+		Text: "a write fails: its volume is gone"})
 	w.hear(event.Failed{Write: write})
 	return errDisk
 }

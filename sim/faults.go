@@ -9,7 +9,8 @@ import (
 
 // faulty reports whether faults may still happen.
 func (w *world) faulty() bool {
-	return !w.faultsEnded && w.config.Faults >= 0 && (w.config.Faults == 0 || w.faults < w.config.Faults)
+	return !w.faultsEnded && w.config.Faults >= 0 &&
+		(w.config.Faults == 0 || w.faults < w.config.Faults)
 }
 
 // on reports whether a kind of fault may happen now.

@@ -99,7 +99,8 @@ func (f *faultyFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error
 	return f.wrap(name)(f.FS.Create(name, c))
 }
 
-func (f *faultyFS) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (vfs.File, error) {
+func (f *faultyFS) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (vfs.File,
+	error) {
 	f.happens(false)
 	return f.wrap(newname)(f.FS.ReuseForWrite(oldname, newname, c))
 }

@@ -19,7 +19,8 @@ const (
 // thirty times its time at most. Its apps mint more and more meanwhile, for
 // some are too slow to get there.
 func (w *world) busy() {
-	for end := w.plan.FaultsFor; w.plan.Profile == plan.Calm && end < 30*w.plan.FaultsFor && w.violation == nil; {
+	for end := w.plan.FaultsFor; w.plan.Profile == plan.Calm && end < 30*w.plan.FaultsFor &&
+		w.violation == nil; {
 		if w.oracle.Grants() >= calmGrants && w.stats.IDs >= calmIDs {
 			return
 		}
@@ -75,7 +76,8 @@ func (w *world) listed() []event.App {
 	apps := make([]event.App, len(w.apps))
 	for i, a := range w.apps {
 		l, live := a.live()
-		apps[i] = event.App{Name: a.machine.Name, Pool: a.pool, Wait: a.wait, Gone: a.gone, Live: live, Node: l.Node}
+		apps[i] = event.App{Name: a.machine.Name, Pool: a.pool, Wait: a.wait, Gone: a.gone,
+			Live: live, Node: l.Node}
 	}
 	return apps
 }

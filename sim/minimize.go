@@ -28,7 +28,8 @@ func Minimize(ctx context.Context, c plan.Config) (Result, int) {
 	if first.Violation == nil {
 		return first, 1
 	}
-	m := &minimizer{ctx: ctx, best: first, promise: first.Violation.Promise, runs: 1, events: first.Stats.Events}
+	m := &minimizer{ctx: ctx, best: first, promise: first.Violation.Promise, runs: 1,
+		events: first.Stats.Events}
 	m.best.Config.Profile = first.Profile
 	for again := true; again && !m.exhausted(); {
 		again = m.kinds()
@@ -86,7 +87,8 @@ func (m *minimizer) kinds() (better bool) {
 			rest = rest[n:]
 			if m.try(func(c *plan.Config) { c.Without = append(c.Without, off...) }) {
 				better = true
-				on = slices.DeleteFunc(slices.Clone(on), func(k plan.Kind) bool { return slices.Contains(off, k) })
+				on = slices.DeleteFunc(slices.Clone(on),
+					func(k plan.Kind) bool { return slices.Contains(off, k) })
 			}
 		}
 	}
@@ -124,7 +126,8 @@ func (m *minimizer) faults() (better bool) {
 func (m *minimizer) time() (better bool) {
 	end := cmp.Or(m.best.Config.Until, m.best.Stats.Heal, m.best.Violation.At)
 	for step := end / 2; step > max(end/50, minimizeStep); {
-		if until := end - step; until >= minimizeStep && m.try(func(c *plan.Config) { c.Until = until }) {
+		if until := end - step; until >= minimizeStep &&
+			m.try(func(c *plan.Config) { c.Until = until }) {
 			better, end = true, until
 			continue
 		}

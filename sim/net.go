@@ -38,7 +38,8 @@ type link struct{ from, to string }
 // cutOff reports whether the path between two machines is cut.
 func (n *network) cutOff(from, to string) bool {
 	now := n.w.now()
-	return now < n.toServer[from] || now < n.fromServer[to] || len(n.links) > 0 && now < n.links[link{from, to}]
+	return now < n.toServer[from] || now < n.fromServer[to] || len(n.links) > 0 &&
+		now < n.links[link{from, to}]
 }
 
 // delivered is an answer that has reached its call.
@@ -132,8 +133,9 @@ func (n *network) send(c *call) {
 	w := n.w
 	n.open = append(n.open, c)
 	to := n.address(c)
-	w.note(Record{Kind: RecordSend, Machine: c.from.Machine.Name, Process: c.from.Number, Peer: to, Message: c.number,
-		Call: c.procedure, Pool: c.request.Pool, Node: c.request.Node, Epoch: c.request.Epoch})
+	w.note(Record{Kind: RecordSend, Machine: c.from.Machine.Name, Process: c.from.Number, Peer: to,
+		Message: c.number, Call: c.procedure, Pool: c.request.Pool, Node: c.request.Node,
+		Epoch: c.request.Epoch})
 	n.replay(c)
 	if c.peer {
 		n.watch(c)
@@ -176,7 +178,9 @@ func (c *call) minds() bool {
 func (n *network) replay(c *call) {
 	old, ok := n.delivered[c.from.Machine.Name+c.procedure]
 	w := n.w
-	if !c.minds() || !w.on(plan.StrayAnswer) || !w.fault(plan.StrayAnswer, 100+w.machineIndex(c.from.Machine), 100) || !ok || old.call.from == c.from {
+	if !c.minds() || !w.on(plan.StrayAnswer) ||
+		!w.fault(plan.StrayAnswer, 100+w.machineIndex(c.from.Machine), 100) || !ok ||
+		old.call.from == c.from {
 		return
 	}
 	w.loop.At(w.now()+n.latency(c), "stray answer", func() {
@@ -189,7 +193,8 @@ func (n *network) replay(c *call) {
 
 func (n *network) drop(c *call, from, to, why string) {
 	c.lost = true
-	n.w.note(Record{Kind: RecordDrop, Machine: from, Peer: to, Message: c.number, Call: c.procedure, Node: -1, Text: why})
+	n.w.note(Record{Kind: RecordDrop, Machine: from, Peer: to, Message: c.number, Call: c.procedure,
+		Node: -1, Text: why})
 }
 
 // serviceName leads to any server that runs.
@@ -262,8 +267,9 @@ func (n *network) arrive(c *call) {
 	if c.peer && w.replicated() && len(c.request.Items) > 1 {
 		w.saw("heartbeats were gathered")
 	}
-	w.note(Record{Kind: RecordArrive, Machine: s.name(), Process: p.Number, Peer: c.from.Machine.Name, Message: c.number,
-		Call: c.procedure, Pool: c.request.Pool, Node: c.request.Node, Epoch: c.request.Epoch})
+	w.note(Record{Kind: RecordArrive, Machine: s.name(), Process: p.Number,
+		Peer: c.from.Machine.Name, Message: c.number, Call: c.procedure, Pool: c.request.Pool,
+		Node: c.request.Node, Epoch: c.request.Epoch})
 	handler := s.handler
 	p.Start(c.procedure, func() {
 		op := w.nextOp()
@@ -294,7 +300,8 @@ func (c *call) serve(handler http.Handler) *answer {
 
 func (c *call) serverRequest(ctx context.Context) *http.Request {
 	r := &http.Request{
-		Method: c.method, URL: &url.URL{Scheme: "http", Host: "server", Path: c.path}, Host: "server",
+		Method: c.method, URL: &url.URL{Scheme: "http", Host: "server", Path: c.path},
+		Host:  "server",
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: c.header.Clone(),
 		Body: io.NopCloser(bytes.NewReader(c.body)), ContentLength: int64(len(c.body)),
 	}
@@ -305,11 +312,15 @@ func (c *call) serverRequest(ctx context.Context) *http.Request {
 func (n *network) reply(c *call, p *kernel.Process, op int, a *answer) {
 	w := n.w
 	said := readReply(c, a)
-	w.hear(event.Replied{Op: op, Reply: said, Call: c.asNews(), Forwarded: a.header.Get(service.LeaderHeader) != "", LostWrites: w.serverOf(p).countedLost()})
+	w.hear(event.Replied{Op: op, Reply: said, Call: c.asNews(),
+		Forwarded:  a.header.Get(service.LeaderHeader) != "",
+		LostWrites: w.serverOf(p).countedLost()})
 	from := p.Machine.Name
 	until, rest := w.oracle.Deadline(named(p), c.request.Pool, said)
-	w.note(Record{Kind: RecordReply, Machine: from, Process: p.Number, Peer: c.from.Machine.Name, Message: c.number, Call: c.procedure,
-		Pool: c.request.Pool, Node: said.Node, Epoch: said.Epoch, Floor: said.Floor, Ceiling: said.Ceiling, Text: said.Code, Until: until, RestUntil: rest})
+	w.note(Record{Kind: RecordReply, Machine: from, Process: p.Number, Peer: c.from.Machine.Name,
+		Message: c.number, Call: c.procedure, Pool: c.request.Pool, Node: said.Node,
+		Epoch: said.Epoch, Floor: said.Floor, Ceiling: said.Ceiling, Text: said.Code, Until: until,
+		RestUntil: rest})
 	n.noteItems(c, p, said)
 	n.leave(c, a, said, from)
 }
@@ -320,7 +331,8 @@ func (n *network) noteItems(c *call, p *kernel.Process, said *event.Reply) {
 	for i, item := range said.Items {
 		pool := c.request.Items[i].Pool
 		if until, rest := n.w.oracle.Deadline(named(p), pool, item); until > 0 {
-			n.w.note(Record{Kind: RecordDeadline, Machine: p.Machine.Name, Process: p.Number, Pool: pool, Node: item.Node, Epoch: item.Epoch, Until: until, RestUntil: rest})
+			n.w.note(Record{Kind: RecordDeadline, Machine: p.Machine.Name, Process: p.Number,
+				Pool: pool, Node: item.Node, Epoch: item.Epoch, Until: until, RestUntil: rest})
 		}
 	}
 }
@@ -354,10 +366,12 @@ func (n *network) leave(c *call, a *answer, said *event.Reply, from string) {
 func (n *network) answer(c *call, a *answer, said *event.Reply, from string) {
 	w := n.w
 	to := c
-	stray := c.minds() && w.on(plan.StrayAnswer) && w.fault(plan.StrayAnswer, w.machineIndex(c.from.Machine), 500)
+	stray := c.minds() && w.on(plan.StrayAnswer) &&
+		w.fault(plan.StrayAnswer, w.machineIndex(c.from.Machine), 500)
 	if (c.from.Dead || c.answer != nil || c.gaveUp) && stray {
 		for _, other := range n.open {
-			if other.from.Machine == c.from.Machine && other.procedure == c.procedure && other.minds() && other.from != c.from && other.answer == nil && !other.from.Dead {
+			if other.from.Machine == c.from.Machine && other.procedure == c.procedure &&
+				other.minds() && other.from != c.from && other.answer == nil && !other.from.Dead {
 				to = other
 				w.saw("an answer reached another call than its own")
 				break
@@ -373,10 +387,12 @@ func (n *network) answer(c *call, a *answer, said *event.Reply, from string) {
 // take gives an answer to a call, its own or another.
 func (n *network) take(c, to *call, a *answer, said *event.Reply, from string) {
 	w := n.w
-	w.note(Record{Kind: RecordAnswer, Machine: to.from.Machine.Name, Process: to.from.Number, Peer: from, Message: c.number, Call: c.procedure,
-		Pool: c.request.Pool, Node: said.Node, Epoch: said.Epoch, Floor: said.Floor, Ceiling: said.Ceiling, Text: said.Code})
+	w.note(Record{Kind: RecordAnswer, Machine: to.from.Machine.Name, Process: to.from.Number,
+		Peer: from, Message: c.number, Call: c.procedure, Pool: c.request.Pool, Node: said.Node,
+		Epoch: said.Epoch, Floor: said.Floor, Ceiling: said.Ceiling, Text: said.Code})
 	if app := w.appIndex(to.from); app >= 0 || c.peer {
-		w.hear(event.Answered{Call: c.asNews(), To: to.asNews(), App: app, SentAt: to.sent, Reply: said})
+		w.hear(event.Answered{Call: c.asNews(), To: to.asNews(), App: app, SentAt: to.sent,
+			Reply: said})
 	}
 	n.delivered[c.from.Machine.Name+c.procedure] = delivered{c, a, said, from}
 	to.answer = a

@@ -90,7 +90,8 @@ func (w *world) startWrite(n event.Write) int {
 // sendTxn reports a transaction, and returns its number.
 func (w *world) sendTxn(k *etcdConn, t etcd.Txn) int {
 	w.txns++
-	n := event.TxnSent{Txn: w.txns, Process: named(k.p), TakeOver: t.For == etcd.ForTakeOver, Keys: len(t.Ops)}
+	n := event.TxnSent{Txn: w.txns, Process: named(k.p), TakeOver: t.For == etcd.ForTakeOver,
+		Keys: len(t.Ops)}
 	if n.TakeOver {
 		n.Value = string(t.Ops[0].Value)
 	}

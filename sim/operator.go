@@ -11,21 +11,26 @@ import (
 // The operator, and clients of another make, which make calls of their own.
 
 // admin makes a call of the operator's, in a process of its own.
-func (w *world) admin(what string, call func(context.Context, cirrusv1connect.AdminServiceClient) error) {
+func (w *world) admin(what string, call func(context.Context,
+	cirrusv1connect.AdminServiceClient) error) {
 	w.operate(what, func(ctx context.Context, t transport) error {
-		return call(ctx, cirrusv1connect.NewAdminServiceClient(t, "http://server", connect.WithAcceptCompression("gzip", nil, nil)))
+		return call(ctx, cirrusv1connect.NewAdminServiceClient(t, "http://server",
+			connect.WithAcceptCompression("gzip", nil, nil)))
 	})
 }
 
 // lease makes a call as holders do, in a process of the operator's.
-func (w *world) lease(what string, call func(context.Context, cirrusv1connect.LeaseServiceClient) error) {
+func (w *world) lease(what string, call func(context.Context,
+	cirrusv1connect.LeaseServiceClient) error) {
 	w.leaseAt(serviceName, what, call)
 }
 
 // leaseAt is lease, at one server.
-func (w *world) leaseAt(host, what string, call func(context.Context, cirrusv1connect.LeaseServiceClient) error) {
+func (w *world) leaseAt(host, what string,
+	call func(context.Context, cirrusv1connect.LeaseServiceClient) error) {
 	w.operate(what, func(ctx context.Context, t transport) error {
-		return call(ctx, cirrusv1connect.NewLeaseServiceClient(t, "http://"+host, connect.WithAcceptCompression("gzip", nil, nil)))
+		return call(ctx, cirrusv1connect.NewLeaseServiceClient(t, "http://"+host,
+			connect.WithAcceptCompression("gzip", nil, nil)))
 	})
 }
 

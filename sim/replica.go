@@ -43,7 +43,8 @@ func (e *etcdCluster) initialize(prefix string, s *server) fencing.Batch {
 	if err != nil {
 		panic(err)
 	}
-	c, err := etcd.New(e, nil, etcd.Options{Prefix: prefix, Self: store.Member{ID: "operator"}, Random: reader{w.dice("server random", -1-s.index)}})
+	c, err := etcd.New(e, nil, etcd.Options{Prefix: prefix, Self: store.Member{ID: "operator"},
+		Random: reader{w.dice("server random", -1-s.index)}})
 	if err == nil {
 		err = c.Init(context.Background(), batch)
 	}
@@ -68,17 +69,20 @@ func (e *etcdCluster) Cluster() string { return "simulated" }
 // serveReplica is what `cirrus serve --store etcd` does, on its own task.
 func (s *server) serveReplica(p *kernel.Process) {
 	w := s.w
-	w.loop.Sleep(w.dice("start", s.index).Duration(time.Millisecond, 20*time.Millisecond), "opening")
+	w.loop.Sleep(w.dice("start", s.index).Duration(time.Millisecond, 20*time.Millisecond),
+		"opening")
 	clk := kernel.NewClock(p)
 	random := reader{w.dice("server random", s.index<<20|p.Number)}
 	conn, cluster := s.reach(p, clk, random)
 	var asked fencing.PoolChange
 	if w.plan.Bare { // the flags of the default pool make it as it should be
 		last := w.pool.Last
-		asked = fencing.PoolChange{First: &w.pool.First, Last: &last, TTL: &w.plan.TTL, MaxTTL: &w.plan.PoolMax, Quarantine: &w.plan.Quarantine}
+		asked = fencing.PoolChange{First: &w.pool.First, Last: &last, TTL: &w.plan.TTL,
+			MaxTTL: &w.plan.PoolMax, Quarantine: &w.plan.Quarantine}
 	}
 	svc, err := service.New(context.Background(), service.Config{
-		Cluster: &watchedCluster{cluster, s, p, conn}, Clock: clk, Steady: clk.Steady(), Stride: s.stride, DefaultPool: asked,
+		Cluster: &watchedCluster{cluster, s, p,
+			conn}, Clock: clk, Steady: clk.Steady(), Stride: s.stride, DefaultPool: asked,
 		Reach:  func(string) connect.HTTPClient { return transport{w: w, proc: p, peer: true} },
 		Logger: slog.New(&logHandler{s, p}), Random: random, Runner: serviceRunner{p},
 		Observer: s.observer(p), Version: "simulated",
@@ -92,10 +96,12 @@ func (s *server) serveReplica(p *kernel.Process) {
 }
 
 // reach connects a process to its store.
-func (s *server) reach(p *kernel.Process, clk *kernel.Clock, random reader) (*etcdConn, *etcd.Cluster) {
+func (s *server) reach(p *kernel.Process, clk *kernel.Clock, random reader) (*etcdConn,
+	*etcd.Cluster) {
 	w := s.w
 	conn := &etcdConn{w: w, s: s, p: p, clock: clk, limit: w.plan.EtcdTimeout}
-	self := store.Member{ID: fmt.Sprintf("%s.%d", s.name(), p.Number), Address: "http://" + s.advertised()}
+	self := store.Member{ID: fmt.Sprintf("%s.%d", s.name(), p.Number),
+		Address: "http://" + s.advertised()}
 	cluster, err := etcd.New(conn, w.newElection(conn, self), etcd.Options{
 		Self: self, SessionTTL: w.plan.Session, Random: random, PageSize: w.plan.PageSize,
 		Wait: func(c <-chan struct{}) { w.park(func() bool { return kernel.Ready(c) }) },
@@ -110,7 +116,8 @@ func (s *server) reach(p *kernel.Process, clk *kernel.Clock, random reader) (*et
 // somebody has copied another's settings.
 func (s *server) advertised() string {
 	if w := s.w; s.index == 2 && w.on(plan.SameAddress) && w.countFault() {
-		w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1, Text: "it advertises the address of " + w.servers[0].name()})
+		w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1,
+			Text: "it advertises the address of " + w.servers[0].name()})
 		s.misled = true
 		return w.servers[0].name()
 	}
@@ -129,7 +136,8 @@ func (s *server) stop(change func()) {
 	svc, cluster := s.service, s.cluster
 	svc.StopRequests()
 	s.machine.Touch()
-	w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1, Text: s.name() + " is told to stop"})
+	w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1,
+		Text: s.name() + " is told to stop"})
 	p.Start("stop", func() {
 		w.loop.Park(func() bool { return p.IdleBut("serve", "stop", "observe", "session") })
 		svc.Close()
@@ -142,7 +150,8 @@ func (s *server) stop(change func()) {
 			}
 			s.end(RecordExit, "stopped", 100)
 			change()
-			w.after(w.dice("restart", s.index).Duration(time.Millisecond, w.plan.TTL), "restart", s.boot)
+			w.after(w.dice("restart", s.index).Duration(time.Millisecond, w.plan.TTL), "restart",
+				s.boot)
 		})
 		w.loop.Block()
 	})
@@ -196,7 +205,8 @@ type watchedTerm struct {
 func (t *watchedTerm) Load(ctx context.Context) (fencing.Snapshot, error) {
 	snap, err := t.Term.Load(ctx)
 	w := t.of.s.w
-	w.loop.Sleep(w.dice("load", t.of.s.index).Duration(0, w.plan.EtcdTimeout), "loading") // S6 counts from after it
+	// S6 counts from after it
+	w.loop.Sleep(w.dice("load", t.of.s.index).Duration(0, w.plan.EtcdTimeout), "loading")
 	if err == nil {
 		w.hear(event.Loaded{Process: named(t.of.p), Term: t.number, Snapshot: snap})
 	}
@@ -217,11 +227,12 @@ func (t *watchedTerm) write(b fencing.Batch, do func() error) error {
 	s, p, w := t.of.s, t.of.p, t.of.s.w
 	id := w.startWrite(event.Write{Process: named(p), Term: t.number, Op: w.serving(), Batch: b})
 	if w.on(plan.LeaderCrash) && w.fault(plan.LeaderCrash, s.index, 20) {
-		w.after(w.dice("leader crash", s.index).Duration(0, 5*time.Millisecond), "crash in a write", func() {
-			if s.proc == p {
-				s.crash("in a write")
-			}
-		})
+		w.after(w.dice("leader crash", s.index).Duration(0, 5*time.Millisecond), "crash in a write",
+			func() {
+				if s.proc == p {
+					s.crash("in a write")
+				}
+			})
 	}
 	err := do()
 	switch {
@@ -253,7 +264,8 @@ func (s *server) replicaLogged(r slog.Record) {
 		w.saw("the server refused to start")
 		w.after(w.plan.TTL/2, "the operator looks", s.wallWasWrong)
 	}
-	if misled := w.servers[len(w.servers)-1].misled; misled && strings.HasPrefix(r.Message, "the replica that leads advertises the same address") {
+	if misled := w.servers[len(w.servers)-1].misled; misled &&
+		strings.HasPrefix(r.Message, "the replica that leads advertises the same address") {
 		w.saw("a replica found its own address to be the leader's")
 	}
 }

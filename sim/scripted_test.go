@@ -31,7 +31,8 @@ func TestLongLeaseComesBack(t *testing.T) {
 		{"takeovers", 3, []func(*server){kill, stop}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w := newWorld(plan.Config{Seed: 1, Profile: plan.Calm, Apps: 2, Replicas: test.replicas}, &kernel.Workers{})
+			w := newWorld(plan.Config{Seed: 1, Profile: plan.Calm, Apps: 2,
+				Replicas: test.replicas}, &kernel.Workers{})
 			defer w.close()
 			w.pool.TTL, w.pool.MaxTTL, w.pool.Quarantine, w.pool.Last = ttl, ttl, quarantine, w.pool.First
 			for _, a := range w.apps {
@@ -87,7 +88,9 @@ func TestSilentTail(t *testing.T) {
 	const seeds = 100
 	report, err := Campaign(t.Context(), Options{
 		Start: 1, Seeds: seeds, KeepGoing: true, NoFloors: true,
-		Config: plan.Config{Profile: plan.Vows, Replicas: -1, Without: []plan.Kind{plan.BareCopy, plan.FalseInit, plan.BadBit, plan.TwinMemory, plan.Impostor}},
+		Config: plan.Config{Profile: plan.Vows, Replicas: -1,
+			Without: []plan.Kind{plan.BareCopy, plan.FalseInit, plan.BadBit, plan.TwinMemory,
+				plan.Impostor}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -95,7 +98,8 @@ func TestSilentTail(t *testing.T) {
 	for _, v := range report.Violations {
 		t.Error(v.Failure(""))
 	}
-	for _, s := range []string{"the holder of a lease that the store had lost came back", "the server found that its store had lost a write"} {
+	for _, s := range []string{"the holder of a lease that the store had lost came back",
+		"the server found that its store had lost a write"} {
 		if n := report.Situations[s]; n < 3 {
 			t.Errorf("the situation %q came about in %d of %d runs", s, n, seeds)
 		}

@@ -80,7 +80,8 @@ var quiet = slog.New(slog.DiscardHandler)
 func (s *server) options() pebble.Options {
 	f := &faultyFS{FS: s.disk, disk: s.disk, crash: s.opening}
 	s.faulty = f
-	return pebble.Options{FS: f, Logger: quiet, Brief: true, Fatal: func(error) { panic(errStoreFailed) }}
+	return pebble.Options{FS: f, Logger: quiet, Brief: true,
+		Fatal: func(error) { panic(errStoreFailed) }}
 }
 
 // create makes a store on the server's empty disk.
@@ -111,20 +112,23 @@ func (s *server) boot() {
 		p.Start("serve", func() { s.serve(p) })
 	}
 	if s.w.on(plan.CrashLoop) && s.w.fault(plan.CrashLoop, 0, 300) {
-		s.w.after(s.w.dice("crash loop", s.index).Duration(0, s.w.plan.Stride), "crash soon", func() {
-			if s.proc == p {
-				s.crash("soon after its start")
-			}
-		})
+		s.w.after(s.w.dice("crash loop", s.index).Duration(0, s.w.plan.Stride), "crash soon",
+			func() {
+				if s.proc == p {
+					s.crash("soon after its start")
+				}
+			})
 	}
 }
 
 // serve is what `cirrus serve` does, on its own task.
 func (s *server) serve(p *kernel.Process) {
 	w := s.w
-	w.loop.Sleep(w.dice("start", s.index).Duration(time.Millisecond, 20*time.Millisecond), "opening")
+	w.loop.Sleep(w.dice("start", s.index).Duration(time.Millisecond, 20*time.Millisecond),
+		"opening")
 	if err := s.opens(p); err != nil {
-		w.note(Record{Kind: RecordLog, Machine: s.name(), Process: p.Number, Node: -1, Text: "does not start: " + err.Error()})
+		w.note(Record{Kind: RecordLog, Machine: s.name(), Process: p.Number, Node: -1,
+			Text: "does not start: " + err.Error()})
 		w.saw("the server refused to start")
 		if errors.Is(err, store.ErrLostWrites) {
 			w.hear(event.StoreRefused{Server: s.index})
@@ -139,11 +143,13 @@ func (s *server) serve(p *kernel.Process) {
 	s.flags = fencing.PoolChange{} // whoever sees that they are refused drops them
 	svc, err := service.New(context.Background(), service.Config{
 		Store: &disk{s, p, s.store}, Clock: clk, Steady: clk.Steady(), Stride: s.stride, DefaultPool: flags,
-		Logger: slog.New(&logHandler{s, p}), Random: reader{w.dice("server random", s.index<<20|p.Number)}, Runner: serviceRunner{p},
+		Logger: slog.New(&logHandler{s, p}), Random: reader{w.dice("server random",
+			s.index<<20|p.Number)}, Runner: serviceRunner{p},
 		Observer: s.observer(p), Version: "simulated",
 	})
 	if err != nil {
-		w.note(Record{Kind: RecordLog, Machine: s.name(), Process: p.Number, Node: -1, Text: "does not serve: " + err.Error()})
+		w.note(Record{Kind: RecordLog, Machine: s.name(), Process: p.Number, Node: -1,
+			Text: "does not serve: " + err.Error()})
 		w.saw("the server refused to start")
 		s.wallWasWrong()
 		s.exit(p, w.plan.TTL/2)
@@ -307,7 +313,8 @@ func (s *server) restart(change func()) {
 			}
 			s.end(RecordExit, "restarted", 100)
 			change()
-			w.after(w.dice("restart", s.index).Duration(time.Millisecond, w.plan.TTL/5), "restart", s.boot)
+			w.after(w.dice("restart", s.index).Duration(time.Millisecond, w.plan.TTL/5), "restart",
+				s.boot)
 		})
 		w.loop.Block()
 	})
@@ -344,7 +351,8 @@ func (s *server) recover() error {
 // wallWasWrong is the operator who finds that the clock is wrong, and sets it.
 func (s *server) wallWasWrong() {
 	s.machine.Offset = 0
-	s.w.note(Record{Kind: RecordClock, Machine: s.name(), Node: -1, Text: "the wall clock is set right"})
+	s.w.note(Record{Kind: RecordClock, Machine: s.name(), Node: -1,
+		Text: "the wall clock is set right"})
 }
 
 // serviceRunner runs a service as tasks of a process.
@@ -355,7 +363,10 @@ func (r serviceRunner) Go(f func()) { r.p.Start("service", f) }
 
 // Wait implements service.Runner.
 func (r serviceRunner) Wait(timer <-chan time.Time, a, b, c <-chan struct{}) {
-	r.p.Machine.Loop.Park(func() bool { return kernel.Ready(timer) || kernel.Ready(a) || kernel.Ready(b) || kernel.Ready(c) })
+	r.p.Machine.Loop.Park(func() bool {
+		return kernel.Ready(timer) || kernel.Ready(a) ||
+			kernel.Ready(b) || kernel.Ready(c)
+	})
 }
 
 // reader is a source of random bytes.
@@ -378,7 +389,8 @@ func (h *logHandler) Enabled(_ context.Context, l slog.Level) bool { return l >=
 
 // Handle implements slog.Handler.
 func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
-	h.s.w.note(Record{Kind: RecordLog, Machine: h.s.name(), Process: h.p.Number, Node: -1, Text: r.Message})
+	h.s.w.note(Record{Kind: RecordLog, Machine: h.s.name(), Process: h.p.Number, Node: -1,
+		Text: r.Message})
 	h.s.w.hear(event.Logged{Machine: h.s.name(), Message: r.Message})
 	defer h.blocks(r)
 	if h.s.w.replicated() {

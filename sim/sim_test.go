@@ -126,7 +126,8 @@ func TestSameSeedSameRun(t *testing.T) {
 // TestCanary: what breaks is reported, with how to repeat it, and can be
 // minimized.
 func TestCanary(t *testing.T) {
-	report, err := Campaign(t.Context(), Options{Start: 5, Seeds: 4, Config: plan.Config{Canary: 7}, NoFloors: true})
+	report, err := Campaign(t.Context(), Options{Start: 5, Seeds: 4, Config: plan.Config{Canary: 7},
+		NoFloors: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,13 +135,15 @@ func TestCanary(t *testing.T) {
 		t.Fatalf("violations: %v", report.Violations)
 	}
 	text := report.Violations[0].Failure("abc")
-	for _, want := range []string{"canary is broken", "seed 7", "commit abc", "event ", "cirrus sim --seed 7"} {
+	for _, want := range []string{"canary is broken", "seed 7", "commit abc", "event ",
+		"cirrus sim --seed 7"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing in:\n%s", want, text)
 		}
 	}
 	small, runs := Minimize(t.Context(), report.Violations[0].Config)
-	if small.Violation == nil || small.Stats.Faults != 0 || small.Stats.Apps != 2 || len(small.Trace) == 0 {
+	if small.Violation == nil || small.Stats.Faults != 0 || small.Stats.Apps != 2 ||
+		len(small.Trace) == 0 {
 		t.Errorf("minimized in %d runs to %+v, %v", runs, small.Stats, small.Violation)
 	}
 }
@@ -150,7 +153,8 @@ func TestCanary(t *testing.T) {
 func TestMinimizeEnds(t *testing.T) {
 	for _, p := range plan.Profiles() {
 		c := plan.Config{Seed: 4, Profile: p, Canary: 4}
-		if small, runs := Minimize(t.Context(), c); runs > 60 || small.Stats.Apps != 2 || small.Stats.Faults != 0 {
+		if small, runs := Minimize(t.Context(), c); runs > 60 || small.Stats.Apps != 2 ||
+			small.Stats.Faults != 0 {
 			t.Errorf("%s: %d runs to %+v", p, runs, small.Stats)
 		}
 		if small := Run(plan.Config{Seed: 4, Profile: p, Until: 1}); small.Violation != nil {
@@ -163,10 +167,11 @@ func TestMinimizeEnds(t *testing.T) {
 // One of no seeds would pass for one in which nothing was broken.
 func TestTooLittleTime(t *testing.T) {
 	var elapsed time.Duration
-	report, err := Campaign(t.Context(), Options{Start: 1, For: time.Second, Jobs: 2, NoFloors: true, Clock: func() time.Duration {
-		defer func() { elapsed += time.Minute }()
-		return elapsed
-	}})
+	report, err := Campaign(t.Context(), Options{Start: 1, For: time.Second, Jobs: 2,
+		NoFloors: true, Clock: func() time.Duration {
+			defer func() { elapsed += time.Minute }()
+			return elapsed
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,10 +197,12 @@ func TestInterrupted(t *testing.T) {
 	if err := report.Write(&b, ""); err != nil {
 		t.Fatal(err)
 	}
-	if report.OK() || report.Seeds != 3 || !strings.HasPrefix(b.String(), "interrupted after 3 seeds of 1000000") {
+	if report.OK() || report.Seeds != 3 || !strings.HasPrefix(b.String(),
+		"interrupted after 3 seeds of 1000000") {
 		t.Errorf("OK is %t after %d seeds:\n%s", report.OK(), report.Seeds, b.String())
 	}
-	if small, runs := Minimize(ctx, plan.Config{Seed: 7, Canary: 7}); runs > 2 || small.Violation == nil {
+	if small, runs := Minimize(ctx, plan.Config{Seed: 7, Canary: 7}); runs > 2 ||
+		small.Violation == nil {
 		t.Errorf("an interrupted Minimize came to %v in %d runs", small.Violation, runs)
 	}
 }
@@ -206,13 +213,17 @@ func TestPanic(t *testing.T) {
 	for name, plant := range map[string]func(*world){
 		"event": func(w *world) { w.after(time.Second, "boom", func() { panic("boom") }) },
 		"task": func(w *world) {
-			w.after(time.Second, "boom", func() { w.servers[0].proc.Start("boom", func() { panic("boom") }) })
+			w.after(time.Second, "boom", func() {
+				w.servers[0].proc.Start("boom",
+					func() { panic("boom") })
+			})
 		},
 	} {
 		w := newWorld(plan.Config{Seed: 7, Profile: plan.Calm}, &kernel.Workers{})
 		plant(w)
 		text := w.live().Failure("")
-		for _, want := range []string{"the run panicked: ", "boom", "sim_test.go:", "seed 7, commit that this build was not told", "repeat it with: cirrus sim --seed 7 "} {
+		for _, want := range []string{"the run panicked: ", "boom", "sim_test.go:",
+			"seed 7, commit that this build was not told", "repeat it with: cirrus sim --seed 7 "} {
 			if !strings.Contains(text, want) {
 				t.Errorf("%s: %q is missing in:\n%s", name, want, text)
 			}
@@ -245,7 +256,8 @@ func TestEveryKindAlone(t *testing.T) {
 			}
 		}
 		// Clocks that are wrong from the start are no events.
-		if faults == 0 && !contains([]plan.Kind{plan.Offset, plan.Coarse, plan.Twins, plan.WildRate}, kind) {
+		if faults == 0 && !contains([]plan.Kind{plan.Offset, plan.Coarse, plan.Twins,
+			plan.WildRate}, kind) {
 			t.Errorf("%s never happened", kind)
 		}
 	}
@@ -263,7 +275,10 @@ func contains(kinds []plan.Kind, k plan.Kind) bool {
 // rapidChoices lets rapid choose, and shrink.
 type rapidChoices struct{ t *rapid.T }
 
-func (c rapidChoices) Stream(purpose string, _ int) kernel.Stream { return rapidStream{c.t, purpose} }
+func (c rapidChoices) Stream(purpose string,
+	_ int) kernel.Stream {
+	return rapidStream{c.t, purpose}
+}
 
 type rapidStream struct {
 	t       *rapid.T
@@ -284,7 +299,8 @@ func plans(purpose string) bool {
 func TestRapid(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		seed := rapid.Uint64Range(0, 1000).Draw(rt, "seed")
-		c := plan.Config{Seed: seed, Choices: Mixed{Chosen: plans, First: rapidChoices{rt}, Rest: kernel.Seed(seed).Choices()}}
+		c := plan.Config{Seed: seed, Choices: Mixed{Chosen: plans, First: rapidChoices{rt},
+			Rest: kernel.Seed(seed).Choices()}}
 		if r := Run(c); r.Violation != nil {
 			rt.Fatal(r.Violation)
 		}
@@ -295,7 +311,8 @@ func TestRapid(t *testing.T) {
 func FuzzRun(f *testing.F) {
 	f.Add(uint64(1), []byte("a world that is as good as any other, with enough bytes to plan it"))
 	f.Fuzz(func(t *testing.T, seed uint64, choices []byte) {
-		c := plan.Config{Seed: seed, Choices: Mixed{Chosen: plans, First: Bytes(choices).Choices(), Rest: kernel.Seed(seed).Choices()}}
+		c := plan.Config{Seed: seed, Choices: Mixed{Chosen: plans, First: Bytes(choices).Choices(),
+			Rest: kernel.Seed(seed).Choices()}}
 		if r := Run(c); r.Violation != nil {
 			t.Fatal(r.Violation)
 		}
@@ -318,7 +335,8 @@ func TestEnumerator(t *testing.T) {
 	kinds := func(purpose string) bool { return strings.HasPrefix(purpose, "kind:") }
 	runs := 0
 	for e := (&Enumerator{Depth: 6, Width: 2}); e.More(); runs++ {
-		c := plan.Config{Seed: 3, Profile: plan.Envelope, Apps: 2, Choices: Mixed{Chosen: kinds, First: e.Choices(), Rest: kernel.Seed(3).Choices()}}
+		c := plan.Config{Seed: 3, Profile: plan.Envelope, Apps: 2,
+			Choices: Mixed{Chosen: kinds, First: e.Choices(), Rest: kernel.Seed(3).Choices()}}
 		if r := Run(c); r.Violation != nil {
 			t.Error(r.Violation)
 		}
@@ -339,13 +357,15 @@ func TestTrace(t *testing.T) {
 		t.Errorf("%d lines for %d records", n, len(r.Trace))
 	}
 	var rec Record
-	if err := json.Unmarshal(lines.Bytes()[:bytes.IndexByte(lines.Bytes(), '\n')], &rec); err != nil || rec.Kind == "" {
+	if err := json.Unmarshal(lines.Bytes()[:bytes.IndexByte(lines.Bytes(), '\n')],
+		&rec); err != nil || rec.Kind == "" {
 		t.Errorf("the first line reads as %+v, %v", rec, err)
 	}
 }
 
 func TestValidate(t *testing.T) {
-	for _, c := range []plan.Config{{Profile: "mild"}, {Apps: 1}, {Apps: 13}, {Replicas: -2}, {Replicas: 4}, {Until: -1}, {Without: []plan.Kind{"rain"}}} {
+	for _, c := range []plan.Config{{Profile: "mild"}, {Apps: 1}, {Apps: 13}, {Replicas: -2},
+		{Replicas: 4}, {Until: -1}, {Without: []plan.Kind{"rain"}}} {
 		if err := c.Validate(); err == nil {
 			t.Errorf("%+v is accepted", c)
 		}
@@ -354,7 +374,8 @@ func TestValidate(t *testing.T) {
 		t.Error("a campaign of nothing is accepted")
 	}
 	want := "cirrus sim --seed 7 --profile calm --without loss,cut --apps 3 --replicas 2 --faults -1 --until 1m0s"
-	if got := (plan.Config{Seed: 7, Profile: plan.Calm, Without: []plan.Kind{plan.Loss, plan.Cut}, Apps: 3, Replicas: 2, Faults: -1, Until: 60e9}).Command(); got != want {
+	if got := (plan.Config{Seed: 7, Profile: plan.Calm, Without: []plan.Kind{plan.Loss, plan.Cut},
+		Apps: 3, Replicas: 2, Faults: -1, Until: 60e9}).Command(); got != want {
 		t.Errorf("got %s", got)
 	}
 }

@@ -43,7 +43,8 @@ func (t transport) Do(r *http.Request) (*http.Response, error) {
 	t.w.park(func() bool { return c.answer != nil || c.err != nil || c.ctx.Err() != nil })
 	n.close(c)
 	late := time.Duration(0)
-	if d := t.w.appIndex(t.proc); t.late && t.w.on(plan.LateAnswer) && t.w.fault(plan.LateAnswer, d, 150) {
+	if d := t.w.appIndex(t.proc); t.late && t.w.on(plan.LateAnswer) &&
+		t.w.fault(plan.LateAnswer, d, 150) {
 		late = t.w.dice("late answer", d).Tail(t.w.plan.TTL/2, 3*t.w.plan.TTL)
 	}
 	return n.finish(c, r, late)
@@ -64,7 +65,8 @@ func (n *network) finish(c *call, r *http.Request, late time.Duration) (*http.Re
 	return &http.Response{
 		StatusCode: c.answer.status, Status: http.StatusText(c.answer.status),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: c.answer.header.Clone(), Body: &lateBody{bytes.NewReader(c.answer.body), n.w, c, late},
+		Header: c.answer.header.Clone(), Body: &lateBody{bytes.NewReader(c.answer.body), n.w, c,
+			late},
 		ContentLength: int64(len(c.answer.body)), Request: r,
 	}, nil
 }

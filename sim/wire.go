@@ -73,7 +73,8 @@ func readReply(c *call, a *answer) *event.Reply {
 			panic("sim: an error can't be read: " + string(a.body))
 		}
 		r.Code = e.Code
-		r.Lost = e.Code == "failed_precondition" && (c.procedure == event.CallHeartbeat || c.procedure == event.CallRelease)
+		r.Lost = e.Code == "failed_precondition" &&
+			(c.procedure == event.CallHeartbeat || c.procedure == event.CallRelease)
 		return r
 	}
 	switch c.procedure {
@@ -89,7 +90,8 @@ func readReply(c *call, a *answer) *event.Reply {
 		var m cirrusv1.HeartbeatBatchResponse
 		read(a.body, &m)
 		for i, h := range m.GetResults() {
-			item := &event.Reply{Node: c.request.Items[i].Node, Epoch: c.request.Items[i].Epoch, Good: h.GetError() == nil}
+			item := &event.Reply{Node: c.request.Items[i].Node, Epoch: c.request.Items[i].Epoch,
+				Good: h.GetError() == nil}
 			if e := h.GetError(); e != nil {
 				item.Code = e.GetCode()
 				item.Lost = e.GetCode() == "failed_precondition"

@@ -151,8 +151,10 @@ func (w *world) panics(do func()) (did bool) {
 	defer func() {
 		if p := recover(); p != nil {
 			did = true
-			w.violation = &Violation{Promise: PromiseNoPanic, Event: w.loop.Steps, At: w.now(), Text: whatPanicked(p)}
-			w.note(Record{Kind: RecordViolated, Machine: "world", Node: -1, Text: PromiseNoPanic.Broken()})
+			w.violation = &Violation{Promise: PromiseNoPanic, Event: w.loop.Steps, At: w.now(),
+				Text: whatPanicked(p)}
+			w.note(Record{Kind: RecordViolated, Machine: "world", Node: -1,
+				Text: PromiseNoPanic.Broken()})
 		}
 	}()
 	do()
@@ -179,7 +181,8 @@ func newWorld(c plan.Config, ws *kernel.Workers) *world {
 	w.rec.keep = c.Trace
 	w.plan = plan.Draw(c, w.choices)
 	w.oracle = w.newOracle()
-	w.net = &network{w: w, links: map[link]time.Duration{}, toServer: map[string]time.Duration{}, fromServer: map[string]time.Duration{}, delivered: map[string]delivered{}}
+	w.net = &network{w: w, links: map[link]time.Duration{}, toServer: map[string]time.Duration{},
+		fromServer: map[string]time.Duration{}, delivered: map[string]delivered{}}
 	w.pool, w.stride = w.newPool(fencing.DefaultPool), w.plan.Stride
 	if w.replicated() {
 		w.newReplicas()
@@ -264,7 +267,8 @@ func (w *world) liveUntil(end time.Duration) {
 		w.rec.add(e.Seq)
 		w.checkAll()
 		if w.loop.Steps > maxSteps {
-			w.violate(PromiseLiveness, "the world has come to %d events by %v, and to no end", w.loop.Steps, w.now())
+			w.violate(PromiseLiveness, "the world has come to %d events by %v, and to no end",
+				w.loop.Steps, w.now())
 		}
 	}
 	w.loop.Now = max(w.loop.Now, end)
@@ -377,8 +381,10 @@ func (w *world) violate(p Promise, format string, args ...any) {
 	} else if w.violation != nil {
 		return
 	}
-	v := &Violation{Promise: p, Event: w.loop.Steps, At: w.now(), Text: fmt.Sprintf(format, args...)}
-	w.note(Record{Kind: RecordViolated, Machine: "world", Node: -1, Text: string(p) + ": " + v.Text})
+	v := &Violation{Promise: p, Event: w.loop.Steps, At: w.now(),
+		Text: fmt.Sprintf(format, args...)}
+	w.note(Record{Kind: RecordViolated, Machine: "world", Node: -1,
+		Text: string(p) + ": " + v.Text})
 	if holds {
 		w.violation = v
 	}

@@ -43,7 +43,8 @@ Profiles: ` + profileNames() + ".",
 		RunE: runSim,
 	}
 	f := cmd.Flags()
-	f.Int("seeds", defaultSeeds, "how many `seeds` to run; with --for and without this: as many as fit")
+	f.Int("seeds", defaultSeeds,
+		"how many `seeds` to run; with --for and without this: as many as fit")
 	f.Uint64("start", 1, "the first `seed`")
 	f.Duration("for", 0, "end after this `time`")
 	f.Int("jobs", 0, "how many worlds run at once (default: one for each processor)")
@@ -51,17 +52,23 @@ Profiles: ` + profileNames() + ".",
 	f.String("profile", "", "how bad the worlds are: "+profileNames()+" (default: each seed's own)")
 	f.StringSlice("without", nil, "`kinds` of faults to switch off, comma-separated")
 	f.Int("apps", 0, "how many apps there are, 2 to 12 (default: each seed's own)")
-	f.Int("replicas", 0, "how many replicas serve, on etcd, 1 to 3; -1: one server with a disk (default: each seed's own)")
+	f.Int("replicas", 0,
+		"how many replicas serve, on etcd, 1 to 3; -1: one server with a disk (default: each seed's own)")
 	f.Int("faults", 0, "at most so many faults happen, the first ones; -1: none (default: no limit)")
 	f.Duration("until", 0, "faults stop at this `time` at the latest (default: each seed's own)")
-	f.Bool("minimize", false, "with --seed: search for the smallest world that still breaks the promise")
-	f.String("trace", "", "with --seed: write what happens to this `file`, one JSON object a line; -: stdout")
-	f.String("table", "", "with --seed: write it to this `file` as a table with a column a machine; -: stdout")
+	f.Bool("minimize", false,
+		"with --seed: search for the smallest world that still breaks the promise")
+	f.String("trace", "",
+		"with --seed: write what happens to this `file`, one JSON object a line; -: stdout")
+	f.String("table", "",
+		"with --seed: write it to this `file` as a table with a column a machine; -: stdout")
 	f.String("html", "", "with --seed: write it to this `file` as a page for a browser; -: stdout")
 	f.Uint64("canary", 0, "a `seed` that is to be reported as broken although it is not")
 	_ = f.MarkHidden("canary") // it is there: the line above made it
-	for flag, values := range map[string][]string{"profile": strings.Split(profileNames(), ", "), "without": kindNames()} {
-		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+	for flag, values := range map[string][]string{"profile": strings.Split(profileNames(), ", "),
+		"without": kindNames()} {
+		_ = cmd.RegisterFlagCompletionFunc(flag,
+			cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 	}
 	cmd.AddCommand(newSimZoo(), newSimExplore())
 	return cmd

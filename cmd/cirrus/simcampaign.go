@@ -59,7 +59,8 @@ func campaignOptions(cmd *cobra.Command, config sim.Config) (sim.Options, error)
 		o.Seeds = 0
 	}
 	// A few seeds, or tame ones, can't be expected to see everything.
-	tamed := config.Profile != "" || len(config.Without) > 0 || config.Apps != 0 || config.Faults != 0 || config.Until != 0
+	tamed := config.Profile != "" || len(config.Without) > 0 || config.Apps != 0 ||
+		config.Faults != 0 || config.Until != 0
 	o.NoFloors = tamed || o.Seeds < fullCampaign
 	return o, nil
 }
@@ -128,5 +129,6 @@ func progressLine(p sim.Progress) string {
 	if p.Seeds > 0 {
 		seeds += fmt.Sprintf(" of %d", p.Seeds)
 	}
-	return fmt.Sprintf("%s seeds, %.0f a second, %d of %d situations, %d broken", seeds, p.PerSecond(), p.Situations, p.OfSituations, p.Violations)
+	return fmt.Sprintf("%s seeds, %.0f a second, %d of %d situations, %d broken", seeds,
+		p.PerSecond(), p.Situations, p.OfSituations, p.Violations)
 }

@@ -49,12 +49,14 @@ func runExplore(cmd *cobra.Command, _ []string) error {
 			break
 		}
 	}
-	if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%d scopes, %d states in %.1f s\n", t.whole, t.states, elapsed().Seconds()); err != nil {
+	if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%d scopes, %d states in %.1f s\n", t.whole,
+		t.states, elapsed().Seconds()); err != nil {
 		return err
 	}
 	switch {
 	case t.broken > 0:
-		return fmt.Errorf("a promise is broken in %d of %d scopes: the way there is above", t.broken, len(scopes))
+		return fmt.Errorf("a promise is broken in %d of %d scopes: the way there is above",
+			t.broken, len(scopes))
 	case t.whole < len(scopes):
 		return fmt.Errorf("%w: %d of %d scopes were searched", errInterrupted, t.whole, len(scopes))
 	}
@@ -95,10 +97,14 @@ func chooseScopes(larger bool, only []string) ([]explore.Scope, error) {
 	}
 	for _, name := range only {
 		if !slices.Contains(names, name) {
-			return nil, exit.Usagef("there is no scope %q: give some of %s", name, strings.Join(names, ", "))
+			return nil, exit.Usagef("there is no scope %q: give some of %s", name,
+				strings.Join(names, ", "))
 		}
 	}
-	return slices.DeleteFunc(scopes, func(s explore.Scope) bool { return !slices.Contains(only, s.Name) }), nil
+	return slices.DeleteFunc(scopes, func(s explore.Scope) bool {
+		return !slices.Contains(only,
+			s.Name)
+	}), nil
 }
 
 // largerScopes are those that run for a step longer.

@@ -30,7 +30,8 @@ func TestSimInterrupted(t *testing.T) {
 			root.SetErr(&out)
 			began := time.Now()
 			code := exit.Report(root.ExecuteContext(ctx), &out)
-			if took := time.Since(began); code != exit.Failed || took > 10*time.Second || !strings.Contains(out.String(), want) {
+			if took := time.Since(began); code != exit.Failed || took > 10*time.Second ||
+				!strings.Contains(out.String(), want) {
 				t.Errorf("exit code %d after %v, want %q in:\n%s", code, took, want, out.String())
 			}
 		})

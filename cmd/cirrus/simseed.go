@@ -26,9 +26,18 @@ type record struct {
 // records returns the formats that the flags ask for.
 func records(cmd *cobra.Command) []record {
 	all := []record{
-		{flag: "trace", write: func(w io.Writer, r *sim.Result) error { return sim.WriteNDJSON(w, r.Trace) }},
-		{flag: "table", write: func(w io.Writer, r *sim.Result) error { return writeTraceTable(w, r.Trace) }},
-		{flag: "html", write: func(w io.Writer, r *sim.Result) error { return runpage.Write(w, r, cmp.Or(revision(), "unknown")) }},
+		{flag: "trace", write: func(w io.Writer,
+			r *sim.Result) error {
+			return sim.WriteNDJSON(w, r.Trace)
+		}},
+		{flag: "table", write: func(w io.Writer,
+			r *sim.Result) error {
+			return writeTraceTable(w, r.Trace)
+		}},
+		{flag: "html", write: func(w io.Writer,
+			r *sim.Result) error {
+			return runpage.Write(w, r, cmp.Or(revision(), "unknown"))
+		}},
 	}
 	var wanted []record
 	for _, r := range all {
@@ -57,7 +66,10 @@ func runSeed(cmd *cobra.Command, config sim.Config) error {
 		}
 	}
 	for _, r := range wanted {
-		if err := writeTo(cmd, r.file, func(w io.Writer) error { return r.write(w, &result) }); err != nil {
+		if err := writeTo(cmd, r.file, func(w io.Writer) error {
+			return r.write(w,
+				&result)
+		}); err != nil {
 			return err
 		}
 	}
@@ -75,7 +87,8 @@ func minimize(cmd *cobra.Command, out io.Writer, r sim.Result) (sim.Result, erro
 	if cmd.Context().Err() != nil {
 		what = "interrupted, minimized so far"
 	}
-	_, err := fmt.Fprintf(out, "%s in %d runs and %.1f s: %s\n", what, runs, elapsed().Seconds(), fewer(r, small))
+	_, err := fmt.Fprintf(out, "%s in %d runs and %.1f s: %s\n", what, runs, elapsed().Seconds(),
+		fewer(r, small))
 	return small, err
 }
 

@@ -17,10 +17,13 @@ func TestTraceTable(t *testing.T) {
 		{N: 0, Kind: sim.RecordStart, Machine: "app-10", Process: 1, Node: -1},
 		{N: 1, At: 1 * ms, Kind: sim.RecordStart, Machine: "app-2", Process: 1, Node: -1},
 		{N: 2, At: 2 * ms, Kind: sim.RecordStart, Machine: "server", Process: 1, Node: -1},
-		{N: 3, At: 3 * ms, Kind: sim.RecordHold, Machine: "app-2", Node: 7, Epoch: 1000005, Floor: 100, Ceiling: 3100, Until: time.Second, Text: "held"},
-		{N: 4, At: 4 * ms, Kind: sim.RecordPause, Machine: "server", Node: -1, Until: 6 * ms, Text: "asleep"},
+		{N: 3, At: 3 * ms, Kind: sim.RecordHold, Machine: "app-2", Node: 7, Epoch: 1000005,
+			Floor: 100, Ceiling: 3100, Until: time.Second, Text: "held"},
+		{N: 4, At: 4 * ms, Kind: sim.RecordPause, Machine: "server", Node: -1, Until: 6 * ms,
+			Text: "asleep"},
 		{N: 5, At: 5 * ms, Kind: sim.RecordCrash, Machine: "app-10", Node: -1},
-		{N: 6, At: 6 * ms, Kind: sim.RecordViolated, Machine: "world", Node: -1, Text: "P1 exclusion: both hold it"},
+		{N: 6, At: 6 * ms, Kind: sim.RecordViolated, Machine: "world", Node: -1,
+			Text: "P1 exclusion: both hold it"},
 	}
 	const want = `
   event        time  server                        app-2                         app-10
@@ -45,8 +48,10 @@ func TestTraceTable(t *testing.T) {
 func TestTraceTableWidth(t *testing.T) {
 	var trace []sim.Record
 	long := strings.Repeat("wörds and ", 30)
-	for _, name := range []string{"server", "operator", "app-0", "app-1", "app-2", "app-3", "app-4", "app-5", "app-6", "app-7", "app-8", "app-9", "app-10", "app-11", "world"} {
-		trace = append(trace, sim.Record{Kind: sim.RecordStart, Machine: name, Node: -1}, sim.Record{Kind: sim.RecordLog, Machine: name, Node: -1, Text: long})
+	for _, name := range []string{"server", "operator", "app-0", "app-1", "app-2", "app-3", "app-4",
+		"app-5", "app-6", "app-7", "app-8", "app-9", "app-10", "app-11", "world"} {
+		trace = append(trace, sim.Record{Kind: sim.RecordStart, Machine: name, Node: -1},
+			sim.Record{Kind: sim.RecordLog, Machine: name, Node: -1, Text: long})
 	}
 	var out bytes.Buffer
 	if err := writeTraceTable(&out, trace); err != nil {
@@ -57,7 +62,8 @@ func TestTraceTableWidth(t *testing.T) {
 			t.Errorf("a line of %d: %s", n, line)
 		}
 	}
-	if got := strings.Join(strings.Fields(strings.ReplaceAll(out.String(), "══", "")), " "); !strings.Contains(got, strings.TrimSpace(long)) {
+	if got := strings.Join(strings.Fields(strings.ReplaceAll(out.String(), "══", "")),
+		" "); !strings.Contains(got, strings.TrimSpace(long)) {
 		t.Error("what concerns all is not whole")
 	}
 }
@@ -66,7 +72,8 @@ func TestProgressBar(t *testing.T) {
 	var out bytes.Buffer
 	b := newProgressBar(&out, 0)
 	for s := range 25 {
-		b.show(sim.Progress{Done: 100 * s, Seeds: 5000, Elapsed: time.Duration(s) * time.Second, Situations: s, OfSituations: 34})
+		b.show(sim.Progress{Done: 100 * s, Seeds: 5000, Elapsed: time.Duration(s) * time.Second,
+			Situations: s, OfSituations: 34})
 	}
 	b.end()
 	const plain = "1000 of 5000 seeds, 100 a second, 10 of 34 situations, 0 broken\n2000 of 5000 seeds, 100 a second, 20 of 34 situations, 0 broken\n"
@@ -79,8 +86,10 @@ func TestProgressBar(t *testing.T) {
 		want  string
 	}{
 		{0, sim.Progress{Done: 1, Seeds: 4}, "[██████··················]"},
-		{time.Minute, sim.Progress{Done: 1, Elapsed: 30 * time.Second}, "[████████████············]"},
-		{time.Minute, sim.Progress{Done: 9, Elapsed: 2 * time.Minute}, "[████████████████████████]"},
+		{time.Minute, sim.Progress{Done: 1, Elapsed: 30 * time.Second},
+			"[████████████············]"},
+		{time.Minute, sim.Progress{Done: 9, Elapsed: 2 * time.Minute},
+			"[████████████████████████]"},
 	} {
 		if got := drawBar(newProgressBar(&out, c.limit).share(c.p)); got != c.want {
 			t.Errorf("%+v: %s, want %s", c.p, got, c.want)

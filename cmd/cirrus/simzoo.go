@@ -55,7 +55,8 @@ func runZoo(cmd *cobra.Command, _ []string) error {
 		return exit.Usagef("--sample, --starts and --jobs count something: give no number below 0")
 	}
 	o.Progress = func(found zoo.Finding) {
-		_, _ = fmt.Fprintln(output.File(cmd.ErrOrStderr()), strings.Join(found.Row(), "  ")) // the table says it all again
+		// the table says it all again
+		_, _ = fmt.Fprintln(output.File(cmd.ErrOrStderr()), strings.Join(found.Row(), "  "))
 	}
 	report, err := zoo.Run(cmd.Context(), o)
 	interrupted := cmd.Context().Err() != nil
@@ -70,7 +71,8 @@ func runZoo(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	if interrupted {
-		return fmt.Errorf("%w: %d bugs and %d controls were planted", errInterrupted, len(report.Bugs), len(report.Controls))
+		return fmt.Errorf("%w: %d bugs and %d controls were planted", errInterrupted,
+			len(report.Bugs), len(report.Controls))
 	}
 	if err := report.Err(); err != nil {
 		return fmt.Errorf("the zoo is not as it should be: %w", err)

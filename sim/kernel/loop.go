@@ -307,7 +307,10 @@ func (p *Process) TaskCount() int { return len(p.tasks) }
 
 // IdleBut reports whether no task of the process runs but those with these names.
 func (p *Process) IdleBut(names ...string) bool {
-	return !slices.ContainsFunc(p.tasks, func(t *Task) bool { return !t.done && !slices.Contains(names, t.name) })
+	return !slices.ContainsFunc(p.tasks, func(t *Task) bool {
+		return !t.done &&
+			!slices.Contains(names, t.name)
+	})
 }
 
 // Ready reports whether a channel has a value or is closed, and takes the value.

@@ -18,7 +18,8 @@ func (o *Oracle) vanish(kept fencing.Snapshot) {
 	}
 	for _, k := range o.order {
 		n := o.nodes[k]
-		if l := n.lease(uint64(n.durable.Epoch)); l != nil && has[k] < n.durable.Epoch && n.durable.Status == fencing.Live {
+		if l := n.lease(uint64(n.durable.Epoch)); l != nil && has[k] < n.durable.Epoch &&
+			n.durable.Status == fencing.Live {
 			l.vanished = true
 		}
 	}
@@ -32,7 +33,9 @@ func (o *Oracle) alarmed(d *fencing.Record, l *lease, lostWrites int) {
 	}
 	o.saw("the holder of a lease that the store had lost came back")
 	if lostWrites == 0 {
-		o.violate(PromiseAlarm, "a holder knows of epoch %d, the store of epoch %d, and it is not counted", l.epoch, d.Epoch)
+		o.violate(PromiseAlarm,
+			"a holder knows of epoch %d, the store of epoch %d, and it is not counted", l.epoch,
+			d.Epoch)
 	}
 }
 

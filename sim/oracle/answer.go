@@ -7,7 +7,9 @@ func (o *Oracle) wasToldLost(a *app, p *process, node int) {
 	switch {
 	case a.proc != p:
 	case a.losses == 0:
-		o.violate(PromiseAnswer, "%s takes its lease of node ID %d for lost, but the service has not told it so", a.name(), node)
+		o.violate(PromiseAnswer,
+			"%s takes its lease of node ID %d for lost, but the service has not told it so",
+			a.name(), node)
 	default:
 		a.losses = 0
 	}

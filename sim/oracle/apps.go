@@ -156,9 +156,12 @@ func (o *Oracle) learning() time.Duration {
 // asks is how long an app may take to ask for a lease and to be heard.
 func (o *Oracle) asks(a *event.App) time.Duration {
 	c := &o.config
-	start := 5 * c.TTL / 2                                                      // an app that was dead comes back, or one that was refused pauses
-	told := c.Longest + 2*c.Quarantine + 2*c.Stride                             // when to ask again, as a server said that has lost its memory since
-	told = min(told, fencing.MaxRetryAfter) * 11 / 10                           // and the jitter
-	given := min(a.Wait, fencing.MaxWait) + fencing.MaxTry + fencing.MaxBackoff // a call that got lost before faults stopped is given up, and tried again
+	// an app that was dead comes back, or one that was refused pauses
+	start := 5 * c.TTL / 2
+	// when to ask again, as a server said that has lost its memory since
+	told := c.Longest + 2*c.Quarantine + 2*c.Stride
+	told = min(told, fencing.MaxRetryAfter) * 11 / 10 // and the jitter
+	// a call that got lost before faults stopped is given up, and tried again
+	given := min(a.Wait, fencing.MaxWait) + fencing.MaxTry + fencing.MaxBackoff
 	return start + told + given + o.learning()
 }

@@ -11,7 +11,9 @@ import (
 // after the request had arrived.
 func (o *Oracle) sure(t *term, op *operation, what string) {
 	if t.deposed && t.deposedAt < op.arrivedAt {
-		o.violate(PromiseConfirm, "%s answers %s to a request that came %v after its term had ended", t.server.name, what, op.arrivedAt-t.deposedAt)
+		o.violate(PromiseConfirm,
+			"%s answers %s to a request that came %v after its term had ended", t.server.name, what,
+			op.arrivedAt-t.deposedAt)
 	}
 }
 
@@ -24,7 +26,8 @@ func (o *Oracle) ofTerm(t *term, op *operation, a *event.Reply) {
 		o.sure(t, op, "that no node ID is free")
 	case a.Good && op.call.Procedure == event.CallList:
 		o.sure(t, op, "a listing")
-	case a.Code == "unavailable" && t.deposed && !t.failed && t.written && t.steady() > t.markAt+t.meta.Stride:
+	case a.Code == "unavailable" && t.deposed && !t.failed && t.written &&
+		t.steady() > t.markAt+t.meta.Stride:
 		o.saw("a deposed leader whose mark ran out refused to promise")
 	}
 	if a.Lease && t.deposed {
@@ -37,11 +40,13 @@ func (o *Oracle) ofTerm(t *term, op *operation, a *event.Reply) {
 func (o *Oracle) notConfirmed(t *term) {
 	for _, op := range o.history {
 		r, procedure := op.call.Request, op.call.Procedure
-		if op.proc != t.proc || op.answeredAt != 0 || op.unknown || procedure != event.CallHeartbeat && procedure != event.CallRelease {
+		if op.proc != t.proc || op.answeredAt != 0 || op.unknown ||
+			procedure != event.CallHeartbeat && procedure != event.CallRelease {
 			continue
 		}
 		d := t.view[event.Key{Pool: r.Pool, Node: r.Node}]
-		if uint64(d.Epoch) != r.Epoch || d.Instance != fencing.InstanceID(r.Instance).Hash() || d.Status != fencing.Live {
+		if uint64(d.Epoch) != r.Epoch || d.Instance != fencing.InstanceID(r.Instance).Hash() ||
+			d.Status != fencing.Live {
 			o.saw("Confirm kept a deposed leader from saying LEASE_LOST")
 			return
 		}
@@ -51,5 +56,6 @@ func (o *Oracle) notConfirmed(t *term) {
 // neverLost: etcd has lost nothing, so a replica that tells of a lost write (S12)
 // has missed a write that was made after its term.
 func (o *Oracle) neverLost() {
-	o.violate(PromiseConfirm, "a replica tells that its store has lost a write, but etcd has lost none: what it does not know of was written after its term")
+	o.violate(PromiseConfirm,
+		"a replica tells that its store has lost a write, but etcd has lost none: what it does not know of was written after its term")
 }

@@ -49,7 +49,8 @@ func (o *Oracle) hearOfWrite(news event.News) {
 		o.acknowledged(f.term, f)
 	case event.Refused:
 		o.dequeue(o.writes[n.Write])
-		o.pending = slices.DeleteFunc(o.pending, func(f *write) bool { return f == o.writes[n.Write] })
+		o.pending = slices.DeleteFunc(o.pending,
+			func(f *write) bool { return f == o.writes[n.Write] })
 	case event.Failed:
 		o.failed(o.writes[n.Write])
 	}
@@ -153,7 +154,8 @@ func (o *Oracle) started(n event.Write) {
 			o.decided(t, b.Meta, r)
 		}
 	}
-	f := &write{proc: t.proc, term: t, batch: b, startedAt: o.now(), sentAt: s, settled: t.superseded()}
+	f := &write{proc: t.proc, term: t, batch: b, startedAt: o.now(), sentAt: s,
+		settled: t.superseded()}
 	o.writes[n.Write] = f
 	o.pending = append(o.pending, f)
 	if t.number == 0 {
@@ -184,9 +186,10 @@ func (o *Oracle) decided(t *term, meta *fencing.Meta, r *fencing.Record) {
 func (o *Oracle) granted(t *term, n *node, r *fencing.Record) {
 	p, s := o.pool(r.Pool), t.steady()
 	c := &t.server.clock
-	o.note(event.Record{Kind: event.RecordGrant, Machine: t.server.name, Process: t.proc.Number, Pool: string(r.Pool), Node: int(r.Node), Epoch: uint64(r.Epoch),
-		Floor: int64(r.Floor), Ceiling: int64(r.Ceiling), TTL: r.TTL,
-		Until: c.When(o.now(), s+r.TTL), RestUntil: c.When(o.now(), s+r.TTL+p.QuarantineOf(r.TTL)), Text: string(r.App)})
+	o.note(event.Record{Kind: event.RecordGrant, Machine: t.server.name, Process: t.proc.Number,
+		Pool: string(r.Pool), Node: int(r.Node), Epoch: uint64(r.Epoch), Floor: int64(r.Floor),
+		Ceiling: int64(r.Ceiling), TTL: r.TTL, Until: c.When(o.now(), s+r.TTL),
+		RestUntil: c.When(o.now(), s+r.TTL+p.QuarantineOf(r.TTL)), Text: string(r.App)})
 	o.grants++
 	o.decidedAt, n.grantedAt, n.notedAt = o.now(), s, s
 	o.grantHasNoNote(r)
@@ -217,8 +220,9 @@ const ChangedHolder = "a node ID changed its holder"
 
 // ends judges the end of a lease that was decided on, before it is written.
 func (o *Oracle) ends(t *term, n *node, r *fencing.Record) {
-	o.note(event.Record{Kind: event.RecordEnd, Machine: t.server.name, Process: t.proc.Number, Pool: string(r.Pool), Node: int(r.Node), Epoch: uint64(r.Epoch),
-		Floor: int64(r.Floor), Ceiling: int64(r.Ceiling), Text: r.Status.String()})
+	o.note(event.Record{Kind: event.RecordEnd, Machine: t.server.name, Process: t.proc.Number,
+		Pool: string(r.Pool), Node: int(r.Node), Epoch: uint64(r.Epoch), Floor: int64(r.Floor),
+		Ceiling: int64(r.Ceiling), Text: r.Status.String()})
 	o.endStays(n.durable.Status, r)
 	o.endHasWindow(r)
 	l := n.lease(uint64(r.Epoch))
@@ -245,7 +249,8 @@ func (o *Oracle) acknowledged(t *term, f *write) {
 	}
 	if b.Meta != nil {
 		if b.Meta.Stride != t.meta.Stride {
-			o.note(event.Record{Kind: event.RecordSettings, Machine: t.server.name, Node: -1, Stride: b.Meta.Stride})
+			o.note(event.Record{Kind: event.RecordSettings, Machine: t.server.name, Node: -1,
+				Stride: b.Meta.Stride})
 		}
 		t.meta, t.markAt, t.written = *b.Meta, f.sentAt, true
 	}
@@ -264,21 +269,29 @@ func (o *Oracle) acknowledged(t *term, f *write) {
 	for i := range b.Pools {
 		o.poolChanged(t, &b.Pools[i])
 	}
+	o.recordsDurable(t, b.Records)
+}
+
+// recordsDurable takes records that the store has acknowledged.
+func (o *Oracle) recordsDurable(t *term, records []fencing.Record) {
 	at := o.tick() // what ends together ends at once: who asks first then stands first
-	for i := range b.Records {
-		r := &b.Records[i]
+	for i := range records {
+		r := &records[i]
 		n := o.node(event.KeyOf(r))
 		if n.durable.Epoch != r.Epoch {
 			o.epochIsOnly(r)
 		}
-		if old := n.durable; old.Status == fencing.Live && (old.Instance != r.Instance || r.Status != fencing.Live) {
+		if old := n.durable; old.Status == fencing.Live &&
+			(old.Instance != r.Instance || r.Status != fencing.Live) {
 			o.leaseEnded(&old, at)
 		}
 		n.durable, n.writtenAt = *r, t.steady()
 		if l := n.lease(uint64(r.Epoch)); l != nil && r.Status == fencing.Ended {
 			l.ended = true
 		}
-		o.note(event.Record{Kind: event.RecordDurable, Machine: t.server.name, Process: t.proc.Number, Pool: string(r.Pool), Node: int(r.Node), Epoch: uint64(r.Epoch)})
+		o.note(event.Record{Kind: event.RecordDurable, Machine: t.server.name,
+			Process: t.proc.Number, Pool: string(r.Pool), Node: int(r.Node),
+			Epoch: uint64(r.Epoch)})
 	}
 }
 

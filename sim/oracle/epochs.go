@@ -51,21 +51,26 @@ func (o *Oracle) base(t *term, meta *fencing.Meta) {
 	switch least := t.meta.FirstEpoch + epochsPerSecond; {
 	case meta == nil || t.stored == 0: // it has loaded nothing: it makes the store
 	case t.base == 0 && meta.FirstEpoch < least:
-		o.violate(PromiseEpochs, "%s begins with base %d, and must not below %d", t.server.name, meta.FirstEpoch, least)
+		o.violate(PromiseEpochs, "%s begins with base %d, and must not below %d", t.server.name,
+			meta.FirstEpoch, least)
 	case t.base == 0:
 		t.base = meta.FirstEpoch
 	case meta.FirstEpoch != t.base:
-		o.violate(PromiseEpochs, "%s changes its base from %d to %d", t.server.name, t.base, meta.FirstEpoch)
+		o.violate(PromiseEpochs, "%s changes its base from %d to %d", t.server.name, t.base,
+			meta.FirstEpoch)
 	}
 }
 
 // grantRises: a grant's epoch is above all that were sent, and above the base.
 func (o *Oracle) grantRises(t *term, p *pool, r *fencing.Record) {
 	if uint64(r.Epoch) <= p.highest && p.highest > p.excused {
-		o.violate(PromiseEpochs, "node ID %d is granted under epoch %d, but epoch %d of pool %q was sent before", r.Node, r.Epoch, p.highest, r.Pool)
+		o.violate(PromiseEpochs,
+			"node ID %d is granted under epoch %d, but epoch %d of pool %q was sent before", r.Node,
+			r.Epoch, p.highest, r.Pool)
 	}
 	if r.Epoch < t.base {
-		o.violate(PromiseEpochs, "node ID %d is granted under epoch %d, below the base, %d", r.Node, r.Epoch, t.base)
+		o.violate(PromiseEpochs, "node ID %d is granted under epoch %d, below the base, %d", r.Node,
+			r.Epoch, t.base)
 	}
 }
 
@@ -73,7 +78,8 @@ func (o *Oracle) grantRises(t *term, p *pool, r *fencing.Record) {
 func (o *Oracle) epochIsOnly(r *fencing.Record) {
 	for _, n := range o.nodes {
 		if d := &n.durable; d.Pool == r.Pool && d.Node != r.Node && d.Epoch == r.Epoch {
-			o.violate(PromiseEpochs, "node IDs %d and %d are both granted under epoch %d", d.Node, r.Node, r.Epoch)
+			o.violate(PromiseEpochs, "node IDs %d and %d are both granted under epoch %d", d.Node,
+				r.Node, r.Epoch)
 		}
 	}
 }
@@ -82,12 +88,14 @@ func (o *Oracle) epochIsOnly(r *fencing.Record) {
 // of its node ID before, and no other node ID was sent with it.
 func (o *Oracle) epochIsNew(n *node, a *event.Reply) {
 	if a.Epoch <= n.sent {
-		o.violate(PromiseEpochs, "node ID %d was sent with epoch %d after epoch %d", a.Node, a.Epoch, n.sent)
+		o.violate(PromiseEpochs, "node ID %d was sent with epoch %d after epoch %d", a.Node,
+			a.Epoch, n.sent)
 	}
 	n.sent = max(n.sent, a.Epoch)
 	epochs := o.pool(fencing.PoolName(n.key.Pool)).nodes
 	if other, ok := epochs[a.Epoch]; ok && other != a.Node {
-		o.violate(PromiseEpochs, "epoch %d was sent with node IDs %d and %d", a.Epoch, other, a.Node)
+		o.violate(PromiseEpochs, "epoch %d was sent with node IDs %d and %d", a.Epoch, other,
+			a.Node)
 	}
 	epochs[a.Epoch] = a.Node
 }
@@ -101,7 +109,8 @@ func (o *Outside) epochsRise(grants []*event.Grant) {
 			o.violate(PromiseEpochs, "one epoch for two: %v, and %v", g, grants[i+1])
 		}
 		if earliest < g.Asked {
-			o.violate(PromiseEpochs, "%v: a higher epoch had been answered before, at %v", g, earliest)
+			o.violate(PromiseEpochs, "%v: a higher epoch had been answered before, at %v", g,
+				earliest)
 		}
 		earliest = min(earliest, g.Answered)
 	}

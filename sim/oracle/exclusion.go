@@ -21,7 +21,8 @@ func (o *Oracle) live(a *app, n event.Live) {
 		return
 	}
 	for _, other := range n.Others {
-		o.violate(PromiseExclusion, "%s (epoch %d) and %s (epoch %d) both hold node ID %d", a.name(), n.Lease.Epoch, o.apps[other.App].name(), other.Epoch, n.Lease.Node)
+		o.violate(PromiseExclusion, "%s (epoch %d) and %s (epoch %d) both hold node ID %d",
+			a.name(), n.Lease.Epoch, o.apps[other.App].name(), other.Epoch, n.Lease.Node)
 		o.softened = true // it would only repeat itself
 	}
 }
@@ -38,11 +39,14 @@ func (o *Oracle) entitled(a *app, n event.Live) {
 	}
 	slack := n.Clock.Resolution + time.Microsecond
 	if deadline > most+slack {
-		o.violate(PromiseExclusion, "%s takes its lease of node ID %d, epoch %d for live %v longer than any answer allows", a.name(), l.Node, l.Epoch, deadline-most)
+		o.violate(PromiseExclusion,
+			"%s takes its lease of node ID %d, epoch %d for live %v longer than any answer allows",
+			a.name(), l.Node, l.Epoch, deadline-most)
 	}
 	if old := &a.seen; old.Epoch == l.Epoch && old.Node == l.Node {
 		if l.Ceiling < old.Ceiling || deadline+slack < a.deadline {
-			o.violate(PromiseExclusion, "%s moves deadline or ceiling of node ID %d, epoch %d back", a.name(), l.Node, l.Epoch)
+			o.violate(PromiseExclusion, "%s moves deadline or ceiling of node ID %d, epoch %d back",
+				a.name(), l.Node, l.Epoch)
 		}
 	}
 	a.seen, a.deadline = l, deadline
@@ -70,7 +74,8 @@ func (o *Outside) oneLive(grants []*event.Grant) {
 	var last life // of all before, the one that is live for longest
 	for _, l := range lives {
 		if last.grant != nil && last.grant != l.grant && l.From < last.To {
-			o.violate(PromiseExclusion, "two are live at %v: %v, and %v", l.From, last.grant, l.grant)
+			o.violate(PromiseExclusion, "two are live at %v: %v, and %v", l.From, last.grant,
+				l.grant)
 		}
 		if last.grant == nil || l.To > last.To {
 			last = l

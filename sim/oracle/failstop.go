@@ -14,6 +14,7 @@ func (o *Oracle) startsAfterFailure(t *term) {
 // promisesAfterFailure: nothing is promised after a write has failed.
 func (o *Oracle) promisesAfterFailure(t *term, a *event.Reply) {
 	if t.failed {
-		o.violate(PromiseFailStop, "node ID %d, epoch %d was promised after a write had failed", a.Node, a.Epoch)
+		o.violate(PromiseFailStop, "node ID %d, epoch %d was promised after a write had failed",
+			a.Node, a.Epoch)
 	}
 }

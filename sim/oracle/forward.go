@@ -40,7 +40,8 @@ func (o *Oracle) forwarded(op *operation, a *event.Reply) {
 	if a.Lease || a.Lost {
 		at, ok := o.fromLeader[op.proc][keyOf(op.call.Pool, a)]
 		if !ok || at < op.arrivedAt {
-			o.violate(PromiseForward, "%s answers %s #%d with what no leader has told it since", op.proc.Machine, op.call.Procedure, op.call.Number)
+			o.violate(PromiseForward, "%s answers %s #%d with what no leader has told it since",
+				op.proc.Machine, op.call.Procedure, op.call.Number)
 		}
 	}
 	if a.Good {
@@ -53,7 +54,8 @@ func (o *Oracle) forwarded(op *operation, a *event.Reply) {
 // that only a leader can.
 func (o *Oracle) forwardsNothing(op *operation, a *event.Reply) {
 	if a.Good || a.Lost || a.Code == "resource_exhausted" {
-		o.violate(PromiseForward, "%s answers %s #%d, and it neither leads nor has asked who does", op.proc.Machine, op.call.Procedure, op.call.Number)
+		o.violate(PromiseForward, "%s answers %s #%d, and it neither leads nor has asked who does",
+			op.proc.Machine, op.call.Procedure, op.call.Number)
 	}
 }
 

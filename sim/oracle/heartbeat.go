@@ -15,8 +15,10 @@ func (o *Oracle) toldLost(t *term, op *operation, n *node, lostWrites int) {
 		o.alarmed(&d, n.lease(r.Epoch), lostWrites)
 	}
 	matches := uint64(d.Epoch) == r.Epoch && d.Instance == fencing.InstanceID(r.Instance).Hash()
-	if matches && (d.Status == fencing.Live || d.Status == fencing.Revoked && op.call.Procedure == event.CallRelease) {
-		o.violate(PromiseHeartbeat, "LEASE_LOST was told of node ID %d, epoch %d, whose record is live and has this instance", r.Node, r.Epoch)
+	if matches && (d.Status == fencing.Live || d.Status == fencing.Revoked &&
+		op.call.Procedure == event.CallRelease) {
+		o.violate(PromiseHeartbeat,
+			"LEASE_LOST was told of node ID %d, epoch %d, whose record is live and has this instance", r.Node, r.Epoch)
 	}
 	switch {
 	case uint64(d.Epoch) > r.Epoch:
@@ -39,6 +41,7 @@ func (o *Outside) keptUntilDue(g *event.Grant) {
 		return
 	}
 	if g.Lost < g.Deadline+o.Quarantine {
-		o.violate(PromiseHeartbeat, "%v: LEASE_LOST at %v, within deadline and quarantine", g, g.Lost)
+		o.violate(PromiseHeartbeat, "%v: LEASE_LOST at %v, within deadline and quarantine", g,
+			g.Lost)
 	}
 }

@@ -44,12 +44,15 @@ func (o *Oracle) linearizable() {
 			end = int64(op.last)
 		}
 		p := part{op.node, op.firstStory}
-		parts[p] = append(parts[p], porcupine.Operation{Input: in, Call: int64(op.first), Output: out, Return: end})
+		parts[p] = append(parts[p], porcupine.Operation{Input: in, Call: int64(op.first),
+			Output: out, Return: end})
 	}
 	for _, key := range o.order {
 		for story := range o.story + 1 {
-			if ops := parts[part{key, story}]; len(ops) > 0 && history.Possible(ops, 0) != porcupine.Ok {
-				o.violate(PromiseHistory, "the %d calls about node ID %d of pool %q can't have happened one after the other", len(ops), key.Node, key.Pool)
+			if ops := parts[part{key, story}]; len(ops) > 0 &&
+				history.Possible(ops, 0) != porcupine.Ok {
+				o.violate(PromiseHistory,
+					"the %d calls about node ID %d of pool %q can't have happened one after the other", len(ops), key.Node, key.Pool)
 			}
 		}
 	}

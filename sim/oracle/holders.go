@@ -109,7 +109,8 @@ func (a *app) told(key event.Key, r *event.Reply, deadline time.Duration) {
 			return
 		}
 	}
-	a.windows = append(a.windows, &window{key: key, epoch: r.Epoch, instance: r.Instance, floor: r.Floor, ceiling: r.Ceiling, deadline: deadline})
+	a.windows = append(a.windows, &window{key: key, epoch: r.Epoch, instance: r.Instance,
+		floor: r.Floor, ceiling: r.Ceiling, deadline: deadline})
 }
 
 // Instance returns the instance of a lease that an app's process was told of; "":

@@ -18,7 +18,8 @@ func (o *Oracle) instanceIsOwn(c *event.Call) {
 	case i.of != from:
 		o.violate(PromiseInstance, "%s uses an instance ID of another process", c.From.Machine)
 	case i.used && c.Procedure == event.CallAcquire:
-		o.violate(PromiseInstance, "%s asks for a lease with an instance ID that has had one", c.From.Machine)
+		o.violate(PromiseInstance, "%s asks for a lease with an instance ID that has had one",
+			c.From.Machine)
 	}
 	i.used = i.used || c.Procedure != event.CallAcquire
 }

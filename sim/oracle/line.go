@@ -12,7 +12,8 @@ import (
 func (o *Oracle) inLine(t *term, r *fencing.Record, s time.Duration) {
 	var mine *operation
 	for _, op := range o.asking {
-		if op.proc == t.proc && op.call.Pool == string(r.Pool) && fencing.InstanceID(op.call.Instance).Hash() == r.Instance {
+		if op.proc == t.proc && op.call.Pool == string(r.Pool) &&
+			fencing.InstanceID(op.call.Instance).Hash() == r.Instance {
 			mine = op // the first one, if the instance asks more than once: it has one place
 			break
 		}
@@ -25,7 +26,8 @@ func (o *Oracle) inLine(t *term, r *fencing.Record, s time.Duration) {
 			continue
 		}
 		if op.proc == t.proc && op.call.Pool == string(r.Pool) && o.waitsInLine(t, op, s) {
-			o.violate(PromiseLine, "node ID %d is granted to %s #%d, but %s #%d has stood in line for longer, since %v",
+			o.violate(PromiseLine,
+				"node ID %d is granted to %s #%d, but %s #%d has stood in line for longer, since %v",
 				r.Node, mine.call.From.Machine, mine.call.Number, op.call.From.Machine, op.call.Number, op.arrivedAt)
 			return
 		}
@@ -46,8 +48,10 @@ func (o *Oracle) waitsInLine(t *term, op *operation, s time.Duration) bool {
 	switch {
 	case r.Wait == 0, s+t.tolerance() >= op.steady+r.Wait:
 		return false // it is refused
-	case o.gaveUp[op.call.Number], o.process(op.call.From).dead, op.steady <= max(t.loadedAt, t.servesFrom, refused):
-		return false // nobody waits for it, or it came before this term served, and waits for a leader
+	case o.gaveUp[op.call.Number], o.process(op.call.From).dead,
+		op.steady <= max(t.loadedAt, t.servesFrom, refused):
+		// nobody waits for it, or it came before this term served, and waits for a leader
+		return false
 	case r.Instance == "" || o.hasLease(t, r.Pool, fencing.InstanceID(r.Instance).Hash()):
 		return false // it waits for the write of its own lease
 	}
@@ -77,7 +81,8 @@ func (o *Oracle) hasLease(t *term, pool string, instance fencing.InstanceHash) b
 // in line until now: it would have got its lease again.
 func (o *Oracle) leaseEnded(r *fencing.Record, at int) {
 	for _, op := range o.asking {
-		if op.call.Pool == string(r.Pool) && fencing.InstanceID(op.call.Instance).Hash() == r.Instance {
+		if op.call.Pool == string(r.Pool) &&
+			fencing.InstanceID(op.call.Instance).Hash() == r.Instance {
 			op.inLine = at
 		}
 	}

@@ -29,7 +29,8 @@ func (o *Oracle) settling(s *server) time.Duration {
 func (o *Oracle) ruling() *term {
 	s, t := o.primary, o.leader
 	if o.config.Replicated {
-		if t == nil || t.failed || t.servesFrom == 0 || !t.server.running || t.server.proc != t.proc || !t.server.leads {
+		if t == nil || t.failed || t.servesFrom == 0 || !t.server.running ||
+			t.server.proc != t.proc || !t.server.leads {
 			return nil
 		}
 		return t
@@ -57,12 +58,14 @@ func (o *Oracle) freeBy(t *term, n *node) (time.Duration, bool) {
 		if d.Epoch == n.loaded {
 			ceiling = max(ceiling, n.loadedCeiling)
 		}
-		deadline = max(deadline, o.heardOf[hearing{t.server.index, d.Instance}]+d.TTL) // an Acquire asked again, and not yet answered
+		// an Acquire asked again, and not yet answered
+		deadline = max(deadline, o.heardOf[hearing{t.server.index, d.Instance}]+d.TTL)
 		if l := n.lease(uint64(d.Epoch)); l != nil {
 			ceiling = max(ceiling, l.ceiling)
 		}
 		free = max(free, deadline+o.quarantine(d.Pool, d.TTL))
-		free = max(free, o.pool(d.Pool).changedAt) // a shorter quarantine may end what had not ended
+		// a shorter quarantine may end what had not ended
+		free = max(free, o.pool(d.Pool).changedAt)
 	}
 	if ahead := ceiling + 1 - t.clock; ahead > 0 {
 		// Server time may run 1 % slow, to let a wall clock that was set back
@@ -152,10 +155,14 @@ func (o *Oracle) full(t *term, op *operation) {
 	}
 	slack := t.tolerance()
 	if others > 0 || o.config.Replicated {
-		slack = o.settling(t.server) // nobody overtakes those in line, and they may not have heard yet; nor does one who only asks, before a Confirm
+		// nobody overtakes those in line, and they may not have heard yet; nor does one who only
+		// asks, before a Confirm
+		slack = o.settling(t.server)
 	}
-	if free := o.free(t, p); len(free) > others && s > free[others]+slack && s > o.undisturbed(t)+o.settling(t.server) {
-		o.violate(PromiseLiveness, "%s #%d was told that pool %q is full, %v after the last of %d node IDs had to be free, with %d others waiting",
+	if free := o.free(t, p); len(free) > others && s > free[others]+slack &&
+		s > o.undisturbed(t)+o.settling(t.server) {
+		o.violate(PromiseLiveness,
+			"%s #%d was told that pool %q is full, %v after the last of %d node IDs had to be free, with %d others waiting",
 			op.call.Procedure, op.call.Number, p.Name, s-free[others], others+1, others)
 	}
 }
@@ -184,11 +191,15 @@ func (o *Oracle) waiting() {
 		ranks[name]++
 		free := o.free(t, p)
 		if rank >= len(free) || op.steady < t.servesFrom || now >= op.steady+op.call.Wait {
-			continue // one that came before it led may wait elsewhere, see late; one that waits no more is being refused, see full
+			// one that came before it led may wait elsewhere, see late; one that waits no more is
+			// being refused, see full
+			continue
 		}
 		since := max(free[rank], calm, now-(o.now()-op.arrivedAt), p.openedAt)
 		if now > since+o.settling(t.server) {
-			o.violate(PromiseLiveness, "%s #%d still waits, %v after there had to be a free node ID of pool %q for it", op.call.Procedure, op.call.Number, now-since, name)
+			o.violate(PromiseLiveness,
+				"%s #%d still waits, %v after there had to be a free node ID of pool %q for it",
+				op.call.Procedure, op.call.Number, now-since, name)
 		}
 	}
 }
@@ -202,8 +213,10 @@ func (o *Oracle) opened() {
 	now, calm := t.steady(), o.undisturbed(t)
 	for _, name := range PoolNames {
 		p := o.pool(name)
-		if due := max(p.since+o.suspicion(t, p), calm); p.known && !p.Opened && now > due+o.settling(t.server) {
-			o.violate(PromiseLiveness, "pool %q is not opened, %v after it had to be", name, now-due)
+		if due := max(p.since+o.suspicion(t, p), calm); p.known && !p.Opened &&
+			now > due+o.settling(t.server) {
+			o.violate(PromiseLiveness, "pool %q is not opened, %v after it had to be", name,
+				now-due)
 		}
 	}
 }
@@ -215,8 +228,10 @@ func (o *Oracle) answeredInTime() {
 	}
 	for _, op := range o.history {
 		age := o.now() - max(op.arrivedAt, o.faultsEndedAt+o.starting())
-		if op.answeredAt == 0 && !op.unknown && age > op.call.Wait+o.settling(op.proc.server)+o.learning() {
-			o.violate(PromiseLiveness, "%s #%d has waited for an answer for %v", op.call.Procedure, op.call.Number, o.now()-op.arrivedAt)
+		if op.answeredAt == 0 && !op.unknown &&
+			age > op.call.Wait+o.settling(op.proc.server)+o.learning() {
+			o.violate(PromiseLiveness, "%s #%d has waited for an answer for %v", op.call.Procedure,
+				op.call.Number, o.now()-op.arrivedAt)
 		}
 	}
 }

@@ -19,7 +19,8 @@ func (o *Oracle) markRises(t *term, meta *fencing.Meta) {
 // grantWithinMark: a grant's window ends at mark + TTL at the latest.
 func (o *Oracle) grantWithinMark(r *fencing.Record) {
 	if most := o.meta.Mark.Add(r.TTL); r.Ceiling > most {
-		o.violate(PromiseMark, "node ID %d is granted up to %d, above mark + TTL = %d", r.Node, r.Ceiling, most)
+		o.violate(PromiseMark, "node ID %d is granted up to %d, above mark + TTL = %d", r.Node,
+			r.Ceiling, most)
 	}
 }
 
@@ -27,7 +28,8 @@ func (o *Oracle) grantWithinMark(r *fencing.Record) {
 // was sent.
 func (o *Oracle) withinMark(t *term, a *event.Reply, s time.Duration) {
 	if a.Server > int64(t.meta.Mark) {
-		o.violate(PromiseMark, "a promise was made at server time %d, above the mark, %d", a.Server, t.meta.Mark)
+		o.violate(PromiseMark, "a promise was made at server time %d, above the mark, %d", a.Server,
+			t.meta.Mark)
 	}
 	if most := int64(t.meta.Mark.Add(a.TTL)); a.Ceiling > most && o.maxTTL == a.TTL {
 		o.violate(PromiseMark, "ceiling %d was promised, above mark + TTL = %d", a.Ceiling, most)
@@ -36,7 +38,9 @@ func (o *Oracle) withinMark(t *term, a *event.Reply, s time.Duration) {
 	case !t.written:
 		o.violate(PromiseMark, "a promise was made before this start's first mark was written")
 	case s > t.markAt+t.keeps()+t.tolerance():
-		o.violate(PromiseMark, "a promise was made %v after the mark was sent, later than the stride, %v", s-t.markAt, t.keeps())
+		o.violate(PromiseMark,
+			"a promise was made %v after the mark was sent, later than the stride, %v", s-t.markAt,
+			t.keeps())
 	}
 }
 

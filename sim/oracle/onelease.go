@@ -11,16 +11,21 @@ import (
 // granted another.
 func (o *Oracle) grantIsOnly(t *term, r *fencing.Record) {
 	same := func(other *fencing.Record) bool {
-		return other.Pool == r.Pool && other.Node != r.Node && other.Status == fencing.Live && other.Instance == r.Instance
+		return other.Pool == r.Pool && other.Node != r.Node && other.Status == fencing.Live &&
+			other.Instance == r.Instance
 	}
 	for _, n := range o.nodes {
 		if same(&n.durable) {
-			o.violate(PromiseOneLease, "node ID %d is granted to an instance that has node ID %d already", r.Node, n.key.Node)
+			o.violate(PromiseOneLease,
+				"node ID %d is granted to an instance that has node ID %d already", r.Node,
+				n.key.Node)
 		}
 	}
 	for other := range o.inFlight(t) {
 		if same(other) {
-			o.violate(PromiseOneLease, "node ID %d is granted to an instance that is being granted node ID %d", r.Node, other.Node)
+			o.violate(PromiseOneLease,
+				"node ID %d is granted to an instance that is being granted node ID %d", r.Node,
+				other.Node)
 		}
 	}
 }
@@ -28,7 +33,9 @@ func (o *Oracle) grantIsOnly(t *term, r *fencing.Record) {
 // leaseIsNewest: an instance that had a lease is given no older one.
 func (o *Oracle) leaseIsNewest(a *event.Reply) {
 	if has := o.byInstance[a.Instance]; has != nil && a.Epoch < has.epoch {
-		o.violate(PromiseOneLease, "an instance that has the lease of epoch %d is given node ID %d under epoch %d", has.epoch, a.Node, a.Epoch)
+		o.violate(PromiseOneLease,
+			"an instance that has the lease of epoch %d is given node ID %d under epoch %d",
+			has.epoch, a.Node, a.Epoch)
 	}
 }
 
@@ -49,8 +56,10 @@ func (o *Oracle) requestHasOne(f *write) {
 		}
 		k := event.KeyOf(r)
 		if op.granted != nil && *op.granted != k {
-			if old := o.stored.records[*op.granted]; old.Epoch == op.grantedEpoch && old.Status == fencing.Live {
-				o.violate(PromiseOneLease, "one request of %s is granted node IDs %d and %d", op.call.From.Machine, op.granted.Node, r.Node)
+			if old := o.stored.records[*op.granted]; old.Epoch == op.grantedEpoch &&
+				old.Status == fencing.Live {
+				o.violate(PromiseOneLease, "one request of %s is granted node IDs %d and %d",
+					op.call.From.Machine, op.granted.Node, r.Node)
 			}
 		}
 		op.granted, op.grantedEpoch = &k, r.Epoch

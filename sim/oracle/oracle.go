@@ -127,15 +127,19 @@ func (o *Oracle) Hear(at event.Instant, news event.News) {
 	switch n := news.(type) {
 	case event.Passed, event.FaultsEnded, event.Finished, event.Waits, event.Checked:
 		o.hearOfTime(news)
-	case event.Server, event.Started, event.Serves, event.Stopped, event.Moved, event.Logged, event.ClockChanged:
+	case event.Server, event.Started, event.Serves, event.Stopped, event.Moved, event.Logged,
+		event.ClockChanged:
 		o.hearOfServer(news)
 	case event.Write, event.Reached, event.Acknowledged, event.Refused, event.Failed, event.Loaded:
 		o.hearOfWrite(news)
-	case event.StoreIs, event.StoreOpened, event.StoreRefused, event.StoreDamaged, event.StoreShrunk, event.Planted, event.Recovered:
+	case event.StoreIs, event.StoreOpened, event.StoreRefused, event.StoreDamaged,
+		event.StoreShrunk, event.Planted, event.Recovered:
 		o.hearOfDisk(news)
-	case event.Created, event.TakesOver, event.TakeoverFailed, event.TxnSent, event.TxnDone, event.Confirming, event.Confirmed:
+	case event.Created, event.TakesOver, event.TakeoverFailed, event.TxnSent, event.TxnDone,
+		event.Confirming, event.Confirmed:
 		o.hearOfEtcd(news)
-	case event.Sent, event.Arrived, event.Held, event.Replied, event.AnswerLost, event.Answered, event.GaveUp, event.ClientEnded:
+	case event.Sent, event.Arrived, event.Held, event.Replied, event.AnswerLost, event.Answered,
+		event.GaveUp, event.ClientEnded:
 		o.hearOfWire(news)
 	case event.Described:
 		o.maxTTL = n.MaxTTL

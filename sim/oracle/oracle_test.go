@@ -1,10 +1,6 @@
 package oracle
 
 import (
-	"fmt"
-	"slices"
-	"strings"
-	"testing"
 	"time"
 
 	"github.com/cirrus-id/cirrus/fencing"
@@ -23,21 +19,25 @@ var wrongs = []struct {
 		s := served()
 		r := s.hold(0, alice, 0, base+1)
 		s.hear(event.AppStarted{App: 1, Process: bob, Pool: fencing.DefaultPool})
-		s.hear(event.Live{App: 0, Lease: fencing.Lease{Node: r.Node, Epoch: r.Epoch}, Left: ttl, Clock: s.at.Clocks[0], Others: []event.Other{{App: 1, Epoch: base + 2}}})
+		s.hear(event.Live{App: 0, Lease: fencing.Lease{Node: r.Node, Epoch: r.Epoch}, Left: ttl,
+			Clock: s.at.Clocks[0], Others: []event.Other{{App: 1, Epoch: base + 2}}})
 		return s
 	}},
 	{PromiseExclusion, "a holder counts its TTL from later than its request", func() *story {
 		s := served()
 		r := s.hold(0, alice, 0, base+1)
 		s.after(time.Second)
-		s.hear(event.Live{App: 0, Lease: fencing.Lease{Node: r.Node, Epoch: r.Epoch}, Left: ttl, Clock: s.at.Clocks[0]})
+		s.hear(event.Live{App: 0, Lease: fencing.Lease{Node: r.Node, Epoch: r.Epoch}, Left: ttl,
+			Clock: s.at.Clocks[0]})
 		return s
 	}},
 	{PromiseExclusion, "a holder's deadline goes back", func() *story {
 		s := served()
 		r := s.hold(0, alice, 0, base+1)
-		s.hear(event.Live{App: 0, Lease: fencing.Lease{Node: r.Node, Epoch: r.Epoch}, Left: ttl, Clock: s.at.Clocks[0]})
-		s.hear(event.Live{App: 0, Lease: fencing.Lease{Node: r.Node, Epoch: r.Epoch}, Left: ttl - time.Second, Clock: s.at.Clocks[0]})
+		s.hear(event.Live{App: 0, Lease: fencing.Lease{Node: r.Node, Epoch: r.Epoch}, Left: ttl,
+			Clock: s.at.Clocks[0]})
+		s.hear(event.Live{App: 0, Lease: fencing.Lease{Node: r.Node, Epoch: r.Epoch},
+			Left: ttl - time.Second, Clock: s.at.Clocks[0]})
 		return s
 	}},
 	{PromiseExclusion, "a holder mints after its deadline", func() *story {
@@ -114,7 +114,8 @@ var wrongs = []struct {
 	{PromiseEpochs, "a start's base is too low", func() *story {
 		s := newStory(false)
 		snap := s.store()
-		s.hear(event.Server{Name: "one"}, event.StoreIs{Snapshot: snap}, event.Started{Process: one, Stride: stride}, event.Loaded{Process: one, Snapshot: snap})
+		s.hear(event.Server{Name: "one"}, event.StoreIs{Snapshot: snap},
+			event.Started{Process: one, Stride: stride}, event.Loaded{Process: one, Snapshot: snap})
 		s.mark(base - 1)
 		return s
 	}},
@@ -129,7 +130,8 @@ var wrongs = []struct {
 		s := served()
 		s.hear(event.FaultsEnded{})
 		s.after(time.Minute)
-		s.answer(one, s.call(event.CallAcquire, alice, -1, 0, "a"), &event.Reply{Code: "resource_exhausted", Node: -1})
+		s.answer(one, s.call(event.CallAcquire, alice, -1, 0, "a"),
+			&event.Reply{Code: "resource_exhausted", Node: -1})
 		return s
 	}},
 	{PromiseLiveness, "a request waits though a node ID is free", func() *story {
@@ -172,7 +174,8 @@ var wrongs = []struct {
 	}},
 	{PromiseLiveness, "a request is never answered", func() *story {
 		s := served()
-		s.hear(event.FaultsEnded{}, event.Arrived{Op: s.next(), Process: one, Call: s.call(event.CallAcquire, alice, -1, 0, "a")})
+		s.hear(event.FaultsEnded{}, event.Arrived{Op: s.next(), Process: one,
+			Call: s.call(event.CallAcquire, alice, -1, 0, "a")})
 		s.after(10 * time.Minute)
 		s.hear(event.Passed{})
 		return s
@@ -195,13 +198,15 @@ var wrongs = []struct {
 	{PromiseDurable, "a release is confirmed before it is acknowledged", func() *story {
 		s := served()
 		s.grant(0, base+1, "a")
-		s.answer(one, s.call(event.CallRelease, alice, 0, base+1, "a"), &event.Reply{Good: true, Node: 0, Epoch: uint64(base + 1)})
+		s.answer(one, s.call(event.CallRelease, alice, 0, base+1, "a"),
+			&event.Reply{Good: true, Node: 0, Epoch: uint64(base + 1)})
 		return s
 	}},
 	{PromiseDurable, "a record is written twice at once", func() *story {
 		s := served()
 		b := fencing.Batch{Records: []fencing.Record{s.record(0, base+1, "a")}}
-		s.hear(event.Write{Write: s.next(), Process: one, Batch: b}, event.Write{Write: s.next(), Process: one, Batch: b})
+		s.hear(event.Write{Write: s.next(), Process: one, Batch: b},
+			event.Write{Write: s.next(), Process: one, Batch: b})
 		return s
 	}},
 	{PromiseQuarantine, "an expired node ID is granted too early", func() *story {
@@ -259,7 +264,8 @@ var wrongs = []struct {
 	{PromiseHeartbeat, "LEASE_LOST is told of a lease that there is", func() *story {
 		s := served()
 		s.grant(0, base+1, "a")
-		s.answer(one, s.call(event.CallHeartbeat, alice, 0, base+1, "a"), &event.Reply{Code: "failed_precondition", Lost: true, Node: 0, Epoch: uint64(base + 1)})
+		s.answer(one, s.call(event.CallHeartbeat, alice, 0, base+1, "a"),
+			&event.Reply{Code: "failed_precondition", Lost: true, Node: 0, Epoch: uint64(base + 1)})
 		return s
 	}},
 	{PromiseSilence, "a lease with a silence note is promised", func() *story {
@@ -349,7 +355,9 @@ var wrongs = []struct {
 		kept.Meta = s.oracle.Meta()
 		s.hear(event.StoreShrunk{Kept: kept}, event.StoreIs{Snapshot: kept}, event.StoreDamaged{})
 		c, n := s.call(event.CallHeartbeat, alice, 0, base+1, "a"), s.next()
-		s.hear(event.Arrived{Op: n, Process: one, Call: c}, event.Replied{Op: n, Call: c, Reply: &event.Reply{Code: "failed_precondition", Lost: true, Epoch: uint64(base + 1)}})
+		s.hear(event.Arrived{Op: n, Process: one, Call: c},
+			event.Replied{Op: n, Call: c, Reply: &event.Reply{Code: "failed_precondition",
+				Lost: true, Epoch: uint64(base + 1)}})
 		return s
 	}},
 	{PromiseLostWrites, "a store that has lost a mark is served", func() *story {
@@ -380,7 +388,8 @@ var wrongs = []struct {
 	}},
 	{PromiseInstance, "two processes have one instance ID", func() *story {
 		s := served()
-		s.hear(event.Sent{Call: s.call(event.CallAcquire, alice, -1, 0, "a")}, event.Sent{Call: s.call(event.CallAcquire, bob, -1, 0, "a")})
+		s.hear(event.Sent{Call: s.call(event.CallAcquire, alice, -1, 0, "a")},
+			event.Sent{Call: s.call(event.CallAcquire, bob, -1, 0, "a")})
 		return s
 	}},
 	{PromiseTerm, "a takeover that lands late ends a term", func() *story {
@@ -395,7 +404,8 @@ var wrongs = []struct {
 	{PromiseTerm, "a deposed term writes", func() *story {
 		s := led()
 		n := s.next()
-		s.hear(event.Write{Write: n, Process: one, Term: 1, Batch: fencing.Batch{Records: []fencing.Record{s.record(0, base+1, "a")}}},
+		s.hear(event.Write{Write: n, Process: one, Term: 1,
+			Batch: fencing.Batch{Records: []fencing.Record{s.record(0, base+1, "a")}}},
 			event.TxnSent{Txn: n, Process: one, Guarded: true, Guard: "term 1", Keys: 1})
 		s.takesOver(1, two, 2)
 		s.tookOver(2)
@@ -407,7 +417,8 @@ var wrongs = []struct {
 		s.takesOver(1, two, 2)
 		s.tookOver(2)
 		s.after(time.Second)
-		s.answer(one, s.call(event.CallHeartbeat, alice, 0, base+1, "a"), &event.Reply{Code: "failed_precondition", Lost: true, Epoch: uint64(base + 1)})
+		s.answer(one, s.call(event.CallHeartbeat, alice, 0, base+1, "a"),
+			&event.Reply{Code: "failed_precondition", Lost: true, Epoch: uint64(base + 1)})
 		return s
 	}},
 	{PromiseConfirm, "a replica tells of a lost write", func() *story {
@@ -417,7 +428,8 @@ var wrongs = []struct {
 	}},
 	{PromiseForward, "a replica that doesn't lead answers by itself", func() *story {
 		s := led()
-		s.answer(two, s.call(event.CallAcquire, alice, -1, 0, "a"), s.lease(s.record(0, base+1, "a"), "a"))
+		s.answer(two, s.call(event.CallAcquire, alice, -1, 0, "a"),
+			s.lease(s.record(0, base+1, "a"), "a"))
 		return s
 	}},
 	{PromiseHistory, "a heartbeat succeeds after a release", func() *story {
@@ -428,55 +440,17 @@ var wrongs = []struct {
 		release, n := s.call(event.CallRelease, alice, 0, base+1, "a"), s.next()
 		s.hear(event.Arrived{Op: n, Process: one, Call: release})
 		s.write(one, 0, fencing.Batch{Records: []fencing.Record{ended}})
-		s.hear(event.Replied{Op: n, Call: release, Reply: &event.Reply{Good: true, Epoch: uint64(base + 1)}})
+		s.hear(event.Replied{Op: n, Call: release,
+			Reply: &event.Reply{Good: true, Epoch: uint64(base + 1)}})
 		batch := s.call(event.CallBatch, bob, -1, 0, "")
-		batch.Items = []*event.Request{{Pool: string(fencing.DefaultPool), Epoch: uint64(base + 1), Instance: "a"}}
+		batch.Items = []*event.Request{{Pool: string(fencing.DefaultPool), Epoch: uint64(base + 1),
+			Instance: "a"}}
 		n = s.next()
 		s.hear(event.Arrived{Op: n, Process: one, Call: batch})
 		s.after(time.Second)
-		s.hear(event.Replied{Op: n, Call: batch, Reply: &event.Reply{Good: true, Node: -1, Items: []*event.Reply{s.lease(r, "a")}}}, event.Finished{})
+		s.hear(event.Replied{Op: n, Call: batch,
+			Reply: &event.Reply{Good: true, Node: -1, Items: []*event.Reply{s.lease(r, "a")}}},
+			event.Finished{})
 		return s
 	}},
-}
-
-func TestWrongs(t *testing.T) {
-	covered := map[Promise]bool{PromiseCanary: true, PromiseNoPanic: true} // the world itself says these
-	for _, w := range wrongs {
-		covered[w.promise] = true
-		t.Run(fmt.Sprintf("%s/%s", w.promise, w.what), func(t *testing.T) {
-			s := w.tell()
-			if len(s.promises) != 1 || s.promises[0] != w.promise {
-				t.Errorf("the oracle found %q, want one sentence about %s", strings.Join(s.texts, "; "), w.promise)
-			}
-		})
-	}
-	for _, p := range Promises() {
-		if !covered[p] {
-			t.Errorf("no story breaks %s", p)
-		}
-	}
-}
-
-// TestRights: of a life that is as it should be, the oracle has nothing to say.
-func TestRights(t *testing.T) {
-	s := served()
-	r := s.hold(0, alice, 0, base+1)
-	s.hear(event.Live{App: 0, Lease: fencing.Lease{Node: r.Node, Epoch: r.Epoch}, Left: ttl, Clock: s.at.Clocks[0]})
-	s.hear(event.Minted{App: 0, IDs: []snowflake.ID{id(r, 0), id(r, ttl)}})
-	s.after(time.Second)
-	s.mark(base)
-	s.heartbeat(r, "alice")
-	s.after(ttl + quarantine + time.Second)
-	s.mark(base)
-	s.hold(1, bob, 0, base+2)
-	s.answer(one, s.call(event.CallHeartbeat, alice, 0, base+1, "alice"), &event.Reply{Code: "failed_precondition", Lost: true, Epoch: uint64(base + 1)})
-	s.hear(event.FaultsEnded{}, event.Checked{}, event.Passed{}, event.Finished{})
-	if texts := append(s.texts, led().texts...); len(texts) > 0 {
-		t.Error(strings.Join(texts, "\n"))
-	}
-	for _, want := range []string{ChangedHolder, "an expired node ID was granted after its quarantine", "a stale holder was told that its lease is lost"} {
-		if !slices.Contains(s.situations, want) {
-			t.Errorf("the situation %q is not seen, only %q", want, s.situations)
-		}
-	}
 }

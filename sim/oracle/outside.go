@@ -22,7 +22,10 @@ type Outside struct {
 // Judge checks the grants of a whole run, of all pools.
 func (o *Outside) Judge(grants []event.Grant) {
 	grants = slices.Clone(grants)
-	slices.SortStableFunc(grants, func(a, b event.Grant) int { return cmp.Compare(a.Epoch, b.Epoch) })
+	slices.SortStableFunc(grants, func(a, b event.Grant) int {
+		return cmp.Compare(a.Epoch,
+			b.Epoch)
+	})
 	byPool, byNode := map[string][]*event.Grant{}, map[event.Key][]*event.Grant{}
 	for i := range grants {
 		g := &grants[i]

@@ -22,9 +22,11 @@ func (o *Oracle) answersInTime(op *operation, t *term, a *event.Reply) {
 	if c.Frozen > op.arrivedAt || c.Woke > op.arrivedAt {
 		return
 	}
-	took, slack := c.Steady-op.steady, 10*time.Millisecond+2*t.tolerance() // of what it reads, and of its timer
+	// of what it reads, and of its timer
+	took, slack := c.Steady-op.steady, 10*time.Millisecond+2*t.tolerance()
 	if most := op.call.Wait + storeTimeout; took > most+slack {
-		o.violate(PromisePatience, "%s #%d is answered %v after it arrived, and it may take %v", op.call.Procedure, op.call.Number, took, most)
+		o.violate(PromisePatience, "%s #%d is answered %v after it arrived, and it may take %v",
+			op.call.Procedure, op.call.Number, took, most)
 	}
 	if a.Code == "unavailable" && took >= storeTimeout-slack {
 		o.saw("a request was answered before the store")

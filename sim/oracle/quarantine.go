@@ -10,7 +10,8 @@ import (
 // grantIsOpen: nothing is granted in a pool that is suspicious.
 func (o *Oracle) grantIsOpen(p *pool, r *fencing.Record) {
 	if !p.Opened {
-		o.violate(PromiseQuarantine, "node ID %d is granted, but pool %q is not opened", r.Node, r.Pool)
+		o.violate(PromiseQuarantine, "node ID %d is granted, but pool %q is not opened", r.Node,
+			r.Pool)
 	}
 }
 
@@ -22,7 +23,8 @@ func (o *Oracle) grantAfterStart(t *term, n *node, r *fencing.Record) {
 		return
 	}
 	if until := n.restUntil + o.quarantine(r.Pool, d.TTL); s+t.tolerance() < until {
-		o.violate(PromiseQuarantine, "node ID %d is granted %v before what a start must wait for it", r.Node, until-s)
+		o.violate(PromiseQuarantine,
+			"node ID %d is granted %v before what a start must wait for it", r.Node, until-s)
 	}
 	o.grantAboveLoaded(n, r)
 }
@@ -38,14 +40,19 @@ func (o *Oracle) follows(t *term, n *node, l *lease, r *fencing.Record) {
 	}
 	q := o.quarantine(r.Pool, l.ttl)
 	if l.ended || l.passed {
-		q = 0 // its note, or the grant before this one, was judged; the quarantine may have been longer since
+		// its note, or the grant before this one, was judged; the quarantine may have been longer
+		// since
+		q = 0
 	}
 	if l.generation != o.generation {
 		q = 0 // the pool's opening stood in for it (S7)
 	}
 	// What another server has promised is bounded by restUntil: see grantAfterStart.
-	if deadline := l.byServer[t.server.index].deadline; s+t.tolerance() < deadline+q && o.counts(t, l) {
-		o.violate(PromiseQuarantine, "node ID %d is granted %v before deadline + quarantine of epoch %d", r.Node, deadline+q-s, l.epoch)
+	if deadline := l.byServer[t.server.index].deadline; s+t.tolerance() < deadline+q &&
+		o.counts(t, l) {
+		o.violate(PromiseQuarantine,
+			"node ID %d is granted %v before deadline + quarantine of epoch %d", r.Node,
+			deadline+q-s, l.epoch)
 	}
 	l.passed = true
 	if l == n.leases[len(n.leases)-1] && l.generation == o.generation {
@@ -57,8 +64,10 @@ func (o *Oracle) follows(t *term, n *node, l *lease, r *fencing.Record) {
 // passed.
 func (o *Oracle) endsEarly(t *term, n *node, l *lease, r *fencing.Record) {
 	s, q := t.steady()+t.tolerance(), o.quarantine(r.Pool, r.TTL)
-	if o.counts(t, l) && s < l.byServer[t.server.index].deadline+q || r.Epoch == n.loaded && s < n.restUntil+q {
-		o.violate(PromiseQuarantine, "node ID %d, epoch %d is noted as ended before its quarantine is over", r.Node, r.Epoch)
+	if o.counts(t, l) && s < l.byServer[t.server.index].deadline+q || r.Epoch == n.loaded &&
+		s < n.restUntil+q {
+		o.violate(PromiseQuarantine,
+			"node ID %d, epoch %d is noted as ended before its quarantine is over", r.Node, r.Epoch)
 	}
 }
 
@@ -69,7 +78,8 @@ func (o *Outside) rested(grants []*event.Grant) {
 	for i, g := range grants {
 		for _, before := range grants[:i] {
 			if before.ReleaseSent >= g.Answered && g.Answered < before.Deadline+o.Quarantine {
-				o.violate(PromiseQuarantine, "%v: granted within deadline and quarantine of %v", g, before)
+				o.violate(PromiseQuarantine, "%v: granted within deadline and quarantine of %v", g,
+					before)
 			}
 		}
 	}

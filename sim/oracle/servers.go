@@ -44,7 +44,8 @@ func (o *Oracle) process(p event.Process) *process {
 func (o *Oracle) hearOfServer(news event.News) {
 	switch n := news.(type) {
 	case event.Server:
-		o.servers = append(o.servers, &server{name: n.Name, index: n.Index, clock: o.at.Clocks[n.Index]})
+		o.servers = append(o.servers, &server{name: n.Name, index: n.Index,
+			clock: o.at.Clocks[n.Index]})
 		if o.primary == nil {
 			o.primary = o.servers[0]
 		}

@@ -13,14 +13,16 @@ import (
 // grantHasNoNote: a grant does not begin with the note of an earlier lease.
 func (o *Oracle) grantHasNoNote(r *fencing.Record) {
 	if r.Silence.Noted {
-		o.violate(PromiseSilence, "node ID %d is granted with the silence note of an earlier lease", r.Node)
+		o.violate(PromiseSilence, "node ID %d is granted with the silence note of an earlier lease",
+			r.Node)
 	}
 }
 
 // promiseHasNoNote: nothing is promised while a note stands.
 func (o *Oracle) promiseHasNoNote(t *term, n *node, a *event.Reply) {
 	if d := o.record(t, n); uint64(d.Epoch) == a.Epoch && d.Silence.Noted {
-		o.violate(PromiseSilence, "node ID %d, epoch %d was promised, but its record has a silence note", a.Node, a.Epoch)
+		o.violate(PromiseSilence,
+			"node ID %d, epoch %d was promised, but its record has a silence note", a.Node, a.Epoch)
 	}
 }
 
@@ -39,33 +41,42 @@ func (o *Oracle) silence(t *term, n *node, meta *fencing.Meta, r *fencing.Record
 		return
 	}
 	if most := int64(max(meta.Mark, t.meta.Mark).Add(r.TTL)); int64(r.Silence.Ceiling) > most {
-		o.violate(PromiseMark, "node ID %d is noted as silent with ceiling %d, above mark + TTL = %d", r.Node, r.Silence.Ceiling, most)
+		o.violate(PromiseMark,
+			"node ID %d is noted as silent with ceiling %d, above mark + TTL = %d", r.Node,
+			r.Silence.Ceiling, most)
 	}
 	deadline, ok := n.deadline(t)
 	if !ok || l == nil || l.generation != o.generation {
 		return // nobody was told of it
 	}
 	if int64(r.Silence.Ceiling) < l.ceiling {
-		o.violate(PromiseWindow, "node ID %d, epoch %d is noted as silent with ceiling %d, but %d was promised", r.Node, r.Epoch, r.Silence.Ceiling, l.ceiling)
+		o.violate(PromiseWindow,
+			"node ID %d, epoch %d is noted as silent with ceiling %d, but %d was promised", r.Node,
+			r.Epoch, r.Silence.Ceiling, l.ceiling)
 	}
 	o.silenceLasts(t, n, l, r, deadline)
 }
 
 // silenceLasts judges how long a note lets a lease last.
-func (o *Oracle) silenceLasts(t *term, n *node, l *lease, r *fencing.Record, deadline time.Duration) {
+func (o *Oracle) silenceLasts(t *term, n *node, l *lease, r *fencing.Record,
+	deadline time.Duration) {
 	s, least := t.steady(), l.byServer[t.server.index].deadline
 	if r.Epoch == n.loaded {
 		least = max(least, n.restUntil)
 	}
 	if o.counts(t, l) && s+r.Silence.Left+t.tolerance() < least {
-		o.violate(PromiseQuarantine, "node ID %d, epoch %d is noted as silent with %v left, but its deadline is in %v", r.Node, r.Epoch, r.Silence.Left, least-s)
+		o.violate(PromiseQuarantine,
+			"node ID %d, epoch %d is noted as silent with %v left, but its deadline is in %v",
+			r.Node, r.Epoch, r.Silence.Left, least-s)
 	}
 	if !o.faultsEnded {
 		return // it may have been heard long after it had asked
 	}
 	heard := max(o.heardOf[hearing{t.server.index, r.Instance}], o.undisturbed(t))
 	if most := max(deadline, heard+r.TTL) + o.settling(t.server); s+r.Silence.Left > most {
-		o.violate(PromiseLiveness, "node ID %d, epoch %d is noted as silent with %v left, but its deadline is in %v", r.Node, r.Epoch, r.Silence.Left, most-s)
+		o.violate(PromiseLiveness,
+			"node ID %d, epoch %d is noted as silent with %v left, but its deadline is in %v",
+			r.Node, r.Epoch, r.Silence.Left, most-s)
 	}
 }
 
@@ -87,7 +98,9 @@ func (o *Oracle) listens() {
 			continue // it is noted as ended instead
 		}
 		if due := max(o.silentBy(t, n), calm) + t.longest/2; now > due+o.settling(t.server) {
-			o.violate(PromiseLiveness, "node ID %d, epoch %d is not noted as silent, %v after it had to be", k.Node, d.Epoch, now-due)
+			o.violate(PromiseLiveness,
+				"node ID %d, epoch %d is not noted as silent, %v after it had to be", k.Node,
+				d.Epoch, now-due)
 		}
 	}
 }
@@ -97,7 +110,8 @@ func (o *Oracle) listens() {
 // after a start; a twentieth and a stride after the last note.
 func (o *Oracle) silentBy(t *term, n *node) time.Duration {
 	d := &n.durable
-	start, heard := t.loadedAt+2*t.longest, max(n.grantedAt, o.heardOf[hearing{t.server.index, d.Instance}])
+	start, heard := t.loadedAt+2*t.longest, max(n.grantedAt,
+		o.heardOf[hearing{t.server.index, d.Instance}])
 	if l := n.lease(uint64(d.Epoch)); l != nil {
 		heard = max(heard, l.byServer[t.server.index].deadline-d.TTL)
 	}

@@ -328,5 +328,6 @@ func (o *Oracle) isWriting(t *term, k event.Key) bool {
 // have led in between.
 func (o *Oracle) counts(t *term, l *lease) bool {
 	last := l.byServer[t.server.index].term
-	return o.exclusion() || last == t || !o.config.Replicated && (last == nil || last.hosts == t.hosts)
+	return o.exclusion() || last == t || !o.config.Replicated &&
+		(last == nil || last.hosts == t.hosts)
 }

@@ -3,6 +3,8 @@ package oracle
 import (
 	"fmt"
 	"slices"
+	"strings"
+	"testing"
 	"time"
 
 	"github.com/cirrus-id/cirrus/fencing"
@@ -91,19 +93,22 @@ func defaultPool() fencing.Pool {
 
 // store is what the server finds.
 func (s *story) store(records ...fencing.Record) fencing.Snapshot {
-	return fencing.Snapshot{Meta: fencing.Meta{Mark: origin, Stride: stride, FirstEpoch: loadedBase}, Pools: []fencing.Pool{defaultPool()}, Records: records}
+	return fencing.Snapshot{Meta: fencing.Meta{Mark: origin, Stride: stride,
+		FirstEpoch: loadedBase}, Pools: []fencing.Pool{defaultPool()}, Records: records}
 }
 
 // serve lets a server load the store and serve it.
 func (s *story) serve(snap fencing.Snapshot) *story {
-	s.hear(event.Server{Name: "one"}, event.Server{Index: 1, Name: "two"}, event.Described{MaxTTL: ttl}, event.StoreIs{Snapshot: snap})
+	s.hear(event.Server{Name: "one"}, event.Server{Index: 1, Name: "two"},
+		event.Described{MaxTTL: ttl}, event.StoreIs{Snapshot: snap})
 	s.start(snap)
 	return s
 }
 
 // start starts a process on the server; it may have had others.
 func (s *story) start(snap fencing.Snapshot) {
-	s.hear(event.Started{Process: one, Stride: stride}, event.StoreOpened{}, event.Loaded{Process: one, Snapshot: snap}, event.Serves{On: true})
+	s.hear(event.Started{Process: one, Stride: stride}, event.StoreOpened{},
+		event.Loaded{Process: one, Snapshot: snap}, event.Serves{On: true})
 	s.mark(snap.Meta.FirstEpoch + epochsPerSecond)
 }
 
@@ -115,7 +120,8 @@ func (s *story) mark(base fencing.Epoch) {
 // write writes a batch, and lets it be acknowledged.
 func (s *story) write(by event.Process, term int, b fencing.Batch) {
 	n := s.next()
-	s.hear(event.Write{Write: n, Process: by, Term: term, Batch: b}, event.Reached{Write: n}, event.Acknowledged{Write: n})
+	s.hear(event.Write{Write: n, Process: by, Term: term, Batch: b}, event.Reached{Write: n},
+		event.Acknowledged{Write: n})
 }
 
 // record is a live one, granted now.
@@ -137,16 +143,18 @@ func (s *story) lease(r fencing.Record, instance string) *event.Reply {
 }
 
 // call is a request about a lease.
-func (s *story) call(procedure string, from event.Process, node int, epoch fencing.Epoch, instance string) event.Call {
-	return event.Call{Number: s.next(), Procedure: procedure, From: from, FromApp: true, Request: &event.Request{
-		Pool: string(fencing.DefaultPool), Node: node, Epoch: uint64(epoch), App: from.Machine, Instance: instance,
-	}}
+func (s *story) call(procedure string, from event.Process, node int, epoch fencing.Epoch,
+	instance string) event.Call {
+	return event.Call{Number: s.next(), Procedure: procedure, From: from, FromApp: true,
+		Request: &event.Request{Pool: string(fencing.DefaultPool), Node: node,
+			Epoch: uint64(epoch), App: from.Machine, Instance: instance}}
 }
 
 // answer lets a request arrive and be answered at once.
 func (s *story) answer(at event.Process, c event.Call, a *event.Reply) {
 	n := s.next()
-	s.hear(event.Arrived{Op: n, Process: at, Call: c}, event.Replied{Op: n, Call: c, Reply: a, LostWrites: -1})
+	s.hear(event.Arrived{Op: n, Process: at, Call: c},
+		event.Replied{Op: n, Call: c, Reply: a, LostWrites: -1})
 }
 
 // grant grants a node ID to an instance, whose Acquire is answered.
@@ -171,7 +179,8 @@ func (s *story) hold(app int, by event.Process, node int, epoch fencing.Epoch) f
 
 // heartbeat is answered with the lease.
 func (s *story) heartbeat(r fencing.Record, instance string) {
-	s.answer(one, s.call(event.CallHeartbeat, alice, int(r.Node), r.Epoch, instance), s.lease(r, instance))
+	s.answer(one, s.call(event.CallHeartbeat, alice, int(r.Node), r.Epoch, instance),
+		s.lease(r, instance))
 }
 
 // id is one with a timestamp that lies so far behind the floor of a record.
@@ -182,20 +191,26 @@ func id(r fencing.Record, after time.Duration) snowflake.ID {
 
 // replicas lets two replicas start on etcd, of which the first takes over.
 func (s *story) replicas() *story {
-	s.hear(event.Server{Name: "one"}, event.Server{Index: 1, Name: "two"}, event.Described{MaxTTL: ttl})
+	s.hear(event.Server{Name: "one"}, event.Server{Index: 1, Name: "two"},
+		event.Described{MaxTTL: ttl})
 	snap := s.store()
 	s.hear(event.Created{Batch: fencing.Batch{Meta: &snap.Meta, Pools: snap.Pools}})
-	s.hear(event.Started{Process: one, Stride: stride}, event.Started{Server: 1, Process: two, Stride: stride}, event.Serves{On: true}, event.Serves{Server: 1, On: true})
+	s.hear(event.Started{Process: one, Stride: stride},
+		event.Started{Server: 1, Process: two, Stride: stride}, event.Serves{On: true},
+		event.Serves{Server: 1, On: true})
 	s.takesOver(0, one, 1)
 	s.tookOver(1)
-	s.hear(event.Loaded{Process: one, Term: 1, Snapshot: snap}, event.Checked{Leads: true, Leaders: 1})
+	s.hear(event.Loaded{Process: one, Term: 1, Snapshot: snap},
+		event.Checked{Leads: true, Leaders: 1})
 	s.etcdWrite(one, 1, fencing.Batch{Meta: &fencing.Meta{Mark: snowflake.Millis(s.serverTime()).Add(stride), Stride: stride, FirstEpoch: base}}, 1)
 	return s
 }
 
 // takesOver lets a replica send a takeover, and tookOver lets etcd do it.
 func (s *story) takesOver(server int, by event.Process, term int) {
-	s.hear(event.TakesOver{Server: server, Process: by, Term: term}, event.TxnSent{Txn: -term, Process: by, TakeOver: true, Value: fmt.Sprint("term ", term), Keys: 1})
+	s.hear(event.TakesOver{Server: server, Process: by, Term: term},
+		event.TxnSent{Txn: -term, Process: by, TakeOver: true, Value: fmt.Sprint("term ", term),
+			Keys: 1})
 }
 
 func (s *story) tookOver(term int) { s.hear(event.TxnDone{Txn: -term, Done: true}) }
@@ -203,10 +218,60 @@ func (s *story) tookOver(term int) { s.hear(event.TxnDone{Txn: -term, Done: true
 // etcdWrite lets a replica write keys, which etcd does and acknowledges.
 func (s *story) etcdWrite(by event.Process, term int, b fencing.Batch, keys int) {
 	n := s.next()
-	s.hear(event.Write{Write: n, Process: by, Term: term, Batch: b}, event.TxnSent{Txn: n, Process: by, Guarded: true, Guard: fmt.Sprint("term ", term), Keys: keys},
+	s.hear(event.Write{Write: n, Process: by, Term: term, Batch: b},
+		event.TxnSent{Txn: n, Process: by, Guarded: true, Guard: fmt.Sprint("term ", term),
+			Keys: keys},
 		event.TxnDone{Txn: n, Done: true}, event.Acknowledged{Write: n})
 }
 
 // served is a story of one server that serves, and led one of replicas.
 func served() *story { s := newStory(false); return s.serve(s.store()) }
 func led() *story    { return newStory(true).replicas() }
+
+func TestWrongs(t *testing.T) {
+	// the world itself says these
+	covered := map[Promise]bool{PromiseCanary: true, PromiseNoPanic: true}
+	for _, w := range wrongs {
+		covered[w.promise] = true
+		t.Run(fmt.Sprintf("%s/%s", w.promise, w.what), func(t *testing.T) {
+			s := w.tell()
+			if len(s.promises) != 1 || s.promises[0] != w.promise {
+				t.Errorf("the oracle found %q, want one sentence about %s",
+					strings.Join(s.texts, "; "), w.promise)
+			}
+		})
+	}
+	for _, p := range Promises() {
+		if !covered[p] {
+			t.Errorf("no story breaks %s", p)
+		}
+	}
+}
+
+// TestRights: of a life that is as it should be, the oracle has nothing to say.
+func TestRights(t *testing.T) {
+	s := served()
+	r := s.hold(0, alice, 0, base+1)
+	s.hear(event.Live{App: 0, Lease: fencing.Lease{Node: r.Node, Epoch: r.Epoch}, Left: ttl,
+		Clock: s.at.Clocks[0]})
+	s.hear(event.Minted{App: 0, IDs: []snowflake.ID{id(r, 0), id(r, ttl)}})
+	s.after(time.Second)
+	s.mark(base)
+	s.heartbeat(r, "alice")
+	s.after(ttl + quarantine + time.Second)
+	s.mark(base)
+	s.hold(1, bob, 0, base+2)
+	s.answer(one, s.call(event.CallHeartbeat, alice, 0, base+1, "alice"),
+		&event.Reply{Code: "failed_precondition", Lost: true, Epoch: uint64(base + 1)})
+	s.hear(event.FaultsEnded{}, event.Checked{}, event.Passed{}, event.Finished{})
+	if texts := append(s.texts, led().texts...); len(texts) > 0 {
+		t.Error(strings.Join(texts, "\n"))
+	}
+	for _, want := range []string{ChangedHolder,
+		"an expired node ID was granted after its quarantine",
+		"a stale holder was told that its lease is lost"} {
+		if !slices.Contains(s.situations, want) {
+			t.Errorf("the situation %q is not seen, only %q", want, s.situations)
+		}
+	}
+}

@@ -16,7 +16,9 @@ func (o *Oracle) shrinks(t *term, meta *fencing.Meta, s time.Duration) {
 		return
 	}
 	if since := s - t.loadedAt; since+t.tolerance() < t.stored {
-		o.violate(PromiseStride, "the stride is stored as %v only %v after a start that found it to be %v", meta.Stride, since, t.stored)
+		o.violate(PromiseStride,
+			"the stride is stored as %v only %v after a start that found it to be %v", meta.Stride,
+			since, t.stored)
 	}
 	o.saw("a shorter stride took effect")
 }

@@ -9,7 +9,8 @@ import "time"
 func (o *Oracle) opens(t *term, p *pool) {
 	least := p.longest + max(p.suspected, p.longest/10) + t.longest
 	if since := t.steady() - p.since; since+t.tolerance() < least {
-		o.violate(PromiseSuspicion, "pool %q is opened %v after it became suspicious; its longest TTL, %v, its quarantine, %v, and the stride, %v, make %v",
+		o.violate(PromiseSuspicion,
+			"pool %q is opened %v after it became suspicious; its longest TTL, %v, its quarantine, %v, and the stride, %v, make %v",
 			p.Name, since, p.longest, p.suspected, t.longest, least)
 	}
 }

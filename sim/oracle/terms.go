@@ -80,7 +80,8 @@ func (o *Oracle) hearOfEtcd(news event.News) {
 }
 
 func (o *Oracle) noteDeposed(t *term, text string) {
-	o.note(event.Record{Kind: event.RecordDeposed, Machine: t.server.name, Process: t.proc.Number, Node: -1, Text: text})
+	o.note(event.Record{Kind: event.RecordDeposed, Machine: t.server.name, Process: t.proc.Number,
+		Node: -1, Text: text})
 }
 
 // created records that there is a store where there was none.
@@ -146,7 +147,8 @@ func (o *Oracle) tookOver(t *term) {
 	old := o.leader
 	o.deposesInTime(old, t)
 	o.leader, t.since = t, o.now()
-	o.note(event.Record{Kind: event.RecordTerm, Machine: t.server.name, Process: t.proc.Number, Node: -1, Text: fmt.Sprintf("leads, by term %d", t.number)})
+	o.note(event.Record{Kind: event.RecordTerm, Machine: t.server.name, Process: t.proc.Number,
+		Node: -1, Text: fmt.Sprintf("leads, by term %d", t.number)})
 	if old == nil {
 		return
 	}

@@ -68,7 +68,8 @@ func (o *Oracle) hearOfWire(news event.News) {
 		op.call.FromApp = n.Call.FromApp
 		o.replied(op, n.Reply, n)
 	case event.AnswerLost:
-		if l := o.node(event.Key{Pool: n.Call.Pool, Node: n.Reply.Node}).lease(n.Reply.Epoch); n.Reply.Lease && l != nil {
+		if l := o.node(event.Key{Pool: n.Call.Pool,
+			Node: n.Reply.Node}).lease(n.Reply.Epoch); n.Reply.Lease && l != nil {
 			l.lostSent++
 		}
 	case event.Answered:
@@ -90,7 +91,8 @@ func (o *Oracle) arrived(n event.Arrived) {
 	p, r := o.process(n.Process), n.Call.Request
 	o.hearsOf(p, r)
 	if n.Call.Procedure == event.CallRelease {
-		if l := o.node(event.Key{Pool: r.Pool, Node: r.Node}).lease(r.Epoch); l != nil && l.instance == r.Instance {
+		if l := o.node(event.Key{Pool: r.Pool, Node: r.Node}).lease(r.Epoch); l != nil &&
+			l.instance == r.Instance {
 			o.releases(l, r)
 		}
 	}
@@ -106,14 +108,16 @@ func (o *Oracle) begin(by event.Call, p *process) *operation {
 	op.inLine = op.first
 	if by.Procedure == event.CallAcquire {
 		for _, q := range o.asking {
-			if q.proc == p && by.Instance != "" && q.call.Pool == by.Pool && q.call.Instance == by.Instance {
+			if q.proc == p && by.Instance != "" && q.call.Pool == by.Pool &&
+				q.call.Instance == by.Instance {
 				op.inLine = min(op.inLine, q.inLine)
 			}
 		}
 		o.asking = append(o.asking, op)
 	}
 	for _, item := range by.Items {
-		it := o.begin(event.Call{Number: by.Number, Procedure: event.CallHeartbeat, From: by.From, FromApp: by.FromApp, Request: item, Peer: by.Peer}, p)
+		it := o.begin(event.Call{Number: by.Number, Procedure: event.CallHeartbeat, From: by.From,
+			FromApp: by.FromApp, Request: item, Peer: by.Peer}, p)
 		it.inBatch = true
 		op.items = append(op.items, it)
 	}
@@ -138,7 +142,8 @@ func (o *Oracle) tick() int {
 // arrives, and, since one that waits asks the rules again, when it is answered.
 func (o *Oracle) hearsOf(p *process, r *event.Request) {
 	if r.Instance != "" {
-		o.heardOf[hearing{p.server.index, fencing.InstanceID(r.Instance).Hash()}] = p.server.clock.Steady
+		o.heardOf[hearing{p.server.index,
+			fencing.InstanceID(r.Instance).Hash()}] = p.server.clock.Steady
 	}
 	for _, item := range r.Items {
 		o.hearsOf(p, item)
@@ -154,7 +159,8 @@ func (o *Oracle) replied(op *operation, a *event.Reply, n event.Replied) {
 			it.call.FromApp = op.call.FromApp
 			o.replied(it, a.Items[i], n)
 		} else {
-			o.end(it, &event.Reply{Code: a.Code, Node: it.node.Node, Epoch: it.call.Epoch}) // the batch was refused as a whole
+			// the batch was refused as a whole
+			o.end(it, &event.Reply{Code: a.Code, Node: it.node.Node, Epoch: it.call.Epoch})
 		}
 	}
 	t := o.term(op.proc)
@@ -174,7 +180,8 @@ func (o *Oracle) replied(op *operation, a *event.Reply, n event.Replied) {
 		}
 		o.ofTerm(t, op, a)
 	}
-	op.ignored = t.superseded() && (a.Lost || a.Lease && k.lease(a.Epoch) != nil) // one that nobody was told of before was granted before
+	// one that nobody was told of before was granted before
+	op.ignored = t.superseded() && (a.Lost || a.Lease && k.lease(a.Epoch) != nil)
 	o.answered(t, op, k, a, n.LostWrites)
 }
 
@@ -197,7 +204,8 @@ func (o *Oracle) answered(t *term, op *operation, n *node, a *event.Reply, lostW
 	case a.Code == "resource_exhausted":
 		o.full(t, op)
 		o.saw("a full pool answered that it is full")
-	case a.Code == "unavailable" && procedure == event.CallAcquire && !o.pool(fencing.PoolName(op.call.Pool)).Opened:
+	case a.Code == "unavailable" && procedure == event.CallAcquire &&
+		!o.pool(fencing.PoolName(op.call.Pool)).Opened:
 		o.saw("a suspicious pool granted nothing")
 	case a.Code == "unavailable" && t.failed && t.superseded() && !o.config.Replicated:
 		o.saw("a server that had lost its volume ended")
@@ -293,7 +301,8 @@ func (o *Oracle) renewed(t *term, op *operation, l *lease) {
 	case l.process != op.proc:
 		o.saw("a lease outlived a restart of the server")
 	}
-	if s := t.steady(); op.call.Procedure == event.CallHeartbeat && s > l.byServer[t.server.index].deadline {
+	if s := t.steady(); op.call.Procedure == event.CallHeartbeat &&
+		s > l.byServer[t.server.index].deadline {
 		o.saw("a late heartbeat revived a lease")
 	}
 }

@@ -42,7 +42,8 @@ func (c Config) Validate() error {
 	case c.Profile != "" && !slices.Contains(Profiles(), c.Profile):
 		return fmt.Errorf("profile %q does not exist: give one of %v", c.Profile, Profiles())
 	case c.Apps != 0 && (c.Apps < 2 || c.Apps > MaxApps):
-		return fmt.Errorf("%d apps are out of range: give 2 to %d, or 0 to have it drawn", c.Apps, MaxApps)
+		return fmt.Errorf("%d apps are out of range: give 2 to %d, or 0 to have it drawn", c.Apps,
+			MaxApps)
 	case c.Replicas < -1 || c.Replicas > MaxReplicas:
 		return fmt.Errorf("%d replicas are out of range: give 1 to %d on etcd, -1 for one server with a disk, or 0 to have it drawn", c.Replicas, MaxReplicas)
 	case c.Until < 0:

@@ -56,7 +56,8 @@ func Draw(c Config, choices kernel.Choices) *Plan {
 			p.Profile = Hostile
 		}
 	}
-	p.TTL = []time.Duration{3 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second, time.Second, 2 * time.Second}[s.Below(6)]
+	p.TTL = []time.Duration{3 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second,
+		time.Second, 2 * time.Second}[s.Below(6)]
 	p.MaxTTL = p.TTL * time.Duration(1+s.Below(3)/2)
 	p.MaxStride = []time.Duration{p.TTL / 3, p.TTL / 2, p.TTL, p.TTL / 10}[s.Below(4)]
 	p.MaxStride = max(p.MaxStride, 200*time.Millisecond)
@@ -176,7 +177,8 @@ func (p *Plan) Promises(what oracle.Promise) bool {
 	case slices.ContainsFunc(VowKinds, func(k Kind) bool { return p.On[k] && k != SilentTail }):
 		return false
 	}
-	return what == oracle.PromiseEpochs || what == oracle.PromiseFencing || what == oracle.PromiseAlarm
+	return what == oracle.PromiseEpochs || what == oracle.PromiseFencing ||
+		what == oracle.PromiseAlarm
 }
 
 // drawLongTTL draws how long the longest TTL is, and whether the pool allows it
