@@ -92,6 +92,10 @@ sim: build ## Simulate lives for SIMTIME, up to the first that breaks a promise.
 zoo: build ## Plant bugs, and see that the simulator finds each.
 	./bin/cirrus sim zoo $(ARGS)
 
+.PHONY: zoo-renew
+zoo-renew: ## Carry planted bugs over to code that has changed; ARGS can name some.
+	$(GO) run ./sim/zoo/renew $(ARGS)
+
 .PHONY: check
 check: check-format ## The loop before a commit: vet, and the tests that take seconds.
 	$(GO) vet ./...

@@ -81,9 +81,13 @@ func runZoo(cmd *cobra.Command, _ []string) error {
 }
 
 func listBugs(cmd *cobra.Command) error {
+	bugs, err := zoo.Bugs()
+	if err != nil {
+		return err
+	}
 	t := output.NewTable(cmd.OutOrStdout())
 	t.Line([]string{"BUG", "RULE", "FOUND BY"})
-	for _, b := range zoo.Bugs() {
+	for _, b := range bugs {
 		by := b.Found.Package + " " + b.Found.Test
 		if b.Found.Test == "" {
 			var promises []string

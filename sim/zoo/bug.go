@@ -4,83 +4,52 @@ import (
 	"time"
 
 	"github.com/cirrus-id/cirrus/sim"
+	"github.com/cirrus-id/cirrus/sim/zoo/internal/patch"
 )
 
-// Bug is a mistake that somebody could make.
+// Bug is a mistake that somebody could make in the product.
 type Bug struct {
 	// Name is unique: a few words with dashes between them.
 	Name string
-	// Rule is the one of the design that it breaks, such as "S6".
+	// Rule is the rule of docs/design.md that the bug breaks, such as "S6".
 	Rule string
-	// Edits are what makes the mistake.
-	Edits []Edit
-	// Found is who must find it.
+	// Found is what must find the bug. A control has the zero value: nothing may
+	// find it.
 	Found Finder
-	// Budget is how much time of one core each hunt for it may take; 0:
-	// DefaultBudget.
+	// Budget is the most time of one core that each hunt for the bug may take. Run
+	// sets it.
 	Budget time.Duration
+
+	// patch makes the mistake.
+	patch patch.Patch
 }
 
-// DefaultBudget is how much time of one core a hunt may take.
+// DefaultBudget is the most time of one core that a hunt may take.
 const DefaultBudget = 60 * time.Second
 
-// Edit replaces a text in a file of the product.
-type Edit struct {
-	// File is its path from the module's root, with slashes.
-	File string
-	// Old occurs in it exactly once, and becomes New.
-	Old, New string
-}
-
-// Finder says who must find a bug: the simulator by breaking one of the
-// promises, or else a test.
+// Finder is what must find a bug: the simulator, by a broken promise, or a test.
 type Finder struct {
-	// Promises are those of the simulator that the bug breaks: whichever
-	// breaks first. More than one only where the same mistake shows in several
-	// ways, and a seed decides in which.
+	// Promises are the simulator's: the bug breaks one of them first. There is
+	// more than one if the seed decides which.
 	Promises []sim.Promise
-	// Profile is the simulator's; empty: each seed draws its own, as in a
-	// campaign.
+	// Profile is the simulator's. If it is empty, each seed draws its own, as in
+	// a campaign.
 	Profile sim.Profile
-	// Package and Test name a test, for what the simulator can't see; Because
-	// says why it can't.
-	Package, Test, Because string
+	// Package and Test name a test that finds what the simulator cannot see.
+	// Package is a path from the module's root.
+	Package, Test string
+	// Because says why the simulator cannot see it.
+	Because string
 }
 
-// bySimulator says who of the two it is.
+// bySimulator reports whether the simulator must find the bug, rather than a test.
 func (f Finder) bySimulator() bool { return f.Test == "" }
 
-// breaks is the finder of most bugs.
-func breaks(promises ...sim.Promise) Finder { return Finder{Promises: promises} }
-
-// fails is the finder of a bug that only a test can see.
-func fails(pkg, test, because string) Finder {
-	return Finder{Package: pkg, Test: test, Because: because}
+// canary is no bug: the simulator is told to report a violation at one seed.
+var canary = Bug{
+	Name: "canary", Rule: "–",
+	Found: Finder{Promises: []sim.Promise{sim.PromiseCanary}, Profile: sim.Calm},
 }
 
-// Bugs are all that are planted.
-func Bugs() []Bug {
-	var all []Bug
-	for _, some := range [][]Bug{storeBugs, grantBugs, quarantineBugs, startBugs, markBugs, releaseBugs, heartbeatBugs, recoverBugs, holderBugs, generatorBugs, replicaBugs, edgeBugs, silenceBugs, lostBugs} {
-		all = append(all, some...)
-	}
-	return all
-}
-
-// find returns the bug or control of a name.
-func find(name string) (Bug, bool) {
-	for _, some := range [][]Bug{Bugs(), controls, {canary}} {
-		for _, b := range some {
-			if b.Name == name {
-				return b, true
-			}
-		}
-	}
-	return Bug{}, false
-}
-
-// canary is no bug: at one seed the simulator is told to cry wolf.
-var canary = Bug{Name: "canary", Rule: "–", Found: Finder{Promises: []sim.Promise{sim.PromiseCanary}, Profile: sim.Calm}}
-
-// canarySeed is that seed.
+// canarySeed is that seed, counted from the first.
 const canarySeed = 7

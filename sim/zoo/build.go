@@ -13,12 +13,13 @@ import (
 	"time"
 )
 
-// workshop builds what the zoo runs, in a folder of its own.
-type workshop struct {
+// workspace is a temporary folder in which the zoo builds and runs programs.
+type workspace struct {
+	// root is the source tree, and dir the folder.
 	root, dir string
 
 	mu    sync.Mutex
-	plain map[string]*built // what has no bug in it, by package
+	plain map[string]*built // programs without a bug, by package
 }
 
 // built is a program that is built once.
@@ -28,48 +29,54 @@ type built struct {
 	err  error
 }
 
-func newWorkshop(dir string) (*workshop, error) {
+// newWorkspace makes a folder for the source tree that dir is in.
+func newWorkspace(dir string) (*workspace, error) {
 	root, err := Root(dir)
 	if err != nil {
 		return nil, err
 	}
 	if _, err := exec.LookPath("go"); err != nil {
-		return nil, fmt.Errorf("the zoo plants bugs and builds them, which takes the go command: %w", err)
+		return nil, fmt.Errorf("the zoo builds Cirrus with each bug and needs the go command: %w", err)
 	}
 	tmp, err := os.MkdirTemp("", "cirrus-zoo-")
-	return &workshop{root: root, dir: tmp, plain: map[string]*built{}}, err
+	return &workspace{root: root, dir: tmp, plain: map[string]*built{}}, err
 }
 
-func (s *workshop) close() error { return os.RemoveAll(s.dir) }
+// close removes the folder.
+func (ws *workspace) close() error { return os.RemoveAll(ws.dir) }
 
-// build builds the program that finds the bug, with the bug in it.
-func (s *workshop) build(ctx context.Context, b Bug) (string, error) {
-	dir := filepath.Join(s.dir, b.Name)
+// build builds the program that must find the bug, with the bug in it, and returns
+// its path.
+func (ws *workspace) build(ctx context.Context, b Bug) (string, error) {
+	dir := filepath.Join(ws.dir, b.Name)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", err
 	}
-	overlay, err := plant(s.root, dir, b)
+	overlay, err := plant(ws.root, dir, b)
 	if err != nil {
 		return "", err
 	}
-	return s.compile(ctx, filepath.Join(dir, "found"), b.Found, "-overlay", overlay)
+	return ws.compile(ctx, filepath.Join(dir, "found"), b.Found, "-overlay", overlay)
 }
 
-// without builds the same program without the bug, once for all bugs.
-func (s *workshop) without(ctx context.Context, f Finder) (string, error) {
-	s.mu.Lock()
-	p := s.plain[f.Package]
+// without builds the same program without a bug, once for all bugs, and returns its
+// path.
+func (ws *workspace) without(ctx context.Context, f Finder) (string, error) {
+	ws.mu.Lock()
+	p := ws.plain[f.Package]
 	if p == nil {
-		p = &built{path: filepath.Join(s.dir, fmt.Sprintf("plain-%d", len(s.plain)))}
-		s.plain[f.Package] = p
+		p = &built{path: filepath.Join(ws.dir, fmt.Sprintf("plain-%d", len(ws.plain)))}
+		ws.plain[f.Package] = p
 	}
-	s.mu.Unlock()
-	p.once.Do(func() { _, p.err = s.compile(ctx, p.path, f) })
+	ws.mu.Unlock()
+	p.once.Do(func() { _, p.err = ws.compile(ctx, p.path, f) })
 	return p.path, p.err
 }
 
-// compile runs the go command. Nobody debugs what it builds here.
-func (s *workshop) compile(ctx context.Context, to string, f Finder, flags ...string) (string, error) {
+// compile runs the go command. It leaves out what only debuggers need.
+func (ws *workspace) compile(
+	ctx context.Context, to string, f Finder, flags ...string,
+) (string, error) {
 	args := []string{"build"}
 	pkg := "./sim/zoo/driver"
 	if !f.bySimulator() {
@@ -77,21 +84,24 @@ func (s *workshop) compile(ctx context.Context, to string, f Finder, flags ...st
 	}
 	args = append(append(args, flags...), "-ldflags=-s -w", "-o", to, pkg)
 	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir = s.root
+	cmd.Dir = ws.root
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("it does not compile: %w\n%s", err, out)
+		return "", fmt.Errorf("the product does not compile with it: %w\n%s", err, out)
 	}
 	return to, nil
 }
 
-// run runs a program for at most limit, and says what it printed and how much
-// time of a core it took. An exit code is no error.
-func (s *workshop) run(ctx context.Context, limit time.Duration, dir, program string, args ...string) (out string, code int, took time.Duration, err error) {
+// run runs a program in a folder of the source tree for at most limit. It returns
+// the program's output, its exit code, which is no error, and how much time of one
+// core it took.
+func (ws *workspace) run(
+	ctx context.Context, limit time.Duration, dir, program string, args ...string,
+) (out string, code int, took time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Dir = filepath.Join(s.root, filepath.FromSlash(dir))
+	cmd.Dir = filepath.Join(ws.root, filepath.FromSlash(dir))
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GOTRACEBACK=single")
 	var buf bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &buf, &buf
@@ -104,12 +114,12 @@ func (s *workshop) run(ctx context.Context, limit time.Duration, dir, program st
 		return buf.String(), exit.ExitCode(), took, nil
 	}
 	if ctx.Err() != nil {
-		err = fmt.Errorf("it was not done after %v: %w", limit, ctx.Err())
+		err = fmt.Errorf("it had not ended after %v: %w", limit, ctx.Err())
 	}
 	return buf.String(), 0, took, err
 }
 
-// firstLine is what a message begins with.
+// firstLine returns the first line of a message.
 func firstLine(s string) string {
 	line, _, _ := strings.Cut(s, "\n")
 	return line

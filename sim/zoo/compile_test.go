@@ -19,59 +19,71 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/cirrus-id/cirrus/sim/zoo/internal/patch"
 )
 
-// Every bug and every control compiles, so none is missed because the code that
-// it changes has become another.
+// TestCatalogueCompiles plants each bug and each control. One that no longer
+// compiles because the code around it has changed would find nothing.
 func TestCatalogueCompiles(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it compiles the product")
 	}
 	p := listProgram(t)
-	for _, b := range slices.Concat(Bugs(), controls) {
-		if err := p.compiles(b); err != nil && !errors.Is(err, errTree) { // of which Check tells
-			t.Errorf("%s does not compile: bring its new text up to date in sim/zoo:\n%v", b.Name, err)
+	for _, b := range loaded(t).all() {
+		changed, err := apply(p.root, b)
+		if errors.Is(err, patch.ErrStale) {
+			continue // TestCatalogueFitsTheTree reports it
+		}
+		if err == nil {
+			err = p.compiles(changed)
+		}
+		if err != nil {
+			t.Errorf("%s does not compile. Bring sim/zoo/bugs/%s.patch up to date:\n%v", b.Name, b.Name, err)
 		}
 	}
 }
 
-// An error is found in a changed file, and in a package that imports what it
-// exports no more.
+// TestCompileErrorsAreFound makes errors in a changed file, and in a package that
+// imports what the changed one no longer exports.
 func TestCompileErrorsAreFound(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it compiles the product")
 	}
 	p := listProgram(t)
 	const shortest = "func ShortestTTL("
-	for _, c := range []struct {
-		edit Edit
-		want string
-	}{
-		{Edit{"fencing/pools.go", shortest, "// Unicorn is new.\nfunc Unicorn() {}\n\n" + shortest}, ""},
-		{Edit{"fencing/pools.go", shortest, "func unicorn() int { return nothing }\n\n" + shortest}, "fencing/pools.go:105:29: undefined: nothing"},
-		{Edit{"fencing/pools.go", shortest, "func unicorn(\n\n" + shortest}, "fencing/pools.go:"},
-		{Edit{"fencing/pools.go", shortest, "func unicorn("}, "undefined: fencing.ShortestTTL"},
-		{Edit{"fencing/base_test.go", "package ", "package  "}, "1 of the files"},
+	for _, c := range []struct{ file, old, new, want string }{
+		{"fencing/pools.go", shortest, "// Unicorn is new.\nfunc Unicorn() {}\n\n" + shortest, ""},
+		{"fencing/pools.go", shortest, "func unicorn() int { return nothing }\n\n" + shortest, "undefined: nothing"},
+		{"fencing/pools.go", shortest, "func unicorn(\n\n" + shortest, "fencing/pools.go:"},
+		{"fencing/pools.go", shortest, "func unicorn(", "undefined: fencing.ShortestTTL"},
+		{"fencing/base_test.go", "package ", "package  ", "1 of the changed files"},
 	} {
-		switch err := p.compiles(Bug{Edits: []Edit{c.edit}}); {
+		text, err := os.ReadFile(filepath.Join(p.root, filepath.FromSlash(c.file)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := bytes.Replace(text, []byte(c.old), []byte(c.new), 1)
+		switch err := p.compiles(map[string][]byte{c.file: changed}); {
 		case c.want == "" && err != nil:
-			t.Errorf("%q does not compile: %v", c.edit.New, err)
+			t.Errorf("%s with %q in place of %q: want no error, got %v", c.file, c.new, c.old, err)
 		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
-			t.Errorf("%q: want an error with %q, got %v", c.edit.New, c.want, err)
+			t.Errorf("%s with %q in place of %q: want an error with %q, got %v",
+				c.file, c.new, c.old, c.want, err)
 		}
 	}
 }
 
-// program is what the zoo builds, as it is without a bug.
+// program has the packages that the zoo builds, without a bug.
 type program struct {
 	root     string
 	packages []listed // the module's, dependencies first
 	fset     *token.FileSet
 	parsed   map[string]*ast.File // the module's files
-	imports  types.Importer       // reads what the go command has compiled
+	imports  types.Importer       // imports packages that the go command has compiled
 }
 
-// listed is a package as the go command lists it.
+// listed is a package in the output of go list.
 type listed struct {
 	ImportPath, Dir, Export string
 	GoFiles, Deps           []string
@@ -81,16 +93,19 @@ type listed struct {
 	}
 }
 
-// listProgram compiles the packages that the zoo's programs consist of, unless
-// the go command has them in its cache.
+// listProgram lists the packages of the zoo's programs. The go command compiles
+// those that are not in its cache.
 func listProgram(t *testing.T) *program {
 	t.Helper()
 	root, err := Root(".")
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"list", "-export", "-deps", "-json=ImportPath,Dir,Export,GoFiles,Deps,Module", "./sim/zoo/driver"}
-	for _, b := range Bugs() {
+	args := []string{
+		"list", "-export", "-deps", "-json=ImportPath,Dir,Export,GoFiles,Deps,Module",
+		"./sim/zoo/driver",
+	}
+	for _, b := range loaded(t).bugs {
 		if !b.Found.bySimulator() {
 			args = append(args, "./"+b.Found.Package)
 		}
@@ -113,17 +128,14 @@ func listProgram(t *testing.T) *program {
 			p.packages = append(p.packages, l)
 		}
 	}
-	p.imports = importer.ForCompiler(p.fset, "gc", func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) })
+	p.imports = importer.ForCompiler(p.fset, "gc",
+		func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) })
 	return p
 }
 
-// compiles type-checks the packages that a bug changes. Where one exports other
-// things than before, those that depend on it are type-checked as well.
-func (p *program) compiles(b Bug) error {
-	changed, err := apply(p.root, b)
-	if err != nil {
-		return err
-	}
+// compiles type-checks the packages of the changed files. If such a package
+// exports other things than before, it also type-checks those that depend on it.
+func (p *program) compiles(changed map[string][]byte) error {
 	others := overlay{p.imports, map[string]*types.Package{}}
 	checked := 0
 	for i := range p.packages {
@@ -143,13 +155,14 @@ func (p *program) compiles(b Bug) error {
 		}
 	}
 	if checked != len(changed) {
-		return fmt.Errorf("%d of the files that are changed are in no package that the zoo builds", len(changed)-checked)
+		return fmt.Errorf("%d of the changed files are in no package that the zoo builds",
+			len(changed)-checked)
 	}
 	return nil
 }
 
-// overlay imports packages that were checked with a bug in the place of those
-// that the go command has compiled.
+// overlay imports packages that were type-checked with a bug, in place of those that
+// the go command has compiled.
 type overlay struct {
 	types.Importer
 	packages map[string]*types.Package
@@ -164,8 +177,10 @@ func (o overlay) Import(path string) (*types.Package, error) {
 	return o.Importer.Import(path)
 }
 
-// check type-checks a package with files that have changed.
-func (p *program) check(l *listed, changed map[string][]byte, imports types.Importer) (*types.Package, error) {
+// check type-checks a package with changed files.
+func (p *program) check(
+	l *listed, changed map[string][]byte, imports types.Importer,
+) (*types.Package, error) {
 	var files []*ast.File
 	for _, file := range p.files(l) {
 		f, err := p.parse(file, changed[file])
@@ -175,12 +190,15 @@ func (p *program) check(l *listed, changed map[string][]byte, imports types.Impo
 		files = append(files, f)
 	}
 	var errs []error
-	c := types.Config{Importer: imports, GoVersion: "go" + l.Module.GoVersion, Error: func(err error) { errs = append(errs, err) }}
+	c := types.Config{
+		Importer: imports, GoVersion: "go" + l.Module.GoVersion,
+		Error: func(err error) { errs = append(errs, err) },
+	}
 	pkg, _ := c.Check(l.ImportPath, p.fset, files, nil) // errs has its error
 	return pkg, errors.Join(errs...)
 }
 
-// files are a package's, by path from the module's root.
+// files returns the paths of a package's files from the module's root.
 func (p *program) files(l *listed) []string {
 	dir := strings.TrimPrefix(strings.TrimPrefix(l.ImportPath, modulePath), "/")
 	files := make([]string, len(l.GoFiles))
@@ -190,7 +208,7 @@ func (p *program) files(l *listed) []string {
 	return files
 }
 
-// countIn counts the changed files that are a package's.
+// countIn counts the changed files of a package.
 func (p *program) countIn(l *listed, changed map[string][]byte) (n int) {
 	for _, file := range p.files(l) {
 		if changed[file] != nil {
@@ -200,7 +218,7 @@ func (p *program) countIn(l *listed, changed map[string][]byte) (n int) {
 	return n
 }
 
-// parse parses a file with a text, or the tree's own if that is nil.
+// parse parses a file with this text, or the tree's file if text is nil.
 func (p *program) parse(file string, text []byte) (*ast.File, error) {
 	if text != nil {
 		return parser.ParseFile(p.fset, file, text, parser.SkipObjectResolution)
@@ -219,8 +237,8 @@ func (p *program) parse(file string, text []byte) (*ast.File, error) {
 	return f, nil
 }
 
-// exportsChange says whether importers could see which of a package's files
-// have changed.
+// exportsChange reports whether the changed files of a package export other things
+// than before.
 func (p *program) exportsChange(l *listed, changed map[string][]byte) bool {
 	for _, file := range p.files(l) {
 		if text := changed[file]; text != nil {
@@ -233,7 +251,7 @@ func (p *program) exportsChange(l *listed, changed map[string][]byte) bool {
 	return false
 }
 
-// exported is what a file declares for importers.
+// exported returns what a file declares for importers.
 func exported(text []byte) []byte {
 	fset := token.NewFileSet()
 	f, err := parser.ParseFile(fset, "", text, parser.SkipObjectResolution)

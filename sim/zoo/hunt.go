@@ -12,38 +12,44 @@ import (
 )
 
 const (
-	// manySeeds is more than any budget has time for.
+	// manySeeds is more seeds than any budget has time for.
 	manySeeds = 1_000_000
-	// startsApart is how far the starts of two hunts lie apart.
+	// startsApart is the distance between the first seeds of two hunts.
 	startsApart = 10_000_000
-	// patience is how many times its budget a hunt may take by the wall clock,
-	// since others may want the core as well.
-	patience = 6
+	// wallFactor is how many times its budget a hunt may take by the wall clock,
+	// because other programs may use the core, too.
+	wallFactor = 6
 )
 
-// Hunt is one search for a bug, from one start.
+// Hunt is one search for a bug, from one first seed on.
 type Hunt struct {
-	// Start is the first seed, Seeds how many were run up to the find, and
-	// Time how much of a core it took.
+	// Start is the first seed.
 	Start uint64
+	// Seeds is how many seeds were run, the one that found the bug included.
 	Seeds int
-	Time  time.Duration
-	// Text is what the simulator said.
+	// Time is how much time of one core that took.
+	Time time.Duration
+	// Text is the violation that the simulator reported.
 	Text string
-	// Others are what else it said before, of which no account was taken.
+	// Others are panics, and violations of other promises, that came before it. They
+	// do not count.
 	Others []string
-	// Err is why the bug was not found; nil: it was.
+	// Err says why the bug was not found. nil: it was found.
 	Err error
 }
 
-// errMissed says that nobody noticed.
+// errMissed says that a bug was not found.
 var errMissed = errors.New("not found")
 
-// hunt looks for a bug by running seeds from start on, and looks at the find.
-func (s *workshop) hunt(ctx context.Context, b Bug, program string, start uint64, count int) Hunt {
+// hunt runs seeds from start on until one finds the bug, and checks that the same
+// seed is green without the bug.
+func (ws *workspace) hunt(
+	ctx context.Context, b Bug, program string, start uint64, count int,
+) Hunt {
 	h := Hunt{Start: start}
 	limit := b.Budget
-	out, code, took, err := s.run(ctx, patience*limit, ".", program, b.Name, number(start), strconv.Itoa(count))
+	out, code, took, err := ws.run(ctx, wallFactor*limit, ".",
+		program, b.Name, number(start), strconv.Itoa(count))
 	h.Time = took
 	all, rest := outcomes(out)
 	found := outcome{}
@@ -60,9 +66,10 @@ func (s *workshop) hunt(ctx context.Context, b Bug, program string, start uint64
 	h.Seeds, h.Text = found.Seeds, found.Text
 	switch {
 	case found.Found && took > limit:
-		h.Err = fmt.Errorf("%w within %v: it took %v", errMissed, limit, took.Round(time.Millisecond))
+		h.Err = fmt.Errorf("%w within %v of one core: it took %v",
+			errMissed, limit, took.Round(time.Millisecond))
 	case found.Found && b.Name != canary.Name:
-		h.Err = s.innocent(ctx, b, found.Seed)
+		h.Err = ws.greenWithout(ctx, b, found.Seed)
 	case found.Found:
 	case found.Done:
 		h.Err = fmt.Errorf("%w in %d seeds", errMissed, found.Seeds)
@@ -74,14 +81,14 @@ func (s *workshop) hunt(ctx context.Context, b Bug, program string, start uint64
 	return h
 }
 
-// innocent says whether a seed at which a bug was found is green without it:
-// only then it was the bug that was found.
-func (s *workshop) innocent(ctx context.Context, b Bug, seed uint64) error {
-	program, err := s.without(ctx, b.Found)
+// greenWithout returns an error if a seed is not green without the bug: then it was
+// not the bug that was found.
+func (ws *workspace) greenWithout(ctx context.Context, b Bug, seed uint64) error {
+	program, err := ws.without(ctx, b.Found)
 	if err != nil {
 		return err
 	}
-	out, code, _, err := s.run(ctx, DefaultBudget, ".", program, b.Name, number(seed), "1")
+	out, code, _, err := ws.run(ctx, DefaultBudget, ".", program, b.Name, number(seed), "1")
 	if err != nil {
 		return err
 	}
@@ -91,43 +98,48 @@ func (s *workshop) innocent(ctx context.Context, b Bug, seed uint64) error {
 	return nil
 }
 
-// huntByTest lets a test look for a bug.
-func (s *workshop) huntByTest(ctx context.Context, b Bug, program string) Hunt {
-	out, code, took, err := s.test(ctx, b, program)
+// huntByTest runs the test that must find a bug.
+func (ws *workspace) huntByTest(ctx context.Context, b Bug, program string) Hunt {
+	out, code, took, err := ws.test(ctx, b, program)
 	h := Hunt{Time: took}
 	switch {
 	case err != nil:
 		h.Err = fmt.Errorf("%w: %w", errMissed, err)
 	case code == 0:
 		h.Err = fmt.Errorf("%w: %s passes", errMissed, b.Found.Test)
-	case code != 1 || strings.Contains(out, "panic: ") || !strings.Contains(out, "--- FAIL: "+b.Found.Test):
-		h.Err = fmt.Errorf("%w: %s neither passes nor fails: %.200s", errMissed, b.Found.Test, out)
+	case code != 1 || strings.Contains(out, "panic: ") ||
+		!strings.Contains(out, "--- FAIL: "+b.Found.Test):
+		h.Err = fmt.Errorf("%w: %s ended in another way than to pass or fail: %.200s",
+			errMissed, b.Found.Test, out)
 	default:
 		h.Text = b.Found.Test + " fails"
-		h.Err = s.passes(ctx, b)
+		h.Err = ws.passes(ctx, b)
 	}
 	return h
 }
 
-// passes says whether the test passes without the bug.
-func (s *workshop) passes(ctx context.Context, b Bug) error {
-	program, err := s.without(ctx, b.Found)
+// passes returns an error if the test does not pass without the bug.
+func (ws *workspace) passes(ctx context.Context, b Bug) error {
+	program, err := ws.without(ctx, b.Found)
 	if err != nil {
 		return err
 	}
-	out, code, _, err := s.test(ctx, b, program)
+	out, code, _, err := ws.test(ctx, b, program)
 	if err == nil && (code != 0 || !strings.Contains(out, "--- PASS: "+b.Found.Test)) {
 		err = fmt.Errorf("%s does not pass without the bug either: %.200s", b.Found.Test, out)
 	}
 	return err
 }
 
-func (s *workshop) test(ctx context.Context, b Bug, program string) (out string, code int, took time.Duration, err error) {
-	return s.run(ctx, patience*b.Budget, b.Found.Package, program, "-test.v", "-test.count=1", "-test.run=^"+b.Found.Test+"$")
+// test runs the test that must find a bug.
+func (ws *workspace) test(
+	ctx context.Context, b Bug, program string,
+) (out string, code int, took time.Duration, err error) {
+	return ws.run(ctx, wallFactor*b.Budget, b.Found.Package,
+		program, "-test.v", "-test.count=1", "-test.run=^"+b.Found.Test+"$")
 }
 
-// outcomes reads what a driver printed; rest is what it didn't print on
-// purpose.
+// outcomes reads the output of a driver. rest has the lines that are no outcomes.
 func outcomes(out string) (all []outcome, rest string) {
 	for line := range strings.Lines(out) {
 		var o outcome
@@ -140,7 +152,7 @@ func outcomes(out string) (all []outcome, rest string) {
 	return all, rest
 }
 
-// median is the hunt in the middle, by the number of seeds.
+// median returns the hunt in the middle, by the number of seeds.
 func median(hunts []Hunt) Hunt {
 	sorted := slices.SortedFunc(slices.Values(hunts), func(a, b Hunt) int { return a.Seeds - b.Seeds })
 	return sorted[len(sorted)/2]

@@ -10,12 +10,9 @@ import (
 	"strconv"
 )
 
-// errTree says that the tree does not fit the catalogue.
-var errTree = errors.New("the zoo's catalogue does not fit this source tree: bring the bug's old text up to date in sim/zoo")
-
-// plant writes the changed files of a bug, and the overlay that lets the go
-// command see them in the place of the tree's own, into dir. It returns the
-// overlay's path; the tree at root is only read.
+// plant writes the files that a bug changes into dir, and an overlay that makes
+// the go command read them in place of the tree's. It returns the overlay's path.
+// The tree at root is only read.
 func plant(root, dir string, b Bug) (string, error) {
 	changed, err := apply(root, b)
 	if err != nil {
@@ -37,36 +34,34 @@ func plant(root, dir string, b Bug) (string, error) {
 	return overlay, os.WriteFile(overlay, text, 0o600)
 }
 
-// apply returns the files that a bug changes, as they are with it. Errors wrap
-// errTree where an old text is not there exactly once.
+// apply returns the files of the tree at root that a bug changes, with the bug.
+// Errors wrap patch.ErrStale if its patch does not fit them.
 func apply(root string, b Bug) (map[string][]byte, error) {
-	changed := map[string][]byte{}
-	for i, e := range b.Edits {
-		text, ok := changed[e.File]
-		if !ok {
-			var err error
-			if text, err = os.ReadFile(filepath.Join(root, filepath.FromSlash(e.File))); err != nil {
-				return nil, fmt.Errorf("%s: edit %d: %w", b.Name, i+1, err)
-			}
-		}
-		if n := bytes.Count(text, []byte(e.Old)); n != 1 {
-			return nil, fmt.Errorf("%s: edit %d: %s has its old text %d times, not once (%q): %w", b.Name, i+1, e.File, n, e.Old, errTree)
-		}
-		changed[e.File] = bytes.Replace(text, []byte(e.Old), []byte(e.New), 1)
+	changed, err := b.patch.Apply(func(file string) ([]byte, error) {
+		return os.ReadFile(filepath.Join(root, filepath.FromSlash(file)))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("sim/zoo/bugs/%s.patch: %w", b.Name, err)
 	}
 	return changed, nil
 }
 
-// Check says whether every old text is in the tree at root exactly once.
+// Check reports whether the patch of each bug and control fits the tree at root.
 func Check(root string) error {
+	c, err := load()
+	if err != nil {
+		return err
+	}
 	var errs []error
-	for _, some := range [][]Bug{Bugs(), controls} {
-		for _, b := range some {
-			_, err := apply(root, b)
+	for _, b := range c.all() {
+		if _, err := apply(root, b); err != nil {
 			errs = append(errs, err)
 		}
 	}
-	return errors.Join(errs...)
+	if len(errs) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w\n%d planted bugs do not fit the code of this tree: run `make zoo-renew`, which carries them over and lists what it cannot", errors.Join(errs...), len(errs))
 }
 
 // Root finds the module's root, from a folder in it upwards.
@@ -76,11 +71,13 @@ func Root(dir string) (string, error) {
 		return "", err
 	}
 	for at := dir; ; at = filepath.Dir(at) {
-		if text, err := os.ReadFile(filepath.Join(at, "go.mod")); err == nil && bytes.HasPrefix(text, []byte("module "+modulePath+"\n")) {
+		text, err := os.ReadFile(filepath.Join(at, "go.mod"))
+		if err == nil && bytes.HasPrefix(text, []byte("module "+modulePath+"\n")) {
 			return at, nil
 		}
 		if at == filepath.Dir(at) {
-			return "", fmt.Errorf("%s is not in the source tree of %s: run the zoo in a clone of it", dir, modulePath)
+			return "", fmt.Errorf("%s is not in the source tree of %s: run the zoo in a clone of it",
+				dir, modulePath)
 		}
 	}
 }

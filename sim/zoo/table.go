@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// WriteTable writes the report for people.
+// WriteTable writes the report as a table in columns.
 func (r Report) WriteTable(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, row := range r.rows() {
@@ -30,7 +30,7 @@ func (r Report) WriteMarkdown(w io.Writer) error {
 	return err
 }
 
-// rows are the table's, with its head.
+// rows returns the rows of the table, with its head.
 func (r Report) rows() [][]string {
 	rows := [][]string{{"bug", "rule", "found by", "seeds", "time"}}
 	for _, f := range r.Bugs {
@@ -42,8 +42,8 @@ func (r Report) rows() [][]string {
 	return append(rows, r.Canary.Row())
 }
 
-// Row is a finding's line in the table: the bug, the rule that it breaks, who
-// found it, after how many seeds and how much time of one core.
+// Row returns a finding's row in the table: the bug, the rule that it breaks, what
+// found it, after how many seeds, and after how much time of one core.
 func (f Finding) Row() []string {
 	name, by, seeds := f.Bug.Name, f.by(), "–"
 	if f.Control {
@@ -55,7 +55,7 @@ func (f Finding) Row() []string {
 	return []string{name, f.Bug.Rule, by, seeds, short(f.Median.Time)}
 }
 
-// by says who found it.
+// by says what found the bug.
 func (f Finding) by() string {
 	switch {
 	case f.Err != nil:
@@ -73,6 +73,7 @@ func (f Finding) by() string {
 	return f.Median.Text
 }
 
+// short formats a duration for the table.
 func short(d time.Duration) string {
 	if d < 10*time.Second {
 		return fmt.Sprintf("%.1f s", d.Seconds())

@@ -12,7 +12,17 @@ import (
 	"github.com/cirrus-id/cirrus/sim"
 )
 
-// Every old text is in the tree exactly once, so every bug can be planted.
+// loaded returns the catalogue.
+func loaded(t *testing.T) catalogue {
+	t.Helper()
+	c, err := load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestCatalogueFitsTheTree applies each patch to the tree that the test runs in.
 func TestCatalogueFitsTheTree(t *testing.T) {
 	root, err := Root(".")
 	if err != nil {
@@ -21,35 +31,42 @@ func TestCatalogueFitsTheTree(t *testing.T) {
 	if err := Check(root); err != nil {
 		t.Error(err)
 	}
-	if n := len(Bugs()); n < 40 {
-		t.Errorf("the zoo has %d bugs, and is to have 40 at least", n)
+	if n := len(loaded(t).bugs); n < 40 {
+		t.Errorf("the zoo has %d bugs, want at least 40", n)
 	}
-	if n := len(controls); n != 5 {
-		t.Errorf("the zoo has %d controls", n)
-	}
-}
-
-func TestNamesAreUniqueAndWhole(t *testing.T) {
-	seen := map[string]bool{}
-	for _, b := range slices.Concat(Bugs(), controls, []Bug{canary}) {
-		if seen[b.Name] {
-			t.Errorf("%s is there twice", b.Name)
-		}
-		seen[b.Name] = true
-		control := slices.ContainsFunc(controls, func(c Bug) bool { return c.Name == b.Name })
-		if f := b.Found; f.bySimulator() == (len(f.Promises) == 0) != control || !f.bySimulator() && f.Because == "" {
-			t.Errorf("%s does not say who must find it", b.Name)
-		}
+	if n := len(loaded(t).controls); n != 5 {
+		t.Errorf("the zoo has %d controls, want 5", n)
 	}
 }
 
-// The tests that are to find bugs exist: one that was renamed would find nothing.
+// TestCatalogueBreaksRulesOfTheProduct looks up each bug's rule. Bugs are planted into the
+// product only: not into tests, and not into what finds them.
+func TestCatalogueBreaksRulesOfTheProduct(t *testing.T) {
+	design, err := os.ReadFile(filepath.Join("..", "..", "docs", "design.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range loaded(t).all() {
+		if !strings.Contains(string(design), "\n### "+b.Rule+" ") {
+			t.Errorf("%s breaks rule %q, for which docs/design.md has no heading", b.Name, b.Rule)
+		}
+		for _, f := range b.patch.Files {
+			if strings.HasPrefix(f.Path, "sim/") || !strings.HasSuffix(f.Path, ".go") ||
+				strings.HasSuffix(f.Path, "_test.go") {
+				t.Errorf("%s changes %s, want a Go file of the product", b.Name, f.Path)
+			}
+		}
+	}
+}
+
+// TestFindersAreThere looks for the tests that must find bugs. A test that was
+// renamed would find nothing.
 func TestFindersAreThere(t *testing.T) {
 	root, err := Root(".")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, b := range Bugs() {
+	for _, b := range loaded(t).bugs {
 		if b.Found.bySimulator() {
 			continue
 		}
@@ -66,8 +83,8 @@ func TestFindersAreThere(t *testing.T) {
 	}
 }
 
-// The table in docs/simulation.md has a row for each bug, control and the
-// canary, in the order of the zoo's own, and says who finds it.
+// TestDocumentedTable expects a row in docs/simulation.md for each bug, each control
+// and the canary, in the order of the series, that says what finds it.
 func TestDocumentedTable(t *testing.T) {
 	root, err := Root(".")
 	if err != nil {
@@ -86,14 +103,14 @@ func TestDocumentedTable(t *testing.T) {
 		want = append(want, name)
 		by[name] = finders
 	}
-	for _, b := range Bugs() {
+	for _, b := range loaded(t).bugs {
 		finders := []string{b.Found.Package + " " + b.Found.Test}
 		for _, p := range b.Found.Promises {
 			finders = append(finders, string(p))
 		}
 		add(b, false, finders...)
 	}
-	for _, c := range controls {
+	for _, c := range loaded(t).controls {
 		add(c, true, "nobody")
 	}
 	add(canary, false, string(sim.PromiseCanary))
@@ -105,53 +122,36 @@ func TestDocumentedTable(t *testing.T) {
 		name := cells[0] + " | " + cells[1]
 		got = append(got, name)
 		if finders, ok := by[name]; ok && !slices.Contains(finders, cells[2]) {
-			t.Errorf("%s: the table says that it is found by %s, the catalogue by one of %q", name, cells[2], finders)
+			t.Errorf("%s: docs/simulation.md says that %s finds it, want one of %q", name, cells[2], finders)
 		}
 	}
 	for _, name := range want {
 		if !slices.Contains(got, name) {
-			t.Errorf("there is no row of %s: see `cirrus sim zoo --markdown --only …`", name)
+			t.Errorf("docs/simulation.md has no row of %s: `cirrus sim zoo --markdown --only …` prints it",
+				name)
 		}
 	}
 	for _, name := range got {
 		if by[name] == nil {
-			t.Errorf("there is a row of %s, which the catalogue does not have", name)
+			t.Errorf("docs/simulation.md has a row of %s, which the catalogue does not have", name)
 		}
 	}
 	if !t.Failed() && !slices.Equal(got, want) {
-		t.Errorf("the rows are in another order than the catalogue:\nwant %q\ngot  %q", want, got)
-	}
-}
-
-// An old text that is not there once is told, with the name of the bug.
-func TestOldTextMustBeThereOnce(t *testing.T) {
-	root := t.TempDir()
-	if err := os.WriteFile(filepath.Join(root, "a.go"), []byte("one two two\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, old := range []string{"two", "three"} {
-		_, err := apply(root, Bug{Name: "some-bug", Edits: []Edit{{File: "a.go", Old: old, New: "four"}}})
-		if !errors.Is(err, errTree) || !strings.Contains(err.Error(), "some-bug") {
-			t.Errorf("old text %q: %v", old, err)
-		}
-	}
-	got, err := apply(root, Bug{Edits: []Edit{{"a.go", "one", "three"}, {"a.go", "three", "four"}}})
-	if want := "four two two\n"; err != nil || string(got["a.go"]) != want {
-		t.Errorf("%q, %v", got["a.go"], err)
+		t.Errorf("the rows are not in the order of the series:\nwant %q\ngot  %q", want, got)
 	}
 }
 
 func TestMedian(t *testing.T) {
 	hunts := []Hunt{{Seeds: 900}, {Seeds: 1}, {Seeds: 30}, {Seeds: 2}, {Seeds: 40}}
 	if got := median(hunts).Seeds; got != 30 {
-		t.Errorf("median %d", got)
+		t.Errorf("the median hunt took %d seeds, want 30", got)
 	}
 }
 
 func TestSampleRotates(t *testing.T) {
 	seen := map[string]bool{}
-	for start := range uint64(len(Bugs())) {
-		some, err := Options{Sample: 3, Start: start}.choose(Bugs())
+	for start := range uint64(len(loaded(t).bugs)) {
+		some, err := Options{Sample: 3, Start: start}.choose(loaded(t).bugs)
 		if err != nil || len(some) != 3 {
 			t.Fatal(some, err)
 		}
@@ -159,16 +159,16 @@ func TestSampleRotates(t *testing.T) {
 			seen[b.Name] = true
 		}
 	}
-	if len(seen) != len(Bugs()) {
-		t.Errorf("samples reach %d of %d bugs", len(seen), len(Bugs()))
+	if len(seen) != len(loaded(t).bugs) {
+		t.Errorf("the samples of all starts have %d bugs, want all %d", len(seen), len(loaded(t).bugs))
 	}
-	if _, err := (Options{Only: []string{"unicorn"}}).choose(Bugs()); err == nil {
-		t.Error("a bug that isn't there was planted")
+	if _, err := (Options{Only: []string{"unicorn"}}).choose(loaded(t).bugs); err == nil {
+		t.Error("a bug that does not exist was chosen, want an error")
 	}
 }
 
-// A few bugs are found, as the whole zoo is by `cirrus sim zoo`, and the canary
-// is heard. SIM_START, which `make test` takes from the commit, chooses them.
+// TestSample hunts for three bugs as `cirrus sim zoo` does for all, and for the
+// canary. SIM_START, which `make test` takes from the commit, chooses them.
 func TestSample(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it compiles the product with each bug")
@@ -193,44 +193,50 @@ func TestSample(t *testing.T) {
 		t.Error(err)
 	}
 	for _, f := range r.Bugs {
-		if f.Median.Seeds == 0 && f.Bug.Found.bySimulator() || !strings.Contains(table.String(), f.Bug.Name) {
+		if f.Median.Seeds == 0 && f.Bug.Found.bySimulator() ||
+			!strings.Contains(table.String(), f.Bug.Name) {
 			t.Errorf("%s was not found: %+v", f.Bug.Name, f.Median)
 		}
 	}
 	if len(r.Bugs) != 3 {
-		t.Errorf("%d bugs were planted", len(r.Bugs))
+		t.Errorf("%d bugs were planted, want 3", len(r.Bugs))
 	}
 	if r.Canary.Median.Seeds != canarySeed {
-		t.Errorf("the canary was heard at seed %d", r.Canary.Median.Seeds)
+		t.Errorf("the canary was found at seed %d, want %d", r.Canary.Median.Seeds, canarySeed)
 	}
 }
 
-// A control that does harm after all is no control.
+// TestHarmfulControl plants a bug as a control. The finding must be an error.
 func TestHarmfulControl(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it compiles the product with a bug")
 	}
-	shop, err := newWorkshop(".")
+	ws, err := newWorkspace(".")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = shop.close() }() // a folder of temporary files
-	harmful, _ := find("grant-answered-before-its-write")
-	harmful.Name, harmful.Found = controls[0].Name, controls[0].Found
-	f := (&visit{Options: Options{}.withDefaults(), shop: shop}).control(t.Context(), harmful, 20)
+	defer func() { _ = ws.close() }() // a folder of temporary files
+	harmful, ok := loaded(t).find("grant-answered-before-its-write")
+	if !ok {
+		t.Fatal("the bug that the test plants is gone")
+	}
+	control := loaded(t).controls[0] // whose name the driver knows
+	harmful.Name, harmful.Found = control.Name, control.Found
+	f := (&session{Options: Options{}.withDefaults(), workspace: ws}).control(t.Context(), harmful, 20)
 	if f.Err == nil || !strings.Contains(f.Err.Error(), string(sim.PromiseDurable)) {
-		t.Errorf("nobody told: %v", f.Err)
+		t.Errorf("got error %v, want one that names %q", f.Err, sim.PromiseDurable)
 	}
 }
 
-// What is not found, or found where there is nothing, is an error.
+// TestReportNamesWhatIsWrong expects an error for a bug that was not found, and for a
+// control that was.
 func TestReportNamesWhatIsWrong(t *testing.T) {
 	r := Report{
 		Bugs:     []Finding{{Bug: Bug{Name: "missed"}, Err: errMissed}, {Bug: Bug{Name: "found"}}},
-		Controls: []Finding{{Bug: Bug{Name: "blamed"}, Control: true, Err: errors.New("it does no harm, and yet")}},
+		Controls: []Finding{{Bug: Bug{Name: "blamed"}, Control: true, Err: errors.New("found")}},
 	}
 	err := r.Err()
-	if want := "missed: not found\nblamed: it does no harm, and yet"; err == nil || err.Error() != want {
+	if want := "missed: not found\nblamed: found"; err == nil || err.Error() != want {
 		t.Errorf("%v\nwant %s", err, want)
 	}
 	if err := (Report{Bugs: r.Bugs[1:]}).Err(); err != nil {

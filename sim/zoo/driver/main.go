@@ -1,5 +1,5 @@
-// Driver runs seeds for the zoo, which builds it with one bug planted at a
-// time and reads what it prints. It is not for people: use `cirrus sim zoo`.
+// Driver runs seeds for the zoo, which builds it with one planted bug at a time and
+// reads its output. People use `cirrus sim zoo`.
 package main
 
 import (
