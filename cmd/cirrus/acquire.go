@@ -31,8 +31,11 @@ variable CIRRUS_INSTANCE_ID: --instance-id is shown in the list of processes.`,
   cirrus acquire --app billing --ttl 1m --wait 10s -o json`,
 	}
 	f := cmd.Flags()
-	f.StringVar(&app, "app", "", "the app ID: 1 to 253 bytes, a hint for getting the same node ID again")
-	f.StringVar(&instance, "instance-id", "", "16 to 64 printable ASCII characters, random and new; better given in CIRRUS_INSTANCE_ID (default: a new one)")
+	f.StringVar(&app, "app", "",
+		"the app ID: 1 to 253 bytes, a hint for getting the same node ID again")
+	f.StringVar(&instance, "instance-id", "",
+		"16 to 64 printable ASCII characters, random and new; better given in CIRRUS_INSTANCE_ID "+
+			"(default: a new one)")
 	f.DurationVar(&ttl, "ttl", 0, "the lease's TTL (default: the pool's)")
 	f.DurationVar(&wait, "wait", 0, "how long to queue for a free node ID, up to 1m")
 	dial.AddFlag(cmd)

@@ -22,7 +22,8 @@ type forgetfulLeases struct {
 	instances []string
 }
 
-func (f *forgetfulLeases) Acquire(_ context.Context, req *cirrusv1.AcquireRequest) (*cirrusv1.AcquireResponse, error) {
+func (f *forgetfulLeases) Acquire(_ context.Context,
+	req *cirrusv1.AcquireRequest) (*cirrusv1.AcquireResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.instances = append(f.instances, req.InstanceId); len(f.instances) == 1 {
@@ -43,7 +44,8 @@ func TestAcquireTwiceIsOneLease(t *testing.T) {
 	defer one.Close()
 	defer two.Close()
 	var stdout, stderr strings.Builder
-	if code := run([]string{"acquire", "--app", "a", "--addr", one.URL + "," + two.URL}, strings.NewReader(""), &stdout, &stderr); code != exit.OK {
+	if code := run([]string{"acquire", "--app", "a", "--addr", one.URL + "," + two.URL},
+		strings.NewReader(""), &stdout, &stderr); code != exit.OK {
 		t.Fatalf("exit code %d: %s", code, stderr.String())
 	}
 	if i := service.instances; len(i) != 2 || len(i[0]) != 32 || i[0] != i[1] {

@@ -44,7 +44,8 @@ func (d decoded) fields() []output.Field {
 }
 
 // decodedWidths are the widths of the columns without the last one.
-var decodedWidths = []int{len("18446744073709551615"), len("253402300799999"), len("2006-01-02T15:04:05.000Z"), len("node_id")}
+var decodedWidths = []int{len("18446744073709551615"), len("253402300799999"),
+	len("2006-01-02T15:04:05.000Z"), len("node_id")}
 
 // farAhead is how far in the future an ID's time may be before decode warns of it.
 const farAhead = 10 * time.Minute
@@ -91,7 +92,8 @@ it is too small to carry a timestamp.`,
 	f.Var(&d.bits, "layout", "`bits` for timestamp/node/sequence, 64 at most")
 	f.Var(&d.unit, "unit", "what the timestamp counts: ms, 10ms, s")
 	f.BoolVar(&d.sequenceFirst, "sequence-first", false, "the sequence stands above the node ID")
-	f.Int64Var((*int64)(&d.origin), "origin", int64(snowflake.DefaultLayout.Origin), "the layout's custom epoch in Unix `ms`")
+	f.Int64Var((*int64)(&d.origin), "origin", int64(snowflake.DefaultLayout.Origin),
+		"the layout's custom epoch in Unix `ms`")
 	dial.AddFlag(cmd)
 	format := output.AddFormat(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return d.run(cmd, args, *format) }
@@ -166,7 +168,8 @@ func (d *decodeFlags) decodeLines(layout decode.Layout, p *decodedPrinter) error
 	case in.Err() != nil:
 		return fmt.Errorf("reading IDs from stdin: %w", in.Err())
 	case ids == 0:
-		return exit.Usagef("there is no ID: give some, or one a line on stdin; see `%s --help`", p.cmd.CommandPath())
+		return exit.Usagef("there is no ID: give some, or one a line on stdin; see `%s --help`",
+			p.cmd.CommandPath())
 	case bad > 0:
 		return fmt.Errorf("%d of %d lines could not be decoded", bad, ids)
 	}
@@ -184,7 +187,8 @@ func (d *decodeFlags) decode(text string, layout decode.Layout) (decoded, error)
 		return decoded{}, exit.Usage(err)
 	}
 	return decoded{
-		ID: id, TimestampMs: parts.Time, Time: parts.Time.Time().Format(output.MillisLayout), NodeID: parts.Node, Sequence: parts.Sequence,
+		ID: id, TimestampMs: parts.Time, Time: parts.Time.Time().Format(output.MillisLayout),
+		NodeID: parts.Node, Sequence: parts.Sequence,
 		doubt: doubt(parts, layout, time.Now()),
 	}, nil
 }
@@ -204,11 +208,14 @@ func doubt(p decode.Parts, l decode.Layout, now time.Time) string {
 func (d *decodeFlags) layout(cmd *cobra.Command) (l decode.Layout, err error) {
 	switch {
 	case d.poolFirst && d.layoutFirst:
-		return l, exit.Usagef("--pool and --layout, --origin, --unit or --sequence-first were given: a pool has a layout, so leave one of them out")
+		return l, exit.Usagef(
+			"--pool and --layout, --origin, --unit or --sequence-first were given: a pool has a layout, " +
+				"so leave one of them out")
 	case d.layoutFirst || d.pool == "":
 		l = decode.Layout{
 			Origin: d.origin, Unit: snowflake.Millis(d.unit),
-			Timestamp: d.bits.Timestamp, Node: d.bits.Node, Sequence: d.bits.Sequence, SequenceFirst: d.sequenceFirst,
+			Timestamp: d.bits.Timestamp, Node: d.bits.Node, Sequence: d.bits.Sequence,
+			SequenceFirst: d.sequenceFirst,
 		}
 		if l.Origin < 0 || l.Origin > decode.LastMs {
 			return l, exit.Usagef("--origin %d: give Unix ms from 0 to %d", l.Origin, decode.LastMs)
@@ -220,7 +227,8 @@ func (d *decodeFlags) layout(cmd *cobra.Command) (l decode.Layout, err error) {
 		return l, err
 	}
 	of := layoutOf(p)
-	l = decode.Layout{Origin: of.Origin, Unit: 1, Timestamp: of.TimestampBits, Node: of.NodeBits, Sequence: of.SequenceBits}
+	l = decode.Layout{Origin: of.Origin, Unit: 1, Timestamp: of.TimestampBits, Node: of.NodeBits,
+		Sequence: of.SequenceBits}
 	return l, of.Validate()
 }
 
@@ -246,7 +254,8 @@ type decodedPrinter struct {
 
 func (p *decodedPrinter) print(d decoded) error {
 	if d.doubt != "" {
-		p.cmd.PrintErrf("cirrus: warning: ID %d doesn't look right: %s; was it minted with another layout or origin?\n", d.ID, d.doubt)
+		p.cmd.PrintErrf("cirrus: warning: ID %d doesn't look right: %s; was it minted with another "+
+			"layout or origin?\n", d.ID, d.doubt)
 	}
 	w := p.cmd.OutOrStdout()
 	switch {

@@ -46,9 +46,12 @@ func TestForeignAnswers(t *testing.T) {
 			"heartbeat --node-id 1 --epoch 7 --instance-id " + instance,
 		} {
 			var stdout, stderr strings.Builder
-			code := run(append(strings.Fields(args), "--addr", server.URL), strings.NewReader(""), &stdout, &stderr)
-			if code != 1 || stdout.Len() > 0 || !strings.Contains(stderr.String(), "not Cirrus's") || !strings.Contains(stderr.String(), c.want) {
-				t.Errorf("%s, %s: exit code %d, want 1, and %q in %q; stdout %q", name, args, code, c.want, stderr.String(), stdout.String())
+			args := append(strings.Fields(args), "--addr", server.URL)
+			code := run(args, strings.NewReader(""), &stdout, &stderr)
+			if said := stderr.String(); code != 1 || stdout.Len() > 0 ||
+				!strings.Contains(said, "not Cirrus's") || !strings.Contains(said, c.want) {
+				t.Errorf("%s, %q: exit code %d, want 1, and %q in %q; stdout %q",
+					name, args, code, c.want, said, stdout.String())
 			}
 		}
 	}

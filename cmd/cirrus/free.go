@@ -38,7 +38,9 @@ that came after the one you meant.`,
   cirrus free 7 --epoch 1835000000000001 --last-timestamp 1795364184800`,
 	}
 	named := addNamedLease(cmd)
-	cmd.Flags().Int64Var(&last, "last-timestamp", 0, "the last timestamp that the holder used, in Unix `ms` (default: the window promised to it is waited out); on the command line only")
+	cmd.Flags().Int64Var(&last, "last-timestamp", 0,
+		"the last timestamp that the holder used, in Unix `ms` (default: the window promised to it is "+
+			"waited out); on the command line only")
 	cmd.Flags().Bool("yes", false, "don't ask: the holder is dead")
 	flags.MustBeExplicit(cmd, "last-timestamp")
 	dial.AddFlag(cmd)
@@ -80,7 +82,8 @@ func whetherDead(req *cirrusv1.FreeRequest) output.Question {
 		risk += ", and the same IDs can be minted twice"
 	}
 	return output.Question{
-		Text: fmt.Sprintf("This ends the lease of node ID %d in pool %s, epoch %d. If its holder is alive after all, %s. If it is dead, type the node ID to go on",
+		Text: fmt.Sprintf("This ends the lease of node ID %d in pool %s, epoch %d. If its holder is "+
+			"alive after all, %s. If it is dead, type the node ID to go on",
 			req.GetNodeId(), req.GetPool(), req.GetEpoch(), risk),
 		Answer: strconv.FormatUint(uint64(req.GetNodeId()), 10),
 		Vouch:  fmt.Sprintf("if the holder of node ID %d is dead, say so with --yes", req.GetNodeId()),

@@ -26,7 +26,8 @@ func TestFreeIsConfirmed(t *testing.T) {
 	} {
 		var said strings.Builder
 		req := &cirrusv1.FreeRequest{Pool: "billing", NodeId: 7, Epoch: 42, LastTimestampMs: tc.last}
-		if err := whetherDead(req).Ask(t.Context(), strings.NewReader(tc.typed), &said); (err == nil) != tc.ok {
+		if err := whetherDead(req).Ask(t.Context(), strings.NewReader(tc.typed),
+			&said); (err == nil) != tc.ok {
 			t.Errorf("%q typed: error %v, want it confirmed: %v", tc.typed, err, tc.ok)
 		}
 		for _, want := range []string{"node ID 7", "billing", "epoch 42", "two live holders"} {

@@ -38,9 +38,10 @@ func heartbeat(cmd *cobra.Command, n leaseName, o output.Format) error {
 	if err != nil {
 		return err
 	}
-	resp, err := dial.Ask(cmd, leases, cirrusv1connect.LeaseServiceClient.Heartbeat, &cirrusv1.HeartbeatRequest{
-		Pool: n.pool, NodeId: n.node, Epoch: n.epoch, InstanceId: n.instance,
-	})
+	resp, err := dial.Ask(cmd, leases, cirrusv1connect.LeaseServiceClient.Heartbeat,
+		&cirrusv1.HeartbeatRequest{
+			Pool: n.pool, NodeId: n.node, Epoch: n.epoch, InstanceId: n.instance,
+		})
 	if err == nil {
 		err = checkLease(resp.GetLease(), n.instance, leases)
 	}

@@ -37,7 +37,8 @@ lease back and ends.`,
 	}
 	f := cmd.Flags()
 	f.IntP("n", "n", 1, "how many; 0: endless")
-	f.String("app", "cirrus-ids", "the app ID: 1 to 253 bytes, a hint for getting the same node ID again")
+	f.String("app", "cirrus-ids",
+		"the app ID: 1 to 253 bytes, a hint for getting the same node ID again")
 	f.String("format", "dec", "dec, base32 or json")
 	f.Float64("rate", 0, "IDs a second; 0: as fast as can be")
 	f.Duration("wait", 10*time.Second, "how long to wait for the first lease")
@@ -85,9 +86,12 @@ func readIDsFlags(cmd *cobra.Command) (in idsFlags, err error) {
 }
 
 var formats = map[string]func(io.Writer, snowflake.ID) error{
-	"dec":    func(w io.Writer, id snowflake.ID) error { _, err := fmt.Fprintln(w, id); return err },
-	"base32": func(w io.Writer, id snowflake.ID) error { _, err := fmt.Fprintln(w, id.Base32()); return err },
-	"json":   func(w io.Writer, id snowflake.ID) error { return json.NewEncoder(w).Encode(id) },
+	"dec": func(w io.Writer, id snowflake.ID) error { _, err := fmt.Fprintln(w, id); return err },
+	"base32": func(w io.Writer, id snowflake.ID) error {
+		_, err := fmt.Fprintln(w, id.Base32())
+		return err
+	},
+	"json": func(w io.Writer, id snowflake.ID) error { return json.NewEncoder(w).Encode(id) },
 }
 
 func mintIDs(cmd *cobra.Command) error {
@@ -98,13 +102,15 @@ func mintIDs(cmd *cobra.Command) error {
 	first, cancel := context.WithTimeout(cmd.Context(), in.wait)
 	defer cancel()
 	holder, err := client.Hold(first, in.addr, in.app,
-		client.WithPool(fencing.PoolName(in.pool)), client.WithTTL(in.ttl), client.WithWait(dial.QueueTime(in.wait)))
+		client.WithPool(fencing.PoolName(in.pool)), client.WithTTL(in.ttl),
+		client.WithWait(dial.QueueTime(in.wait)))
 	if err != nil {
 		return holdError(err, in.wait)
 	}
 	out := bufio.NewWriter(cmd.OutOrStdout())
 	err = mint(cmd.Context(), holder, in, out, func(why error) {
-		cmd.PrintErrf("cirrus: nothing is minted until the lease is certain again: %v\n", dial.Explain(why))
+		cmd.PrintErrf("cirrus: nothing is minted until the lease is certain again: %v\n",
+			dial.Explain(why))
 	})
 	if e := out.Flush(); err == nil {
 		err = ended(in, e)
@@ -112,14 +118,16 @@ func mintIDs(cmd *cobra.Command) error {
 	release, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), dial.CallTimeout)
 	defer cancel()
 	if e := holder.Release(release); e != nil {
-		cmd.PrintErrf("cirrus: the lease could not be given back, so it runs out by itself: %v\n", dial.Explain(e))
+		cmd.PrintErrf("cirrus: the lease could not be given back, so it runs out by itself: %v\n",
+			dial.Explain(e))
 	}
 	return err
 }
 
 // mint prints IDs until there are enough or the context ends. When it has to wait
 // for a lease, it calls say with the reason.
-func mint(ctx context.Context, holder *client.Holder, in idsFlags, out *bufio.Writer, say func(error)) error {
+func mint(ctx context.Context, holder *client.Holder, in idsFlags, out *bufio.Writer,
+	say func(error)) error {
 	started := time.Now()
 	for minted := 0; in.endless || minted < in.n; minted++ {
 		if err := pace(ctx, out, started, minted, in.rate); err != nil {
@@ -138,7 +146,8 @@ func mint(ctx context.Context, holder *client.Holder, in idsFlags, out *bufio.Wr
 
 // nextID mints an ID. It waits while there is no certain lease, unless the holder has
 // ended. It checks the context, because at full speed nothing else does.
-func nextID(ctx context.Context, holder *client.Holder, out *bufio.Writer, say func(error)) (snowflake.ID, error) {
+func nextID(ctx context.Context, holder *client.Holder, out *bufio.Writer,
+	say func(error)) (snowflake.ID, error) {
 	for said := false; ; {
 		if err := ctx.Err(); err != nil {
 			return 0, err
@@ -161,7 +170,8 @@ func nextID(ctx context.Context, holder *client.Holder, out *bufio.Writer, say f
 }
 
 // pace waits until the next ID is due. It prints all earlier IDs before it waits.
-func pace(ctx context.Context, out *bufio.Writer, started time.Time, minted int, rate float64) error {
+func pace(ctx context.Context, out *bufio.Writer, started time.Time, minted int,
+	rate float64) error {
 	if rate <= 0 {
 		return nil
 	}

@@ -39,7 +39,9 @@ func serveFew(t *testing.T, files int) *few {
 	if out, err := exec.Command("cirrus", "init", "--data", dir+"/d").CombinedOutput(); err != nil { // testscript.Main put it into PATH
 		t.Fatalf("%v: %s", err, out)
 	}
-	s.cmd = exec.Command("/bin/sh", "-c", fmt.Sprintf("ulimit -n %d; exec cirrus serve --data %s/d --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0", files, dir))
+	s.cmd = exec.Command("/bin/sh", "-c", fmt.Sprintf(
+		"ulimit -n %d; exec cirrus serve --data %s/d --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0",
+		files, dir))
 	s.cmd.Stderr = log
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
@@ -90,7 +92,8 @@ func (s *few) dial() net.Conn {
 
 // call makes a call over a connection, and leaves the connection open.
 func call(c net.Conn, procedure, body string) (string, error) {
-	fmt.Fprintf(c, "POST /cirrus.v1.LeaseService/%s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", procedure, len(body), body)
+	fmt.Fprintf(c, "POST /cirrus.v1.LeaseService/%s HTTP/1.1\r\nHost: localhost\r\nContent-Type: "+
+		"application/json\r\nContent-Length: %d\r\n\r\n%s", procedure, len(body), body)
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
 		return "", err
@@ -109,7 +112,9 @@ func (s *few) leak(n int, ask bool) (refused int) {
 	for range n {
 		c := s.dial()
 		if ask {
-			if _, err := call(c, "Heartbeat", `{"nodeId":9,"epoch":"1","instanceId":"0123456789abcdef"}`); err != nil && !strings.Contains(err.Error(), "LEASE_LOST") {
+			if _, err := call(c, "Heartbeat",
+				`{"nodeId":9,"epoch":"1","instanceId":"0123456789abcdef"}`); err != nil &&
+				!strings.Contains(err.Error(), "LEASE_LOST") {
 				refused++
 			}
 		}
@@ -145,13 +150,15 @@ func TestLeakedConnections(t *testing.T) {
 				t.Errorf("all of %d connections were accepted with %d files, want some refused", leaked, files)
 			}
 			s.leak(leaked/10, false) // and send nothing
-			for path, want := range map[string]string{"/livez": "ok", "/readyz": "ok", "/metrics": `cirrus_connections_refused_total{listener="api",reason="full"}`} {
+			for path, want := range map[string]string{"/livez": "ok", "/readyz": "ok",
+				"/metrics": `cirrus_connections_refused_total{listener="api",reason="full"}`} {
 				if got, err := s.probe(path); err != nil || !strings.Contains(got, want) {
 					t.Errorf("%s: %.100s, %v", path, got, err)
 				}
 			}
 			for i := range 3000 { // enough to fill several log files of the store
-				text, err := call(good, "Acquire", fmt.Sprintf(`{"appId":"app-%d%s"}`, i%50, strings.Repeat("x", 200)))
+				text, err := call(good, "Acquire", fmt.Sprintf(`{"appId":"app-%d%s"}`, i%50,
+					strings.Repeat("x", 200)))
 				var got struct {
 					Lease struct {
 						NodeID                     int `json:"nodeId"`
@@ -162,13 +169,15 @@ func TestLeakedConnections(t *testing.T) {
 					err = json.Unmarshal([]byte(text), &got)
 				}
 				if err == nil {
-					_, err = call(good, "Release", fmt.Sprintf(`{"nodeId":%d,"epoch":%q,"instanceId":%q}`, got.Lease.NodeID, got.Lease.Epoch, got.Lease.InstanceID))
+					_, err = call(good, "Release", fmt.Sprintf(`{"nodeId":%d,"epoch":%q,"instanceId":%q}`,
+						got.Lease.NodeID, got.Lease.Epoch, got.Lease.InstanceID))
 				}
 				if err != nil && !strings.Contains(err.Error(), "NO_FREE_NODE_ID") {
 					t.Fatalf("grant %d: %v\n%s", i, err, s.logged())
 				}
 			}
-			if n := strings.Count(s.logged(), "level=WARN msg=\"too many open connections"); n < 1 || n > 20 {
+			if n := strings.Count(s.logged(), "level=WARN msg=\"too many open connections"); n < 1 ||
+				n > 20 {
 				t.Errorf("the log has %d lines about too many connections, want 1 to 20:\n%s", n, s.logged())
 			}
 			if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {

@@ -29,7 +29,8 @@ func addLeaseName(cmd *cobra.Command) *leaseName {
 	f := cmd.Flags()
 	f.Uint32Var(&n.node, "node-id", 0, "the lease's node ID")
 	f.Uint64Var(&n.epoch, "epoch", 0, "the lease's epoch")
-	f.StringVar(&n.instance, "instance-id", "", "the lease's instance ID; better given in CIRRUS_INSTANCE_ID")
+	f.StringVar(&n.instance, "instance-id", "",
+		"the lease's instance ID; better given in CIRRUS_INSTANCE_ID")
 	dial.AddFlag(cmd)
 	flags.AddPool(cmd)
 	return &n
@@ -84,7 +85,8 @@ func checkLease(l *cirrusv1.Lease, instance string, from *dial.LeaseService) err
 	case layout.Validate() != nil:
 		return fmt.Errorf(notOurs, from.Addrs.Use(), "its "+layout.Validate().Error())
 	case snowflake.NodeID(l.GetNodeId()) > layout.MaxNode():
-		return fmt.Errorf(notOurs, from.Addrs.Use(), fmt.Sprintf("its node ID %d does not fit its layout", l.GetNodeId()))
+		return fmt.Errorf(notOurs, from.Addrs.Use(), fmt.Sprintf("its node ID %d does not fit its layout",
+			l.GetNodeId()))
 	}
 	return nil
 }

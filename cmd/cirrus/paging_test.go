@@ -27,17 +27,20 @@ func page(token string) (from, to int, next string) {
 	return from, to, next
 }
 
-func (pagedAdmin) ListLeases(_ context.Context, req *cirrusv1.ListLeasesRequest) (*cirrusv1.ListLeasesResponse, error) {
+func (pagedAdmin) ListLeases(_ context.Context,
+	req *cirrusv1.ListLeasesRequest) (*cirrusv1.ListLeasesResponse, error) {
 	from, to, next := page(req.PageToken)
 	resp := &cirrusv1.ListLeasesResponse{NextPageToken: next}
 	for i := from; i < to; i++ {
 		// The states take turns: held, quarantined, free.
-		resp.Leases = append(resp.Leases, &cirrusv1.LeaseStatus{NodeId: uint32(i), State: cirrusv1.LeaseState(1 + i%3), AppId: req.Pool})
+		resp.Leases = append(resp.Leases, &cirrusv1.LeaseStatus{NodeId: uint32(i),
+			State: cirrusv1.LeaseState(1 + i%3), AppId: req.Pool})
 	}
 	return resp, nil
 }
 
-func (pagedAdmin) ListPools(_ context.Context, req *cirrusv1.ListPoolsRequest) (*cirrusv1.ListPoolsResponse, error) {
+func (pagedAdmin) ListPools(_ context.Context,
+	req *cirrusv1.ListPoolsRequest) (*cirrusv1.ListPoolsResponse, error) {
 	from, to, next := page(req.PageToken)
 	resp := &cirrusv1.ListPoolsResponse{NextPageToken: next}
 	for i := from; i < to; i++ {

@@ -47,9 +47,13 @@ nothing.`,
 	dial.AddFlag(cmd)
 	format := output.AddFormat(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return changePool(cmd, args[0], *format, func(admin *dial.AdminService, p *cirrusv1.Pool, c fencing.Confirmed) (poolReply, error) {
-			return dial.Ask(cmd, admin, cirrusv1connect.AdminServiceClient.CreatePool, &cirrusv1.CreatePoolRequest{Pool: p, ConfirmLongTimes: c.LongTimes, ConfirmEarlyOrigin: c.EarlyOrigin})
-		})
+		create := func(admin *dial.AdminService, p *cirrusv1.Pool, c fencing.Confirmed) (poolReply, error) {
+			req := &cirrusv1.CreatePoolRequest{
+				Pool: p, ConfirmLongTimes: c.LongTimes, ConfirmEarlyOrigin: c.EarlyOrigin,
+			}
+			return dial.Ask(cmd, admin, cirrusv1connect.AdminServiceClient.CreatePool, req)
+		}
+		return changePool(cmd, args[0], *format, create)
 	}
 	return cmd
 }
@@ -69,9 +73,11 @@ IDs only grows. Leases that were granted before keep their TTL.`,
 	dial.AddFlag(cmd)
 	format := output.AddFormat(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return changePool(cmd, args[0], *format, func(admin *dial.AdminService, p *cirrusv1.Pool, c fencing.Confirmed) (poolReply, error) {
-			return dial.Ask(cmd, admin, cirrusv1connect.AdminServiceClient.UpdatePool, &cirrusv1.UpdatePoolRequest{Pool: p, ConfirmLongTimes: c.LongTimes})
-		})
+		update := func(admin *dial.AdminService, p *cirrusv1.Pool, c fencing.Confirmed) (poolReply, error) {
+			req := &cirrusv1.UpdatePoolRequest{Pool: p, ConfirmLongTimes: c.LongTimes}
+			return dial.Ask(cmd, admin, cirrusv1connect.AdminServiceClient.UpdatePool, req)
+		}
+		return changePool(cmd, args[0], *format, update)
 	}
 	return cmd
 }
@@ -80,7 +86,8 @@ IDs only grows. Leases that were granted before keep their TTL.`,
 type poolReply interface{ GetPool() *cirrusv1.Pool }
 
 // changePool creates or updates a pool as the flags describe it.
-func changePool(cmd *cobra.Command, name string, o output.Format, do func(*dial.AdminService, *cirrusv1.Pool, fencing.Confirmed) (poolReply, error)) error {
+func changePool(cmd *cobra.Command, name string, o output.Format,
+	do func(*dial.AdminService, *cirrusv1.Pool, fencing.Confirmed) (poolReply, error)) error {
 	change, err := flags.PoolChange(cmd.Flags())
 	if err != nil {
 		return err
@@ -110,7 +117,8 @@ func poolMessage(name string, c fencing.PoolChange) *cirrusv1.Pool {
 	if c.First != nil && c.Last != nil {
 		p.NodeIds = &cirrusv1.NodeRange{First: uint32(*c.First), Last: uint32(*c.Last)}
 	}
-	p.Ttl, p.MaxTtl, p.Quarantine = wireDuration(c.TTL), wireDuration(c.MaxTTL), wireDuration(c.Quarantine)
+	p.Ttl, p.MaxTtl, p.Quarantine = wireDuration(c.TTL), wireDuration(c.MaxTTL),
+		wireDuration(c.Quarantine)
 	return p
 }
 
@@ -146,7 +154,8 @@ func getPool(cmd *cobra.Command, name string) (*cirrusv1.Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp, err := dial.Ask(cmd, admin, cirrusv1connect.AdminServiceClient.GetPool, &cirrusv1.GetPoolRequest{Name: name})
+	resp, err := dial.Ask(cmd, admin, cirrusv1connect.AdminServiceClient.GetPool,
+		&cirrusv1.GetPoolRequest{Name: name})
 	if err != nil {
 		return nil, err
 	}

@@ -27,12 +27,15 @@ The instance ID is a secret. Give it in the variable CIRRUS_INSTANCE_ID:
   cirrus release --node-id 7 --epoch 1835000000000001 --last-timestamp 1795359600123`,
 	}
 	name := addLeaseName(cmd)
-	cmd.Flags().Int64Var(&last, "last-timestamp", 0, "the highest timestamp that went into an ID, in Unix `ms`; floor_ms - 1 if none did (default: not said)")
+	cmd.Flags().Int64Var(&last, "last-timestamp", 0,
+		"the highest timestamp that went into an ID, in Unix `ms`; floor_ms - 1 if none did (default: "+
+			"not said)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := name.read(cmd); err != nil {
 			return err
 		}
-		req := &cirrusv1.ReleaseRequest{Pool: name.pool, NodeId: name.node, Epoch: name.epoch, InstanceId: name.instance}
+		req := &cirrusv1.ReleaseRequest{Pool: name.pool, NodeId: name.node, Epoch: name.epoch,
+			InstanceId: name.instance}
 		if flags.Given(cmd.Flags(), "last-timestamp") {
 			req.LastTimestampMs = &last
 		}

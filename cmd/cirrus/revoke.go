@@ -28,7 +28,8 @@ keeps you from revoking the lease that came after the one you meant.`,
 		if err != nil {
 			return err
 		}
-		return revoke(cmd, &cirrusv1.RevokeRequest{Pool: lease.pool, NodeId: lease.node, Epoch: lease.epoch}, *format)
+		return revoke(cmd, &cirrusv1.RevokeRequest{Pool: lease.pool, NodeId: lease.node,
+			Epoch: lease.epoch}, *format)
 	}
 	return cmd
 }

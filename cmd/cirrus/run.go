@@ -87,9 +87,12 @@ changes them: give it flags.`,
 	}
 	f := cmd.Flags()
 	f.SetInterspersed(false) // what follows CMD is CMD's
-	f.StringVar(&in.app, "app", "", "the app ID: 1 to 253 bytes, a hint for getting the same node ID again")
+	f.StringVar(&in.app, "app", "",
+		"the app ID: 1 to 253 bytes, a hint for getting the same node ID again")
 	f.DurationVar(&in.ttl, "ttl", 0, "the lease's TTL (default: the pool's)")
-	f.DurationVar(&in.grace, "grace", defaultGrace, "how long before the deadline the child is asked to end, at most a third of the TTL (default: that, if it is less)")
+	f.DurationVar(&in.grace, "grace", defaultGrace,
+		"how long before the deadline the child is asked to end, at most a third of the TTL (default: "+
+			"that, if it is less)")
 	f.DurationVar(&in.wait, "wait", 10*time.Second, "how long to wait for a lease")
 	dial.AddFlag(cmd)
 	flags.AddPool(cmd)
@@ -120,7 +123,8 @@ func (in runFlags) run(cmd *cobra.Command, args []string) error {
 	}
 	code, survived, err := in.runChild(cmd, args, holder, signals, log)
 	if survived {
-		log.Error("a process that the command has started lives on and may not be killed: the lease is not given back, so the node ID rests for its TTL and quarantine; end that process before")
+		log.Error("a process that the command has started lives on and may not be killed: the lease is " +
+			"not given back, so the node ID rests for its TTL and quarantine; end that process before")
 	} else {
 		giveBack(cmd, holder, log)
 	}
@@ -176,7 +180,8 @@ func (in runFlags) hold(cmd *cobra.Command, log *slog.Logger) (*client.Holder, e
 
 // runChild runs the child until it ends or the lease does, and reports whether a
 // process that it has started survived.
-func (in runFlags) runChild(cmd *cobra.Command, args []string, holder *client.Holder, signals <-chan os.Signal, log *slog.Logger) (code int, survived bool, err error) {
+func (in runFlags) runChild(cmd *cobra.Command, args []string, holder *client.Holder,
+	signals <-chan os.Signal, log *slog.Logger) (code int, survived bool, err error) {
 	grace, err := in.graceOf(cmd, holder.Lease())
 	if err != nil {
 		return 0, false, err
@@ -197,7 +202,8 @@ func (in runFlags) runChild(cmd *cobra.Command, args []string, holder *client.Ho
 func (in runFlags) graceOf(cmd *cobra.Command, l client.Lease) (time.Duration, error) {
 	most := l.TTL / 3
 	if flags.Given(cmd.Flags(), "grace") && in.grace > most {
-		return 0, exit.Usagef("--grace %v is more than a third of the lease's TTL, %v: give %v at most", in.grace, l.TTL, most)
+		return 0, exit.Usagef("--grace %v is more than a third of the lease's TTL, %v: give %v at most",
+			in.grace, l.TTL, most)
 	}
 	return min(in.grace, most), nil
 }

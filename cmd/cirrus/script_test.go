@@ -220,7 +220,8 @@ func serveProcess(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("the service ended: %s%s", ts.ReadFile(args[0]+".out"), ts.ReadFile(args[0]+".err"))
 		default:
 		}
-		return captured(ts, ts.ReadFile(args[0]+".out"), `^cirrus serves (http://\S+)`, []string{"CIRRUS_ADDR"})
+		return captured(ts, ts.ReadFile(args[0]+".out"), `^cirrus serves (http://\S+)`,
+			[]string{"CIRRUS_ADDR"})
 	})
 }
 
@@ -255,7 +256,8 @@ var signals = map[string]syscall.Signal{
 
 // signal NAME SIG signals a process that was started.
 func signalProcess(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, len(args) == 2 && signals[args[1]] != 0, "signal NAME HUP|INT|QUIT|TERM|KILL|STOP|TSTP|CONT|USR1|USR2")
+	usage(ts, neg, len(args) == 2 && signals[args[1]] != 0,
+		"signal NAME HUP|INT|QUIT|TERM|KILL|STOP|TSTP|CONT|USR1|USR2")
 	ts.Check(find(ts, args[0]).cmd.Process.Signal(signals[args[1]]))
 }
 
@@ -270,7 +272,8 @@ func joinProcess(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s didn't end in %v", args[0], pollFor)
 	}
 	if got := exitStatus(p.cmd.ProcessState); got != args[1] {
-		ts.Fatalf("exit code %s, want %s\n%s%s", got, args[1], ts.ReadFile(args[0]+".out"), ts.ReadFile(args[0]+".err"))
+		ts.Fatalf("exit code %s, want %s\n%s%s", got, args[1], ts.ReadFile(args[0]+".out"),
+			ts.ReadFile(args[0]+".err"))
 	}
 }
 

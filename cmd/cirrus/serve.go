@@ -56,12 +56,16 @@ changed there, which waits for a restart.`,
 	}
 	f := cmd.Flags()
 	addStore(cmd, "`directory` of the store, or :memory: for one that keeps nothing")
-	f.String("advertise", "", "`URL` at which the other replicas reach this one; required with --store etcd")
+	f.String("advertise", "",
+		"`URL` at which the other replicas reach this one; required with --store etcd")
 	f.String("listen", "127.0.0.1:50051", "`address` for all services")
-	f.String("metrics-listen", "127.0.0.1:50052", "`address` for /metrics, /livez and /readyz; empty: none")
+	f.String("metrics-listen", "127.0.0.1:50052",
+		"`address` for /metrics, /livez and /readyz; empty: none")
 	serving.AddConnections(cmd)
 	addStride(cmd)
-	f.Duration("suspect-for", 0, "how long pools of a new or recovered store wait at least before they grant, up to 2160h; the store remembers the longest")
+	f.Duration("suspect-for", 0,
+		"how long pools of a new or recovered store wait at least before they grant, up to 2160h; the "+
+			"store remembers the longest")
 	flags.AddNewPool(cmd)
 	output.AddLog(cmd)
 	return cmd
@@ -74,7 +78,8 @@ func serve(cmd *cobra.Command) error {
 	}
 	defer serving.ReloadAtHangup(cmd, log, level)()
 	defer bufferStdout(cmd)()
-	cfg := service.Config{Steady: steady.New().Exact(), Logger: log, DroppedLogLines: output.Dropped(cmd), Version: version()}
+	cfg := service.Config{Steady: steady.New().Exact(), Logger: log,
+		DroppedLogLines: output.Dropped(cmd), Version: version()}
 	if cfg.Stride, err = cmd.Flags().GetDuration("stride"); err != nil {
 		return err
 	}
@@ -194,7 +199,8 @@ func openPebble(cmd *cobra.Command, log *slog.Logger) (*pebble.Store, error) {
 
 // serveOpened serves until the context ends or the store fails. It calls ending
 // before it ends anything else. The store can be closed once it has returned.
-func serveOpened(cmd *cobra.Command, cfg service.Config, limits serving.Limits, ending func()) error {
+func serveOpened(cmd *cobra.Command, cfg service.Config, limits serving.Limits,
+	ending func()) error {
 	svc, err := service.New(cmd.Context(), cfg)
 	if err != nil {
 		ending()
@@ -208,7 +214,9 @@ func serveOpened(cmd *cobra.Command, cfg service.Config, limits serving.Limits, 
 		return err
 	}
 	if dir, err := dataDir(cmd); err == nil && dir == memory && cfg.Store != nil {
-		cfg.Logger.Warn("this store keeps nothing and vouches at each start that nobody holds a node ID from an earlier one: it is for trying things out; after a restart two holders can have one node ID")
+		cfg.Logger.Warn("this store keeps nothing and vouches at each start that nobody holds a node " +
+			"ID from an earlier one: it is for trying things out; after a restart two holders can have " +
+			"one node ID")
 	}
 	stopPrinting := func() {}
 	if cfg.Cluster != nil {
@@ -232,8 +240,10 @@ func unlessStopped(cmd *cobra.Command, err error) error {
 // logSuspicion logs which pools grant nothing yet, and until when.
 func logSuspicion(svc *service.Service, log *slog.Logger) {
 	for name, opens := range svc.Unopened() {
-		log.Warn("the store is new or was recovered, so node IDs may still be held from an earlier one: the pool grants nothing yet (cirrus init vouches for a new store)",
-			"pool", name, "opens_in", opens.Round(time.Millisecond), "opens_at", time.Now().Add(opens).Format(time.RFC3339))
+		log.Warn("the store is new or was recovered, so node IDs may still be held from an earlier "+
+			"one: the pool grants nothing yet (cirrus init vouches for a new store)",
+			"pool", name, "opens_in", opens.Round(time.Millisecond), "opens_at",
+			time.Now().Add(opens).Format(time.RFC3339))
 	}
 }
 
@@ -248,7 +258,8 @@ func untilEnd(ctx context.Context, svc *service.Service, servers []*serving.Serv
 	case <-ctx.Done():
 		return nil
 	case <-svc.Failed():
-		return fmt.Errorf("the store failed, and nothing is served without it: mend the disk and start again: %w", svc.Err())
+		return fmt.Errorf("the store failed, and nothing is served without it: mend the disk and start "+
+			"again: %w", svc.Err())
 	case err := <-failed:
 		return fmt.Errorf("serving ended: %w", err)
 	}

@@ -136,8 +136,10 @@ func TestFlagsOfEtcd(t *testing.T) {
 			value = "x"
 		}
 		var stderr strings.Builder
-		code := run([]string{"serve", "--data", memory, "--listen=", "--" + f.Name, value}, strings.NewReader(""), io.Discard, &stderr)
-		if want := "--" + f.Name + " is for a store in etcd"; code != exit.WrongUsage || !strings.Contains(stderr.String(), want) {
+		code := run([]string{"serve", "--data", memory, "--listen=", "--" + f.Name, value},
+			strings.NewReader(""), io.Discard, &stderr)
+		if want := "--" + f.Name + " is for a store in etcd"; code != exit.WrongUsage ||
+			!strings.Contains(stderr.String(), want) {
 			t.Errorf("exit code %d, want %d, and %q in %q", code, exit.WrongUsage, want, stderr.String())
 		}
 	})

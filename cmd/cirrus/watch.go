@@ -64,7 +64,8 @@ const (
 )
 
 // errWatchEnded is the error of a stream that ended without one.
-var errWatchEnded = errors.New("the service ended the watch: watch again, and start from what is present then")
+var errWatchEnded = errors.New(
+	"the service ended the watch: watch again, and start from what is present then")
 
 // watching is a watch that goes on at another address when its stream ends.
 type watching struct {
@@ -104,7 +105,8 @@ func (w *watching) run() error {
 func (w *watching) pause(a *reach.Address, came bool, err error) error {
 	if came {
 		w.failed, w.worked = 0, time.Now()
-		w.cmd.PrintErrf("cirrus: the watch at %v ended: %s: going on at another address, from what is present there\n", a, dial.Message(err))
+		w.cmd.PrintErrf("cirrus: the watch at %v ended: %s: going on at another address, from what is "+
+			"present there\n", a, dial.Message(err))
 		return nil
 	}
 	addrs := w.admin.Addrs
@@ -124,7 +126,9 @@ func (w *watching) pause(a *reach.Address, came bool, err error) error {
 func (w *watching) follow(a *reach.Address, most time.Duration) (came bool, err error) {
 	ctx, cancel := context.WithCancelCause(w.cmd.Context())
 	defer cancel(nil)
-	silent := time.AfterFunc(most, func() { cancel(connect.NewError(connect.CodeDeadlineExceeded, dial.NoAnswerIn(most))) })
+	silent := time.AfterFunc(most, func() {
+		cancel(connect.NewError(connect.CodeDeadlineExceeded, dial.NoAnswerIn(most)))
+	})
 	defer silent.Stop()
 	events, err := w.admin.At(a).Watch(ctx, &cirrusv1.WatchRequest{Pool: w.pool})
 	if err != nil {

@@ -28,7 +28,8 @@ type endingAdmin struct {
 	end  chan struct{}
 }
 
-func (a *endingAdmin) Watch(ctx context.Context, _ *cirrusv1.WatchRequest, stream *connect.ServerStream[cirrusv1.WatchResponse]) error {
+func (a *endingAdmin) Watch(ctx context.Context, _ *cirrusv1.WatchRequest,
+	stream *connect.ServerStream[cirrusv1.WatchResponse]) error {
 	if err := stream.Send(&cirrusv1.WatchResponse{
 		Event: cirrusv1.Event_EVENT_PRESENT, Lease: &cirrusv1.LeaseStatus{NodeId: a.node, AppId: "app"},
 	}); err != nil {
@@ -100,7 +101,8 @@ func TestWatchGoesOn(t *testing.T) {
 		}
 		close(first.end)
 		eventually(t, func() bool { return strings.Contains(stdout.String(), second) })
-		if said := stderr.String(); !strings.HasPrefix(said, "cirrus: the watch at "+url+" ended: ") || strings.Count(said, "\n") != 1 {
+		if said := stderr.String(); !strings.HasPrefix(said, "cirrus: the watch at "+url+" ended: ") ||
+			strings.Count(said, "\n") != 1 {
 			t.Errorf("stderr is %q, want one line that says that the watch at %s ended", said, url)
 		}
 		stop()
@@ -115,9 +117,12 @@ func TestWatchOfOneEnds(t *testing.T) {
 	a := &endingAdmin{end: make(chan struct{})}
 	close(a.end)
 	var stdout, stderr strings.Builder
-	if code := run([]string{"watch", "--addr", serveAdmin(t, a)}, strings.NewReader(""), &stdout, &stderr); code != exit.Failed ||
-		!strings.Contains(stderr.String(), "watch again") || !strings.Contains(stdout.String(), "present") {
-		t.Errorf("exit code %d, stdout %q, stderr %q; want a failure that says to watch again", code, stdout.String(), stderr.String())
+	if code := run([]string{"watch", "--addr", serveAdmin(t, a)}, strings.NewReader(""), &stdout,
+		&stderr); code != exit.Failed ||
+		!strings.Contains(stderr.String(), "watch again") ||
+		!strings.Contains(stdout.String(), "present") {
+		t.Errorf("exit code %d, stdout %q, stderr %q; want a failure that says to watch again", code,
+			stdout.String(), stderr.String())
 	}
 }
 
@@ -126,7 +131,8 @@ func TestWatchOfOneEnds(t *testing.T) {
 func TestWatchIsRefused(t *testing.T) {
 	urls := serveAdmin(t, noAdmin{}) + "," + serveAdmin(t, noAdmin{})
 	var stdout, stderr strings.Builder
-	if code := run([]string{"watch", "--addr", urls}, strings.NewReader(""), &stdout, &stderr); code != exit.Failed ||
+	if code := run([]string{"watch", "--addr", urls}, strings.NewReader(""), &stdout,
+		&stderr); code != exit.Failed ||
 		stderr.String() != "cirrus: no such pool (not_found)\n" {
 		t.Errorf("exit code %d, stderr %q; want the refusal of the service", code, stderr.String())
 	}
@@ -136,7 +142,8 @@ type noAdmin struct {
 	cirrusv1connect.UnimplementedAdminServiceHandler
 }
 
-func (noAdmin) Watch(context.Context, *cirrusv1.WatchRequest, *connect.ServerStream[cirrusv1.WatchResponse]) error {
+func (noAdmin) Watch(context.Context, *cirrusv1.WatchRequest,
+	*connect.ServerStream[cirrusv1.WatchResponse]) error {
 	return connect.NewError(connect.CodeNotFound, errors.New("no such pool"))
 }
 
@@ -155,9 +162,11 @@ func TestWatchTimesOut(t *testing.T) {
 	defer addrs.Close()
 	cmd := newWatch()
 	cmd.SetContext(t.Context())
-	w := watching{cmd: cmd, admin: &dial.AdminService{Addrs: addrs, Client: cirrusv1connect.NewAdminServiceClient}}
+	w := watching{cmd: cmd, admin: &dial.AdminService{Addrs: addrs,
+		Client: cirrusv1connect.NewAdminServiceClient}}
 	came, err := w.follow(addrs.Use(), 100*time.Millisecond)
-	if came || err == nil || !strings.Contains(err.Error(), "no answer in 100ms") || !reach.Elsewhere(err) {
+	if came || err == nil || !strings.Contains(err.Error(), "no answer in 100ms") ||
+		!reach.Elsewhere(err) {
 		t.Errorf("a message came: %t, error %v; want no answer in 100ms", came, err)
 	}
 }

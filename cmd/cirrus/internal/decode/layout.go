@@ -45,7 +45,9 @@ func (l Layout) String() string {
 // of the layout, or if its time is past the year 9999.
 func (l Layout) Decompose(id uint64) (Parts, error) {
 	if n := l.bits(); n < 64 && id>>n != 0 {
-		return Parts{}, fmt.Errorf("ID %d is above 2^%d-1, the highest of layout %s: was it minted with another one? --layout says which", id, n, l)
+		return Parts{}, fmt.Errorf(
+			"ID %d is above 2^%d-1, the highest of layout %s: was it minted with another one? --layout "+
+				"says which", id, n, l)
 	}
 	p := Parts{Ticks: id >> l.Below()}
 	low := id & (1<<l.Below() - 1)
@@ -55,7 +57,9 @@ func (l Layout) Decompose(id uint64) (Parts, error) {
 		p.Node, p.Sequence = low>>l.Sequence, low&(1<<l.Sequence-1)
 	}
 	if p.Ticks > uint64((LastMs-l.Origin)/l.Unit) {
-		return Parts{}, fmt.Errorf("ID %d is of a time past the year 9999 in layout %s: was it minted with another one? --layout, --origin and --unit say which", id, l)
+		return Parts{}, fmt.Errorf(
+			"ID %d is of a time past the year 9999 in layout %s: was it minted with another one? "+
+				"--layout, --origin and --unit say which", id, l)
 	}
 	p.Time = l.Origin + snowflake.Millis(p.Ticks)*l.Unit
 	return p, nil
@@ -71,7 +75,8 @@ type Bits struct{ Timestamp, Node, Sequence uint8 }
 func (b *Bits) Set(s string) error {
 	parts := strings.Split(s, "/")
 	if len(parts) != 3 {
-		return fmt.Errorf("%q is not of the form timestamp/node/sequence: write it like 41/10/12, with 0 for what the IDs don't have", s)
+		return fmt.Errorf("%q is not of the form timestamp/node/sequence: write it like 41/10/12, with "+
+			"0 for what the IDs don't have", s)
 	}
 	var n [3]uint64
 	for i, part := range parts {
@@ -107,7 +112,8 @@ func (u *Unit) Set(s string) error {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d <= 0 || d > time.Hour || d%time.Millisecond != 0 {
-		return fmt.Errorf("%q is no unit of timestamps: give ms, 10ms or s, or whole milliseconds up to 1h", s)
+		return fmt.Errorf("%q is no unit of timestamps: give ms, 10ms or s, or whole milliseconds up "+
+			"to 1h", s)
 	}
 	*u = Unit(d.Milliseconds())
 	return nil

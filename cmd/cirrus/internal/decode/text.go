@@ -47,9 +47,13 @@ func Parse(text string, base32 bool) (uint64, error) {
 		}
 		return id, nil
 	case rounded.MatchString(s):
-		return 0, fmt.Errorf("ID %q has lost its last digits, as spreadsheets and JSON numbers do it: take it from where it was text", text)
+		return 0, fmt.Errorf(
+			"ID %q has lost its last digits, as spreadsheets and JSON numbers do it: take it from where "+
+				"it was text", text)
 	case s[0] == '-' && OnlyDigits(s[1:]):
-		return 0, fmt.Errorf("ID %q is negative: no Snowflake ID is; a column of 64 bits without a sign may have been read with one", text)
+		return 0, fmt.Errorf(
+			"ID %q is negative: no Snowflake ID is; a column of 64 bits without a sign may have been read "+
+				"with one", text)
 	case base32Shape.MatchString(s):
 		id, err := snowflake.ParseBase32(s)
 		return uint64(id), err

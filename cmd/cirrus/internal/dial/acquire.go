@@ -14,7 +14,8 @@ import (
 // Acquire asks for a lease at one address after the other. If there are several, it
 // queues only at an address that has just answered: a queue and a broken connection
 // look alike, since both are silent.
-func Acquire(ctx context.Context, leases *LeaseService, req *cirrusv1.AcquireRequest) (*cirrusv1.AcquireResponse, error) {
+func Acquire(ctx context.Context, leases *LeaseService,
+	req *cirrusv1.AcquireRequest) (*cirrusv1.AcquireResponse, error) {
 	acquire := cirrusv1connect.LeaseServiceClient.Acquire
 	wait := req.GetWait()
 	if wait == nil || leases.Addrs.Len() == 1 {

@@ -25,7 +25,9 @@ const CallTimeout = 10 * time.Second
 
 // AddFlag adds --addr, the addresses of the service.
 func AddFlag(cmd *cobra.Command) {
-	cmd.Flags().String("addr", "http://127.0.0.1:50051", "`URLs` of the service, comma-separated: if one does not answer, the next is asked; http:// may be left out, and with it :50051")
+	cmd.Flags().String("addr", "http://127.0.0.1:50051",
+		"`URLs` of the service, comma-separated: if one does not answer, the next is asked; http:// "+
+			"may be left out, and with it :50051")
 }
 
 // Address returns the value of --addr, with each address as a URL.
@@ -120,7 +122,8 @@ func (d *Service[C]) At(a *reach.Address) C { return d.Client(a.HTTPClient(), a.
 
 // Ask makes a call at one address after the other until one answers, for
 // CallTimeout in all. A call that is made twice must do no harm.
-func Ask[C, Req, Resp any](cmd *cobra.Command, d *Service[C], rpc func(C, context.Context, *Req) (*Resp, error), req *Req) (*Resp, error) {
+func Ask[C, Req, Resp any](cmd *cobra.Command, d *Service[C],
+	rpc func(C, context.Context, *Req) (*Resp, error), req *Req) (*Resp, error) {
 	ctx, cancel := CallContext(cmd, 0)
 	defer cancel()
 	resp, err := askAll(ctx, d, rpc, req)
@@ -129,7 +132,8 @@ func Ask[C, Req, Resp any](cmd *cobra.Command, d *Service[C], rpc func(C, contex
 
 // askAll makes a call at one address after the other until one answers. Each address
 // gets an equal share of the remaining time.
-func askAll[C, Req, Resp any](ctx context.Context, d *Service[C], rpc func(C, context.Context, *Req) (*Resp, error), req *Req) (*Resp, error) {
+func askAll[C, Req, Resp any](ctx context.Context, d *Service[C],
+	rpc func(C, context.Context, *Req) (*Resp, error), req *Req) (*Resp, error) {
 	for remaining := d.Addrs.Len(); ; remaining-- {
 		deadline, _ := ctx.Deadline()
 		resp, err := askOne(ctx, time.Until(deadline)/time.Duration(remaining), d, rpc, req)
@@ -146,7 +150,8 @@ func askAll[C, Req, Resp any](ctx context.Context, d *Service[C], rpc func(C, co
 
 // askOne makes a call at the address in use, and moves on to another address if that
 // one does not answer.
-func askOne[C, Req, Resp any](ctx context.Context, most time.Duration, d *Service[C], rpc func(C, context.Context, *Req) (*Resp, error), req *Req) (*Resp, error) {
+func askOne[C, Req, Resp any](ctx context.Context, most time.Duration, d *Service[C],
+	rpc func(C, context.Context, *Req) (*Resp, error), req *Req) (*Resp, error) {
 	a := d.Addrs.Use()
 	try, cancel := context.WithTimeout(ctx, most)
 	defer cancel()

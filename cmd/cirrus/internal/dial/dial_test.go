@@ -44,7 +44,8 @@ type fullLeases struct {
 	waits []time.Duration
 }
 
-func (f *fullLeases) Acquire(_ context.Context, req *cirrusv1.AcquireRequest) (*cirrusv1.AcquireResponse, error) {
+func (f *fullLeases) Acquire(_ context.Context,
+	req *cirrusv1.AcquireRequest) (*cirrusv1.AcquireResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.waits = append(f.waits, req.GetWait().AsDuration())
@@ -69,13 +70,16 @@ func TestSilenceHasItsShare(t *testing.T) {
 		service.waits = nil
 		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 		defer cancel()
-		resp, err := Acquire(ctx, &LeaseService{Addrs: addrs, Client: cirrusv1connect.NewLeaseServiceClient},
-			&cirrusv1.AcquireRequest{AppId: "app", InstanceId: "0123456789abcdef", Wait: durationpb.New(time.Minute)})
+		leases := &LeaseService{Addrs: addrs, Client: cirrusv1connect.NewLeaseServiceClient}
+		resp, err := Acquire(ctx, leases, &cirrusv1.AcquireRequest{
+			AppId: "app", InstanceId: "0123456789abcdef", Wait: durationpb.New(time.Minute),
+		})
 		if err != nil || resp.GetLease().GetInstanceId() == "" {
 			t.Errorf("seed %d: got %v, error %v; want a lease", seed, resp, err)
 		}
 		if len(service.waits) != 2 || service.waits[1] != time.Minute {
-			t.Errorf("seed %d: the requests that arrived asked to wait %v, want [0s 1m0s]", seed, service.waits)
+			t.Errorf("seed %d: the requests that arrived asked to wait %v, want [0s 1m0s]", seed,
+				service.waits)
 		}
 	}
 }
@@ -83,7 +87,8 @@ func TestSilenceHasItsShare(t *testing.T) {
 // TestInterruptedInBetween checks that an interrupted call does not list which
 // addresses failed.
 func TestInterruptedInBetween(t *testing.T) {
-	addrs := reach.New(mustParse(t, silentURL(t), silentURL(t)), reach.Config{Random: func() uint64 { return 1 }})
+	addrs := reach.New(mustParse(t, silentURL(t), silentURL(t)),
+		reach.Config{Random: func() uint64 { return 1 }})
 	defer addrs.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	time.AfterFunc(20*time.Millisecond, cancel)

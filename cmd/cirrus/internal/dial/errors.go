@@ -34,7 +34,8 @@ func Explain(err error) error {
 		for i, f := range all {
 			texts[i] = fmt.Sprintf("%s: %s", f.Address, Message(f.Err))
 		}
-		return fmt.Errorf("no address of the service can be used: %s; is `cirrus serve` running, and is --addr right?%s", strings.Join(texts, "; "), proxyHint())
+		return fmt.Errorf("no address of the service can be used: %s; is `cirrus serve` running, and "+
+			"is --addr right?%s", strings.Join(texts, "; "), proxyHint())
 	}
 	var e *connect.Error
 	if !errors.As(err, &e) {
@@ -44,9 +45,11 @@ func Explain(err error) error {
 	case connect.IsWireError(err):
 		return answeredError{Message(err), e}
 	case errors.Is(err, context.Canceled):
-		return errors.New("interrupted before there was an answer: what was asked for may have been done or not")
+		return errors.New("interrupted before there was an answer: what was asked for may have been " +
+			"done or not")
 	}
-	return fmt.Errorf("the service can't be reached: %s; is `cirrus serve` running, and is --addr right?%s", Message(err), proxyHint())
+	return fmt.Errorf("the service can't be reached: %s; is `cirrus serve` running, and is --addr "+
+		"right?%s", Message(err), proxyHint())
 }
 
 // proxyHint names the proxy that the environment sets, if there is one: the proxy
@@ -54,7 +57,8 @@ func Explain(err error) error {
 func proxyHint() string {
 	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"} {
 		if proxy, err := url.Parse(os.Getenv(name)); err == nil && os.Getenv(name) != "" {
-			return fmt.Sprintf(" Hosts other than this one are reached by the proxy that %s names, %s, unless NO_PROXY has them.", name, proxy.Redacted())
+			return fmt.Sprintf(" Hosts other than this one are reached by the proxy that %s names, %s, "+
+				"unless NO_PROXY has them.", name, proxy.Redacted())
 		}
 	}
 	return ""

@@ -26,16 +26,21 @@ type Paths struct {
 // should not.
 func (p Paths) Warn(log *slog.Logger) {
 	if othersMay(p.Dir)&othersWrite != 0 {
-		log.Warn("other users of this machine can replace the store: take that right from its directory (chmod o= DIR)", "dir", p.Dir)
+		log.Warn("other users of this machine can replace the store: take that right from its "+
+			"directory (chmod o= DIR)", "dir", p.Dir)
 	}
 	if store := readable(p.Dir); store != "" {
-		log.Warn("other users of this machine can read the store, with the app IDs and the hashes of instance IDs in it: take that right from its directory (chmod -R o= DIR)", "dir", store)
+		log.Warn("other users of this machine can read the store, with the app IDs and the hashes of "+
+			"instance IDs in it: take that right from its directory (chmod -R o= DIR)", "dir", store)
 	}
 	if othersMay(p.Secret)&(othersRead|othersWrite) != 0 {
-		log.Warn("other users of this machine can read or change the password for etcd: take that right from its file (chmod o= FILE; in a Kubernetes volume, defaultMode: 0440)", "file", p.Secret)
+		log.Warn("other users of this machine can read or change the password for etcd: take that "+
+			"right from its file (chmod o= FILE; in a Kubernetes volume, defaultMode: 0440)",
+			"file", p.Secret)
 	}
 	if othersMay(p.Config)&othersWrite != 0 {
-		log.Warn("other users of this machine can change the config file: take that right from it (chmod o-w FILE)", "file", p.Config)
+		log.Warn("other users of this machine can change the config file: take that right from it "+
+			"(chmod o-w FILE)", "file", p.Config)
 	}
 }
 

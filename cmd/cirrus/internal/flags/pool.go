@@ -30,17 +30,22 @@ func AddPoolSettings(cmd *cobra.Command) {
 	f.Duration("ttl", fencing.DefaultTTL, "TTL of leases that ask for none, from 1s")
 	f.Duration("max-ttl", 0, "longest TTL that a lease may ask for (default: the TTL)")
 	f.Duration("quarantine", fencing.DefaultQuarantine, "how long an expired node ID rests")
-	f.Var(newLayoutFlag(), "layout", "`bits` for timestamp/node/sequence, 63 at most; fixed at creation")
-	f.Int64("origin", int64(snowflake.DefaultLayout.Origin), "the layout's custom epoch in Unix `ms`; fixed at creation")
-	f.Var(&nodeRange{text: "all of the layout's"}, "node-ids", "`first-last` node ID to lease; it can only grow")
+	f.Var(newLayoutFlag(), "layout",
+		"`bits` for timestamp/node/sequence, 63 at most; fixed at creation")
+	f.Int64("origin", int64(snowflake.DefaultLayout.Origin),
+		"the layout's custom epoch in Unix `ms`; fixed at creation")
+	f.Var(&nodeRange{text: "all of the layout's"}, "node-ids",
+		"`first-last` node ID to lease; it can only grow")
 	f.Bool("unsafe", false, "accept a quarantine shorter than the stride or a tenth of the TTL")
-	f.Bool("yes", false, "accept a longest TTL or quarantine above 24h, for which a dead app's node ID is kept, whatever is set later")
+	f.Bool("yes", false, "accept a longest TTL or quarantine above 24h, for which a dead app's node "+
+		"ID is kept, whatever is set later")
 }
 
 // PoolChange returns the settings of a pool that were given: on the command line,
 // in the environment or in the file. The others stay nil.
 func PoolChange(f *pflag.FlagSet) (c fencing.PoolChange, err error) {
-	c.TTL, c.MaxTTL, c.Quarantine = givenDuration(f, "ttl"), givenDuration(f, "max-ttl"), givenDuration(f, "quarantine")
+	c.TTL, c.MaxTTL, c.Quarantine = givenDuration(f, "ttl"), givenDuration(f, "max-ttl"),
+		givenDuration(f, "quarantine")
 	if f.Changed("layout") || f.Changed("origin") {
 		l := f.Lookup("layout").Value.(*layoutFlag).Layout
 		origin, err := f.GetInt64("origin")

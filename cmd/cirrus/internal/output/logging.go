@@ -20,7 +20,8 @@ var NoLog = slog.New(slog.DiscardHandler)
 // Warnings returns a log on stderr for commands without flags for a log. It has
 // warnings and errors only.
 func Warnings(cmd *cobra.Command) *slog.Logger {
-	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: hint.Attr}))
+	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(),
+		&slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: hint.Attr}))
 }
 
 // AddLog adds the flags that describe the log.
@@ -54,8 +55,12 @@ func NewLogger(cmd *cobra.Command) (*slog.Logger, *slog.LevelVar, error) {
 }
 
 var handlers = map[string]func(io.Writer, *slog.HandlerOptions) slog.Handler{
-	"text": func(w io.Writer, o *slog.HandlerOptions) slog.Handler { return slog.NewTextHandler(w, o) },
-	"json": func(w io.Writer, o *slog.HandlerOptions) slog.Handler { return slog.NewJSONHandler(w, o) },
+	"text": func(w io.Writer, o *slog.HandlerOptions) slog.Handler {
+		return slog.NewTextHandler(w, o)
+	},
+	"json": func(w io.Writer, o *slog.HandlerOptions) slog.Handler {
+		return slog.NewJSONHandler(w, o)
+	},
 }
 
 // SetLevel sets a log's level as --log-level names it.
@@ -91,7 +96,8 @@ func logGaps(out io.Writer, handler func(io.Writer, *slog.HandlerOptions) slog.H
 	}
 	w.SetNotice(func(n uint64) []byte {
 		var line bytes.Buffer
-		r := slog.NewRecord(time.Now(), slog.LevelWarn, "log lines were dropped here: nobody read them in time", 0)
+		r := slog.NewRecord(time.Now(), slog.LevelWarn,
+			"log lines were dropped here: nobody read them in time", 0)
 		r.Add("lines", n)
 		_ = handler(&line, nil).Handle(context.Background(), r) // writing to a buffer never fails
 		return line.Bytes()

@@ -52,7 +52,8 @@ func TestJSONIsPrintable(t *testing.T) {
 }
 
 func TestLists(t *testing.T) {
-	rows := []proto.Message{&cirrusv1.NodeRange{First: 1, Last: 2}, &cirrusv1.NodeRange{First: 3, Last: 1000}}
+	rows := []proto.Message{&cirrusv1.NodeRange{First: 1, Last: 2},
+		&cirrusv1.NodeRange{First: 3, Last: 1000}}
 	row := func(m proto.Message) []Field {
 		r, _ := m.(*cirrusv1.NodeRange)
 		return []Field{{"first", Decimal(r.GetFirst())}, {"last", Decimal(r.GetLast())}}

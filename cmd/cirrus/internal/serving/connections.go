@@ -29,10 +29,17 @@ const (
 // AddConnections adds the flags that limit connections.
 func AddConnections(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.Int("max-connections", maxConnections, "how many connections there may be at --listen; fewer where the process may not open as many files")
-	f.Int("max-connections-per-address", 0, "how many of them one remote address may have, loopback excepted; 0: a quarter")
-	f.StringSlice("allowed-origins", nil, "`origins` of web pages whose requests are answered, comma-separated, such as https://console.example; those of all others are refused")
-	f.StringSlice("allowed-hosts", nil, "`names` by which clients may ask for a service that listens on loopback, comma-separated, beside localhost, loopback addresses and the one in --advertise")
+	f.Int("max-connections", maxConnections,
+		"how many connections there may be at --listen; fewer where the process may not open as many "+
+			"files")
+	f.Int("max-connections-per-address", 0,
+		"how many of them one remote address may have, loopback excepted; 0: a quarter")
+	f.StringSlice("allowed-origins", nil,
+		"`origins` of web pages whose requests are answered, comma-separated, such as "+
+			"https://console.example; those of all others are refused")
+	f.StringSlice("allowed-hosts", nil,
+		"`names` by which clients may ask for a service that listens on loopback, comma-separated, "+
+			"beside localhost, loopback addresses and the one in --advertise")
 }
 
 // Limits are the limits of both ports.
@@ -54,12 +61,15 @@ func ConnectionLimits(cmd *cobra.Command, replica bool, log *slog.Logger) (Limit
 		return Limits{}, exit.Usagef("--max-connections %d: give 1 or more", most)
 	}
 	if share < 0 {
-		return Limits{}, exit.Usagef("--max-connections-per-address %d: give 1 or more, or 0 for a quarter of --max-connections", share)
+		return Limits{}, exit.Usagef(
+			"--max-connections-per-address %d: give 1 or more, or 0 for a quarter of --max-connections",
+			share)
 	}
 	open := files.OpenLimit()
 	api, side := connectionsFor(open, most, replica)
 	if api < most && flags.Given(f, "max-connections") {
-		log.Warn("the process may not open enough files for --max-connections, so there will be fewer: raise its limit (ulimit -n, LimitNOFILE)",
+		log.Warn("the process may not open enough files for --max-connections, so there will be fewer: "+
+			"raise its limit (ulimit -n, LimitNOFILE)",
 			"asked", most, "connections", api, "files", open)
 	}
 	return Limits{

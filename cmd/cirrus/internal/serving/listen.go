@@ -20,7 +20,8 @@ import (
 const DrainTime = 3 * time.Second
 
 // Listen serves at the addresses that the flags give, and prints them.
-func Listen(cmd *cobra.Command, svc *service.Service, limits Limits, log *slog.Logger) ([]*Server, error) {
+func Listen(cmd *cobra.Command, svc *service.Service, limits Limits,
+	log *slog.Logger) ([]*Server, error) {
 	main, err := listen(cmd, "listen")
 	if err != nil {
 		return nil, err
@@ -72,7 +73,8 @@ type Server struct {
 }
 
 // start serves on a listener, with at most as many connections as limit says.
-func start(svc *service.Service, l net.Listener, limit service.ConnectionLimit, server *http.Server) (*Server, error) {
+func start(svc *service.Service, l net.Listener, limit service.ConnectionLimit,
+	server *http.Server) (*Server, error) {
 	limited, err := svc.Limit(l, limit)
 	if err != nil {
 		return nil, err
@@ -101,8 +103,10 @@ func greet(cmd *cobra.Command, main, side net.Listener, log *slog.Logger) {
 	if side != nil {
 		cmd.Printf("metrics and health on http://%s/metrics, /livez, /readyz\n", side.Addr())
 	}
-	cmd.Printf("try: curl -s http://%s/cirrus.v1.LeaseService/Acquire -H 'Content-Type: application/json' -d '{\"appId\":\"demo\"}'\n", main.Addr())
+	cmd.Printf("try: curl -s http://%s/cirrus.v1.LeaseService/Acquire "+
+		"-H 'Content-Type: application/json' -d '{\"appId\":\"demo\"}'\n", main.Addr())
 	if tcp, ok := main.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
-		log.Warn("whoever can reach this address can take, keep and revoke leases: there is no authentication; put it behind a proxy or a network policy", "listen", main.Addr().String())
+		log.Warn("whoever can reach this address can take, keep and revoke leases: there is no "+
+			"authentication; put it behind a proxy or a network policy", "listen", main.Addr().String())
 	}
 }

@@ -53,8 +53,10 @@ func reload(cmd *cobra.Command, log *slog.Logger, level *slog.LevelVar) {
 		}
 	}
 	// A warning is seen at every level but error.
-	log.Warn("settings were read again at SIGHUP", "log_level", strings.ToLower(level.Level().String()), "from", string(from))
+	log.Warn("settings were read again at SIGHUP", "log_level",
+		strings.ToLower(level.Level().String()), "from", string(from))
 	if changed := flags.ChangedSettings(cmd, settings); len(changed) > 0 {
-		log.Warn("the config file has changed in what is only read at the start: restart to apply it", "settings", strings.Join(changed, ","))
+		log.Warn("the config file has changed in what is only read at the start: restart to apply it",
+			"settings", strings.Join(changed, ","))
 	}
 }

@@ -54,7 +54,8 @@ func TestPrintState(t *testing.T) {
 		}
 		time.Sleep(service.StateEvery)
 		end()
-		if got, want := out.String(), "no leader known: waiting for the election\nleading\nleading, but late\n"; got != want {
+		if got, want := out.String(),
+			"no leader known: waiting for the election\nleading\nleading, but late\n"; got != want {
 			t.Errorf("printed\n%swant\n%s", got, want)
 		}
 	})

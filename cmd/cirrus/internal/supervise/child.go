@@ -58,7 +58,8 @@ func (c *child) carryOut(o order, at, remaining time.Duration, log *slog.Logger)
 	switch o {
 	case orderAsk:
 		err := c.signalGroup(syscall.SIGTERM)
-		log.Warn("the lease won't last: sending SIGTERM to the child", "remaining", remaining.Round(time.Millisecond))
+		log.Warn("the lease won't last: sending SIGTERM to the child", "remaining",
+			remaining.Round(time.Millisecond))
 		if err != nil {
 			log.Error("the child can't be asked to end", "error", err)
 		}
@@ -69,7 +70,8 @@ func (c *child) carryOut(o order, at, remaining time.Duration, log *slog.Logger)
 			c.killLogged = true
 		}
 		if err != nil && at >= c.logAgainAt {
-			log.Error("the child can't be killed, and goes on with a node ID that others may get: end it; cirrus goes on trying to kill it", "error", err)
+			log.Error("the child can't be killed, and goes on with a node ID that others may get: end it; "+
+				"cirrus goes on trying to kill it", "error", err)
 			c.logAgainAt = at + logEvery
 		}
 	}
