@@ -5,8 +5,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/files"
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/location"
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 	"github.com/cirrus-id/cirrus/fencing"
 )
@@ -24,15 +26,15 @@ a manifest: there it would vouch for the store that replaces a lost one.`,
   cirrus init --store etcd --etcd-endpoints https://e1:2379,https://e2:2379,https://e3:2379`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return initStore(cmd) },
 	}
-	addStore(cmd, "`directory` to create the store in; must be missing or empty")
-	addStride(cmd)
+	location.AddFlags(cmd, "`directory` to create the store in; must be missing or empty")
+	location.AddStride(cmd)
 	flags.AddNewPool(cmd)
 	return cmd
 }
 
 func initStore(cmd *cobra.Command) error {
-	defer limitInterrupt(cmd)()
-	at, err := chosenLocation(cmd, output.NoLog)
+	defer exit.LimitInterrupt(cmd)()
+	at, err := location.Chosen(cmd, output.NoLog)
 	if err != nil {
 		return err
 	}
@@ -51,7 +53,7 @@ func initStore(cmd *cobra.Command) error {
 		l := batch.Pools[i].Layout
 		cmd.Printf("pool %s: layout %s from %s lasts until %s\n", batch.Pools[i].Name, l, l.Origin.Time().Format(output.MillisLayout), l.LastTimestamp().Time().Format(output.MillisLayout))
 	}
-	cmd.Printf("created a store in %s; serve it with: cirrus serve %s%s\n", at, at.serveWith, strideFlag(cmd))
+	cmd.Printf("created a store in %s; serve it with: cirrus serve %s%s\n", at, at.ServeWith, strideFlag(cmd))
 	return nil
 }
 

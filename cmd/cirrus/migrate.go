@@ -8,6 +8,7 @@ import (
 
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/files"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/location"
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 	"github.com/cirrus-id/cirrus/store/migrate"
 )
@@ -33,12 +34,12 @@ host. Wherever it was interrupted, at most one of the two locations can be serve
 	f.Bool("to-etcd", false, "move it to etcd, under --etcd-prefix")
 	f.Bool("from-etcd", false, "move it from etcd, from under --etcd-prefix")
 	f.String("to", "", "`directory` to move it to; must be missing or empty")
-	addEtcd(cmd)
+	location.AddEtcdFlags(cmd)
 	return cmd
 }
 
 func migrateStore(cmd *cobra.Command) error {
-	defer limitInterrupt(cmd)()
+	defer exit.LimitInterrupt(cmd)()
 	from, to, err := fromAndTo(cmd)
 	if err != nil {
 		return err
@@ -51,16 +52,16 @@ func migrateStore(cmd *cobra.Command) error {
 		return err
 	}
 	if done.Before {
-		cmd.Printf("%s was moved to %s by an earlier run; serve it with: cirrus serve %s\n", from, to, to.serveWith)
+		cmd.Printf("%s was moved to %s by an earlier run; serve it with: cirrus serve %s\n", from, to, to.ServeWith)
 		return nil
 	}
 	cmd.Printf("moved %d pools and the records of %d node IDs from %s to %s; serve it with: cirrus serve %s\n",
-		done.Pools, done.Records, from, to, to.serveWith)
+		done.Pools, done.Records, from, to, to.ServeWith)
 	return nil
 }
 
 // fromAndTo returns the locations that the flags name.
-func fromAndTo(cmd *cobra.Command) (from, to location, err error) {
+func fromAndTo(cmd *cobra.Command) (from, to location.Location, err error) {
 	f := cmd.Flags()
 	fromDir, err := f.GetString("from")
 	if err != nil {
@@ -83,11 +84,11 @@ func fromAndTo(cmd *cobra.Command) (from, to location, err error) {
 	if !intoEtcd && !outOfEtcd {
 		return from, to, exit.Usagef("give --from DIR and --to-etcd, or --from-etcd and --to DIR")
 	}
-	inEtcd, err := etcdLocation(cmd)
+	inEtcd, err := location.InEtcd(cmd)
 	if err != nil {
 		return from, to, err
 	}
-	inDir, err := pebbleLocation(cmd, fromDir+toDir, output.NoLog)
+	inDir, err := location.InDirectory(cmd, fromDir+toDir, output.NoLog)
 	if intoEtcd {
 		return inDir, inEtcd, err
 	}

@@ -2,28 +2,14 @@ package main
 
 import (
 	"crypto/rand"
-	"log/slog"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/snowflake"
-	"github.com/cirrus-id/cirrus/store/pebble"
 )
-
-// storeOptions returns the options of every store in a directory: a failed write ends the
-// process, with an error that says why (S9).
-func storeOptions(cmd *cobra.Command, log *slog.Logger) pebble.Options {
-	return pebble.Options{Logger: log, Fatal: func(err error) {
-		cmd.PrintErrf("cirrus: %v\n", err)
-		exit.FlushLog(cmd)
-		os.Exit(exit.Failed)
-	}}
-}
 
 // newStore returns a new store's first batch, with the default pool as the flags describe
 // it.

@@ -7,7 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/files"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/location"
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/store"
@@ -43,8 +45,8 @@ that were created there, and node IDs that were added to a pool.`,
   cirrus recover --store etcd --etcd-endpoints https://e1:2379,https://e2:2379,https://e3:2379`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return recoverStore(cmd) },
 	}
-	addStore(cmd, "`directory` of the store")
-	addStride(cmd)
+	location.AddFlags(cmd, "`directory` of the store")
+	location.AddStride(cmd)
 	cmd.Flags().Duration("longest-ttl", 0, "the highest max_ttl of any pool since the copy was taken, if it was raised, up to 720h")
 	cmd.Flags().Bool("moved-away", false, "take back a store that was migrated away; the other one must never be served again")
 	cmd.Flags().Bool("yes", false, "don't ask")
@@ -52,8 +54,8 @@ that were created there, and node IDs that were added to a pool.`,
 }
 
 func recoverStore(cmd *cobra.Command) (err error) {
-	defer limitInterrupt(cmd)()
-	at, err := chosenLocation(cmd, output.Warnings(cmd))
+	defer exit.LimitInterrupt(cmd)()
+	at, err := location.Chosen(cmd, output.Warnings(cmd))
 	if err != nil {
 		return err
 	}

@@ -12,13 +12,12 @@ import (
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/files"
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/flags"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/location"
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/output"
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/serving"
 	"github.com/cirrus-id/cirrus/internal/logwriter"
 	"github.com/cirrus-id/cirrus/internal/steady"
 	"github.com/cirrus-id/cirrus/service"
-	"github.com/cirrus-id/cirrus/store"
-	"github.com/cirrus-id/cirrus/store/pebble"
 )
 
 func newServe() *cobra.Command {
@@ -55,14 +54,14 @@ changed there, which waits for a restart.`,
 		RunE:        func(cmd *cobra.Command, _ []string) error { return serve(cmd) },
 	}
 	f := cmd.Flags()
-	addStore(cmd, "`directory` of the store, or :memory: for one that keeps nothing")
+	location.AddFlags(cmd, "`directory` of the store, or :memory: for one that keeps nothing")
 	f.String("advertise", "",
 		"`URL` at which the other replicas reach this one; required with --store etcd")
 	f.String("listen", "127.0.0.1:50051", "`address` for all services")
 	f.String("metrics-listen", "127.0.0.1:50052",
 		"`address` for /metrics, /livez and /readyz; empty: none")
 	serving.AddConnections(cmd)
-	addStride(cmd)
+	location.AddStride(cmd)
 	f.Duration("suspect-for", 0,
 		"how long pools of a new or recovered store wait at least before they grant, up to 2160h; the "+
 			"store remembers the longest")
@@ -96,11 +95,11 @@ func serve(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	limits, err := serving.ConnectionLimits(cmd, kind == onEtcd, log)
+	limits, err := serving.ConnectionLimits(cmd, kind == location.OnEtcd, log)
 	if err != nil {
 		return err
 	}
-	ending, ended := limitShutdown(cmd, "look at the disk; nothing that was acknowledged is lost")
+	ending, ended := exit.LimitShutdown(cmd, "look at the disk; nothing that was acknowledged is lost")
 	defer ended()
 	if err := warnOfOthers(cmd, log); err != nil {
 		return err
@@ -121,7 +120,7 @@ func warnOfOthers(cmd *cobra.Command, log *slog.Logger) (err error) {
 	if p.Dir, err = cmd.Flags().GetString("data"); err != nil {
 		return err
 	}
-	if p.Dir == memory {
+	if p.Dir == location.Memory {
 		p.Dir = ""
 	}
 	if p.Secret, err = cmd.Flags().GetString("etcd-password-file"); err != nil {
@@ -142,61 +141,6 @@ func bufferStdout(cmd *cobra.Command) (end func()) {
 	return func() { out.Flush(exit.LastWords) }
 }
 
-// opened is a store that is open.
-type opened interface{ Close() error }
-
-// openStore opens the store that the flags name, and sets it in the service's
-// config.
-func openStore(cmd *cobra.Command, cfg *service.Config) (opened, error) {
-	kind, err := chosenStore(cmd)
-	if err != nil {
-		return nil, err
-	}
-	if kind == onEtcd {
-		return openReplica(cmd, cfg)
-	}
-	st, err := openPebble(cmd, cfg.Logger)
-	if err != nil {
-		return nil, err
-	}
-	cfg.Store = st
-	cfg.DiskSpace = func() (free, size uint64, known bool) {
-		now, known := st.Space()
-		return now.Free, now.Size, known
-	}
-	return st, nil
-}
-
-// openPebble opens the store that --data names, and creates one if there is none. A
-// new store in a directory is suspicious (S7). A new one in memory is not, since
-// there can't have been an earlier one.
-func openPebble(cmd *cobra.Command, log *slog.Logger) (*pebble.Store, error) {
-	dir, err := dataDir(cmd)
-	if err != nil {
-		return nil, err
-	}
-	opts := storeOptions(cmd, log)
-	if dir == memory {
-		batch, err := newStore(cmd, true)
-		if err != nil {
-			return nil, err
-		}
-		return pebble.OpenMemory(*batch.Meta, batch.Pools, opts)
-	}
-	st, err := pebble.Open(dir, opts)
-	if !errors.Is(err, store.ErrNoStore) {
-		return st, err
-	}
-	batch, err := newStore(cmd, false)
-	if err != nil {
-		return nil, err
-	}
-	if err := pebble.Create(dir, *batch.Meta, batch.Pools, opts); err != nil {
-		return nil, err
-	}
-	return pebble.Open(dir, opts)
-}
-
 // serveOpened serves until the context ends or the store fails. It calls ending
 // before it ends anything else. The store can be closed once it has returned.
 func serveOpened(cmd *cobra.Command, cfg service.Config, limits serving.Limits,
@@ -213,7 +157,7 @@ func serveOpened(cmd *cobra.Command, cfg service.Config, limits serving.Limits,
 	if err != nil {
 		return err
 	}
-	if dir, err := dataDir(cmd); err == nil && dir == memory && cfg.Store != nil {
+	if dir, err := location.Directory(cmd); err == nil && dir == location.Memory && cfg.Store != nil {
 		cfg.Logger.Warn("this store keeps nothing and vouches at each start that nobody holds a node " +
 			"ID from an earlier one: it is for trying things out; after a restart two holders can have " +
 			"one node ID")

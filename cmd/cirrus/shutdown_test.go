@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"testing"
 
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/location"
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/serving"
 	"github.com/cirrus-id/cirrus/fencing"
 	"github.com/cirrus-id/cirrus/internal/steady"
@@ -26,7 +27,7 @@ func TestEveryShutdownIsLimited(t *testing.T) {
 			log := slog.New(slog.DiscardHandler)
 			cfg, listen := service.Config{Steady: steady.New().Exact(), Logger: log, Stride: fencing.DefaultStride}, "127.0.0.1:0"
 			spoil(&cfg, &listen)
-			if err := cmd.ParseFlags([]string{"--data", memory, "--metrics-listen", "", "--listen", listen}); err != nil {
+			if err := cmd.ParseFlags([]string{"--data", location.Memory, "--metrics-listen", "", "--listen", listen}); err != nil {
 				t.Fatal(err)
 			}
 			st, err := openStore(cmd, &cfg)

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
+	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/location"
 )
 
 // TestWrongUsage checks that wrong usage ends with exit code 2 and one line that says
@@ -136,7 +137,7 @@ func TestFlagsOfEtcd(t *testing.T) {
 			value = "x"
 		}
 		var stderr strings.Builder
-		code := run([]string{"serve", "--data", memory, "--listen=", "--" + f.Name, value},
+		code := run([]string{"serve", "--data", location.Memory, "--listen=", "--" + f.Name, value},
 			strings.NewReader(""), io.Discard, &stderr)
 		if want := "--" + f.Name + " is for a store in etcd"; code != exit.WrongUsage ||
 			!strings.Contains(stderr.String(), want) {

@@ -7,17 +7,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cirrus-id/cirrus/cmd/cirrus/internal/exit"
 	"github.com/cirrus-id/cirrus/service"
 )
-
-// DrainTime is how long requests in flight may take after SIGTERM. It is short
-// enough for the process to end within 5 s.
-const DrainTime = 3 * time.Second
 
 // Listen serves at the addresses that the flags give, and prints them.
 func Listen(cmd *cobra.Command, svc *service.Service, limits Limits,
@@ -84,9 +79,9 @@ func start(svc *service.Service, l net.Listener, limit service.ConnectionLimit,
 	return r, nil
 }
 
-// Stop ends the servers. Requests in flight may go on for DrainTime.
+// Stop ends the servers. Requests in flight may go on for exit.DrainTime.
 func Stop(servers []*Server) error {
-	ctx, cancel := context.WithTimeout(context.Background(), DrainTime)
+	ctx, cancel := context.WithTimeout(context.Background(), exit.DrainTime)
 	defer cancel()
 	var problems []error
 	for _, r := range servers {

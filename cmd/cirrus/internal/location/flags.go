@@ -1,4 +1,4 @@
-package main
+package location
 
 import (
 	"fmt"
@@ -17,61 +17,71 @@ import (
 
 // The values of --store.
 const (
-	onPebble = "pebble" // a directory on one machine
-	onEtcd   = "etcd"   // a prefix in etcd, for several replicas
+	OnPebble = "pebble" // a directory on one machine
+	OnEtcd   = "etcd"   // a prefix in etcd, for several replicas
 )
 
-// memory is the --data of a store in memory.
-const memory = ":memory:"
+// Memory is the --data of a store in memory.
+const Memory = ":memory:"
 
 // ofEtcd are the flags that say where a store in etcd is, and how replicas share it. They
 // are refused for a store in a directory.
 var ofEtcd = []string{
-	"etcd-endpoints", "etcd-prefix", "etcd-cacert", "etcd-cert", "etcd-key", "etcd-user", "etcd-password-file",
+	"etcd-endpoints", "etcd-prefix", "etcd-cacert", "etcd-cert", "etcd-key", "etcd-user",
+	"etcd-password-file",
 	"etcd-session-ttl", "advertise",
 }
 
-// addStore adds the flags that say where a store is, for both kinds.
-func addStore(cmd *cobra.Command, data string) {
-	cmd.Flags().String("store", onPebble, "where the store is: pebble (in the directory --data, for one process) or etcd (for several replicas)")
+// AddFlags adds the flags that say where a store is, for both kinds.
+func AddFlags(cmd *cobra.Command, data string) {
+	cmd.Flags().String("store", OnPebble,
+		"where the store is: pebble (in the directory --data, for one process) or etcd (for several "+
+			"replicas)")
 	cmd.Flags().String("data", "", data)
-	addEtcd(cmd)
+	AddEtcdFlags(cmd)
 }
 
-// addEtcd adds the flags that say where a store in etcd is.
-func addEtcd(cmd *cobra.Command) {
+// AddEtcdFlags adds the flags that say where a store in etcd is.
+func AddEtcdFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringSlice("etcd-endpoints", nil, "`URLs` of etcd's members, comma-separated, such as https://etcd-1:2379")
+	f.StringSlice("etcd-endpoints", nil,
+		"`URLs` of etcd's members, comma-separated, such as https://etcd-1:2379")
 	f.String("etcd-prefix", etcd.DefaultPrefix, "what all the store's keys in etcd begin with")
-	f.String("etcd-cacert", "", "`file` with the certificates to check etcd's against (default: the system's)")
+	f.String("etcd-cacert", "",
+		"`file` with the certificates to check etcd's against (default: the system's)")
 	f.String("etcd-cert", "", "`file` with a certificate to show to etcd")
 	f.String("etcd-key", "", "`file` with that certificate's key")
 	f.String("etcd-user", "", "`name` to log in to etcd with")
 	f.String("etcd-password-file", "", "`file` with that user's password")
-	f.Duration("etcd-session-ttl", etcd.DefaultSessionTTL, "how long replicas wait for a silent leader, in whole seconds; at most a quarter of any pool's TTL, and the same for all replicas")
+	f.Duration("etcd-session-ttl", etcd.DefaultSessionTTL,
+		"how long replicas wait for a silent leader, in whole seconds; at most a quarter of any pool's "+
+			"TTL, and the same for all replicas")
 }
 
-func addStride(cmd *cobra.Command) {
-	cmd.Flags().Duration("stride", fencing.DefaultStride, "how far ahead the mark is written, 100ms to 1h")
+// AddStride adds the flag for the stride.
+func AddStride(cmd *cobra.Command) {
+	cmd.Flags().Duration("stride", fencing.DefaultStride,
+		"how far ahead the mark is written, 100ms to 1h")
 }
 
-// chosenStore returns the value of --store. It errs if flags of the other kind are given:
+// Kind returns the value of --store. It returns an error if flags of the other kind are given:
 // the user then expects another store to be served.
-func chosenStore(cmd *cobra.Command) (string, error) {
+func Kind(cmd *cobra.Command) (string, error) {
 	kind, err := cmd.Flags().GetString("store")
 	if err != nil {
 		return "", err
 	}
 	switch kind {
-	case onPebble:
+	case OnPebble:
 		for _, name := range ofEtcd {
 			if flags.Given(cmd.Flags(), name) {
 				return "", exit.Usagef("--%s is for a store in etcd: add --store etcd, or leave it out", name)
 			}
 		}
-	case onEtcd:
+	case OnEtcd:
 		if flags.Given(cmd.Flags(), "data") {
-			return "", exit.Usagef("--data is for a store in a directory: leave it out, or leave out --store etcd")
+			return "", exit.Usagef(
+				"--data is for a store in a directory: leave it out, or leave out --store etcd")
 		}
 	default:
 		return "", exit.Usagef("--store %q: give pebble or etcd", kind)
@@ -79,29 +89,33 @@ func chosenStore(cmd *cobra.Command) (string, error) {
 	return kind, nil
 }
 
-// dataDir returns the value of --data. It has no default, so that nobody serves a store
+// Directory returns the value of --data. It has no default, so that nobody serves a store
 // by mistake.
-func dataDir(cmd *cobra.Command) (string, error) {
+func Directory(cmd *cobra.Command) (string, error) {
 	dir, err := cmd.Flags().GetString("data")
 	if err == nil && dir == "" {
-		return "", exit.Usagef("--data is missing: name the store's directory, such as --data ./cirrus-data")
+		return "", exit.Usagef(
+			"--data is missing: name the store's directory, such as --data ./cirrus-data")
 	}
 	return dir, err
 }
 
-// etcdConfig returns what the flags say about a store in etcd.
-func etcdConfig(cmd *cobra.Command, log *slog.Logger) (etcd.Config, error) {
+// EtcdConfig returns what the flags say about a store in etcd.
+func EtcdConfig(cmd *cobra.Command, log *slog.Logger) (etcd.Config, error) {
 	f := cmd.Flags()
 	endpoints, err := f.GetStringSlice("etcd-endpoints")
 	if err != nil {
 		return etcd.Config{}, err
 	}
 	if len(endpoints) == 0 {
-		return etcd.Config{}, exit.Usagef("--etcd-endpoints is missing: name etcd's members, such as --etcd-endpoints http://127.0.0.1:2379")
+		return etcd.Config{}, exit.Usagef(
+			"--etcd-endpoints is missing: name etcd's members, such as --etcd-endpoints " +
+				"http://127.0.0.1:2379")
 	}
 	cfg := etcd.Config{Endpoints: endpoints, Logger: log}
 	for name, to := range map[string]*string{
-		"etcd-prefix": &cfg.Prefix, "etcd-cacert": &cfg.CAFile, "etcd-cert": &cfg.CertFile, "etcd-key": &cfg.KeyFile, "etcd-user": &cfg.User,
+		"etcd-prefix": &cfg.Prefix, "etcd-cacert": &cfg.CAFile, "etcd-cert": &cfg.CertFile,
+		"etcd-key": &cfg.KeyFile, "etcd-user": &cfg.User,
 	} {
 		if *to, err = f.GetString(name); err != nil {
 			return cfg, err
