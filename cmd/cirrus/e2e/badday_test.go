@@ -19,7 +19,7 @@ import (
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 )
 
-// nobody is a user who owns nothing.
+// nobody is a user that owns no file.
 const nobody = 65534
 
 // complains fails the test unless the process failed, and said why and what to
@@ -34,22 +34,22 @@ func complains(t *testing.T, code int, stderr string, want ...string) {
 		}
 	}
 	if code != 1 || len(sentences) != 1 {
-		t.Errorf("exit code %d and %d sentences, want 1 of 1:\n%s", code, len(sentences), stderr)
+		t.Errorf("exit code %d and %d sentences on stderr, want exit code 1 and one sentence:\n%s", code, len(sentences), stderr)
 	}
 	for _, w := range want {
 		if !strings.Contains(strings.Join(sentences, ""), w) {
-			t.Errorf("nothing is said of %q:\n%s", w, stderr)
+			t.Errorf("stderr does not mention %q:\n%s", w, stderr)
 		}
 	}
 }
 
-// refuses runs `cirrus serve`, which must not come up.
+// refuses runs a command that must fail before it serves.
 func refuses(t *testing.T, args []string, want ...string) {
 	t.Helper()
 	code, stdout, stderr := run(t, args...)
 	complains(t, code, stderr, want...)
 	if strings.Contains(stdout, "serves") {
-		t.Errorf("it says that it serves:\n%s", stdout)
+		t.Errorf("stdout reports that it serves:\n%s", stdout)
 	}
 }
 
@@ -321,5 +321,5 @@ func fill(t *testing.T, srv *server, i int, highest []atomic.Uint64) {
 			return
 		}
 	}
-	t.Errorf("it still takes writes after %v", 3*timeout)
+	t.Errorf("the service still accepts writes after %v", 3*timeout)
 }

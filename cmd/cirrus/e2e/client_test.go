@@ -21,17 +21,16 @@ import (
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 )
 
-// callTime bounds a call, beside what it asks to wait for.
+// callTime bounds a call, in addition to the wait that it asks for.
 const callTime = 2 * time.Second
 
-// dial returns clients for the service at a URL, in one of the ways of talking
-// to it.
+// dial returns clients for the service at a URL, for one of the protocols.
 func dial(url string, way int) (cirrusv1connect.LeaseServiceClient, cirrusv1connect.AdminServiceClient) {
 	w := ways[way%len(ways)]
 	return cirrusv1connect.NewLeaseServiceClient(w.http, url, w.opts...), cirrusv1connect.NewAdminServiceClient(w.http, url, w.opts...)
 }
 
-// The ways of talking to the service.
+// The protocols of the service.
 const (
 	connectProto = iota
 	connectJSON
@@ -64,7 +63,7 @@ type replicaClients struct {
 	admin  cirrusv1connect.AdminServiceClient
 }
 
-// roamer uses one of the service's addresses, until that fails.
+// roamer uses one of the service's addresses until it fails.
 type roamer struct {
 	replicaClients
 	all []replicaClients
@@ -175,7 +174,7 @@ func (c *client) within(span [2]time.Duration) time.Duration { return c.between(
 // draw draws a duration below d.
 func draw(rng *rand.Rand, d time.Duration) time.Duration { return time.Duration(rng.Int64N(int64(d))) }
 
-// nap waits; it decides on the pace, never on what is right.
+// nap waits. It sets the pace, and never decides whether something is right.
 func nap(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -185,7 +184,7 @@ func nap(ctx context.Context, d time.Duration) {
 	}
 }
 
-// fresh makes an instance ID of 128 random bits (C1).
+// fresh returns an instance ID of 128 random bits (C1).
 func (c *client) fresh() string { return fmt.Sprintf("%016x%016x", c.rng.Uint64(), c.rng.Uint64()) }
 
 // acquire asks for a node ID until it has one. An answer may be lost with the
@@ -408,13 +407,13 @@ func (c *client) kept(l *lease, a answer) {
 	l.apply(a)
 }
 
-// lose: on LEASE_LOST a holder stops at once (C5).
+// lose stops minting at once, on LEASE_LOST (C5).
 func (c *client) lose(l *lease, sent, received instant) {
 	l.over = true
 	c.wasLost(l.grant, sent, received)
 }
 
-// backOff: heartbeats are tried again to the deadline, and past it (C3).
+// backOff sets when a heartbeat is retried: up to the deadline, and past it (C3).
 func (c *client) backOff(l *lease, sent instant, err error) {
 	l.trouble = append(l.trouble, fmt.Sprintf("%v to %v: %v", sent, now(), err))
 	l.beat = now().add(c.between(10*time.Millisecond, 100*time.Millisecond))
@@ -476,7 +475,7 @@ func (c *client) probe(ctx context.Context, l *lease) {
 	}
 }
 
-// revokeSome takes somebody's lease away.
+// revokeSome revokes the lease of any client.
 func (c *client) revokeSome(ctx context.Context) {
 	g := c.anyGrant(c.rng, c.pools)
 	if g == nil {
@@ -511,7 +510,7 @@ func (o *observer) anyGrant(rng *rand.Rand, pools []string) *grant {
 	return nil
 }
 
-// within makes a call that is given up after d.
+// within makes a call with the timeout d.
 func within(ctx context.Context, d time.Duration, call func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
@@ -543,7 +542,7 @@ func (c *client) judge(what string, err error, also ...connect.Code) {
 	c.wrong("%s: unexpected answer: %v", what, err)
 }
 
-// reason is that of the service's ErrorInfo.
+// reason returns the reason in the service's ErrorInfo.
 func reason(err error) string {
 	if info, ok := detail[*errdetails.ErrorInfo](err); ok && info.Domain == "cirrus" {
 		return info.Reason
@@ -551,13 +550,13 @@ func reason(err error) string {
 	return ""
 }
 
-// retryAfter is when the service said to ask again.
+// retryAfter returns after how long the service says to ask again.
 func retryAfter(err error) time.Duration {
 	info, _ := detail[*errdetails.RetryInfo](err)
 	return info.GetRetryDelay().AsDuration()
 }
 
-// detail finds what machines read of an error.
+// detail returns the error's detail of type T, if it has one.
 func detail[T any](err error) (found T, ok bool) {
 	var e *connect.Error
 	if !errors.As(err, &e) {

@@ -15,14 +15,13 @@ import (
 	"github.com/cirrus-id/cirrus/internal/etcdtest"
 )
 
-// long says whether each fault is tried as often and for as long as it has to be
-// once in a while, instead of as it can be before each commit. It also holds the
-// times that were measured against what they should be, for which the machine
-// must have little else to do.
+// long says that each fault is tried many times and for long. A brief run is short
+// enough for each commit. A long one also checks the times that it measures, so the
+// machine must not be busy.
 var long = os.Getenv("CIRRUS_CLUSTER") == "long"
 
-// asCluster marks a test of replicas on etcd. They have a target of their own:
-// several etcd members, replicas and dozens of clients beside all other tests
+// asCluster marks a test of replicas on etcd. These tests have a make target of their
+// own: several etcd members, replicas and dozens of clients beside all other tests
 // would measure the machine.
 func asCluster(t *testing.T) {
 	t.Helper()
@@ -36,7 +35,7 @@ func asCluster(t *testing.T) {
 	t.Parallel()
 }
 
-// either picks by the form of the run.
+// either returns its first argument in a brief run, and its second in a long one.
 func either[T any](short, whole T) T {
 	if long {
 		return whole
@@ -55,8 +54,8 @@ const (
 )
 
 // The pools of a cluster. No two have a node ID in common, and all have one
-// layout, so no two IDs of all may be equal. The clients of kept never give a
-// lease up, nor does anyone take it from them.
+// layout, so no two IDs of any pools may be equal. In the pool kept, clients never
+// release a lease, and no test revokes one.
 var clusterPools = []struct {
 	name        string
 	first, last uint32
@@ -70,7 +69,7 @@ var clusterPools = []struct {
 const firstSpareID = 328
 
 var (
-	// restless are clients that hold, mint, release and re-acquire.
+	// restless clients hold, mint, release and acquire again.
 	restless = habits{
 		pools: []string{"default", "default", "tight"}, try: 3 * time.Second,
 		hold: [2]time.Duration{200 * time.Millisecond, 5 * time.Second},
@@ -78,7 +77,7 @@ var (
 		ask:  [2]time.Duration{clusterTTL, keptTTL}, askOften: 0.3,
 		waitOften: 0.5, vanish: 0.05, revoke: 0.001, stall: 0.001, stallTimes: 2, bunch: 0.25,
 	}
-	// faithful ones keep what they have.
+	// faithful clients keep their leases.
 	faithful = habits{
 		pools: []string{"kept"}, try: 3 * time.Second,
 		hold:  [2]time.Duration{time.Hour, time.Hour + 1},
@@ -87,20 +86,20 @@ var (
 	}
 )
 
-// restlessClients are as many of all clients; the others are faithful.
+// restlessClients is how many clients are restless; the others are faithful.
 const restlessClients = 24
 
-// cluster is replicas over etcd members, with a proxy on every way, and clients
-// at work.
+// cluster is replicas on etcd members, with a proxy on every connection, and clients
+// that use them.
 type cluster struct {
 	*testing.T
 	etcd     *etcdtest.Cluster
 	replicas []*replica
 	obs      *observer
 	crowd    *crowd
-	first    int // where the test's own errands begin
+	first    int // the replica that the test's own calls try first
 	probe    *lease
-	keeping  sync.WaitGroup // who keeps the probe
+	keeping  sync.WaitGroup // the goroutine that keeps the probe
 	stop     context.CancelFunc
 	spare    uint32 // the next node ID that no pool has
 	seen     []string
@@ -108,21 +107,20 @@ type cluster struct {
 
 const members = 3
 
-// plan says what to start.
+// plan says how to start a cluster.
 type plan struct {
 	replicas int
 	// run starts a replica; nil: with `cirrus serve`.
 	run func(*replica) *program
-	// deposed: a leader may live on beside its successor, and not know of it
-	// for a stride.
+	// deposed: a deposed leader may run beside its successor, and not know of it for a
+	// stride.
 	deposed bool
-	// back is how far server time may go back; 0: as with one wall clock.
+	// back is how far server time may go back; 0: as far as with one wall clock.
 	back time.Duration
 }
 
-// startCluster starts etcd, replicas, proxies and clients, all on loopback, which
-// last as long as the test. It is for tests that run beside others: they wait
-// most of the time.
+// startCluster starts etcd, replicas, proxies and clients on loopback, and ends them
+// with the test. Such tests run in parallel, because they wait most of the time.
 func startCluster(t *testing.T, p plan) *cluster {
 	t.Helper()
 	asCluster(t)
@@ -167,7 +165,7 @@ func (c *cluster) must(err error) {
 	}
 }
 
-// employ lets the clients begin.
+// employ starts the clients.
 func (c *cluster) employ() {
 	c.Helper()
 	seed := *seedFlag
@@ -194,7 +192,7 @@ func (c *cluster) employ() {
 	c.grantsGoOn()
 }
 
-// keepProbe keeps the lease that heartbeats are tried with.
+// keepProbe keeps the lease of the heartbeats that the test itself sends.
 func (c *cluster) keepProbe(ctx context.Context) {
 	r := c.roamer(0)
 	for ctx.Err() == nil {
@@ -207,22 +205,22 @@ func (c *cluster) keepProbe(ctx context.Context) {
 	}
 }
 
-// grantOne sees a node ID granted, and gives it back.
+// grantOne acquires a node ID and releases it.
 func (c *cluster) grantOne() {
 	c.Helper()
 	c.giveBack(c.newLease("default", "visitor"))
 }
 
-// grantsGoOn waits until there are some that were not there before.
+// grantsGoOn waits for new grants.
 func (c *cluster) grantsGoOn() {
 	c.Helper()
 	want := c.obs.count().grants + 5
 	eventually(c, "new grants", func() bool { return c.obs.count().grants >= want })
 }
 
-// settle ends all faults and waits until everything is as it was before them:
-// one leads, all follow, each answers, grants go on, and nothing is forgotten.
-// It returns how long that took.
+// settle ends all faults, and waits until one replica leads, all others follow, each
+// answers, there are new grants, and no acknowledged lease is missing. It returns how
+// long that took.
 func (c *cluster) settle() time.Duration {
 	c.Helper()
 	began := now()
@@ -264,24 +262,24 @@ func (c *cluster) audit(r *replica) bool {
 	return true
 }
 
-// saw notes a line of the table of what was seen.
+// saw adds a line to the table of results.
 func (c *cluster) saw(fault, format string, args ...any) {
 	c.Helper()
 	c.seen = append(c.seen, fmt.Sprintf("%-44s %s", fault, fmt.Sprintf(format, args...)))
 	c.Logf("%v %s: %s", now(), fault, fmt.Sprintf(format, args...))
 }
 
-// judge waits until enough has happened to judge by, and looks at all of it.
+// judge waits until enough has happened, and checks all of it.
 func (c *cluster) judge() {
 	c.Helper()
-	eventually(c, "enough to judge by", func() bool {
+	eventually(c, "enough grants and heartbeats to judge by", func() bool {
 		n := c.obs.count()
 		return n.grants >= 2*clients && n.changedIDs > 0 && n.heartbeats > 0
 	})
 	c.verdict()
 }
 
-// verdict stops the clients and looks at the whole history.
+// verdict stops the clients and checks the whole history.
 func (c *cluster) verdict() {
 	c.Helper()
 	c.stop()

@@ -88,11 +88,11 @@ func (c *cluster) deposeUnseen() {
 	took := c.answered(cut, c.others(leader), leader)
 	c.giveBack(old)
 	next := c.newLease(pool, "next")
-	c.lay(qs, next)
+	c.send(qs, next)
 	asked := time.Duration(now() - cut)
 	var told []string
 	for _, q := range qs {
-		told = append(told, q.told())
+		told = append(told, q.reply())
 	}
 	c.beatOnce(next)
 	c.giveBack(next)

@@ -135,13 +135,13 @@ func (c *cluster) stopLeader(d time.Duration, then fault) {
 		}
 		nap(c.Context(), min(clusterTTL/3, d-time.Duration(now()-stopped)))
 	}
-	c.lay(qs, next)
+	c.send(qs, next)
 	for _, p := range leader.stores {
 		c.must(p.impose(then))
 	}
 	leader.thaw(c)
 	for _, q := range qs {
-		events = append(events, q.told())
+		events = append(events, q.reply())
 	}
 	if next != nil && qs[0].err == nil {
 		c.Errorf("%s: it kept a lease whose node ID is another's", name)

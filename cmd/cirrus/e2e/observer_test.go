@@ -16,10 +16,9 @@ import (
 	"github.com/cirrus-id/cirrus/sim/oracle"
 )
 
-// instant is a reading of the one steady clock that all that is observed is
-// timed with. Service and clients run on one machine, so a reading before a
-// request was sent lies before all that the service did about it, and one after
-// its answer came lies behind that.
+// instant is a reading of the steady clock of the tests. Service and clients run on one
+// machine. So what the service does about a request is later than a reading before the
+// request was sent, and earlier than one after its answer arrived.
 type instant time.Duration
 
 // never is later than any instant.
@@ -39,8 +38,7 @@ type nodeKey struct {
 	node uint32
 }
 
-// grant is what is known of one acknowledged grant: what the service promised,
-// and what its holder did.
+// grant is an acknowledged grant: what the service promised, and what the holder did.
 type grant struct {
 	nodeKey
 	epoch         uint64
@@ -79,7 +77,7 @@ func (g *grant) String() string {
 		g.node, g.pool, g.epoch, g.asked, g.answered, g.deadline)
 }
 
-// observer keeps what happened, and finds what should not have.
+// observer records what happened, and finds violations.
 type observer struct {
 	quarantine time.Duration
 	// back is how far server time may go back from one server to the next: the
@@ -118,7 +116,7 @@ func newObserver(quarantine time.Duration) *observer {
 	}
 }
 
-// called notes a call about a lease, and what it came to.
+// called records a call about a lease, and its outcome.
 func (o *observer) called(g *grant, call history.Call, sent, received instant, out history.Output) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -136,7 +134,7 @@ func (o *observer) note(g *grant, call history.Call, sent, received instant, out
 	o.calls[g.nodeKey] = append(o.calls[g.nodeKey], porcupine.Operation{Input: in, Output: out, Call: int64(sent), Return: int64(received)})
 }
 
-// enough violations tell what is wrong.
+// enough is how many violations are reported.
 const enough = 20
 
 func (o *observer) violated(format string, args ...any) {
@@ -145,21 +143,21 @@ func (o *observer) violated(format string, args ...any) {
 	}
 }
 
-// wrong notes what a client found by itself.
+// wrong records a violation that a client found.
 func (o *observer) wrong(format string, args ...any) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.violated(format, args...)
 }
 
-// failed says whether there is something to report.
+// failed reports whether there are violations.
 func (o *observer) failed() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return len(o.violations) > 0
 }
 
-// granted notes an Acquire that succeeded. asked is when the instance was first
+// granted records an Acquire that succeeded. asked is when the instance was first
 // asked for, sent when the request was sent that this is the answer to.
 func (o *observer) granted(asked, sent, received instant, l *cirrusv1.Lease) *grant {
 	o.mu.Lock()
@@ -182,7 +180,7 @@ func (o *observer) granted(asked, sent, received instant, l *cirrusv1.Lease) *gr
 	return g
 }
 
-// heartbeaten notes a heartbeat that succeeded.
+// heartbeaten records a heartbeat that succeeded.
 func (o *observer) heartbeaten(g *grant, sent, received instant, l *cirrusv1.Lease) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -202,7 +200,7 @@ func (o *observer) asOf(g *grant, sent instant) instant {
 	return sent
 }
 
-// promised looks at a lease that came over the wire, and at when it came.
+// promised checks a lease in an answer that arrived at an instant.
 func (o *observer) promised(g *grant, sent, received instant, l *cirrusv1.Lease) {
 	if l.NodeId != g.node || l.Epoch != g.epoch || l.Pool != g.pool || l.FloorMs != g.floor || l.InstanceId != g.instance || l.AppId != g.app {
 		o.violated("%v: the same lease is told differently: %v", g, l)
@@ -249,7 +247,7 @@ func (o *observer) lookAtServerTime(g *grant, sent, received instant, l *cirrusv
 	}
 }
 
-// stopped notes that the holder mints no more under this lease, from now on.
+// stopped records that the holder mints nothing more under this lease.
 func (o *observer) stopped(g *grant, at instant) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -262,7 +260,8 @@ func (g *grant) stop(at instant) {
 	}
 }
 
-// releasing notes a release before it is sent; last is nil if it won't say.
+// releasing records a release before it is sent; last is nil if the holder does not say
+// what it used.
 func (o *observer) releasing(g *grant, at instant, last *int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -270,28 +269,28 @@ func (o *observer) releasing(g *grant, at instant, last *int64) {
 	g.releaseSent, g.last = min(g.releaseSent, at), last
 }
 
-// wasReleased notes a release that was acknowledged.
+// wasReleased records a release that was acknowledged.
 func (o *observer) wasReleased(g *grant, received instant) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	g.released = min(g.released, received)
 }
 
-// revoking notes a revoke before it is sent.
+// revoking records a revoke before it is sent.
 func (o *observer) revoking(g *grant, at instant) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	g.revokeSent = min(g.revokeSent, at)
 }
 
-// wasRevoked notes a revoke that was acknowledged.
+// wasRevoked records a revoke that was acknowledged.
 func (o *observer) wasRevoked(g *grant, received instant) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	g.revoked = min(g.revoked, received)
 }
 
-// wasLost notes LEASE_LOST.
+// wasLost records an answer LEASE_LOST.
 func (o *observer) wasLost(g *grant, sent, received instant) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -329,7 +328,7 @@ func (o *observer) nearest(pool string) instant {
 	return first
 }
 
-// lostIn is how many leases of a pool were lost.
+// lostIn returns how many leases of a pool were lost.
 func (o *observer) lostIn(pool string) int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -342,7 +341,7 @@ func (o *observer) lostIn(pool string) int {
 	return n
 }
 
-// counts are what the run goes by.
+// counts says how much has happened.
 type counts struct {
 	grants, changes, changedIDs, heartbeats, revived, released, revoked, lost int
 	wentBack                                                                  time.Duration // server time, from one answer to one that was asked for later
@@ -368,7 +367,7 @@ func (o *observer) count() counts {
 	return c
 }
 
-// known is 1 for what has happened.
+// known returns 1 for an instant at which something has happened.
 func known(at instant) int {
 	if at == never {
 		return 0
@@ -386,7 +385,7 @@ type expectation struct {
 	revoked  bool
 }
 
-// expect says what is acknowledged now.
+// expect returns what is acknowledged now.
 func (o *observer) expect(pool string) []expectation {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -431,7 +430,7 @@ func (o *observer) auditRow(e expectation, received instant, row *cirrusv1.Lease
 	}
 }
 
-// verdict looks at the whole history.
+// verdict checks the whole history.
 func (o *observer) verdict() []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -443,7 +442,7 @@ func (o *observer) verdict() []string {
 	return o.violations
 }
 
-// historyTime is how long a node ID's history may take to be judged.
+// historyTime bounds the check of one node ID's history.
 const historyTime = 30 * time.Second
 
 // checkHistory: the calls about a node ID could have happened one after the

@@ -19,12 +19,11 @@ import (
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 )
 
-// leaderHeader says, on an answer, which replica led, if that was not the one
-// that was asked.
+// leaderHeader is a header of forwarded answers. It names the leader.
 const leaderHeader = "Cirrus-Leader"
 
-// beat sends one heartbeat, and says who answered if that was not the one that
-// was asked.
+// beat sends one heartbeat. It returns the leader that answered if the replica
+// forwarded the heartbeat.
 func (c *cluster) beat(ctx context.Context, to replicaClients, l *lease, try time.Duration) (passedTo string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, try)
 	defer cancel()
@@ -41,8 +40,9 @@ func (c *cluster) beat(ctx context.Context, to replicaClients, l *lease, try tim
 	return passedTo, err
 }
 
-// answered is how long it took until a heartbeat was answered that was sent after
-// an instant, through any of those replicas, and by another leader than not.
+// answered waits for the answer to a heartbeat that was sent through any of those
+// replicas, and returns the time from since to the answer. If not is a replica, its own
+// answers as the leader do not count.
 func (c *cluster) answered(since instant, through []*replica, not *replica) time.Duration {
 	c.Helper()
 	ctx, cancel := context.WithTimeout(c.Context(), timeout)
@@ -70,13 +70,13 @@ func (c *cluster) answered(since instant, through []*replica, not *replica) time
 	}
 }
 
-// line is one connection to a replica itself, past the proxies, that was opened
-// before it mattered. There is no other once that has ended.
+// line is a connection to a replica itself, past the proxies, that was opened before
+// the fault. It is not replaced when it ends.
 type line struct{ replicaClients }
 
 var errLineGone = errors.New("the connection that was open before has ended")
 
-// openLine opens one, and sees that the replica has taken it.
+// openLine opens a line, and checks that the replica has accepted it.
 func (c *cluster) openLine(r *replica) *line {
 	c.Helper()
 	dialed := false
@@ -98,7 +98,7 @@ func (c *cluster) openLine(r *replica) *line {
 	return l
 }
 
-// question is a request that lies before a replica, on a line of its own.
+// question is a request that waits at a replica, on a line of its own.
 type question struct {
 	what string
 	line *line
@@ -109,8 +109,8 @@ type question struct {
 	err    error
 }
 
-// questions are what to ask a replica that has led, on lines that it has known
-// for long, once another has a node ID that it knows as an old lease's.
+// questions returns what to ask a deposed leader, on lines that it has accepted
+// earlier, when another holder has the node ID of the old lease.
 func (c *cluster) questions(r *replica, old *lease) []*question {
 	qs := []*question{
 		{what: "the old lease", ask: c.askHeartbeat(old)},
@@ -126,9 +126,9 @@ func (c *cluster) questions(r *replica, old *lease) []*question {
 	return qs
 }
 
-// lay sends all questions, and returns when they have been written. next is who
-// has the node ID now; nil: nobody else.
-func (c *cluster) lay(qs []*question, next *lease) {
+// send sends all questions, and returns when they have been written. next is the lease
+// that has the node ID now; nil: there is none.
+func (c *cluster) send(qs []*question, next *lease) {
 	c.Helper()
 	for _, q := range qs {
 		if q.ask == nil {
@@ -148,13 +148,13 @@ func (c *cluster) lay(qs []*question, next *lease) {
 		select {
 		case <-written:
 		case <-q.done:
-			c.Fatalf("%s could not be asked: %v", q.what, q.err)
+			c.Fatalf("sending the question about %s: %v", q.what, q.err)
 		}
 	}
 }
 
-// told waits for the answer, and puts it in words.
-func (q *question) told() string {
+// reply waits for the answer, and returns it in words.
+func (q *question) reply() string {
 	<-q.done
 	if q.err != nil {
 		return fmt.Sprintf("%s: %v %s", q.what, connect.CodeOf(q.err), reason(q.err))
@@ -162,7 +162,7 @@ func (q *question) told() string {
 	return fmt.Sprintf("%s: %s", q.what, q.answer)
 }
 
-// askHeartbeat asks whether a lease is still kept.
+// askHeartbeat returns a question that sends a heartbeat.
 func (c *cluster) askHeartbeat(l *lease) func(context.Context, replicaClients) (string, error) {
 	return func(ctx context.Context, to replicaClients) (string, error) {
 		by, err := c.beat(ctx, to, l, timeout)
@@ -173,7 +173,7 @@ func (c *cluster) askHeartbeat(l *lease) func(context.Context, replicaClients) (
 	}
 }
 
-// askAcquire asks for a lease under an instance ID.
+// askAcquire returns a question that acquires under an instance ID.
 func (c *cluster) askAcquire(pool, app, instance string) func(context.Context, replicaClients) (string, error) {
 	return func(ctx context.Context, to replicaClients) (string, error) {
 		sent := now()
@@ -186,7 +186,7 @@ func (c *cluster) askAcquire(pool, app, instance string) func(context.Context, r
 	}
 }
 
-// askListing asks what is listed of a pool, and judges that.
+// askListing returns a question that lists a pool, and checks the listing.
 func (c *cluster) askListing(pool string) func(context.Context, replicaClients) (string, error) {
 	return func(ctx context.Context, to replicaClients) (string, error) {
 		want := c.obs.expect(pool)

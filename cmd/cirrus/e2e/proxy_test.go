@@ -23,26 +23,25 @@ type proxy struct {
 	tasks  sync.WaitGroup
 }
 
-// fault is what a proxy does to what it passes on. The zero fault is none.
+// fault is what a proxy does to connections. The zero fault does nothing.
 type fault struct {
 	up, down way // to the target, and from it
-	// refuse resets the connections there are and refuses new ones.
+	// refuse resets open connections and refuses new ones.
 	refuse bool
 }
 
-// way is what becomes of the bytes of one direction.
+// way is what a proxy does to the bytes of one direction.
 type way struct {
-	// hold keeps them back until the fault is over: TCP sends again what a cut
-	// swallowed, so that what was under way arrives late.
+	// hold keeps them back until the fault ends, as a cut does: TCP repeats what was
+	// in flight, which arrives late.
 	hold bool
-	// lose swallows them. The connection stays open, and is of no use after
-	// that.
+	// lose discards them. The connection stays open, and can't be used after that.
 	lose bool
-	// delay is how long each chunk takes.
+	// delay is how long each chunk is held back.
 	delay time.Duration
 }
 
-// Cuts of both ways, and of one.
+// Cuts of both directions, and of one.
 var (
 	cutHeld     = fault{up: way{hold: true}, down: way{hold: true}}
 	cutLost     = fault{up: way{lose: true}, down: way{lose: true}}
@@ -63,7 +62,7 @@ func startProxy(t testing.TB, target string) *proxy {
 	return p
 }
 
-// impose puts a fault in the place of the one before.
+// impose replaces the fault.
 func (p *proxy) impose(f fault) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -105,7 +104,7 @@ func (p *proxy) close() {
 	p.tasks.Wait()
 }
 
-// reset ends a connection as a process does that is gone.
+// reset ends a connection as the death of a process does.
 func reset(conn net.Conn) {
 	_ = conn.(*net.TCPConn).SetLinger(0) // it may be closed
 	conn.Close()
@@ -121,8 +120,8 @@ func (p *proxy) accept(l net.Listener) {
 	}
 }
 
-// keep remembers a connection, so that it can be reset; it says whether it is
-// still wanted.
+// keep records a connection, so that it can be reset. It reports whether the proxy
+// still passes connections on.
 func (p *proxy) keep(conn net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -144,8 +143,8 @@ func (p *proxy) forget(conn net.Conn) {
 	conn.Close()
 }
 
-// serve passes one connection on. A cut of either way keeps a new one from
-// being made: it hangs.
+// serve passes one connection on. A new connection hangs while either direction is
+// cut.
 func (p *proxy) serve(near net.Conn) {
 	if !p.keep(near) {
 		reset(near)
@@ -183,7 +182,7 @@ func (p *proxy) pump(from, to net.Conn, which func(fault) way) {
 		case !ok:
 			return
 		case w.lose:
-			// The other side hears nothing more, not even of an end.
+			// The other side gets nothing more, not even the end of the connection.
 			if err == nil {
 				swallow(from)
 			}
@@ -204,8 +203,8 @@ func (p *proxy) pump(from, to net.Conn, which func(fault) way) {
 	}
 }
 
-// await waits while a way is held, and says what it is then; not ok: the proxy
-// has ended.
+// await waits while a direction is held, and returns what to do with it then. It
+// returns false if the proxy has ended.
 func (p *proxy) await(which func(fault) way) (w way, ok bool) {
 	for {
 		p.mu.Lock()
@@ -236,7 +235,7 @@ func (p *proxy) pause(d time.Duration) bool {
 	}
 }
 
-// swallow reads what comes until the connection ends.
+// swallow reads and discards until the connection ends.
 func swallow(conn net.Conn) {
 	buf := make([]byte, 4<<10)
 	for {

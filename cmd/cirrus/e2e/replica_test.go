@@ -11,22 +11,22 @@ import (
 	"time"
 )
 
-// replica is a `cirrus serve` of several.
+// replica is one of several `cirrus serve` on the same store.
 type replica struct {
 	*program
 	c               *cluster
 	name            string
 	listen, metrics string
 	stores          []*proxy // to the etcd members
-	clients         *proxy   // before it, for clients
-	peers           *proxy   // before it, for the other replicas
+	clients         *proxy   // from clients to the replica
+	peers           *proxy   // from other replicas to this one
 	start           func() *program
 }
 
-// advertised is where the others reach it.
+// advertised returns the URL at which other replicas reach this one.
 func (r *replica) advertised() string { return "http://" + r.peers.addr }
 
-// url is where clients reach it.
+// url returns the URL at which clients reach the replica.
 func (r *replica) url() string { return "http://" + r.clients.addr }
 
 // newReplica prepares a replica with its proxies.
@@ -60,7 +60,7 @@ func (r *replica) begin() {
 	r.awaitListening(r.c, r.listen)
 }
 
-// state is what the replica says that it is; "" if it says nothing.
+// state returns the replica's own report of its state; "" if it does not answer.
 func (r *replica) state() string { return r.side("/readyz") }
 
 func (r *replica) side(path string) string {
@@ -76,8 +76,8 @@ func (r *replica) side(path string) string {
 
 var leadingGauge = regexp.MustCompile(`(?m)^cirrus_leading 1$`)
 
-// stable waits until one replica leads and all others that are asked follow it,
-// and returns the leader.
+// stable waits until one replica leads and all others follow it, and returns the
+// leader. It does not ask the replicas in except.
 func (c *cluster) stable(except ...*replica) *replica {
 	c.Helper()
 	rs := c.others(except...)
@@ -104,7 +104,7 @@ func (c *cluster) stable(except ...*replica) *replica {
 	}
 }
 
-// others are all replicas but those.
+// others returns all other replicas.
 func (c *cluster) others(than ...*replica) []*replica {
 	var rest []*replica
 	for _, r := range c.replicas {
