@@ -1,13 +1,13 @@
 // Package client keeps a lease of a Snowflake node ID alive over the network
 // and hands out a generator that mints IDs under it. Hold asks for a lease and
-// returns a Holder that heartbeats by itself, acquires anew after a loss, and
-// tells the app of every change.
+// returns a Holder that sends heartbeats, acquires a new lease after a loss, and
+// reports every change to the app.
 //
 // The rules of a holder (C1 to C7) are fencing.Holder's, those of minting (G1
-// to G4) snowflake.Generator's. This package is the shell around them: one
-// goroutine with one loop, and the calls that it makes. It must decide nothing
-// that a rule decides, never read the wall clock, and block or start a
-// goroutine nowhere but in a Runner. Whether a lease is valid is worked out
-// anew, from the steady clock, each time that it is asked, so that the answer
-// is right even if the loop is stalled.
+// to G4) are snowflake.Generator's. This package is the shell around them: one
+// goroutine runs a loop, and the loop makes the calls. The package must not
+// decide anything that a rule decides, must not read the wall clock, and must
+// block and start goroutines only through a Runner. Each question whether a
+// lease is valid is answered from the steady clock at that moment, so the
+// answer is right even if the loop is stalled.
 package client

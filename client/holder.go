@@ -11,57 +11,59 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// Holder holds a lease for an app: it keeps it alive, replaces it when it is
-// lost, and has the generator that mints under it. Get one from Hold; give it
-// back with Release. All methods are safe for use by many goroutines.
+// Holder holds a lease for an app: it keeps the lease alive, acquires a new one
+// after a loss, and has the generator that mints under the lease. Hold returns
+// one; Release ends it. All methods are safe for use by many goroutines.
 type Holder struct {
 	cfg       *config
 	service   service
 	generator *snowflake.Generator
 
-	// now is what the app sees; the loop stores a new one with each change.
-	now atomic.Pointer[view]
-	// why is why the last call failed; nil if it did not.
+	// now is the lease as the app sees it; the loop stores a new one with each
+	// change.
+	now atomic.Pointer[snapshot]
+	// why is the error of the last call; nil if that call succeeded.
 	why atomic.Pointer[error]
 
 	mail mailbox
 	loop loop
 	log  *logger
 
-	// first opens when the first lease is held or the holder is over, stopped
-	// when minting has ended for a Release, over when nothing will change any
-	// more. The errors are set before over opens.
-	first, stopped, over latch
-	holdErr, releaseErr  error
+	// first opens when the first lease is held or the holder has ended, stopped
+	// when minting has ended for a Release, ended when nothing will change any
+	// more. The errors are set before ended opens.
+	first, stopped, ended latch
+	holdErr, releaseErr   error
 }
 
-// ErrEnded says that the holder was released, or ended for good. Hold again to
-// get another lease.
-var ErrEnded = errors.New("the holder has ended: hold again to get another lease")
+// ErrEnded means that the holder was released or refused. Call Hold again to get
+// another lease.
+var ErrEnded = errors.New("the holder has ended: call Hold to get another lease")
 
-// errAsking is all there is to say while the service has not answered yet.
-var errAsking = errors.New("no lease is held just now: the service has been asked")
+// errAsking is the cause that Err returns while the service has not answered yet.
+var errAsking = errors.New("no lease is held now: waiting for the service's answer")
 
-// view is one snapshot of the lease. It is never changed.
-type view struct {
+// snapshot is the lease as the app sees it. A change stores a new one.
+type snapshot struct {
 	lease    fencing.Lease
 	deadline time.Duration // steady
-	held     bool          // the rules hold it; whether it is live, the clock says
+	held     bool          // the rules hold it; it is live until the deadline
 	lost     latch         // opens when it stops being live
 }
 
-// latch is a channel that is closed once, and then stays open for all who want
-// to pass.
+// latch is a one-time signal: opening it closes the channel, which releases
+// everybody who waits for it, now and later.
 type latch chan struct{}
 
-// opened is a latch that is open from the first.
+// opened returns a latch that is open already.
 func opened() latch {
 	l := make(latch)
 	l.open()
 	return l
 }
 
-// open is for one goroutine alone: the holder's loop, once there is one.
+// open opens the latch. Only one goroutine may call it: the holder's loop, once
+// that runs.
 func (l latch) open() {
 	if !l.isOpen() {
 		close(l)
@@ -78,22 +80,23 @@ func (l latch) isOpen() bool {
 }
 
 // Hold asks the service at target for a lease for the app, and returns when one
-// is held. app is 1 to 253 bytes of UTF-8, by which the service knows which node
-// ID to give back after a restart; it need not be unique.
+// is held. app is 1 to 253 bytes of UTF-8 and need not be unique; the service
+// uses it to grant the same node ID again after a restart.
 //
 // target is an http:// or https:// URL, or several with commas between them, one
-// for each replica of the service. A host name that has several IPs counts as so
-// many addresses, looked up again when one of them fails, and every minute. The
-// holder keeps to an address that works, and leaves one that can't be reached,
-// is silent for its share of a third of the TTL, or answers UNAVAILABLE, for the
-// next one at once. Holders begin at different ones.
+// for each replica of the service. A host name with several IPs counts as one
+// address for each IP; it is looked up again every minute, and when one of its
+// addresses fails. The holder stays with an address that works. It moves on to
+// the next one at once if an address can't be reached, answers UNAVAILABLE, or
+// does not answer within its share of a third of the TTL. Holders start at
+// different addresses.
 //
-// ctx bounds how long Hold tries, and nothing after that; its values go along
-// with every call that the holder makes. Errors: what is wrong with an option;
-// the service's error, at once if asking again is of no use; ctx's, together
-// with the last answer's. For the service's, connect.CodeOf gives the code.
+// ctx bounds how long Hold tries, and nothing after that; its values are passed
+// to every call that the holder makes. Errors: what is wrong with an option; the
+// service's error, at once if asking again would not help; ctx's error, joined
+// with the last call's. connect.CodeOf returns the code of the service's error.
 //
-// If Hold fails, a lease that was granted but not heard of runs out by itself.
+// If Hold fails, a lease whose grant did not arrive expires by itself.
 func Hold(ctx context.Context, target, app string, opts ...Option) (*Holder, error) {
 	cfg, err := newConfig(target, app, opts)
 	if err != nil {
@@ -104,10 +107,11 @@ func Hold(ctx context.Context, target, app string, opts ...Option) (*Holder, err
 	cfg.runner.Wait(nil, h.first, ctx.Done())
 	if !h.first.isOpen() {
 		h.mail.post(func() { h.abandon(ctx.Err()) })
-		cfg.runner.Wait(nil, h.over, nil)
+		cfg.runner.Wait(nil, h.ended, nil)
 	}
-	if h.over.isOpen() && h.holdErr != nil {
-		return nil, fmt.Errorf("no lease of pool %q for app %q from %s: %w", cfg.rules.Pool, app, cfg.target(), h.holdErr)
+	if h.ended.isOpen() && h.holdErr != nil {
+		return nil, fmt.Errorf("no lease of pool %q for app %q from %s: %w",
+			cfg.rules.Pool, app, cfg.target(), h.holdErr)
 	}
 	return h, nil
 }
@@ -120,22 +124,22 @@ func newHolder(ctx context.Context, cfg *config) *Holder {
 		mail:      mailbox{wake: make(chan struct{}, 1)},
 		loop:      newLoop(context.WithoutCancel(ctx), cfg.rules),
 		log:       newLogger(context.WithoutCancel(ctx), cfg),
-		first:     make(latch), stopped: make(latch), over: make(latch),
+		first:     make(latch), stopped: make(latch), ended: make(latch),
 	}
-	h.now.Store(&view{lost: opened()})
+	h.now.Store(&snapshot{lost: opened()})
 	return h
 }
 
-// Lease returns the lease as it is now: node ID, epoch and all the rest as one
-// snapshot. After a loss, and until a new lease is held, it is the last one with
-// nothing remaining.
+// Lease returns one snapshot of the lease: node ID, epoch and the rest belong
+// together. After a loss, until a new lease is held, it returns the last lease
+// with Remaining 0.
 func (h *Holder) Lease() Lease {
-	v := h.now.Load()
-	return Lease{Lease: v.lease, Remaining: h.remaining(v)}
+	s := h.now.Load()
+	return Lease{Lease: s.lease, Remaining: h.remaining(s)}
 }
 
-// NodeID returns the lease's node ID. Where the epoch matters as well, take both
-// from one Lease.
+// NodeID returns the lease's node ID. Take both from one Lease if the epoch
+// matters as well.
 func (h *Holder) NodeID() snowflake.NodeID { return h.now.Load().lease.Node }
 
 // Epoch returns the lease's epoch, the fencing token.
@@ -145,19 +149,19 @@ func (h *Holder) Epoch() fencing.Epoch { return h.now.Load().lease.Epoch }
 // 0 if it must not be.
 func (h *Holder) Remaining() time.Duration { return h.remaining(h.now.Load()) }
 
-// Valid says whether the node ID may be used now. It looks at the steady clock
+// Valid reports whether the node ID may be used now. It reads the steady clock
 // itself (C4).
 func (h *Holder) Valid() bool { return h.Remaining() > 0 }
 
-// Err says why the node ID must not be used now; nil: it may be. It is the
-// error of the last call, if that failed, or that of the service which ended the
-// holder, or ErrEnded after Release.
+// Err returns why the node ID must not be used now, or nil if it may be used. It
+// returns the error of the last call, if that failed. After the end it returns
+// ErrEnded, joined with the service's error if that ended the holder.
 func (h *Holder) Err() error {
-	v := h.now.Load()
+	s := h.now.Load()
 	switch {
-	case h.remaining(v) > 0:
+	case h.remaining(s) > 0:
 		return nil
-	case h.over.isOpen():
+	case h.ended.isOpen():
 		return errors.Join(ErrEnded, h.holdErr)
 	}
 	if why := h.why.Load(); why != nil {
@@ -166,48 +170,49 @@ func (h *Holder) Err() error {
 	return errAsking
 }
 
-// remaining is given a view that was loaded before the clock is read, so the
-// reading is never older than the view.
-func (h *Holder) remaining(v *view) time.Duration {
-	if !v.held {
+// remaining returns how long the lease of s is still valid. s was loaded before
+// the clock is read, so the reading is never older than the snapshot.
+func (h *Holder) remaining(s *snapshot) time.Duration {
+	if !s.held {
 		return 0
 	}
-	return max(0, v.deadline-h.cfg.steady.Now())
+	return max(0, s.deadline-h.cfg.steady.Now())
 }
 
 // Lost returns a channel that is closed when the lease that is valid now
-// expires, is lost or is given back; if none is, it is closed already. After
-// that, get a new one. It comes as soon as the holder's loop notices, so it is
-// for going on, not for safety: that is what Valid and the generator are for.
+// expires, is lost or is released; if no lease is valid, it is closed already.
+// Call Lost again for the next lease. The holder's loop closes the channel, which
+// may be some time after the deadline: rely on Valid and the generator for
+// safety, and on Lost only to react.
 func (h *Holder) Lost() <-chan struct{} {
-	v := h.now.Load()
-	if h.remaining(v) == 0 {
+	s := h.now.Load()
+	if h.remaining(s) == 0 {
 		return opened()
 	}
-	return v.lost
+	return s.lost
 }
 
-// Generator returns the generator. It lasts as long as the holder does, over all
-// its leases: under each it starts a new state (G4), and between them it
-// refuses with snowflake.ErrLeaseNotValid. Its Begin is the holder's alone.
+// Generator returns the generator. It is the same one for all leases of the
+// holder: under each it starts a new session (G4), and between leases it returns
+// snowflake.ErrLeaseNotValid. Only the holder may call its Begin.
 func (h *Holder) Generator() *snowflake.Generator { return h.generator }
 
 // Release ends the holder: it stops minting and then gives the lease back, so
-// that others can have the node ID without waiting (C6). When it returns,
-// whatever it returns, nothing will be minted any more.
+// that others can have the node ID without waiting (C6). Nothing is minted any
+// more once it has returned, with or without an error.
 //
-// Calls that fail are tried again for up to 30 s. Errors: the last try's; ctx's,
-// if that ended first. Then the lease runs out by itself. A lease that was lost
-// is no error, and neither is releasing again.
+// A call that fails is retried for up to 30 s. Errors: the last try's, or ctx's
+// if ctx ended first; in both cases the lease expires by itself. It is no error
+// if the lease was lost before, or was released already.
 func (h *Holder) Release(ctx context.Context) error {
 	h.mail.post(h.release)
-	h.cfg.runner.Wait(nil, h.stopped, h.over)
-	h.cfg.runner.Wait(nil, h.over, ctx.Done())
-	if !h.over.isOpen() {
+	h.cfg.runner.Wait(nil, h.stopped, h.ended)
+	h.cfg.runner.Wait(nil, h.ended, ctx.Done())
+	if !h.ended.isOpen() {
 		h.mail.post(func() { h.abandon(ctx.Err()) })
-		h.cfg.runner.Wait(nil, h.over, nil)
+		h.cfg.runner.Wait(nil, h.ended, nil)
 	}
-	h.log.flush(ctx, h.cfg) // the app may end now
+	h.log.flush(ctx, h.cfg) // the process may exit after Release
 	if h.releaseErr != nil {
 		return fmt.Errorf("release of %s: %w", describe(h.now.Load().lease), h.releaseErr)
 	}

@@ -10,23 +10,23 @@ import (
 )
 
 const (
-	// maxLines is how many log lines wait for a handler that is slow.
+	// maxLines is how many log lines wait for a slow handler.
 	maxLines = 1024
-	// lastLines is how long Release waits for the handler to take them.
-	lastLines = time.Second
+	// flushTimeout is how long Release waits for the handler to take them.
+	flushTimeout = time.Second
 )
 
-// logger hands log lines to the app's handler beside the holder's loop, so that
-// a handler that blocks costs no heartbeat (S14): one after the other and in
-// their order, with the time at which they were said.
+// logger passes log lines to the app's handler outside the holder's loop, so
+// that a handler that blocks delays no heartbeat (S14). Lines are passed one at a
+// time, in order, each with the time at which it was queued.
 type logger struct {
-	ctx     context.Context // its values go along
+	ctx     context.Context // passed to the handler for its values
 	handler slog.Handler
 	now     func() time.Time
 	queue   *logwriter.Queue[slog.Record]
 }
 
-// newLogger returns nil, which says nothing, where nobody wants to hear.
+// newLogger returns a logger, or nil, which logs nothing, if the app set no log.
 func newLogger(ctx context.Context, cfg *config) *logger {
 	handler := cfg.log.Handler()
 	if handler == slog.DiscardHandler {
@@ -47,7 +47,7 @@ func newLogger(ctx context.Context, cfg *config) *logger {
 	return l
 }
 
-// say queues a line. It never waits for the handler.
+// say queues a line for the handler and does not wait for it.
 func (l *logger) say(level slog.Level, msg string, args ...any) {
 	if l == nil {
 		return
@@ -59,20 +59,20 @@ func (l *logger) say(level slog.Level, msg string, args ...any) {
 	l.queue.Push(r)
 }
 
-// hand is where the app's handler may take as long as it likes.
+// hand passes a line to the app's handler, which may block.
 func (l *logger) hand(r slog.Record) {
 	if l.handler.Enabled(l.ctx, r.Level) {
-		_ = l.handler.Handle(l.ctx, r) // as package slog has it
+		_ = l.handler.Handle(l.ctx, r) // package slog ignores this error, too
 	}
 }
 
-// flush waits until what was said has been handed over, but not for long, and
-// not after a context ends.
+// flush waits until the handler has taken all queued lines, for flushTimeout at
+// most, and not after ctx ends.
 func (l *logger) flush(ctx context.Context, cfg *config) {
 	if l == nil {
 		return
 	}
-	timer := cfg.timers.NewTimer(lastLines)
+	timer := cfg.timers.NewTimer(flushTimeout)
 	defer timer.Stop()
 	cfg.runner.Wait(timer.Chan(), l.queue.Idle(), ctx.Done())
 }

@@ -15,32 +15,32 @@ import (
 )
 
 const (
-	// maxNap is the longest that the loop goes without a look at the steady
-	// clock. Timers stand still while a machine is suspended and it does not, so
-	// this is how late an expiry is told after waking up.
-	maxNap = time.Second
+	// maxWait is the longest that the loop waits before it reads the steady clock
+	// again. Timers stop while the machine is suspended, the steady clock does
+	// not, so an expiry is reported this late at most after the machine resumes.
+	maxWait = time.Second
 	// maxEvents is how many events wait for a slow OnChange.
 	maxEvents = 1024
 )
 
-// errNoAnswer is what is known of a call that was given up.
+// errNoAnswer is the error of a call that was given up.
 var errNoAnswer = errors.New("no answer in time: check that the service runs and can be reached")
 
-// loop is what only the holder's loop may touch.
+// loop is the state that only the holder's loop may use.
 type loop struct {
 	rules   fencing.Holder
 	base    context.Context // of all calls
 	session *snowflake.Session
 
-	cancel context.CancelFunc // of the call under way
+	cancel context.CancelFunc // of the call in progress
 	asked  *reach.Address     // where the last call went
-	calls  int                // and lookups that have not returned, cancelled ones too
+	calls  int                // calls and lookups that have not returned, canceled ones too
 	lookup lookup
 
-	events  []Event // not yet told
-	telling bool
+	events     []Event // not yet delivered
+	delivering bool    // OnChange is running
 
-	// lastErr is why the last call failed; nil if it did not.
+	// lastErr is the error of the last call; nil if that call succeeded.
 	lastErr error
 }
 
@@ -48,7 +48,7 @@ func newLoop(base context.Context, cfg fencing.HolderConfig) loop {
 	return loop{rules: fencing.NewHolder(cfg), base: base, cancel: func() {}, lookup: lookup{cancel: func() {}}}
 }
 
-// mailbox is what others want the loop to do, in the order in which they said.
+// mailbox is a queue of functions that other goroutines want the loop to run.
 type mailbox struct {
 	mu   sync.Mutex
 	todo []func()
@@ -73,15 +73,15 @@ func (m *mailbox) take() []func() {
 	return todo
 }
 
-// run is the holder's one loop: it hears what happened, asks the rules what to
-// do, does it, and waits. It ends when the rules are over and all that it
-// started has returned.
+// run is the holder's loop: it takes what happened from the mailbox, asks the
+// rules what to do, does that, and waits. It returns when the rules have ended
+// and all that it started has returned.
 func (h *Holder) run() {
-	timer := h.cfg.timers.NewTimer(maxNap)
+	timer := h.cfg.timers.NewTimer(maxWait)
 	defer timer.Stop()
 	h.begin()
 	for !h.idle() {
-		timer.Reset(h.nap())
+		timer.Reset(h.untilDue())
 		h.cfg.runner.Wait(timer.Chan(), h.mail.wake, nil)
 		for _, f := range h.mail.take() {
 			f()
@@ -92,37 +92,37 @@ func (h *Holder) run() {
 	h.service.addrs.Close()
 }
 
-// idle says that nothing more can happen.
+// idle reports whether nothing more can happen.
 func (h *Holder) idle() bool {
 	l := &h.loop
-	return h.over.isOpen() && l.calls == 0 && !l.telling && len(l.events) == 0
+	return h.ended.isOpen() && l.calls == 0 && !l.delivering && len(l.events) == 0
 }
 
-// nap is how long there is nothing to do.
-func (h *Holder) nap() time.Duration {
+// untilDue returns how long the loop may wait.
+func (h *Holder) untilDue() time.Duration {
 	next, ok := h.loop.rules.Next()
 	if !ok {
-		return maxNap
+		return maxWait
 	}
-	return min(maxNap, max(0, next-h.steady()))
+	return min(maxWait, max(0, next-h.steady()))
 }
 
-// steady reads the clock that all of a step's rules go by.
+// steady reads the steady clock, which the rules use.
 func (h *Holder) steady() time.Duration { return h.cfg.steady.Now() }
 
 func (h *Holder) jitter() fencing.Jitter { return fencing.Jitter(h.cfg.random()) }
 
-// acquire starts a lease's life with a fresh instance ID (C1).
+// acquire asks for a new lease with a fresh instance ID (C1).
 func (h *Holder) acquire() {
 	h.perform(h.loop.rules.Acquire(h.steady(), h.instance()))
 }
 
-// instance makes a fresh instance ID of 128 random bits (C1).
+// instance returns a fresh instance ID of 128 random bits (C1).
 func (h *Holder) instance() fencing.InstanceID {
 	return fencing.InstanceID(fmt.Sprintf("%016x%016x", h.cfg.random(), h.cfg.random()))
 }
 
-// tick lets the rules see the time if that can matter to them.
+// tick passes the time to the rules if something is due.
 func (h *Holder) tick() {
 	now := h.steady()
 	if next, ok := h.loop.rules.Next(); !ok || now < next {
@@ -136,9 +136,9 @@ func (h *Holder) tick() {
 	h.perform(acts)
 }
 
-// answered hands the rules what became of a call, in the order in which answers
-// arrive (C7). gaveUp says that the call was cancelled: how it then failed tells
-// nothing.
+// answered passes the outcome of a call to the rules, in the order in which
+// answers arrive (C7). gaveUp says that the call was canceled: its error then
+// says nothing about the service.
 func (h *Holder) answered(from *reach.Address, a fencing.Answer, err error, gaveUp bool) {
 	h.loop.calls--
 	if !gaveUp {
@@ -148,17 +148,20 @@ func (h *Holder) answered(from *reach.Address, a fencing.Answer, err error, gave
 	h.perform(h.loop.rules.Answered(h.steady(), a, h.jitter()))
 }
 
+// noteCall records the outcome of a call and logs the first failure of several in
+// a row.
 func (h *Holder) noteCall(a fencing.Answer, err error) {
-	if err != nil && h.loop.lastErr == nil { // one line for a row of failures
-		h.log.say(slog.LevelWarn, "call failed", "call", a.Call.Kind.String(), "verdict", a.Verdict.String(), "error", err)
+	if err != nil && h.loop.lastErr == nil {
+		h.log.say(slog.LevelWarn, "call failed",
+			"call", a.Call.Kind.String(), "verdict", a.Verdict.String(), "error", err)
 	}
 	if a.Call.Kind == fencing.CallRelease && a.Verdict == fencing.AnswerLost {
-		err = nil // there was nothing left to give back
+		err = nil // nothing was held that could be given back
 	}
 	h.note(err)
 }
 
-// note keeps why a call failed.
+// note records the error of the last call; nil: it succeeded.
 func (h *Holder) note(err error) {
 	h.loop.lastErr = err
 	h.why.Store(nil)
@@ -170,21 +173,22 @@ func (h *Holder) note(err error) {
 	}
 }
 
-// release is Release's first half: when it returns, nothing is minted any more.
+// release carries out the first half of Release: it stops minting and sends the
+// Release call. Nothing is minted after it has returned.
 func (h *Holder) release() {
 	h.perform(h.loop.rules.Release(h.steady()))
 	h.stopped.open()
 }
 
-// abandon ends the holder without another call.
+// abandon ends the holder because of cause, without another call.
 func (h *Holder) abandon(cause error) {
-	if h.over.isOpen() {
+	if h.ended.isOpen() {
 		return
 	}
 	if l := &h.loop; l.calls > 0 && h.service.addrs.Len() > 1 && l.asked != nil && !l.asked.Works() {
-		h.service.addrs.Leave(l.asked, errNoAnswer) // so far
+		h.service.addrs.Leave(l.asked, errNoAnswer)
 	}
-	last := h.service.addrs.Err() // says more
+	last := h.service.addrs.Err() // names every address that failed
 	if last == nil {
 		last = h.loop.lastErr
 	}
@@ -195,7 +199,7 @@ func (h *Holder) abandon(cause error) {
 	h.perform(h.loop.rules.Abandon(h.steady()))
 }
 
-// perform does what the rules ask for, in their order.
+// perform carries out what the rules ask for, in order.
 func (h *Holder) perform(acts []fencing.Action) {
 	for ; len(acts) > 0; acts = acts[1:] {
 		switch a := acts[0]; a.Kind {
@@ -206,7 +210,7 @@ func (h *Holder) perform(acts []fencing.Action) {
 		case fencing.ActAsk:
 			h.acquire()
 		case fencing.ActBegin:
-			if err := h.mint(a); err != nil {
+			if err := h.beginSession(a); err != nil {
 				h.refuse(a, err)
 				return
 			}
@@ -215,20 +219,20 @@ func (h *Holder) perform(acts []fencing.Action) {
 		case fencing.ActStop:
 			h.stop()
 		case fencing.ActTell:
-			h.tell(a)
+			h.report(a)
 		}
 	}
 	if h.loop.rules.Phase() == fencing.HolderEnded {
 		h.loop.lookup.cancel()
-		h.over.open() // before first: who passes that looks whether it is over
+		h.ended.open() // before first: Hold checks ended after it has waited for first
 		h.stopped.open()
 		h.first.open()
 	}
 }
 
-// send makes a call beside the loop. Its outcome comes back by mail.
+// send makes a call outside the loop. Its outcome is posted to the mailbox.
 func (h *Holder) send(c fencing.Call) {
-	h.lookAgain()
+	h.lookUpIfDue()
 	ctx, cancel := context.WithCancel(h.loop.base)
 	address, caller := h.service.use()
 	h.loop.cancel, h.loop.asked = cancel, address
@@ -241,8 +245,9 @@ func (h *Holder) send(c fencing.Call) {
 	})
 }
 
-// mint gives the generator a new state (G4), and then shows the lease.
-func (h *Holder) mint(a fencing.Action) error {
+// beginSession starts a new session of the generator (G4), then publishes the
+// lease.
+func (h *Holder) beginSession(a fencing.Action) error {
 	session, err := h.generator.Begin(snowflake.Grant{
 		Layout:   a.Lease.Layout,
 		Node:     a.Lease.Node,
@@ -255,63 +260,66 @@ func (h *Holder) mint(a fencing.Action) error {
 		return err
 	}
 	h.loop.session = session
-	h.show(a)
+	h.publish(a)
 	return nil
 }
 
-// extend takes over what a good heartbeat brought.
+// extend applies a good heartbeat to the session, then publishes the lease.
 func (h *Holder) extend(a fencing.Action) {
-	err := h.loop.session.Extend(snowflake.Extension{Ceiling: a.Lease.Ceiling, Deadline: a.Deadline, Time: h.sample(a)})
+	err := h.loop.session.Extend(snowflake.Extension{
+		Ceiling: a.Lease.Ceiling, Deadline: a.Deadline, Time: h.sample(a),
+	})
 	if err != nil {
-		h.log.say(slog.LevelError, "generator refused a heartbeat's answer", "lease", describe(a.Lease), "error", err)
+		h.log.say(slog.LevelError, "the generator refused the answer to a heartbeat",
+			"lease", describe(a.Lease), "error", err)
 	}
-	h.show(a)
+	h.publish(a)
 }
 
-// sample is what the answer that a came from tells about server time (G1). It
-// was sent before and is looked at now: that it may have lain about in between
-// makes the round trip longer, and nothing wrong.
+// sample returns what the answer that led to a says about server time (G1). The
+// round trip is counted until now: if the answer has waited in the mailbox, the
+// round trip is longer than it was, which widens the bounds but keeps them true.
 func (h *Holder) sample(a fencing.Action) snowflake.TimeSample {
 	now := h.steady()
 	return snowflake.TimeSample{ServerTime: a.Lease.ServerTime, RoundTrip: now - a.SentAt, ReceivedAt: now}
 }
 
-// show lets the app see the lease as it is now.
-func (h *Holder) show(a fencing.Action) {
+// publish stores the lease as the app sees it from now on.
+func (h *Holder) publish(a fencing.Action) {
 	lost := h.now.Load().lost
 	if lost.isOpen() {
 		lost = make(latch)
 	}
-	h.now.Store(&view{lease: a.Lease, deadline: a.Deadline, held: true, lost: lost})
+	h.now.Store(&snapshot{lease: a.Lease, deadline: a.Deadline, held: true, lost: lost})
 }
 
-// stop ends minting under the lease for good (C5, C6) and, for a Release, tells
-// the rules what was used.
+// stop ends minting under the lease for good (C5, C6) and tells the rules the
+// last timestamp used, which a Release passes on.
 func (h *Holder) stop() {
-	v := *h.now.Load()
-	v.held = false
-	h.now.Store(&v)
+	s := *h.now.Load()
+	s.held = false
+	h.now.Store(&s)
 	var last snowflake.Millis
 	var used bool
 	if h.loop.session != nil {
 		last, used = h.loop.session.Stop()
 		h.loop.session = nil
 	}
-	v.lost.open()
+	s.lost.open()
 	h.perform(h.loop.rules.Stopped(h.steady(), last, used))
 }
 
 // refuse ends the holder because the generator found that the lease is no new
-// one: the service has granted a window twice, so it has lost its memory.
+// one: the service has granted a window twice, so its store has lost data.
 func (h *Holder) refuse(a fencing.Action, err error) {
 	h.note(err)
 	a.Change = fencing.ChangeRefused
-	h.tell(a)
+	h.report(a)
 	h.perform(h.loop.rules.Abandon(h.steady()))
 }
 
-// tell queues an event and logs it.
-func (h *Holder) tell(a fencing.Action) {
+// report logs a change and queues it for OnChange.
+func (h *Holder) report(a fencing.Action) {
 	e := Event{Change: a.Change, Lease: Lease{Lease: a.Lease}}
 	if h.loop.rules.Phase() == fencing.HolderHolding {
 		e.Lease.Remaining = max(0, a.Deadline-h.steady())
@@ -340,23 +348,24 @@ func (h *Holder) tell(a fencing.Action) {
 	h.loop.events = append(h.loop.events, e)
 	if n := len(h.loop.events); n > maxEvents {
 		h.loop.events = h.loop.events[n-maxEvents:]
-		h.log.say(slog.LevelWarn, "OnChange is too slow: the oldest event was dropped", "waiting", maxEvents)
+		h.log.say(slog.LevelWarn, "OnChange is too slow: the oldest event was dropped",
+			"waiting", maxEvents)
 	}
 }
 
-// deliver tells the app all that waits, beside the loop: one batch after the
-// other, so events keep their order and none is waited for.
+// deliver passes all queued events to OnChange, outside the loop. Only one batch
+// is delivered at a time, so events keep their order and the loop never waits.
 func (h *Holder) deliver() {
 	l := &h.loop
-	if l.telling || len(l.events) == 0 {
+	if l.delivering || len(l.events) == 0 {
 		return
 	}
 	events := l.events
-	l.events, l.telling = nil, true
+	l.events, l.delivering = nil, true
 	h.cfg.runner.Go(func() {
 		for _, e := range events {
 			h.cfg.onChange(e)
 		}
-		h.mail.post(func() { h.loop.telling = false })
+		h.mail.post(func() { h.loop.delivering = false })
 	})
 }

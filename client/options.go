@@ -21,17 +21,17 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// Option changes how Hold holds a lease. What an option is given is looked at
-// in Hold, which refuses what is out of bounds.
+// Option changes how Hold holds a lease. Hold checks the values of all options
+// and returns an error if one is out of bounds.
 type Option func(*config)
 
-// config is what the options come to.
+// config is the target and all options of one Hold.
 type config struct {
 	urls     []*url.URL
 	rules    fencing.HolderConfig
 	maxLead  time.Duration
-	noLast   bool        // Release doesn't say what was used last
-	onChange func(Event) // nil: nobody asks
+	noLast   bool        // Release doesn't tell the last timestamp
+	onChange func(Event) // nil: changes are not reported
 
 	http       HTTPOptions
 	httpClient connect.HTTPClient // nil: made from http
@@ -56,8 +56,8 @@ func WithPool(name fencing.PoolName) Option {
 func WithTTL(d time.Duration) Option { return func(c *config) { c.rules.TTL = d } }
 
 // WithWait lets the service queue a request for up to d, 0 to 60 s, if no node
-// ID is free: first come, first served. Default: 0. With or without, a holder
-// asks again as long as the service says that a node ID can become free.
+// ID is free: first come, first served. Default: 0. In either case a holder asks
+// again as long as the service says that a node ID can become free.
 func WithWait(d time.Duration) Option { return func(c *config) { c.rules.Wait = d } }
 
 // WithMaxLead lets bursts of IDs run up to d, in whole milliseconds, ahead of
@@ -65,41 +65,40 @@ func WithWait(d time.Duration) Option { return func(c *config) { c.rules.Wait = 
 // No upper bound but the lease's ceiling.
 func WithMaxLead(d time.Duration) Option { return func(c *config) { c.maxLead = d } }
 
-// WithoutReacquire ends the holder when its lease is lost, where it would
-// otherwise acquire a new one (C5).
+// WithoutReacquire ends the holder when its lease is lost. Default: it acquires a
+// new one (C5).
 func WithoutReacquire() Option { return func(c *config) { c.rules.NoReacquire = true } }
 
 // WithoutLastTimestamp is for a holder whose IDs are not minted by its
-// Generator. Release can't know then which timestamp was used last, so it
-// doesn't say, and the service waits the lease's whole window out before it
-// grants the node ID again (S4). Default: the generator's last one is told.
+// Generator. Release can't know the last timestamp then and doesn't tell it, so
+// the service waits until the lease's whole window has passed before it grants
+// the node ID again (S4). Default: Release tells the generator's last timestamp.
 func WithoutLastTimestamp() Option { return func(c *config) { c.noLast = true } }
 
-// OnChange calls f on every change of the lease, one after the other and in
-// their order, in a goroutine beside the holder's: a slow f delays further
-// calls, never a heartbeat. While f is slow, up to 1024 changes wait; after that
-// the oldest are dropped, which is logged. f may call the holder's methods.
+// OnChange calls f on every change of the lease, one at a time and in order, in
+// a goroutine of its own: a slow f delays further calls of f, but no heartbeat.
+// Up to 1024 changes wait for a slow f; beyond that the oldest are dropped, and a
+// log line says so. f may call the holder's methods.
 func OnChange(f func(Event)) Option { return func(c *config) { c.onChange = f } }
 
 // WithTLS sets the TLS configuration for an https:// URL. Default: the system's
 // roots. Not together with WithHTTPClient.
 func WithTLS(t *tls.Config) Option { return func(c *config) { c.http.TLS = t } }
 
-// WithHTTP2 speaks nothing but HTTP/2, without TLS (h2c) if the URL is http://.
-// Default: HTTP/1.1 for http://, and what the server prefers for https://. Not
+// WithHTTP2 allows only HTTP/2, without TLS (h2c) if the URL is http://. Default:
+// HTTP/1.1 for http://, and what the TLS handshake chooses for https://. Not
 // together with WithHTTPClient.
 func WithHTTP2() Option { return func(c *config) { c.http.HTTP2 = true } }
 
-// WithHTTPClient uses an HTTP client of yours; see NewHTTPClient. It must have
-// no timeout shorter than the wait of WithWait plus 5 s, and is not closed with
-// the holder. Finding a host's IPs is its business then: each URL counts as one
-// address.
+// WithHTTPClient sets the HTTP client; see NewHTTPClient. It must have no timeout
+// shorter than the wait of WithWait plus 5 s. The holder does not close it. The
+// client looks up host names itself, so each URL counts as one address.
 func WithHTTPClient(h connect.HTTPClient) Option {
 	return func(c *config) { c.httpClient = h }
 }
 
-// WithGRPC speaks the gRPC protocol, and HTTP/2 with it. Default: the Connect
-// protocol, which any HTTP proxy can carry.
+// WithGRPC uses the gRPC protocol, over HTTP/2. Default: the Connect protocol,
+// which any HTTP proxy can carry.
 func WithGRPC() Option {
 	return func(c *config) { c.grpc, c.http.HTTP2 = true, true }
 }
@@ -109,39 +108,38 @@ func WithHeader(key, value string) Option {
 	return func(c *config) { c.header.Add(key, value) }
 }
 
-// WithLogger logs every change, and calls that fail, in a goroutine beside the
-// holder's: a handler that is slow, or blocks, costs no heartbeat. Meanwhile up
-// to 1024 lines wait, those that come after them are dropped, and a line says how
-// many were. Release waits up to 1 s for the handler, and no longer than its
-// context lasts. Default: no log.
+// WithLogger logs every change, and calls that fail, in a goroutine of its own: a
+// handler that is slow, or blocks, delays no heartbeat. Up to 1024 lines wait for
+// it; later ones are dropped, and a line says how many. Release waits up to 1 s
+// for the handler, and not after its context ends. Default: no log.
 func WithLogger(l *slog.Logger) Option { return func(c *config) { c.log = l } }
 
-// WithClock sets the clock that timers run on. They only decide when to look at
-// the steady clock; nothing is measured with them. Default: the real one.
+// WithClock sets the clock that timers run on. Timers only decide when the steady
+// clock is read; nothing is measured with them. Default: the real clock.
 func WithClock(timers clockwork.Clock) Option {
 	return func(c *config) { c.timers = timers }
 }
 
-// WithSteadyClock sets the clock that all durations are measured on, the
-// generator's included. It must count time spent suspended, and be safe for use
-// by many goroutines. Default: one that does, on Linux and macOS.
+// WithSteadyClock sets the clock that measures all durations, the generator's
+// included. It must count the time during which the machine is suspended, and be
+// safe for use by many goroutines. Default: a clock that counts it on Linux and
+// macOS.
 func WithSteadyClock(s snowflake.Clock) Option {
 	return func(c *config) { c.steady = s }
 }
 
-// WithRandom sets the source of randomness, called by the holder's loop alone.
-// Instance IDs are made of it, and they are secrets: in production it must be
-// fit for cryptography. Default: crypto/rand.
+// WithRandom sets the source of randomness; only the holder's loop calls it.
+// Instance IDs are made from it, and they are secrets: in production the source
+// must be cryptographically secure. Default: crypto/rand.
 func WithRandom(random func() uint64) Option {
 	return func(c *config) { c.random = random }
 }
 
-// WithRunner sets how the holder waits and runs things beside itself; for
+// WithRunner sets how the holder waits and runs functions concurrently; for
 // simulators. Default: goroutines.
 func WithRunner(r Runner) Option { return func(c *config) { c.runner = r } }
 
-// newConfig applies the options and says what is wrong with the result, if
-// anything.
+// newConfig applies the options and validates the result.
 func newConfig(target, app string, opts []Option) (*config, error) {
 	c := &config{
 		rules:  fencing.HolderConfig{App: fencing.AppID(app)},
@@ -170,7 +168,7 @@ func newConfig(target, app string, opts []Option) (*config, error) {
 func (c *config) validate() error {
 	switch {
 	case c.log == nil || c.timers == nil || c.random == nil || c.runner == nil:
-		return errors.New("an option was given nil: leave the option out to get its default")
+		return errors.New("an option got nil: leave the option out to get its default")
 	case c.httpClient != nil && c.http.TLS != nil:
 		return errors.New("WithHTTPClient and WithTLS were both given: set TLS up in the HTTP client, or leave it out")
 	case c.httpClient != nil && c.http.HTTP2 && !c.grpc:
@@ -181,7 +179,7 @@ func (c *config) validate() error {
 	return c.rules.Validate()
 }
 
-// target gives the URLs as they were given, but without passwords.
+// target returns the URLs that Hold was given, without passwords.
 func (c *config) target() string {
 	texts := make([]string, len(c.urls))
 	for i, u := range c.urls {
@@ -190,8 +188,8 @@ func (c *config) target() string {
 	return strings.Join(texts, ",")
 }
 
-// cryptoRandom never fails: where the system has no randomness, rand.Read ends
-// the process.
+// cryptoRandom returns 64 random bits. It never fails: rand.Read ends the process
+// if the system has no randomness.
 func cryptoRandom() uint64 {
 	var b [8]byte
 	_, _ = rand.Read(b[:])

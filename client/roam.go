@@ -9,39 +9,39 @@ import (
 	"github.com/cirrus-id/cirrus/internal/reach"
 )
 
-// How often the names among a service's addresses are looked up again.
+// How often the host names among the service's addresses are looked up again.
 const (
 	lookupEvery        = time.Minute
 	lookupAfterFailure = time.Second // since the last lookup
 )
 
-// lookup is how it stands with looking names up.
+// lookup is the state of looking up host names.
 type lookup struct {
-	cancel   context.CancelFunc // of the one under way
-	underWay bool
-	at       time.Duration // steady, of the last one
-	failed   bool          // an address has failed since
+	cancel     context.CancelFunc // of the one in progress
+	inProgress bool
+	at         time.Duration // steady, of the last one
+	failed     bool          // an address has failed since
 }
 
-// begin acquires the first lease, once it is known where: at an address that
-// needs no lookup, or at the first that is found.
+// begin acquires the first lease: at once if an address needs no lookup,
+// otherwise when a lookup has found the first address.
 func (h *Holder) begin() {
 	h.loop.rules.Addresses(h.service.addrs.Len())
 	known := h.service.addrs.StartKnown()
 	if h.service.addrs.Named() {
-		h.look(!known)
+		h.lookUp(!known)
 	}
 	if known {
 		h.acquire()
 	}
 }
 
-// look looks names up beside the loop. acquire says that the first lease waits
-// for it.
-func (h *Holder) look(acquire bool) {
+// lookUp starts a lookup of all host names outside the loop. If acquire is set,
+// the first lease is acquired when the lookup has found an address or has ended.
+func (h *Holder) lookUp(acquire bool) {
 	l := &h.loop
 	ctx, cancel := context.WithCancel(l.base)
-	l.lookup = lookup{cancel: cancel, underWay: true, at: h.steady()}
+	l.lookup = lookup{cancel: cancel, inProgress: true, at: h.steady()}
 	l.calls++
 	begin := func() {
 		if acquire {
@@ -54,20 +54,20 @@ func (h *Holder) look(acquire bool) {
 			h.mail.post(func() { h.take(found); begin() })
 		})
 		cancel()
-		h.mail.post(func() { l.calls--; l.lookup.underWay = false; begin() })
+		h.mail.post(func() { l.calls--; l.lookup.inProgress = false; begin() })
 	})
 }
 
-// take takes over the addresses that were found.
+// take adopts the addresses that a lookup found.
 func (h *Holder) take(found reach.Found) {
 	h.service.addrs.Take(found)
 	h.loop.rules.Addresses(h.service.addrs.Len())
 }
 
-// lookAgain looks names up again if it is time. No call waits for it.
-func (h *Holder) lookAgain() {
+// lookUpIfDue starts another lookup if one is due. No call waits for it.
+func (h *Holder) lookUpIfDue() {
 	l := &h.loop.lookup
-	if l.underWay || !h.service.addrs.Named() {
+	if l.inProgress || !h.service.addrs.Named() {
 		return
 	}
 	every := lookupEvery
@@ -75,11 +75,11 @@ func (h *Holder) lookAgain() {
 		every = lookupAfterFailure
 	}
 	if h.steady()-l.at >= every {
-		h.look(false)
+		h.lookUp(false)
 	}
 }
 
-// noteAddress keeps what an answer tells of the address that it came from.
+// noteAddress records whether the address that answered works.
 func (h *Holder) noteAddress(from *reach.Address, a fencing.Answer, err error) {
 	if a.Elsewhere {
 		h.leave(from, err)
@@ -88,11 +88,12 @@ func (h *Holder) noteAddress(from *reach.Address, a fencing.Answer, err error) {
 	}
 }
 
-// leave goes on to the next address, if there is one. What was asked here may
-// still be answered: that does no harm (C7).
+// leave moves on to the next address, if there is one. The call to this address
+// may still be answered later, which does no harm (C7).
 func (h *Holder) leave(a *reach.Address, err error) {
 	h.loop.lookup.failed = true
 	if h.service.addrs.Leave(a, err) {
-		h.log.say(slog.LevelWarn, "an address of the service fails: going on to the next", "address", a.String(), "error", err)
+		h.log.say(slog.LevelWarn, "an address of the service failed: trying the next one",
+			"address", a.String(), "error", err)
 	}
 }

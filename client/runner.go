@@ -2,19 +2,19 @@ package client
 
 import "time"
 
-// Runner is how a holder waits and runs things beside itself; it does so
-// nowhere else. A simulator brings its own and runs holders as coroutines of
-// one thread.
+// Runner waits and runs functions concurrently for a holder, which blocks and
+// starts goroutines nowhere else. A simulator brings its own Runner and runs
+// holders as coroutines of one thread.
 type Runner interface {
-	// Go runs f beside the caller and returns at once.
+	// Go runs f concurrently with the caller and returns at once.
 	Go(f func())
 	// Wait blocks until timer, a or b is ready; nil channels never are. It may
-	// take the value that made one ready. It says nothing about which it was:
-	// the caller looks for itself.
+	// receive the value that made a channel ready. It does not say which channel
+	// was ready: the caller checks.
 	Wait(timer <-chan time.Time, a, b <-chan struct{})
 }
 
-// goroutines is the Runner of real life.
+// goroutines is the Runner outside simulators.
 type goroutines struct{}
 
 func (goroutines) Go(f func()) { go f() }

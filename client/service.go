@@ -17,25 +17,26 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// errorDomain is that of the service's ErrorInfo: no proxy answers with it (C5).
+// errorDomain is the domain of the service's ErrorInfo: no proxy answers with it (C5).
 const errorDomain = "cirrus"
 
-// errOthersAnswer is about an answer that echoes another instance ID than the
-// request's: something on the way has mixed up answers, and to mint under
-// somebody else's lease would break P2 (C7).
-var errOthersAnswer = errors.New("the answer is to another instance's request: look at what lies between this app and the service")
+// errOthersAnswer means that the answer echoes another instance ID than the
+// request's. Something between the app and the service has mixed up answers, and
+// minting under another instance's lease would break P2 (C7).
+var errOthersAnswer = errors.New(
+	"the answer is to another instance's request: look at what lies between this app and the service")
 
-// maxReply bounds what is read of a reply, in bytes.
+// maxReply is the largest reply that is read, in bytes.
 const maxReply = 1 << 20
 
 // service makes the holder's calls.
 type service struct {
-	// addrs are the loop's alone, but for addrs.Find.
+	// addrs may be used by the loop only, except addrs.Find.
 	addrs  *reach.Addresses
 	opts   []connect.ClientOption
-	noLast bool // say nothing of what was used last
+	noLast bool // a Release doesn't tell the last timestamp
 
-	// leases is the client of the address that was used last.
+	// leases is the RPC client for the address of, which was used last.
 	leases cirrusv1connect.LeaseServiceClient
 	of     *reach.Address
 }
@@ -55,7 +56,7 @@ func newService(c *config) service {
 	return s
 }
 
-// use returns the address to use for one call, and what makes it.
+// use returns the address for the next call, and a caller for that address.
 func (s *service) use() (*reach.Address, caller) {
 	if a := s.addrs.Use(); a != s.of {
 		s.of, s.leases = a, cirrusv1connect.NewLeaseServiceClient(a.HTTPClient(), a.Base(), s.opts...)
@@ -83,8 +84,8 @@ func headers(add http.Header) connect.UnaryInterceptorFunc {
 	}
 }
 
-// do makes one call and blocks until it is answered or ctx is done. The error
-// is what the verdict was made from.
+// do makes one call and blocks until it is answered or ctx is done. It returns
+// the answer for the rules, and the error that the answer's verdict follows from.
 func (s caller) do(ctx context.Context, c fencing.Call) (fencing.Answer, error) {
 	lease, err := s.call(ctx, c)
 	if err == nil && c.Kind != fencing.CallRelease && lease.GetInstanceId() != string(c.Instance) {
@@ -96,7 +97,7 @@ func (s caller) do(ctx context.Context, c fencing.Call) (fencing.Answer, error) 
 	return fencing.Answer{Call: c, Verdict: fencing.AnswerGood, Lease: leaseOf(lease)}, nil
 }
 
-// call makes one call. A Release brings no lease.
+// call makes one call and returns the lease in its reply; a Release has none.
 func (s caller) call(ctx context.Context, c fencing.Call) (*cirrusv1.Lease, error) {
 	switch c.Kind {
 	case fencing.CallAcquire:
@@ -136,8 +137,8 @@ func (s caller) releaseRequest(c fencing.Call) *cirrusv1.ReleaseRequest {
 	return req
 }
 
-// leaseOf takes a lease from the wire as it is: fencing.Holder looks at whether
-// it can be one.
+// leaseOf converts a lease from the wire. It checks nothing: fencing.Holder
+// checks whether the lease is well-formed.
 func leaseOf(l *cirrusv1.Lease) fencing.Lease {
 	return fencing.Lease{
 		Pool:       fencing.PoolName(l.GetPool()),
@@ -152,8 +153,9 @@ func leaseOf(l *cirrusv1.Lease) fencing.Lease {
 	}
 }
 
-// layoutOf keeps bits that no layout has from passing for some that one can
-// have: they become 255, which no layout has either.
+// layoutOf converts a layout from the wire. Numbers of bits that don't fit into
+// a uint8 become 255, which no valid layout has, so that they can't be taken for
+// valid ones.
 func layoutOf(l *cirrusv1.Layout) snowflake.Layout {
 	bits := func(n uint32) uint8 { return uint8(min(n, 255)) }
 	return snowflake.Layout{
@@ -164,9 +166,9 @@ func layoutOf(l *cirrusv1.Layout) snowflake.Layout {
 	}
 }
 
-// judge turns an error into the answer that the rules go by. An error without
-// our ErrorInfo is not known to be the service's (C5): a proxy may have made it,
-// and another address, or this one a little later, may still answer.
+// judge converts an error to an answer for the rules. An error without our
+// ErrorInfo may come from a proxy instead of the service (C5), so another
+// address, or this one a little later, may still answer.
 func judge(c fencing.Call, err error) fencing.Answer {
 	reason, retry := details(err)
 	a := fencing.Answer{Call: c, Verdict: fencing.AnswerFailed, Elsewhere: reason == "" || reach.Elsewhere(err)}
@@ -179,8 +181,9 @@ func judge(c fencing.Call, err error) fencing.Answer {
 	return a
 }
 
-// verdict is the one table from the service's codes to what the rules go by.
-// What an Acquire takes as definite, a Heartbeat doesn't; that is for the rules.
+// verdict returns the verdict for a code and reason of the service; this is the
+// only table of them. The rules decide what a verdict means for each call: a
+// refused Acquire is definite, a refused Heartbeat isn't.
 func verdict(code connect.Code, reason string, retry bool) fencing.Verdict {
 	switch code {
 	case connect.CodeFailedPrecondition:
@@ -198,9 +201,8 @@ func verdict(code connect.Code, reason string, retry bool) fencing.Verdict {
 	return fencing.AnswerFailed
 }
 
-// details returns what the service attached to its error: the reason of our
-// ErrorInfo, "" where there is none, and the RetryInfo's delay, nil where there
-// is none.
+// details returns what the service attached to its error: the reason in our
+// ErrorInfo, or "" without one, and the delay in the RetryInfo, or nil without one.
 func details(err error) (reason string, retry *durationpb.Duration) {
 	var ce *connect.Error
 	if !errors.As(err, &ce) {
