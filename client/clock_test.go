@@ -11,7 +11,7 @@ import (
 	"github.com/cirrus-id/cirrus/client"
 )
 
-// fakeSteady is set by hand.
+// fakeSteady is a steady clock that a test advances by hand.
 type fakeSteady struct {
 	mu  sync.Mutex
 	now time.Duration
@@ -31,8 +31,8 @@ func (c *fakeSteady) advance(d time.Duration) {
 	c.now += d
 }
 
-// TestFakeClocks: an app's own tests can drive a holder with a clockwork clock
-// and a steady clock of theirs, goroutines and all.
+// TestFakeClocks checks that an app's own tests can drive a holder with a fake
+// clockwork clock and a steady clock of their own, with real goroutines.
 func TestFakeClocks(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -44,15 +44,15 @@ func TestFakeClocks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	told := func(want client.Change) {
+	wantChange := func(want client.Change) {
 		t.Helper()
 		select {
 		case got := <-changes:
 			if got != want {
-				t.Fatalf("told %v, want %v", got, want)
+				t.Fatalf("OnChange got %v, want %v", got, want)
 			}
 		case <-ctx.Done():
-			t.Fatalf("never told %v", want)
+			t.Fatalf("OnChange did not get %v within a minute", want)
 		}
 	}
 	pass := func(d time.Duration) {
@@ -63,23 +63,23 @@ func TestFakeClocks(t *testing.T) {
 		timers.Advance(d)
 	}
 
-	told(client.Held)
+	wantChange(client.Held)
 	service.set(func(context.Context, any) error { beats <- struct{}{}; return nil }, nil)
 	pass(every * 11 / 10)
 	select {
 	case <-beats:
 	case <-ctx.Done():
-		t.Fatal("no heartbeat")
+		t.Fatal("no heartbeat was sent after a third of the TTL")
 	}
 	service.set(down, nil)
 	pass(2 * ttl)
-	told(client.Expired)
+	wantChange(client.Expired)
 	if h.Valid() {
-		t.Error("valid, though it has expired")
+		t.Error("Valid is true after the lease expired")
 	}
 	service.set(nil, nil)
 	if err := h.Release(ctx); err != nil {
 		t.Error(err)
 	}
-	told(client.Released)
+	wantChange(client.Released)
 }

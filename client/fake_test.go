@@ -33,7 +33,7 @@ const (
 // fakeService is a LeaseService that grants node IDs 100, 101, … with epochs 1,
 // 2, … and can be made to misbehave.
 type fakeService struct {
-	mixUp bool // answers are another instance's
+	mixUp bool // answers carry another instance's ID
 	cirrusv1connect.UnimplementedLeaseServiceHandler
 
 	now func() time.Time
@@ -46,8 +46,8 @@ type fakeService struct {
 	beats    int
 	releases []*cirrusv1.ReleaseRequest
 
-	// before is called with each request before it is carried out, after with
-	// its answer on the way; an error is what the caller gets. They may block.
+	// before is called with each request before it is carried out, after when it
+	// has been. If one returns an error, the caller gets that. They may block.
 	before, after func(ctx context.Context, request any) error
 }
 
@@ -55,7 +55,7 @@ func newFakeService() *fakeService {
 	return &fakeService{now: time.Now, ttl: ttl, leases: map[string]*cirrusv1.Lease{}, lost: map[string]bool{}}
 }
 
-// around carries f out between before and after.
+// around runs f between before and after.
 func (s *fakeService) around(ctx context.Context, request any, f func() error) error {
 	s.mu.Lock()
 	before, after := s.before, s.after
@@ -74,13 +74,14 @@ func (s *fakeService) around(ctx context.Context, request any, f func() error) e
 	return err
 }
 
-// setMixUp lets answers be for another instance, or not.
+// setMixUp sets whether answers carry another instance's ID.
 func (s *fakeService) setMixUp(mixUp bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mixUp = mixUp
 }
 
+// promise updates l as a good answer does and returns a copy for the reply.
 func (s *fakeService) promise(l *cirrusv1.Lease) *cirrusv1.Lease {
 	l.ServerTimeMs = s.now().UnixMilli()
 	l.CeilingMs = l.ServerTimeMs + s.ttl.Milliseconds()
@@ -142,7 +143,7 @@ func (s *fakeService) loseAll() {
 	}
 }
 
-// set makes the service misbehave from now on.
+// set replaces before and after.
 func (s *fakeService) set(before, after func(context.Context, any) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,14 +156,14 @@ func (s *fakeService) counts() (acquires, beats, releases int) {
 	return len(s.acquires), s.beats, len(s.releases)
 }
 
-// handler serves it over HTTP.
+// handler returns the service as an HTTP handler.
 func (s *fakeService) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(cirrusv1connect.NewLeaseServiceHandler(s))
 	return mux
 }
 
-// inProcess is an HTTP client without a network: a call runs its handler.
+// inProcess is an HTTP client without a network: it calls the handler itself.
 type inProcess struct{ handler http.Handler }
 
 func (p inProcess) Do(r *http.Request) (*http.Response, error) {
@@ -171,18 +172,18 @@ func (p inProcess) Do(r *http.Request) (*http.Response, error) {
 	return rec.Result(), r.Context().Err()
 }
 
-// down answers everything as a service does that cannot be reached.
+// down fails every call with UNAVAILABLE, as if the service can't be reached.
 func down(context.Context, any) error {
-	return connect.NewError(connect.CodeUnavailable, errors.New("nobody there"))
+	return connect.NewError(connect.CodeUnavailable, errors.New("connection refused"))
 }
 
-// hang answers nothing.
+// hang blocks until the caller gives up.
 func hang(ctx context.Context, _ any) error {
 	<-ctx.Done()
 	return ctx.Err()
 }
 
-// slow takes d over everything, unless nobody waits any more.
+// slow delays every call by d, or until the caller gives up.
 func slow(d time.Duration) func(context.Context, any) error {
 	return func(ctx context.Context, _ any) error {
 		timer := time.NewTimer(d)
@@ -196,7 +197,7 @@ func slow(d time.Duration) func(context.Context, any) error {
 	}
 }
 
-// refusal is the service's no: its ErrorInfo is there unless the details have one.
+// refusal returns an error of the service. It adds an ErrorInfo unless details has one.
 func refusal(code connect.Code, details ...proto.Message) *connect.Error {
 	err := connect.NewError(code, errors.New("no"))
 	if !slices.ContainsFunc(details, func(d proto.Message) bool { _, ok := d.(*errdetails.ErrorInfo); return ok }) {
@@ -220,8 +221,8 @@ func retryIn(d time.Duration) proto.Message {
 	return &errdetails.RetryInfo{RetryDelay: durationpb.New(d)}
 }
 
-// steadyClock is the bubble's clock, which can be moved ahead of the timers: as
-// it is for a holder that was suspended or stalled.
+// steadyClock is the synctest bubble's clock. A test can move it ahead of the
+// timers, as happens to a holder that was suspended or stalled.
 type steadyClock struct {
 	start time.Time
 	mu    sync.Mutex
@@ -242,7 +243,7 @@ func (c *steadyClock) jump(d time.Duration) {
 	c.ahead += d
 }
 
-// events collects what OnChange is told.
+// events collects the events that OnChange got.
 type events struct {
 	mu  sync.Mutex
 	all []client.Event
@@ -260,8 +261,8 @@ func (e *events) list() []client.Event {
 	return append([]client.Event(nil), e.all...)
 }
 
-// world is a service, a clock and an app's view of a holder, in a bubble of fake
-// time.
+// world is a fake service, a steady clock and the events that an app got, in a
+// synctest bubble.
 type world struct {
 	*testing.T
 	service *fakeService
@@ -269,7 +270,7 @@ type world struct {
 	events  *events
 }
 
-// inWorld runs f in a bubble: time passes when nobody has anything to do.
+// inWorld runs f in a synctest bubble: time passes when all goroutines wait.
 func inWorld(t *testing.T, f func(w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{T: t, service: newFakeService(), steady: &steadyClock{start: time.Now()}, events: &events{}}
@@ -285,7 +286,7 @@ func (w *world) hold(ctx context.Context, opts ...client.Option) (*client.Holder
 	return client.Hold(ctx, "http://cirrus.test", "app", append(all, opts...)...)
 }
 
-// mustHold holds a lease that is given back when the test ends.
+// mustHold holds a lease that is released when the test ends.
 func (w *world) mustHold(opts ...client.Option) *client.Holder {
 	w.Helper()
 	h, err := w.hold(w.Context(), opts...)
@@ -300,14 +301,14 @@ func (w *world) mustHold(opts ...client.Option) *client.Holder {
 	return h
 }
 
-// pass lets d go by, and whatever is due in it happen.
+// pass lets d pass and waits until all that was due has happened.
 func (w *world) pass(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
 }
 
-// told compares what the app was told so far.
-func (w *world) told(want ...client.Change) {
+// wantChanges checks all changes that OnChange got so far.
+func (w *world) wantChanges(want ...client.Change) {
 	w.Helper()
 	synctest.Wait()
 	got := w.events.list()
@@ -316,20 +317,21 @@ func (w *world) told(want ...client.Change) {
 		same = got[i].Change == want[i]
 	}
 	if !same {
-		w.Errorf("told %+v, want %v", got, want)
+		w.Errorf("OnChange got %+v, want %v", got, want)
 	}
 }
 
-// mints checks that the holder mints, or that it doesn't, and that Valid says
-// the same.
+// mints checks whether the holder mints, and that Valid, Remaining, Lease and
+// Lost say the same.
 func (w *world) mints(h *client.Holder, want bool) snowflake.ID {
 	w.Helper()
 	id, err := h.Generator().Next()
 	if (err == nil) != want || err != nil && !errors.Is(err, snowflake.ErrLeaseNotValid) {
-		w.Errorf("mints %d, %v; want an ID: %t", id, err, want)
+		w.Errorf("Next = %d, %v; want an ID: %t", id, err, want)
 	}
 	if h.Valid() != want || (h.Remaining() > 0) != want || h.Lease().Valid() != want || isClosed(h.Lost()) == want {
-		w.Errorf("valid %t, remaining %v, lease %+v, lost %t; want valid: %t", h.Valid(), h.Remaining(), h.Lease(), isClosed(h.Lost()), want)
+		w.Errorf("Valid %t, Remaining %v, Lease %+v, Lost closed %t; want valid: %t",
+			h.Valid(), h.Remaining(), h.Lease(), isClosed(h.Lost()), want)
 	}
 	return id
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/cirrus-id/cirrus/client"
 )
 
-// foreign are answers of something between the holder and the service: none of
+// foreign holds answers of a proxy between the holder and the service: none of
 // them carries the service's ErrorInfo.
 var foreign = map[string]func(http.ResponseWriter){
 	"401":             page(http.StatusUnauthorized),
@@ -44,8 +44,7 @@ func page(status int) func(http.ResponseWriter) {
 	}
 }
 
-// denying answers calls of one RPC in the service's place, as often as it is
-// told.
+// denying is a proxy that answers the next calls of one RPC itself: times of them.
 type denying struct {
 	http.Handler
 	rpc    string
@@ -61,8 +60,8 @@ func (d *denying) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.Handler.ServeHTTP(w, r)
 }
 
-// TestForeignAnswerEndsNoHolder: a lease was lost, and the first answers to the
-// next Acquire are not the service's (C5).
+// TestForeignAnswerEndsNoHolder checks that a holder whose lease was lost keeps
+// asking although the first answers to Acquire are not the service's (C5).
 func TestForeignAnswerEndsNoHolder(t *testing.T) {
 	for name, answer := range foreign {
 		t.Run(name, func(t *testing.T) {
@@ -73,13 +72,14 @@ func TestForeignAnswerEndsNoHolder(t *testing.T) {
 				w.service.loseAll()
 				w.pass(ttl)
 				w.mints(h, true)
-				w.told(client.Held, client.Lost, client.Reacquired)
+				w.wantChanges(client.Held, client.Lost, client.Reacquired)
 			})
 		})
 	}
 }
 
-// TestForeignAnswerEndsNoLease: they are failed heartbeats (C3).
+// TestForeignAnswerEndsNoLease checks that such answers count as failed
+// heartbeats (C3).
 func TestForeignAnswerEndsNoLease(t *testing.T) {
 	for name, answer := range foreign {
 		t.Run(name, func(t *testing.T) {
@@ -89,14 +89,14 @@ func TestForeignAnswerEndsNoLease(t *testing.T) {
 				d.times.Store(3)
 				w.pass(ttl)
 				w.mints(h, true)
-				w.told(client.Held)
+				w.wantChanges(client.Held)
 			})
 		})
 	}
 }
 
-// TestForeignAnswerAtOneAddress: the other address is asked, whatever the first
-// one's proxy says.
+// TestForeignAnswerAtOneAddress checks that a holder asks the other address,
+// whatever a proxy at the first one answers.
 func TestForeignAnswerAtOneAddress(t *testing.T) {
 	for name, answer := range foreign {
 		t.Run(name, func(t *testing.T) {
@@ -104,7 +104,7 @@ func TestForeignAnswerAtOneAddress(t *testing.T) {
 				bad := &denying{rpc: "", answer: answer}
 				bad.times.Store(1 << 30)
 				hosts := byHost{hostA: bad, hostB: w.service.handler()}
-				for range 8 { // half of them begin at the bad one
+				for range 8 { // half of the holders start at the bad one
 					ctx, cancel := context.WithTimeout(w.Context(), 5*time.Second)
 					h, err := client.Hold(ctx, "http://a.test,http://b.test", "app",
 						client.WithHTTPClient(hosts), client.WithSteadyClock(w.steady))
@@ -121,39 +121,39 @@ func TestForeignAnswerAtOneAddress(t *testing.T) {
 	}
 }
 
-// byHost is an HTTP client without a network: each host has its handler.
+// byHost is an HTTP client without a network: it calls the handler of each host.
 type byHost map[string]http.Handler
 
 func (b byHost) Do(req *http.Request) (*http.Response, error) {
 	return inProcess{b[req.URL.Host]}.Do(req)
 }
 
-// TestErrSaysWhy: an app that mints nothing can learn why.
+// TestErrSaysWhy checks that Err returns the cause while nothing can be minted.
 func TestErrSaysWhy(t *testing.T) {
 	inWorld(t, func(w *world) {
 		h := w.mustHold()
 		if err := h.Err(); err != nil {
-			w.Errorf("a valid lease, and an error: %v", err)
+			w.Errorf("Err is %v while the lease is valid, want nil", err)
 		}
 		w.service.set(func(context.Context, any) error { return refusal(connect.CodeNotFound) }, nil)
 		w.pass(ttl - time.Millisecond)
 		if err := h.Err(); err != nil {
-			w.Errorf("the lease is still valid, and an error: %v", err)
+			w.Errorf("Err is %v just before the deadline, want nil", err)
 		}
 		w.pass(2 * time.Millisecond)
 		if err := h.Err(); connect.CodeOf(err) != connect.CodeNotFound {
-			w.Errorf("the pool is gone, and Err says %v", err)
+			w.Errorf("Err is %v after the deadline, want the NOT_FOUND of the last heartbeat", err)
 		}
 		w.service.set(nil, nil)
 		w.pass(ttl)
 		if err := h.Err(); err != nil {
-			w.Errorf("the pool is back, and an error: %v", err)
+			w.Errorf("Err is %v after heartbeats succeed again, want nil", err)
 		}
 		if err := h.Release(w.Context()); err != nil {
 			w.Error(err)
 		}
 		if err := h.Err(); err == nil {
-			w.Error("the lease was given back, and no error")
+			w.Error("Err is nil after Release, want ErrEnded")
 		}
 	})
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// layout is the fake service's.
+// layout is the layout of the fake service's pools.
 var layout = snowflake.Layout{TimestampBits: 41, NodeBits: 10, SequenceBits: 12}
 
 func TestHoldKeepsTheLease(t *testing.T) {
@@ -28,28 +28,28 @@ func TestHoldKeepsTheLease(t *testing.T) {
 		id := w.mints(h, true)
 		parts, err := layout.Decompose(id)
 		if err != nil || parts.Node != 100 || h.NodeID() != 100 || h.Epoch() != 1 {
-			w.Errorf("minted %+v, %v under node ID %d, epoch %d", parts, err, h.NodeID(), h.Epoch())
+			w.Errorf("minted %+v, %v under node ID %d, epoch %d; want node ID 100, epoch 1", parts, err, h.NodeID(), h.Epoch())
 		}
 		if isClosed(lost) {
-			w.Error("Lost is closed, though the lease was kept")
+			w.Error("Lost is closed while the lease is held")
 		}
 		acquires, beats, _ := w.service.counts()
 		if least, most := int(10*time.Minute/every*10/11), int(10*time.Minute/every*10/9); acquires != 1 || beats < least || beats > most {
 			w.Errorf("%d acquires and %d heartbeats in 10 minutes, want 1 and %d to %d", acquires, beats, least, most)
 		}
-		w.told(client.Held)
+		w.wantChanges(client.Held)
 		a := w.service.acquires[0]
 		if a.GetPool() != "eu" || a.GetAppId() != "app" || a.GetTtl().AsDuration() != ttl || a.GetWait().AsDuration() != time.Second || len(a.GetInstanceId()) != 32 {
-			w.Errorf("asked for %v", a)
+			w.Errorf("the Acquire request is %v, want the options' pool, app, TTL and wait", a)
 		}
 		l := h.Lease()
 		if l.Node != 100 || l.Epoch != 1 || l.Pool != "eu" || l.App != "app" || l.TTL != ttl || l.Layout != layout || l.Ceiling <= l.Floor {
-			w.Errorf("lease %+v", l)
+			w.Errorf("Lease is %+v, want the one that was granted", l)
 		}
 	})
 }
 
-// TestHoldContext: it bounds Hold, and not the life of what Hold returned.
+// TestHoldContext checks that the end of Hold's context does not end the holder.
 func TestHoldContext(t *testing.T) {
 	inWorld(t, func(w *world) {
 		ctx, cancel := context.WithCancel(w.Context())
@@ -60,7 +60,7 @@ func TestHoldContext(t *testing.T) {
 		cancel()
 		w.pass(5 * ttl)
 		w.mints(h, true)
-		w.told(client.Held)
+		w.wantChanges(client.Held)
 		if err := h.Release(w.Context()); err != nil {
 			w.Error(err)
 		}
@@ -76,20 +76,20 @@ func TestExpireAndRevive(t *testing.T) {
 		w.mints(h, true)
 		w.pass(time.Millisecond)
 		w.mints(h, false)
-		w.told(client.Held, client.Expired)
+		w.wantChanges(client.Held, client.Expired)
 		if !isClosed(lost) {
-			w.Error("Lost is open, though the lease has expired")
+			w.Error("Lost is open after the lease expired")
 		}
 		if e := w.events.list()[1]; connect.CodeOf(e.Err) != connect.CodeUnavailable || e.Lease.Valid() {
-			w.Errorf("expired: %+v", e)
+			w.Errorf("the Expired event is %+v, want an invalid lease and UNAVAILABLE", e)
 		}
 		w.pass(5 * ttl)
 		w.service.set(nil, nil)
 		w.pass(fencing.MaxBackoff)
-		w.told(client.Held, client.Expired, client.Revived)
+		w.wantChanges(client.Held, client.Expired, client.Revived)
 		w.mints(h, true)
 		if h.Epoch() != 1 {
-			w.Errorf("revived under epoch %d", h.Epoch())
+			w.Errorf("revived under epoch %d, want 1", h.Epoch())
 		}
 	})
 }
@@ -100,21 +100,21 @@ func TestLostAndReacquired(t *testing.T) {
 		generator, first, lost := h.Generator(), w.mints(h, true), h.Lost()
 		w.service.loseAll()
 		w.pass(every * 11 / 10)
-		w.told(client.Held, client.Lost, client.Reacquired)
+		w.wantChanges(client.Held, client.Lost, client.Reacquired)
 		if !isClosed(lost) {
-			w.Error("Lost is open, though the lease was lost")
+			w.Error("Lost is open after the lease was lost")
 		}
 		id := w.mints(h, true)
 		if l := h.Lease(); l.Node != 101 || l.Epoch != 2 || generator != h.Generator() {
-			w.Errorf("reacquired %+v", l)
+			w.Errorf("reacquired %+v, want node ID 101, epoch 2 and the same generator", l)
 		}
 		before, _ := layout.Decompose(first)
 		after, err := layout.Decompose(id)
 		if err != nil || before.Node != 100 || after.Node != 101 {
-			w.Errorf("minted %+v, then %+v, %v", before, after, err)
+			w.Errorf("minted %+v, then %+v, %v; want node IDs 100 and 101", before, after, err)
 		}
 		if e := w.events.list()[1]; e.Lease.Epoch != 1 || connect.CodeOf(e.Err) != connect.CodeFailedPrecondition {
-			w.Errorf("lost: %+v", e)
+			w.Errorf("the Lost event is %+v, want epoch 1 and FAILED_PRECONDITION", e)
 		}
 		if a := w.service.acquires; a[0].GetInstanceId() == a[1].GetInstanceId() {
 			w.Error("two leases have one instance ID (C1)")
@@ -122,8 +122,8 @@ func TestLostAndReacquired(t *testing.T) {
 	})
 }
 
-// TestLostStopsAtOnce: between the loss and the next lease nothing is minted,
-// though the deadline is far (C5).
+// TestLostStopsAtOnce checks that nothing is minted between a loss and the next
+// lease, although the deadline of the lost one is still ahead (C5).
 func TestLostStopsAtOnce(t *testing.T) {
 	inWorld(t, func(w *world) {
 		h := w.mustHold()
@@ -136,9 +136,9 @@ func TestLostStopsAtOnce(t *testing.T) {
 		w.service.loseAll()
 		w.pass(every * 11 / 10)
 		w.mints(h, false)
-		w.told(client.Held, client.Lost)
+		w.wantChanges(client.Held, client.Lost)
 		if h.Epoch() != 1 {
-			w.Errorf("epoch %d, want the last one, 1", h.Epoch())
+			w.Errorf("epoch %d, want 1, that of the last lease", h.Epoch())
 		}
 	})
 }
@@ -149,12 +149,12 @@ func TestWithoutReacquire(t *testing.T) {
 		w.service.loseAll()
 		w.pass(ttl)
 		w.mints(h, false)
-		w.told(client.Held, client.Lost)
+		w.wantChanges(client.Held, client.Lost)
 		if acquires, _, _ := w.service.counts(); acquires != 1 {
-			w.Errorf("acquired %d times", acquires)
+			w.Errorf("%d acquires, want 1", acquires)
 		}
 		if err := h.Release(w.Context()); err != nil {
-			w.Errorf("release of a lost lease: %v", err)
+			w.Errorf("Release of a lost lease: %v", err)
 		}
 	})
 }
@@ -171,18 +171,18 @@ func TestReacquireRefused(t *testing.T) {
 		}, nil)
 		w.pass(ttl)
 		w.mints(h, false)
-		w.told(client.Held, client.Lost, client.Refused)
+		w.wantChanges(client.Held, client.Lost, client.Refused)
 		if e := w.events.list()[2]; connect.CodeOf(e.Err) != connect.CodeResourceExhausted {
-			w.Errorf("refused: %+v", e)
+			w.Errorf("the Refused event is %+v, want RESOURCE_EXHAUSTED", e)
 		}
 		if err := h.Release(w.Context()); err != nil {
-			w.Errorf("release of nothing: %v", err)
+			w.Errorf("Release without a lease: %v", err)
 		}
 	})
 }
 
-// TestReleaseStopsFirst: when the service hears of a release, minting has ended,
-// and it hears of the last timestamp used (C6).
+// TestReleaseStopsFirst checks that minting has ended before the Release request
+// is sent, and that the request has the last timestamp used (C6).
 func TestReleaseStopsFirst(t *testing.T) {
 	inWorld(t, func(w *world) {
 		h := w.mustHold()
@@ -200,19 +200,19 @@ func TestReleaseStopsFirst(t *testing.T) {
 			w.Fatal(err)
 		}
 		w.mints(h, false)
-		w.told(client.Held, client.Released)
+		w.wantChanges(client.Held, client.Released)
 		if !isClosed(lost) {
 			w.Error("Lost is open after Release")
 		}
 		if r := w.service.releases[0]; r.GetLastTimestampMs() != int64(parts.Timestamp) || r.GetEpoch() != 1 || r.GetNodeId() != 100 {
-			w.Errorf("released %v, last ID %+v", r, parts)
+			w.Errorf("the Release request is %v, but the last ID was %+v", r, parts)
 		}
 		if err := h.Release(w.Context()); err != nil {
-			w.Errorf("second release: %v", err)
+			w.Errorf("second Release: %v", err)
 		}
 		w.pass(time.Minute)
 		if _, beats, releases := w.service.counts(); beats != 0 || releases != 1 {
-			w.Errorf("%d heartbeats and %d releases", beats, releases)
+			w.Errorf("%d heartbeats and %d releases, want 0 and 1", beats, releases)
 		}
 	})
 }
@@ -224,7 +224,7 @@ func TestReleaseOfAnUnusedLease(t *testing.T) {
 			w.Fatal(err)
 		}
 		if r := w.service.releases[0]; r.GetLastTimestampMs() != int64(h.Lease().Floor)-1 {
-			w.Errorf("released %v, want floor - 1", r)
+			w.Errorf("the Release request is %v, want floor - 1 as the last timestamp", r)
 		}
 	})
 }
@@ -257,17 +257,17 @@ func TestReleaseFails(t *testing.T) {
 				start := time.Now()
 				err := h.Release(ctx)
 				if took := time.Since(start); took > tt.took {
-					w.Errorf("took %v", took)
+					w.Errorf("Release took %v, want at most %v", took, tt.took)
 				}
 				switch {
 				case tt.cause != nil && !errors.Is(err, tt.cause), tt.code != 0 && connect.CodeOf(err) != tt.code:
-					w.Errorf("error %v", err)
+					w.Errorf("Release: error %v, want %v or code %v", err, tt.cause, tt.code)
 				case (err != nil) != (tt.cause != nil || tt.code != 0):
-					w.Errorf("error %v", err)
+					w.Errorf("Release: error %v, want %v or code %v", err, tt.cause, tt.code)
 				}
-				w.told(client.Held, client.Released)
+				w.wantChanges(client.Held, client.Released)
 				if e := w.events.list()[1].Err; (e != nil) != (err != nil) || !errors.Is(err, e) && e != nil {
-					w.Errorf("told %v, Release returned %v", e, err)
+					w.Errorf("the Released event has the error %v, Release returned %v", e, err)
 				}
 				w.mints(h, false)
 			})
@@ -275,8 +275,8 @@ func TestReleaseFails(t *testing.T) {
 	}
 }
 
-// TestAnswerLost: the answers to Acquire are lost, so the same instance asks
-// again, and gets the same lease.
+// TestAnswerLost checks that a holder which gets no answer to Acquire asks again
+// with the same instance ID, and so gets the same lease.
 func TestAnswerLost(t *testing.T) {
 	inWorld(t, func(w *world) {
 		lost := 0
@@ -288,13 +288,13 @@ func TestAnswerLost(t *testing.T) {
 		})
 		h := w.mustHold()
 		if acquires, _, _ := w.service.counts(); acquires != 4 || len(w.service.leases) != 1 || h.Epoch() != 1 {
-			w.Errorf("%d acquires for %d leases, epoch %d", acquires, len(w.service.leases), h.Epoch())
+			w.Errorf("%d acquires for %d leases, epoch %d; want 4 for one lease, epoch 1", acquires, len(w.service.leases), h.Epoch())
 		}
 	})
 }
 
-// TestSlowAcquire: what took longer than TTL/3 is confirmed by a heartbeat
-// before the app hears of it (C2).
+// TestSlowAcquire checks that a lease whose grant took longer than TTL/3 is
+// confirmed by a heartbeat before Hold returns (C2).
 func TestSlowAcquire(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.service.set(nil, func(ctx context.Context, r any) error {
@@ -305,28 +305,28 @@ func TestSlowAcquire(t *testing.T) {
 		})
 		h := w.mustHold(client.WithWait(time.Minute))
 		if _, beats, _ := w.service.counts(); beats != 1 {
-			w.Errorf("%d heartbeats before the app heard of the lease, want 1", beats)
+			w.Errorf("%d heartbeats before Hold returned, want 1", beats)
 		}
 		if h.Remaining() != ttl {
-			w.Errorf("remaining %v, want %v from the heartbeat", h.Remaining(), ttl)
+			w.Errorf("Remaining is %v, want %v, counted from the heartbeat", h.Remaining(), ttl)
 		}
 	})
 }
 
-// TestDeadlineCountsFromSending: an answer that lay about makes the lease no
-// longer (C2).
+// TestDeadlineCountsFromSending checks that a delayed answer does not move the
+// deadline (C2).
 func TestDeadlineCountsFromSending(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.service.set(nil, slow(4*time.Second))
 		h := w.mustHold()
 		if want := ttl - 4*time.Second; h.Remaining() != want {
-			w.Errorf("remaining %v, want %v", h.Remaining(), want)
+			w.Errorf("Remaining is %v, want %v", h.Remaining(), want)
 		}
 	})
 }
 
 func TestHoldFails(t *testing.T) {
-	const patience = 10 * time.Second
+	const timeout = 10 * time.Second
 	for _, tt := range []struct {
 		name  string
 		fault func(context.Context, any) error
@@ -338,23 +338,23 @@ func TestHoldFails(t *testing.T) {
 		{"no credentials", func(context.Context, any) error { return refusal(connect.CodeUnauthenticated) }, 0, connect.CodeUnauthenticated},
 		{"layout exhausted", func(context.Context, any) error { return refusal(connect.CodeFailedPrecondition) }, 0, connect.CodeFailedPrecondition},
 		{"full for good", func(context.Context, any) error { return refusal(connect.CodeResourceExhausted) }, 0, connect.CodeResourceExhausted},
-		{"full", func(context.Context, any) error { return refusal(connect.CodeResourceExhausted, retryIn(time.Second)) }, patience, connect.CodeResourceExhausted},
-		{"not open", func(context.Context, any) error { return refusal(connect.CodeUnavailable, retryIn(time.Minute)) }, patience, connect.CodeUnavailable},
-		{"down", down, patience, connect.CodeUnavailable},
-		{"hangs", hang, patience, connect.CodeUnknown},
+		{"full", func(context.Context, any) error { return refusal(connect.CodeResourceExhausted, retryIn(time.Second)) }, timeout, connect.CodeResourceExhausted},
+		{"not open", func(context.Context, any) error { return refusal(connect.CodeUnavailable, retryIn(time.Minute)) }, timeout, connect.CodeUnavailable},
+		{"down", down, timeout, connect.CodeUnavailable},
+		{"hangs", hang, timeout, connect.CodeUnknown},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				w.service.set(tt.fault, nil)
-				ctx, cancel := context.WithTimeout(w.Context(), patience)
+				ctx, cancel := context.WithTimeout(w.Context(), timeout)
 				defer cancel()
 				start := time.Now()
 				h, err := w.hold(ctx)
 				if h != nil || connect.CodeOf(err) != tt.code || errors.Is(err, context.DeadlineExceeded) != (tt.took > 0) {
-					w.Errorf("holder: %t, error %v", h != nil, err)
+					w.Errorf("Hold returned a holder: %t, error %v; want none and code %v", h != nil, err, tt.code)
 				}
 				if took := time.Since(start); took != tt.took {
-					w.Errorf("took %v, want %v", took, tt.took)
+					w.Errorf("Hold took %v, want %v", took, tt.took)
 				}
 			})
 		})
@@ -366,24 +366,24 @@ func TestHoldWaitsForANodeID(t *testing.T) {
 		free, asked := time.Now().Add(45*time.Second), 0
 		w.service.set(func(context.Context, any) error {
 			asked++
-			if left := time.Until(free); left > 0 {
-				return refusal(connect.CodeResourceExhausted, retryIn(left))
+			if remaining := time.Until(free); remaining > 0 {
+				return refusal(connect.CodeResourceExhausted, retryIn(remaining))
 			}
 			return nil
 		}, nil)
 		start := time.Now()
 		w.mustHold()
 		if took := time.Since(start); took < 45*time.Second || took > 50*time.Second {
-			w.Errorf("took %v, want 45 to 50 s", took)
+			w.Errorf("Hold took %v, want 45 to 50 s", took)
 		}
 		if asked != 2 {
-			w.Errorf("asked %d times, want to be told when and then come back", asked)
+			w.Errorf("%d acquires, want 2: the second one after the delay of the first answer", asked)
 		}
 	})
 }
 
-// TestStalledLoop: the steady clock is past the deadline, and no timer has fired
-// yet. Who asks gets the right answer all the same (C4).
+// TestStalledLoop checks that a lease is not valid after its deadline although no
+// timer has fired yet (C4).
 func TestStalledLoop(t *testing.T) {
 	inWorld(t, func(w *world) {
 		h := w.mustHold()
@@ -392,22 +392,22 @@ func TestStalledLoop(t *testing.T) {
 		w.steady.jump(ttl)
 		w.mints(h, false)
 		if got := w.events.list(); len(got) > 1 {
-			w.Errorf("told %v: the loop was not stalled", got)
+			w.Errorf("OnChange got %v: the loop was not stalled", got)
 		}
-		w.pass(time.Second) // how late the loop may notice
-		w.told(client.Held, client.Expired, client.Revived)
+		w.pass(time.Second) // the longest that the loop waits
+		w.wantChanges(client.Held, client.Expired, client.Revived)
 		w.mints(h, true)
 	})
 }
 
-// TestSlowOnChange: an app that is slow to listen delays no heartbeat, hears of
-// all in order, and may call back.
+// TestSlowOnChange checks that an OnChange which blocks delays no heartbeat, gets
+// all changes in order, and may call the holder.
 func TestSlowOnChange(t *testing.T) {
 	inWorld(t, func(w *world) {
 		var h *client.Holder
-		listen := make(chan struct{})
+		gate := make(chan struct{})
 		h = w.mustHold(client.OnChange(func(e client.Event) {
-			<-listen
+			<-gate
 			w.events.add(e)
 			if e.Change == client.Reacquired {
 				if err := h.Release(w.Context()); err != nil {
@@ -420,15 +420,15 @@ func TestSlowOnChange(t *testing.T) {
 		w.service.loseAll()
 		w.pass(every * 11 / 10)
 		w.mints(h, true)
-		w.told()
-		close(listen)
-		w.told(client.Held, client.Lost, client.Reacquired, client.Released)
+		w.wantChanges()
+		close(gate)
+		w.wantChanges(client.Held, client.Lost, client.Reacquired, client.Released)
 		w.mints(h, false)
 	})
 }
 
-// TestSameWindowTwice: a service that has lost its memory grants a window again.
-// The generator finds out, and the holder ends rather than mint.
+// TestSameWindowTwice checks that a holder ends if the service grants a window
+// that was used already, as it does if its store has lost data.
 func TestSameWindowTwice(t *testing.T) {
 	inWorld(t, func(w *world) {
 		h := w.mustHold()
@@ -449,9 +449,9 @@ func TestSameWindowTwice(t *testing.T) {
 		w.service.mu.Unlock()
 		w.pass(every * 11 / 10)
 		w.mints(h, false)
-		w.told(client.Held, client.Lost, client.Refused)
+		w.wantChanges(client.Held, client.Lost, client.Refused)
 		if e := w.events.list()[2]; !errors.Is(e.Err, snowflake.ErrSameLease) {
-			w.Errorf("refused: %v", e.Err)
+			w.Errorf("the Refused event has the error %v, want ErrSameLease", e.Err)
 		}
 	})
 }
@@ -476,19 +476,20 @@ func TestOptionsRefused(t *testing.T) {
 			opts = append(opts, tt.opt)
 		}
 		if h, err := client.Hold(t.Context(), tt.url, tt.app, opts...); h != nil || err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: %v, %v", tt.name, h, err)
+			t.Errorf("%s: Hold = %v, %v; want an error with %q", tt.name, h, err, tt.want)
 		}
 	}
 }
 
-// C7: an answer to another instance's request is no answer.
+// TestOthersAnswers checks that an answer to another instance's request counts as
+// a failure (C7).
 func TestOthersAnswers(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.service.setMixUp(true)
 		ctx, cancel := context.WithTimeout(context.Background(), ttl)
 		defer cancel()
 		if _, err := w.hold(ctx); err == nil {
-			t.Error("another instance's lease was taken")
+			t.Error("Hold succeeded with another instance's lease")
 		}
 		w.service.setMixUp(false)
 		h := w.mustHold()
@@ -498,7 +499,8 @@ func TestOthersAnswers(t *testing.T) {
 	})
 }
 
-// TestForeignLeaseLost: what a proxy answers is not our service's word (C5).
+// TestForeignLeaseLost checks that a LEASE_LOST of another domain, as a proxy may
+// answer, does not end the lease (C5).
 func TestForeignLeaseLost(t *testing.T) {
 	inWorld(t, func(w *world) {
 		h := w.mustHold()
@@ -507,6 +509,6 @@ func TestForeignLeaseLost(t *testing.T) {
 		}, nil)
 		w.pass(ttl - time.Millisecond)
 		w.mints(h, true)
-		w.told(client.Held)
+		w.wantChanges(client.Held)
 	})
 }

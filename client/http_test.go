@@ -13,7 +13,7 @@ import (
 	"github.com/cirrus-id/cirrus/client"
 )
 
-// TestProtocols holds a lease over a real network, each way that there is.
+// TestProtocols holds a lease over a real network with each protocol.
 func TestProtocols(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -38,7 +38,7 @@ func TestProtocols(t *testing.T) {
 					t.Errorf("%s with %s, want HTTP/%d with %s", r.Proto, r.Header.Get("Content-Type"), tt.major, tt.content)
 				}
 				if r.Header.Get("Authorization") != "Bearer token" {
-					t.Errorf("Authorization is %q", r.Header.Get("Authorization"))
+					t.Errorf("Authorization is %q, want %q", r.Header.Get("Authorization"), "Bearer token")
 				}
 				for _, h := range []string{"Accept-Encoding", "Grpc-Accept-Encoding"} {
 					if got := r.Header.Get(h); got != "" && got != "identity" {
@@ -81,22 +81,22 @@ func TestProtocols(t *testing.T) {
 				t.Error(err)
 			}
 			select {
-			case <-closed: // by the holder, which is over
+			case <-closed: // by the holder, which has ended
 			case <-time.After(10 * time.Second):
-				t.Error("the holder left its connection open")
+				t.Error("the connection is still open 10 s after Release")
 			}
 			if calls.Load() != 2 {
-				t.Errorf("%d calls, want an acquire and a release", calls.Load())
+				t.Errorf("%d calls, want 2: an Acquire and a Release", calls.Load())
 			}
 		})
 	}
 }
 
-// TestNewHTTPClientWatchesConnections: without pings a dead peer would hang a
-// call for a quarter of an hour.
+// TestNewHTTPClientWatchesConnections checks that HTTP/2 pings and timeouts are
+// set: without pings a call to a dead peer would hang for a quarter of an hour.
 func TestNewHTTPClientWatchesConnections(t *testing.T) {
 	transport := client.NewHTTPClient(client.HTTPOptions{HTTP2: true}).Transport.(*http.Transport)
 	if transport.HTTP2.SendPingTimeout <= 0 || transport.HTTP2.PingTimeout <= 0 || transport.TLSHandshakeTimeout <= 0 {
-		t.Errorf("HTTP/2 settings %+v, TLS handshake %v", transport.HTTP2, transport.TLSHandshakeTimeout)
+		t.Errorf("HTTP/2 settings %+v, TLS handshake timeout %v: want all timeouts above 0", transport.HTTP2, transport.TLSHandshakeTimeout)
 	}
 }

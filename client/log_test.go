@@ -15,8 +15,8 @@ import (
 	"github.com/cirrus-id/cirrus/client"
 )
 
-// stuckLog is a handler that stands still, as one does that writes to a pipe
-// which nobody reads, until its gate is closed.
+// stuckLog is a handler that blocks until its gate is closed, like one that
+// writes to a pipe which nobody reads.
 type stuckLog struct {
 	gate chan struct{}
 	mu   sync.Mutex
@@ -49,9 +49,10 @@ func (s *stuckLog) lines() []string {
 	return slices.Clone(s.said)
 }
 
-// S14: heartbeats go on while the app's log stands still, Release keeps to its
-// context, and what was said comes in its order afterwards.
-func TestLogStandsStill(t *testing.T) {
+// TestLogBlocks checks that heartbeats continue while the app's log blocks (S14),
+// that Release returns when its context ends, and that all lines are logged in
+// order afterwards.
+func TestLogBlocks(t *testing.T) {
 	inWorld(t, func(w *world) {
 		log := &stuckLog{gate: make(chan struct{})}
 		var fail atomic.Bool
@@ -67,17 +68,17 @@ func TestLogStandsStill(t *testing.T) {
 		w.pass(5 * ttl)
 		w.mints(h, true)
 		if _, beats, _ := w.service.counts(); beats < 10 {
-			w.Errorf("%d heartbeats in 5 TTLs while the log stands still", beats)
+			w.Errorf("%d heartbeats in 5 TTLs while the log blocks, want at least 10", beats)
 		}
 		ctx, cancel := context.WithTimeout(w.Context(), 100*time.Millisecond)
 		defer cancel()
-		begun := time.Now()
+		start := time.Now()
 		err := h.Release(ctx)
-		if took := time.Since(begun); err != nil || took > 100*time.Millisecond {
+		if took := time.Since(start); err != nil || took > 100*time.Millisecond {
 			w.Errorf("Release returned %v after %v, want nil within the context's 100ms", err, took)
 		}
 		if said := log.lines(); len(said) != 0 {
-			w.Errorf("the log took %q", said)
+			w.Errorf("the blocked log took %q, want no line", said)
 		}
 		close(log.gate)
 		w.pass(0)
@@ -88,7 +89,8 @@ func TestLogStandsStill(t *testing.T) {
 	})
 }
 
-// Release hands over the last lines before it returns, if the log takes them.
+// TestReleaseFlushesTheLog checks that the handler has got the last lines when
+// Release returns, if it takes them in time.
 func TestReleaseFlushesTheLog(t *testing.T) {
 	inWorld(t, func(w *world) {
 		log := &stuckLog{gate: make(chan struct{})}
@@ -98,19 +100,19 @@ func TestReleaseFlushesTheLog(t *testing.T) {
 			w.Fatal(err)
 		}
 		if got := log.lines(); !slices.Equal(got, []string{"lease held", "lease released"}) {
-			w.Errorf("when Release returned, logged was %q", got)
+			w.Errorf("logged %q when Release returned, want the lease held and released", got)
 		}
 	})
 }
 
-// What a log that stands still can't take is bounded, and it is told how much
-// was lost.
+// TestLogIsBounded checks that a limited number of lines waits for a handler that
+// blocks, and that the last line logged says how many were dropped.
 func TestLogIsBounded(t *testing.T) {
 	inWorld(t, func(w *world) {
 		log := &stuckLog{gate: make(chan struct{})}
 		var calls atomic.Int64
 		w.service.before = func(_ context.Context, r any) error {
-			if calls.Add(1)%2 == 0 { // each failure after a good call is told
+			if calls.Add(1)%2 == 0 { // each failure after a good call is logged
 				return errors.New("again and again")
 			}
 			return nil
@@ -130,7 +132,8 @@ func TestLogIsBounded(t *testing.T) {
 	})
 }
 
-// Release keeps to its context while the app's OnChange stands still, too.
+// TestReleaseBesideStuckOnChange checks that Release does not wait for an OnChange
+// that blocks.
 func TestReleaseBesideStuckOnChange(t *testing.T) {
 	inWorld(t, func(w *world) {
 		gate := make(chan struct{})

@@ -6,8 +6,8 @@ import (
 	"github.com/cirrus-id/cirrus/fencing"
 )
 
-// What a Release says of the last timestamp decides how long a node ID rests,
-// so it must be left out when somebody else minted.
+// TestReleaseSaysWhatWasUsedLast checks that a Release leaves the last timestamp
+// out if the generator did not mint: the quarantine of the node ID depends on it.
 func TestReleaseSaysWhatWasUsedLast(t *testing.T) {
 	call := fencing.Call{Kind: fencing.CallRelease, Pool: "p", Node: 3, Epoch: 9, Last: 1700000000000}
 	for _, tc := range []struct {

@@ -24,8 +24,8 @@ import (
 	"github.com/cirrus-id/cirrus/fencing"
 )
 
-// replicas is an HTTP client without a network, with several hosts in front of
-// one service: http://a.test, b.test and c.test.
+// replicas is an HTTP client without a network for three hosts of one service:
+// http://a.test, b.test and c.test.
 type replicas struct {
 	handler http.Handler
 
@@ -59,7 +59,7 @@ func (r *replicas) set(a, b, c func(*http.Request) error) {
 	r.fault = map[string]func(*http.Request) error{hostA: a, hostB: b, hostC: c}
 }
 
-// took returns the hosts that were called since the last time.
+// took returns the hosts that were called since the last took.
 func (r *replicas) took() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -68,7 +68,7 @@ func (r *replicas) took() []string {
 	return calls
 }
 
-// The ways in which a host fails.
+// Faults of a host.
 func silent(r *http.Request) error {
 	<-r.Context().Done()
 	return r.Context().Err()
@@ -76,7 +76,7 @@ func silent(r *http.Request) error {
 func refused(*http.Request) error { return errors.New("connection refused") }
 func reset(*http.Request) error   { return io.ErrUnexpectedEOF }
 
-// holdThree holds a lease at three addresses.
+// holdThree holds a lease with three addresses.
 func (w *world) holdThree(opts ...client.Option) (*client.Holder, *replicas) {
 	w.Helper()
 	r := &replicas{handler: w.service.handler()}
@@ -94,8 +94,8 @@ func (w *world) holdThree(opts ...client.Option) (*client.Holder, *replicas) {
 	return h, r
 }
 
-// TestGoesRound: whatever two of three addresses do, and however that changes,
-// the lease is kept, and it is the same one.
+// TestGoesRound checks that a holder keeps its lease while any two of three
+// addresses fail, in changing turns.
 func TestGoesRound(t *testing.T) {
 	answers := func(code connect.Code) func(*http.Request) error {
 		return func(*http.Request) error { return connect.NewError(code, errors.New("no")) }
@@ -120,9 +120,9 @@ func TestGoesRound(t *testing.T) {
 						w.pass(every * 11 / 10)
 						w.mints(h, true)
 					}
-					w.told(client.Held)
+					w.wantChanges(client.Held)
 					if acquires, beats, _ := w.service.counts(); acquires != 1 || beats < 20 || h.Epoch() != 1 {
-						w.Errorf("%d acquires, %d heartbeats, epoch %d", acquires, beats, h.Epoch())
+						w.Errorf("%d acquires, %d heartbeats, epoch %d; want 1, at least 20, and 1", acquires, beats, h.Epoch())
 					}
 				})
 			})
@@ -130,7 +130,8 @@ func TestGoesRound(t *testing.T) {
 	}
 }
 
-// TestKeepsToOne: a holder stays where it is served, also if it is served a no.
+// TestKeepsToOne checks that a holder stays with an address that answers, even if
+// it answers with a refusal.
 func TestKeepsToOne(t *testing.T) {
 	inWorld(t, func(w *world) {
 		_, r := w.holdThree()
@@ -141,18 +142,18 @@ func TestKeepsToOne(t *testing.T) {
 			return refusal(connect.CodeResourceExhausted, retryIn(time.Second))
 		}, nil)
 		w.pass(10 * every)
-		w.told(client.Held, client.Lost, client.Reacquired, client.Expired)
+		w.wantChanges(client.Held, client.Lost, client.Reacquired, client.Expired)
 		calls := r.took()
 		for _, host := range calls {
 			if host != calls[0] {
-				w.Fatalf("called %v", calls)
+				w.Fatalf("the holder called %v, want only one address", calls)
 			}
 		}
 	})
 }
 
-// TestNextOneAtOnce: one that says UNAVAILABLE is left at once, after all three
-// there is a pause.
+// TestNextOneAtOnce checks that a holder tries all three addresses without a
+// backoff if they answer UNAVAILABLE.
 func TestNextOneAtOnce(t *testing.T) {
 	inWorld(t, func(w *world) {
 		_, r := w.holdThree()
@@ -163,14 +164,14 @@ func TestNextOneAtOnce(t *testing.T) {
 		for len(r.took()) < 3 {
 			w.pass(10 * time.Millisecond)
 			if time.Since(start) > fencing.MaxBackoff {
-				w.Fatal("no round in the time of a backoff")
+				w.Fatal("the holder did not try three addresses within one backoff")
 			}
 		}
 	})
 }
 
-// TestOneInstanceEverywhere: an Acquire whose answer is lost is made again at
-// another address, and brings the same lease.
+// TestOneInstanceEverywhere checks that an Acquire whose answer is lost is repeated
+// at another address with the same instance ID, and brings the same lease.
 func TestOneInstanceEverywhere(t *testing.T) {
 	inWorld(t, func(w *world) {
 		lost := 0
@@ -183,41 +184,41 @@ func TestOneInstanceEverywhere(t *testing.T) {
 		h, r := w.holdThree(client.WithWait(time.Minute))
 		calls := r.took()
 		if len(calls) != 3 || calls[0] == calls[1] || calls[1] == calls[2] || calls[0] == calls[2] {
-			w.Errorf("called %v", calls)
+			w.Errorf("the holder called %v, want three different addresses", calls)
 		}
 		if len(w.service.leases) != 1 || h.Epoch() != 1 {
-			w.Errorf("%d leases, epoch %d", len(w.service.leases), h.Epoch())
+			w.Errorf("%d leases, epoch %d; want 1 and 1", len(w.service.leases), h.Epoch())
 		}
 		for _, a := range w.service.acquires[:2] {
 			if a.GetWait().AsDuration() != 0 {
-				w.Errorf("asked for a place in line where nothing was heard of yet: %v", a)
+				w.Errorf("an Acquire has a wait before any address has answered: %v", a)
 			}
 		}
 	})
 }
 
-// TestSpread: holders begin at different addresses, each at its own again and
-// again if its randomness is the same.
+// TestSpread checks that holders start at different addresses, and that the same
+// randomness always starts at the same one.
 func TestSpread(t *testing.T) {
-	begins := map[string]int{}
+	starts := map[string]int{}
 	for seed := range uint64(300) {
 		inWorld(t, func(w *world) {
 			_, r := w.holdThree(client.WithRandom(rand.New(rand.NewPCG(seed, 0)).Uint64))
 			_, again := w.holdThree(client.WithRandom(rand.New(rand.NewPCG(seed, 0)).Uint64))
-			begins[r.took()[0]]++
-			if host := again.took()[0]; seed == 0 && begins[host] != 1 {
-				t.Errorf("the same seed begins at %s and elsewhere", host)
+			starts[r.took()[0]]++
+			if host := again.took()[0]; seed == 0 && starts[host] != 1 {
+				t.Errorf("the same seed starts at %s and at another address", host)
 			}
 		})
 	}
 	for _, host := range []string{hostA, hostB, hostC} {
-		if n := begins[host]; n < 70 || n > 130 {
-			t.Errorf("of 300 holders begin %v", begins)
+		if n := starts[host]; n < 70 || n > 130 {
+			t.Errorf("of 300 holders %v start at each address, want 70 to 130", starts)
 		}
 	}
 }
 
-// TestNamesAllThatFailed: the error says what was wrong with each.
+// TestNamesAllThatFailed checks that Hold's error says how each address failed.
 func TestNamesAllThatFailed(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := &replicas{handler: w.service.handler()}
@@ -233,7 +234,8 @@ func TestNamesAllThatFailed(t *testing.T) {
 	})
 }
 
-// TestNamesTheSilentOne: also if there was no time for another one.
+// TestNamesTheSilentOne checks that Hold's error names an address that did not
+// answer, even if there was no time to try another one.
 func TestNamesTheSilentOne(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := &replicas{handler: w.service.handler()}
@@ -241,12 +243,12 @@ func TestNamesTheSilentOne(t *testing.T) {
 		ctx, cancel := context.WithTimeout(w.Context(), time.Second)
 		defer cancel()
 		if _, err := client.Hold(ctx, threeHosts, "app", client.WithHTTPClient(r)); err == nil || !strings.Contains(err.Error(), ".test: no answer in time") {
-			w.Errorf("error %v", err)
+			w.Errorf("error %v, want one that names the address without an answer", err)
 		}
 	})
 }
 
-// silentAddress takes connections and never answers.
+// silentAddress listens at an address that accepts connections and never answers.
 func silentAddress(t *testing.T, address string) string {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
@@ -256,7 +258,7 @@ func silentAddress(t *testing.T, address string) string {
 	return l.Addr().String()
 }
 
-// deadAddress is one where nobody listens.
+// deadAddress returns an address where nothing listens.
 func deadAddress(t *testing.T) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -266,8 +268,8 @@ func deadAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// TestDeadAndSilent: over a real network one address is dead, one silent, and
-// the third one serves. In whatever order, the first lease is held soon.
+// TestDeadAndSilent checks, over a real network, that a lease is held soon if one
+// address is dead, one silent, and the third one works, in any order.
 func TestDeadAndSilent(t *testing.T) {
 	t.Parallel()
 	live := httptest.NewServer(newFakeService().handler())
@@ -285,9 +287,9 @@ func TestDeadAndSilent(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	t.Logf("served after %v at most", most.Round(time.Millisecond))
-	if most < fencing.MaxTry/3 || most > fencing.MaxTry { // a quick one would have met no silence
-		t.Errorf("served after %v at most, want a third of %v", most, fencing.MaxTry)
+	t.Logf("the slowest Hold took %v", most.Round(time.Millisecond))
+	if most < fencing.MaxTry/3 || most > fencing.MaxTry { // if all were quick, none met the silent address
+		t.Errorf("the slowest Hold took %v, want a third of %v or more, up to all of it", most, fencing.MaxTry)
 	}
 }
 
@@ -318,8 +320,8 @@ func (d *dns) set(err error, ips ...string) {
 	}
 }
 
-// serveAt serves a service at an IP and port; ends it when the test does, or
-// earlier.
+// serveAt serves a service at an IP and port until the test ends or closes the
+// server.
 func serveAt(t *testing.T, service *fakeService, address string, secure bool) *httptest.Server {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
@@ -328,7 +330,7 @@ func serveAt(t *testing.T, service *fakeService, address string, secure bool) *h
 	handler := service.handler()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if host, _, _ := strings.Cut(r.Host, ":"); host != "example.com" {
-			t.Errorf("the server is told that its host is %q", r.Host)
+			t.Errorf("the request is for host %q, want example.com", r.Host)
 		}
 		handler.ServeHTTP(rw, r)
 	}))
@@ -343,8 +345,8 @@ func serveAt(t *testing.T, service *fakeService, address string, secure bool) *h
 	return server
 }
 
-// TestEachIPIsAnAddress: of the IPs of a name, one that takes connections and
-// never answers is left for the next one. TLS checks the name.
+// TestEachIPIsAnAddress checks that a holder moves on from an IP of a host name
+// that never answers to the next one, and that TLS verifies the name.
 func TestEachIPIsAnAddress(t *testing.T) {
 	t.Parallel()
 	for _, secure := range []bool{false, true} {
@@ -358,7 +360,7 @@ func TestEachIPIsAnAddress(t *testing.T) {
 		silentAddress(t, "127.0.0.2:"+u.Port())
 		target := u.Scheme + "://example.com:" + u.Port()
 		names := &dns{}
-		names.set(nil, "127.0.0.2", "127.0.0.1", "127.0.0.3") // nobody listens at the last one
+		names.set(nil, "127.0.0.2", "127.0.0.1", "127.0.0.3") // nothing listens at the last one
 		var opts []client.Option
 		if secure {
 			roots := x509.NewCertPool()
@@ -373,20 +375,20 @@ func TestEachIPIsAnAddress(t *testing.T) {
 				t.Fatal(err)
 			}
 			if took := time.Since(start); took > fencing.MaxTry*3/4 {
-				t.Errorf("served after %v: a silent IP got more than its share", took)
+				t.Errorf("Hold took %v: a silent IP got more than its share of the time", took)
 			}
 			if err := h.Release(t.Context()); err != nil {
 				t.Error(err)
 			}
 		}
 		if names.asked < 6 {
-			t.Errorf("the name was looked up %d times for 6 holders", names.asked)
+			t.Errorf("the name was looked up %d times for 6 holders, want at least 6", names.asked)
 		}
 	}
 }
 
-// TestSilentNames: a name server that is silent about some names of the service
-// keeps no app waiting that has another address, and Release doesn't wait either.
+// TestSilentNames checks that neither Hold nor Release waits for lookups that get
+// no answer if the service has another address.
 func TestSilentNames(t *testing.T) {
 	t.Parallel()
 	service := newFakeService()
@@ -409,16 +411,15 @@ func TestSilentNames(t *testing.T) {
 		if err := h.Release(t.Context()); err != nil {
 			t.Error(err)
 		}
-		// One silent name alone is waited for that long; three in a row were for 6 s.
+		// A lookup of one silent name takes that long, three in a row would take 6 s.
 		if took := time.Since(start); took > 2*time.Second {
-			t.Errorf("%s: held and released after %v: silent names were waited for", known, took)
+			t.Errorf("%s: Hold and Release took %v: they waited for silent names", known, took)
 		}
 	}
 }
 
-// TestLooksUpAgain: when the only IP of a name fails, the one that has taken its
-// place is found, though the holder is not told; and a lookup that fails forgets
-// nothing.
+// TestLooksUpAgain checks that a holder whose only IP fails finds the new IP of
+// the host name by itself, and that a failed lookup keeps the known addresses.
 func TestLooksUpAgain(t *testing.T) {
 	t.Parallel()
 	service := newFakeService()
@@ -439,9 +440,9 @@ func TestLooksUpAgain(t *testing.T) {
 		deadline := time.Now().Add(20 * time.Second)
 		for after := before; after == before; _, after, _ = service.counts() {
 			if time.Now().After(deadline) {
-				t.Fatal("no heartbeat")
+				t.Fatal("no heartbeat within 20 s")
 			}
-			time.Sleep(5 * time.Millisecond) // until the condition holds
+			time.Sleep(5 * time.Millisecond) // poll
 		}
 	}
 	serveAt(t, service, "127.0.0.2:"+port, false)
@@ -456,18 +457,18 @@ func TestLooksUpAgain(t *testing.T) {
 	}
 	for len(changes) > 0 {
 		if c := <-changes; c != client.Held && c != client.Released {
-			t.Errorf("told %v", c)
+			t.Errorf("OnChange got %v, want only held and released", c)
 		}
 	}
 }
 
-// relay passes connections on to a server. Frozen, those that there are say
-// nothing any more, for good; new ones do.
+// relay passes connections on to a server. freeze silences the connections of
+// that moment for good; new ones work.
 type relay struct {
 	net.Listener
 	to     string
 	mu     sync.Mutex
-	frozen chan struct{} // closed when the connections of now freeze
+	frozen chan struct{} // closed when the present connections freeze
 	conns  []net.Conn
 	wg     sync.WaitGroup
 }
@@ -519,7 +520,7 @@ func pump(from, to net.Conn, frozen <-chan struct{}) {
 		select {
 		case <-frozen:
 			if err == nil {
-				continue // swallowed
+				continue // discard it
 			}
 			return
 		default:
@@ -541,9 +542,9 @@ func (r *relay) freeze() {
 	r.frozen = make(chan struct{})
 }
 
-// TestHalfDeadConnection: a connection that was made and says nothing any more is
-// left, even for the same address: HTTP/2 would go on using it for as long as its
-// pings take.
+// TestHalfDeadConnection checks that a holder abandons a connection that stopped
+// answering, and opens another to the same address: HTTP/2 would keep using the
+// old one until its pings time out.
 func TestHalfDeadConnection(t *testing.T) {
 	t.Parallel()
 	service := newFakeService()
@@ -565,28 +566,29 @@ func TestHalfDeadConnection(t *testing.T) {
 	start := time.Now()
 	for beats := 0; beats == 0; _, beats, _ = service.counts() {
 		if time.Since(start) > 20*time.Second {
-			t.Fatal("no heartbeat")
+			t.Fatal("no heartbeat within 20 s")
 		}
-		time.Sleep(5 * time.Millisecond) // until the condition holds
+		time.Sleep(5 * time.Millisecond) // poll
 	}
 	if took := time.Since(start); took > 5*time.Second {
-		t.Errorf("served again after %v", took)
+		t.Errorf("the next heartbeat took %v, want at most 5 s", took)
 	}
 	if err := h.Release(t.Context()); err != nil {
 		t.Error(err)
 	}
 	for len(changes) > 0 {
 		if c := <-changes; c != client.Held && c != client.Released {
-			t.Errorf("told %v", c)
+			t.Errorf("OnChange got %v, want only held and released", c)
 		}
 	}
 }
 
-// TestAddressesRefused: what can't be a list of addresses is said at once.
+// TestAddressesRefused checks that Hold refuses malformed lists of addresses at
+// once.
 func TestAddressesRefused(t *testing.T) {
 	for _, target := range []string{"", "http://a.test,", "http://a.test,https://b.test", "http://a.test,b.test:1", strings.Repeat("http://a.test,", 64) + "http://a.test"} {
 		if h, err := client.Hold(t.Context(), target, "app"); h != nil || err == nil {
-			t.Errorf("%q: %v, %v", target, h, err)
+			t.Errorf("Hold(%q) = %v, %v; want an error", target, h, err)
 		}
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/cirrus-id/cirrus/client"
 )
 
-// coroutines is a Runner of one thread: of the coroutines that it runs, the
-// first one whose wait is over goes on; when there is none, time does.
+// coroutines is a Runner with one thread: it resumes the first coroutine whose
+// wait has ended, and advances the clock if there is none.
 type coroutines struct {
 	clock   *clockwork.FakeClock
 	start   time.Time
@@ -33,7 +33,7 @@ func newCoroutines() *coroutines {
 	return &coroutines{clock: clock, start: clock.Now()}
 }
 
-// Now and Sleep make it the steady clock as well.
+// Now and Sleep implement the steady clock.
 func (c *coroutines) Now() time.Duration    { return c.clock.Since(c.start) }
 func (c *coroutines) Sleep(d time.Duration) { c.Wait(c.clock.After(d), nil, nil) }
 
@@ -59,7 +59,7 @@ func (c *coroutines) Wait(timer <-chan time.Time, a, b <-chan struct{}) {
 	co.yield(struct{}{})
 }
 
-// ready polls what the coroutine waits for.
+// ready reports whether one of the channels that the coroutine waits for is ready.
 func (co *coroutine) ready() bool {
 	select {
 	case <-co.timer:
@@ -71,11 +71,11 @@ func (co *coroutine) ready() bool {
 	return true
 }
 
-// run goes on until no coroutine is left.
+// run resumes coroutines until all have returned.
 func (c *coroutines) run(t *testing.T) {
 	for step := 0; len(c.all) > 0; step++ {
 		if step > 100_000 {
-			t.Fatal("no end in sight")
+			t.Fatalf("%d coroutines have not returned after 100,000 steps", len(c.all))
 		}
 		if !c.runOne() {
 			c.clock.Advance(50 * time.Millisecond)
@@ -97,7 +97,8 @@ func (c *coroutines) runOne() bool {
 	return false
 }
 
-// oneThread plays a holder's life as coroutines and returns what happened.
+// oneThread runs a holder from Hold to Release as coroutines and returns a log of
+// its calls and changes.
 func oneThread(t *testing.T, seed uint64) (log string) {
 	c := newCoroutines()
 	service := newFakeService()
@@ -126,8 +127,8 @@ func oneThread(t *testing.T, seed uint64) (log string) {
 	return log
 }
 
-// TestOneThread: with another Runner the very same code runs in one thread, and
-// one seed has one outcome.
+// TestOneThread checks that a holder runs in one thread with another Runner, and
+// that one seed always has the same outcome.
 func TestOneThread(t *testing.T) {
 	first := oneThread(t, 1)
 	for range 20 {
@@ -136,7 +137,7 @@ func TestOneThread(t *testing.T) {
 		}
 	}
 	if oneThread(t, 2) == first {
-		t.Error("another seed has the same outcome, jitter included")
+		t.Error("seeds 1 and 2 have the same outcome: jitter does not depend on the seed")
 	}
 	t.Log("\n" + first)
 }
