@@ -4,15 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
 )
 
-// TestGather: a transaction takes whole commits, in order, without a key twice, and as many
+// TestFit: a transaction takes whole commits, in order, without a key twice, and as many
 // as fit.
-func TestGather(t *testing.T) {
+func TestFit(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var waiting []*commit
 		for range rapid.IntRange(1, 30).Draw(t, "commits") {
@@ -24,7 +25,7 @@ func TestGather(t *testing.T) {
 			waiting = append(waiting, c)
 		}
 		for left := waiting; len(left) > 0; {
-			n, ops := gather(left)
+			n, ops := fit(left)
 			if n < 1 || len(ops) > MaxOps {
 				t.Fatalf("gathered %d commits with %d writes, want at least one and at most %d writes", n, len(ops), MaxOps)
 			}
@@ -80,18 +81,11 @@ func newFlights() *flights {
 // send sends a commit of one key, and returns once it waits or is in flight.
 func (f *flights) send(key string) <-chan error {
 	result := make(chan error, 1)
-	f.queue.mu.Lock()
-	want := len(f.queue.waiting) + 1
-	idle := !f.queue.busy
-	f.queue.mu.Unlock()
+	want := f.queue.commits.Len() + 1
+	idle := !f.queue.commits.Busy()
 	go func() { result <- f.queue.send(context.Background(), &commit{ops: []Op{{Key: key}}}) }()
-	for !idle { // the one that flies at once is seen to begin
-		f.queue.mu.Lock()
-		n := len(f.queue.waiting)
-		f.queue.mu.Unlock()
-		if n >= want {
-			break
-		}
+	for !idle && f.queue.commits.Len() < want { // the one that flies at once is seen to begin
+		runtime.Gosched()
 	}
 	return result
 }
@@ -150,7 +144,7 @@ func TestQueue(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if f.queue.busy || f.queue.waiting != nil {
+	if f.queue.commits.Busy() {
 		t.Error("the queue is busy after all commits were answered")
 	}
 }

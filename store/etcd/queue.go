@@ -3,7 +3,8 @@ package etcd
 import (
 	"context"
 	"runtime"
-	"sync"
+
+	"github.com/cirrus-id/cirrus/internal/gather"
 )
 
 // queue gathers commits into transactions. While a transaction is in flight, new
@@ -17,10 +18,7 @@ import (
 type queue struct {
 	wait     func(<-chan struct{})
 	transact func(ctx context.Context, ops []Op, create bool) error
-
-	mu      sync.Mutex
-	busy    bool // a transaction is in flight, or a caller is about to send one
-	waiting []*commit
+	commits  gather.Queue[*commit]
 }
 
 // commit is a batch to be written.
@@ -41,12 +39,7 @@ func newQueue(wait func(<-chan struct{}), transact func(context.Context, []Op, b
 // done.
 func (q *queue) send(ctx context.Context, c *commit) error {
 	c.wake = make(chan struct{})
-	q.mu.Lock()
-	q.waiting = append(q.waiting, c)
-	first := !q.busy
-	q.busy = true
-	q.mu.Unlock()
-	if !first {
+	if !q.commits.Add(c) {
 		q.wait(c.wake)
 	}
 	if !c.done {
@@ -60,11 +53,11 @@ func (q *queue) sendFront(ctx context.Context) {
 	// Callers whose commits have just been answered may be about to send others. To
 	// let them run first and join this transaction spares etcd a third of all.
 	runtime.Gosched()
-	q.mu.Lock()
-	n, ops := gather(q.waiting)
-	sent := q.waiting[:n:n]
-	q.waiting = q.waiting[n:]
-	q.mu.Unlock()
+	var ops []Op
+	sent := q.commits.Take(func(waiting []*commit) (n int) {
+		n, ops = fit(waiting)
+		return n
+	})
 
 	err := errUnanswered
 	defer func() { q.answer(sent, err) }() // even if transact panics
@@ -73,26 +66,21 @@ func (q *queue) sendFront(ctx context.Context) {
 
 // answer answers the commits that were sent, and wakes the caller of the next one.
 func (q *queue) answer(sent []*commit, err error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
 	for i, c := range sent {
 		c.done, c.err = true, err
 		if i > 0 { // the first is the caller's own
 			close(c.wake)
 		}
 	}
-	if len(q.waiting) == 0 {
-		q.waiting = nil
-		q.busy = false
-		return
+	if next, more := q.commits.Done(); more {
+		close(next.wake)
 	}
-	close(q.waiting[0].wake)
 }
 
-// gather returns how many of the commits, from the first on, go into one transaction,
+// fit returns how many of the commits, from the first on, fit into one transaction,
 // and their writes. A commit that writes a key again waits for the next transaction,
 // with all commits behind it.
-func gather(waiting []*commit) (n int, ops []Op) {
+func fit(waiting []*commit) (n int, ops []Op) {
 	keys := make(map[string]bool)
 	for _, c := range waiting {
 		if n > 0 && (c.create || waiting[0].create || len(ops)+len(c.ops) > MaxOps || anyIn(c.ops, keys)) {
