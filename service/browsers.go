@@ -1,37 +1,29 @@
 package service
 
 import (
-	"context"
 	"fmt"
 	"net"
-	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
-
-	"connectrpc.com/connect"
-
-	"github.com/cirrus-id/cirrus/fencing"
 )
 
-// Browsers says which web pages may ask, and by which names a listener on
-// loopback may be asked.
+// Browsers says which web pages may send requests, and by which names a listener on
+// loopback may be addressed.
 //
-// No browser is a client of Cirrus, but every page that somebody opens can have
-// one send requests: to an address that only this machine, or this network,
-// reaches. Two headers tell, and no page can forge them. Origin names the page
-// on every POST. Host is the name by which the browser reached the server, so on
-// loopback a foreign one is a page whose name was made to lead there (DNS
-// rebinding): its reads need no Origin, and to the browser they are the page's
-// own.
+// No browser is a client of Cirrus, but every page that somebody opens can make a
+// browser send requests, also to an address that only this machine or this network
+// can reach. Two headers show it, and no page can forge them. Origin names the page
+// on every POST. Host is the name by which the browser reached the server. On
+// loopback a foreign name is that of a page whose name was made to resolve there (DNS
+// rebinding): its reads have no Origin, since to the browser they are same-origin.
 type Browsers struct {
 	origins map[string]bool
 	hosts   map[string]bool
 }
 
-// NewBrowsers returns a Browsers that lets pages of these origins ask, such as
-// "https://console.example", and loopback listeners be asked by these names or
-// IP addresses, without ports, beside those that mean loopback anyway.
+// NewBrowsers returns a Browsers that lets pages of these origins send requests, such
+// as "https://console.example", and loopback listeners be addressed by these names or
+// IP addresses, without ports, beside those that always mean loopback.
 func NewBrowsers(origins, hosts []string) (*Browsers, error) {
 	b := &Browsers{origins: map[string]bool{}, hosts: map[string]bool{}}
 	for _, text := range origins {
@@ -50,75 +42,11 @@ func NewBrowsers(origins, hosts []string) (*Browsers, error) {
 	return b, nil
 }
 
-// hostName is the name or IP address in a Host header.
+// hostName returns the name or IP address in a Host header.
 func hostName(host string) string {
 	name, _, err := net.SplitHostPort(host)
 	if err != nil {
 		name = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 	}
 	return strings.ToLower(strings.TrimSuffix(name, "."))
-}
-
-// answersTo says whether a loopback listener may be asked by a name. No page
-// can make a name of its own out of those that are allowed anyway.
-func (b *Browsers) answersTo(name string) bool {
-	if name == "" || name == "localhost" || strings.HasSuffix(name, ".localhost") || b.hosts[name] {
-		return true
-	}
-	ip, err := netip.ParseAddr(name)
-	return err == nil && ip.Unmap().IsLoopback()
-}
-
-// refusal says why a request is refused, or returns nil.
-func (b *Browsers) refusal(r *http.Request) *fencing.Refusal {
-	if name := hostName(r.Host); onLoopback(r.Context()) && !b.answersTo(name) {
-		return &fencing.Refusal{Reason: reasonBadHost, Message: fmt.Sprintf(
-			"this server listens on loopback and was asked as %s, which may be a web page's doing: ask it as localhost, or add this name to the server's allowed-hosts",
-			quoted(name))}
-	}
-	for _, origin := range r.Header.Values("Origin") {
-		if !b.origins[strings.ToLower(origin)] {
-			return &fencing.Refusal{Reason: reasonBadOrigin, Message: fmt.Sprintf(
-				"this request comes from a web page of %s, and no page may ask: if it is yours, add this origin to the server's allowed-origins",
-				quoted(origin))}
-		}
-	}
-	return nil
-}
-
-// refuseBrowsers turns away requests that a web page sent, or may have sent.
-func (s *Service) refuseBrowsers(next http.Handler) http.Handler {
-	errs := connect.NewErrorWriter()
-	told := &seldom{}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		refused := s.cfg.Browsers.refusal(r)
-		if refused == nil {
-			next.ServeHTTP(w, r)
-			return
-		}
-		if since, ok := told.may(s.cfg.Steady.Now()); ok {
-			s.log.Warn("a request was refused that a web page may have sent", "why", refused.Message, "path", quoted(r.URL.Path), "from", r.RemoteAddr, "since_last_told", since)
-		}
-		if ctype := r.Header.Get("Content-Type"); ctype != "application/grpc" && !strings.HasPrefix(ctype, "application/grpc+") {
-			// Whatever it is, it gets a status that says no: 403. gRPC, which
-			// no browser can speak, has its own place for that.
-			r = &http.Request{Method: http.MethodPost, Header: http.Header{}}
-		}
-		_ = errs.Write(w, r, toWire(s.refusal(refused))) // it may be gone
-	})
-}
-
-// loopbackKey is where a request's context says that its listener is on
-// loopback.
-type loopbackKey struct{}
-
-func onLoopback(ctx context.Context) bool { return ctx.Value(loopbackKey{}) != nil }
-
-// noteLoopback is for http.Server.BaseContext.
-func noteLoopback(l net.Listener) context.Context {
-	ctx := context.Background()
-	if a, ok := l.Addr().(*net.TCPAddr); ok && a.IP.IsLoopback() {
-		return context.WithValue(ctx, loopbackKey{}, true)
-	}
-	return ctx
 }

@@ -127,7 +127,7 @@ func (b *bubble) end() {
 // checkService checks what must hold of a service that is at rest.
 func checkService(t testing.TB, s *Service) {
 	t.Helper()
-	checkTerm(t, s.role.Load().term)
+	checkTerm(t, s.state.Load().term)
 }
 
 func checkTerm(t testing.TB, of *term) {
@@ -148,7 +148,7 @@ func checkTerm(t testing.TB, of *term) {
 }
 
 // term is what the service serves by.
-func (b *bubble) term() *term { return b.s.role.Load().term }
+func (b *bubble) term() *term { return b.s.state.Load().term }
 
 // settle waits until nobody can go on without the test or the clock.
 func (b *bubble) settle() { synctest.Wait() }

@@ -23,6 +23,21 @@ func poolName(name string) (fencing.PoolName, *fencing.Refusal) {
 	return n, n.Validate()
 }
 
+// leaseRef reads which lease a request is about.
+func leaseRef(pool string, node uint32, epoch uint64, instance string) (fencing.LeaseRef, *fencing.Refusal) {
+	id := fencing.InstanceID(instance)
+	if instance == "" {
+		return fencing.LeaseRef{}, badField("instance_id", "it is missing: give the one that Acquire answered")
+	}
+	if r := id.Validate(); r != nil {
+		return fencing.LeaseRef{}, r
+	}
+	name, r := poolName(pool)
+	return fencing.LeaseRef{
+		Pool: name, Node: snowflake.NodeID(node), Epoch: fencing.Epoch(epoch), Instance: id.Hash(),
+	}, r
+}
+
 // maxQuoted is how much of what a caller sent an error repeats.
 const maxQuoted = 64
 

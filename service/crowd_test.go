@@ -104,7 +104,7 @@ func TestTimeWaitsForWatchers(t *testing.T) {
 					}
 				}
 			}
-			b.pass(watchPatience / 2)
+			b.pass(watchTimeout / 2)
 		}
 		if read != n {
 			t.Errorf("%d expiries were told, want %d", read, n)
@@ -300,8 +300,8 @@ func TestTurns(t *testing.T) {
 				t.Fatalf("had a turn after %v (%v), want 0", took, err)
 			}
 		}
-		if took, err := take(second, context.Background()); err != nil || took != turnPatience {
-			t.Errorf("went ahead after %v (%v), want %v", took, err, turnPatience)
+		if took, err := take(second, context.Background()); err != nil || took != turnTimeout {
+			t.Errorf("went ahead after %v (%v), want %v", took, err, turnTimeout)
 		}
 		second.end() // it had none
 		go func() {
@@ -382,16 +382,16 @@ func TestWhatNeedsATurn(t *testing.T) {
 			{cirrusv1connect.AdminServiceListLeasesProcedure, "{}", 1},
 			{cirrusv1connect.AdminServiceListPoolsProcedure, "{}", 0},
 		} {
-			if got := took(c.path, c.body); got != c.turns*turnPatience {
-				t.Errorf("%s with %d bytes waited %v for turns, want %v", c.path, len(c.body), got, c.turns*turnPatience)
+			if got := took(c.path, c.body); got != c.turns*turnTimeout {
+				t.Errorf("%s with %d bytes waited %v for turns, want %v", c.path, len(c.body), got, c.turns*turnTimeout)
 			}
 		}
 		const batches = cirrusv1connect.LeaseServiceHeartbeatBatchProcedure
-		if got := took(batches, string(zipped([]byte(large))), "Content-Encoding", "gzip"); got != 3*turnPatience {
-			t.Errorf("a large request in gzip waited %v for turns, want %v", got, 3*turnPatience)
+		if got := took(batches, string(zipped([]byte(large))), "Content-Encoding", "gzip"); got != 3*turnTimeout {
+			t.Errorf("a large request in gzip waited %v for turns, want %v", got, 3*turnTimeout)
 		}
-		if got := took(batches, "", "Content-Type", "application/grpc", "Grpc-Encoding", "gzip"); got != turnPatience {
-			t.Errorf("a gRPC request that may be compressed waited %v for turns, want %v", got, turnPatience)
+		if got := took(batches, "", "Content-Type", "application/grpc", "Grpc-Encoding", "gzip"); got != turnTimeout {
+			t.Errorf("a gRPC request that may be compressed waited %v for turns, want %v", got, turnTimeout)
 		}
 		if got := took(batches, `{"heartbeats": [{}]}`, "Content-Encoding", "identity"); got != 0 {
 			t.Errorf("a small request that is not compressed waited %v for turns", got)

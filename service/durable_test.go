@@ -331,7 +331,7 @@ func TestGrantLookedAtAgain(t *testing.T) {
 		mark := b.oneHeld()
 		granted := b.acquire("app", 0)
 		record := b.oneHeld()
-		b.pass(writePatience - time.Millisecond) // a stride of 10 s is over
+		b.pass(storeTimeout - time.Millisecond) // a stride of 10 s is over
 		record.let(nil)
 		b.settle()
 		granted.waits(t, "a grant that is durable, but without the mark's lease")

@@ -17,7 +17,7 @@ import (
 // errorDomain is the domain of every ErrorInfo.
 const errorDomain = "cirrus"
 
-// Reasons that no rule gives, only the service around them.
+// Reasons that the service gives, not the rules.
 const (
 	reasonStopping  fencing.Reason = "SHUTTING_DOWN"
 	reasonTooBehind fencing.Reason = "WATCH_TOO_FAR_BEHIND"
@@ -25,14 +25,14 @@ const (
 	reasonBadOrigin fencing.Reason = "ORIGIN_NOT_ALLOWED"
 	reasonBadHost   fencing.Reason = "HOST_NOT_ALLOWED"
 	reasonStoreSlow fencing.Reason = "STORE_SLOW"
-	// Of several replicas.
+	// Reasons of several replicas.
 	reasonNoLeader     fencing.Reason = "NO_LEADER"
 	reasonNotLeader    fencing.Reason = "NOT_LEADER"
 	reasonWrongStore   fencing.Reason = "WRONG_STORE"
 	reasonNotConfirmed fencing.Reason = "NOT_CONFIRMED"
 )
 
-// codes is the table from a refusal's reason to the wire's code.
+// codes maps the reason of a refusal to its code on the wire.
 var codes = map[fencing.Reason]connect.Code{
 	fencing.ReasonInvalid:         connect.CodeInvalidArgument,
 	fencing.ReasonPoolNotFound:    connect.CodeNotFound,
@@ -57,22 +57,22 @@ var codes = map[fencing.Reason]connect.Code{
 	reasonNotConfirmed:            connect.CodeUnavailable,
 }
 
-// errStopping is what a request gets that the end of the service cuts short.
+// errStopping is the error of a request that the end of the service ends.
 var errStopping = &fencing.Refusal{
 	Reason:     reasonStopping,
 	Message:    "this server is shutting down: ask again in a moment, it or another one will answer",
 	RetryAfter: time.Second,
 }
 
-// errStoreSlow is what a request gets that has waited for the store for
-// writePatience. What it asked for may be done later.
+// errStoreSlow is the error of a request that has waited for the store for
+// storeTimeout. What it asked for may be done later.
 var errStoreSlow = &fencing.Refusal{
 	Reason:     reasonStoreSlow,
 	Message:    "the store has not acknowledged in time what this answer rests on: ask again in a moment",
 	RetryAfter: time.Second,
 }
 
-// What a request gets where several replicas share a store.
+// Errors of requests where several replicas share a store.
 var (
 	errNoLeader = &fencing.Refusal{
 		Reason:     reasonNoLeader,
@@ -86,12 +86,12 @@ var (
 	}
 	errUnknown = &fencing.Refusal{
 		Reason:     reasonNoLeader,
-		Message:    "the way to the replica that leads broke, so it is not known whether this was done: look, and ask again if it was not",
+		Message:    "the connection to the replica that leads broke, so it is not known whether this was done: check, and ask again if it was not",
 		RetryAfter: time.Second,
 	}
 	errWrongStore = &fencing.Refusal{
 		Reason:  reasonWrongStore,
-		Message: "the replica that passed this request on serves another store than the one that it reached: give each replica an address of its own to advertise, and all replicas of one service the same store",
+		Message: "the replica that forwarded this request serves another store than the replica that it reached: give each replica an address of its own to advertise, and all replicas of one service the same store",
 	}
 	errNotConfirmed = &fencing.Refusal{
 		Reason:     reasonNotConfirmed,
@@ -100,99 +100,65 @@ var (
 	}
 )
 
-// retrySoon is when to ask again what another replica may answer at once.
+// retrySoon is the pause before a request is repeated that another replica may
+// answer at once.
 const retrySoon = 100 * time.Millisecond
 
-// badField is a refusal of a field that never reached the rules.
+// badField refuses a field before the rules see it.
 func badField(field, sentence string) *fencing.Refusal {
 	return &fencing.Refusal{Reason: fencing.ReasonInvalid, Field: field, Message: field + ": " + sentence}
 }
 
-// refusal counts and logs a refusal where it is made, and passes it on.
-func (s *Service) refusal(r *fencing.Refusal) error {
-	s.metrics.refusals.WithLabelValues(string(r.Reason)).Inc()
-	if r.MadeUp {
-		s.metrics.madeUp.Inc()
+// partial is an error of an answer of which a part was sent, so that the request is
+// not asked again.
+type partial struct{ cause error }
+
+func (p *partial) Error() string { return p.cause.Error() }
+func (p *partial) Unwrap() error { return p.cause }
+
+// wireError returns an error as it is sent to the client, and counts it if it is a
+// refusal. All errors of requests pass through it or batchError exactly once, as they
+// leave: before that a refusal may only send the request to another answerer.
+func (s *base) wireError(err error) error {
+	var p *partial
+	if errors.As(err, &p) {
+		err = p.cause
 	}
-	return r
+	s.metrics.refused(err)
+	return toWire(err)
 }
 
-// counted counts a refusal as it leaves that is not counted where it is made:
-// there, it may only send the request elsewhere.
-func (s *Service) counted(err error) error {
+// batchError is wireError for one result of a batch.
+func (s *base) batchError(err error) *cirrusv1.HeartbeatError {
+	wired := s.wireError(err)
+	e := &cirrusv1.HeartbeatError{Code: connect.CodeOf(wired).String(), Message: wired.Error()}
 	var r *fencing.Refusal
-	if errors.As(err, &r) && (r.Reason == reasonStopping || r.Reason == reasonNotLeader) {
-		s.metrics.refusals.WithLabelValues(string(r.Reason)).Inc()
+	if errors.As(err, &r) {
+		e.Reason, e.Message = string(r.Reason), r.Message
 	}
-	return err
+	return e
 }
 
-// storeFailed is what every request gets after a failed write.
-func (s *Service) storeFailed() error {
+// storeFailed returns the error of every request after a failed write.
+func (s *base) storeFailed() error {
 	r := &fencing.Refusal{
 		Reason:  fencing.ReasonStoreFailed,
 		Message: "the store failed, so it is not known whether this was done: ask again once the server is back",
 	}
-	if s.cfg.Cluster != nil { // which comes back by itself
+	if s.cfg.Cluster != nil { // another term starts by itself
 		r.RetryAfter = time.Second
 	}
-	return s.refusal(r)
+	return r
 }
 
-// alive refuses once the term is over, where the answer could be one that the
-// core is not asked for.
-func (t *term) alive() error {
-	select {
-	case <-t.over:
-		return t.isOver()
-	default:
-		return nil
-	}
-}
-
-// isOver is what requests get once the term is over.
-func (t *term) isOver() error {
-	if t.s.cfg.Cluster != nil {
-		return errNotLeading
-	}
-	return t.s.storeFailed()
-}
-
-// refused is how a refusal by the rules leaves. It rests on what the store
-// holds, so it is one only if this term may still say so (S3, S10).
-func (w *writeWait) refused(ctx context.Context, r *fencing.Refusal) error {
-	t := w.t
-	if r.Reason == fencing.ReasonStoreFailed {
-		return t.ruling(r, nil)
-	}
-	t.noticeLost(lostBy(r))
-	return t.ruling(r, w.confirm(ctx))
-}
-
-// refused is that of a request that has not waited for the store.
-func (t *term) refused(ctx context.Context, r *fencing.Refusal) error {
-	return (&writeWait{t: t}).refused(ctx, r)
-}
-
-// ruling is refused once Confirm has said its word.
-func (t *term) ruling(r *fencing.Refusal, unsure error) error {
-	switch {
-	case r.Reason == fencing.ReasonStoreFailed && t.s.cfg.Cluster != nil:
-		return errNotLeading // the term is over, and nothing was done
-	case unsure == nil:
-		return t.s.refusal(r)
-	}
-	return unsure
-}
-
-// toWire turns what a handler ends with into what goes over the wire.
+// toWire translates an error into one of Connect.
 func toWire(err error) error {
 	var r *fencing.Refusal
 	var wired *connect.Error
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &wired): // with what it says beside its message
+	case errors.As(err, &wired): // with the text that wraps it
 		return err
 	case errors.As(err, &r):
 		return wireRefusal(r)
@@ -204,8 +170,8 @@ func toWire(err error) error {
 	return err
 }
 
-// ConfirmedBy is the key in the metadata of an ErrorInfo that says which field of
-// the request would confirm what is refused (S11).
+// ConfirmedBy is the key in the metadata of an ErrorInfo that names the field of the
+// request that would confirm what is refused (S11).
 const ConfirmedBy = "confirmed_by"
 
 func wireRefusal(r *fencing.Refusal) *connect.Error {
@@ -226,7 +192,7 @@ func wireRefusal(r *fencing.Refusal) *connect.Error {
 	return e
 }
 
-// reasonOf is the reason that an error gives, or "".
+// reasonOf returns the reason that an error gives, or "".
 func reasonOf(err error) fencing.Reason {
 	var r *fencing.Refusal
 	if errors.As(err, &r) {
@@ -246,21 +212,10 @@ func reasonOf(err error) fencing.Reason {
 	return ""
 }
 
-// addDetail adds what machines read. A detail that can't be encoded is left
-// out: the sentence says the same.
+// addDetail adds a detail for programs to read. One that can't be encoded is left
+// out: the message says the same.
 func addDetail(e *connect.Error, msg proto.Message) {
 	if d, err := connect.NewErrorDetail(msg); err == nil {
 		e.AddDetail(d)
 	}
-}
-
-// batchError is an error as one result of a batch carries it.
-func batchError(err error) *cirrusv1.HeartbeatError {
-	wired := toWire(err)
-	e := &cirrusv1.HeartbeatError{Code: connect.CodeOf(wired).String(), Message: wired.Error()}
-	var r *fencing.Refusal
-	if errors.As(err, &r) {
-		e.Reason, e.Message = string(r.Reason), r.Message
-	}
-	return e
 }

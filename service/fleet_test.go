@@ -238,7 +238,7 @@ func (r *replica) stop() {
 	for _, closeIdle := range r.closers {
 		closeIdle()
 	}
-	if r.s.role.Load().term != nil {
+	if r.s.state.Load().term != nil {
 		r.t.Errorf("%s still leads", r.name)
 	}
 }
@@ -266,7 +266,7 @@ func (f *fleet) leads(r *replica) {
 	}
 	f.c.lead(r.member)
 	f.settle()
-	if r.s.role.Load().term == nil {
+	if r.s.state.Load().term == nil {
 		f.t.Fatalf("%s does not lead:\n%s", r.name, r.log)
 	}
 }

@@ -69,7 +69,7 @@ func (f *fuzzed) send(t *testing.T, procedure, ctype string, body []byte) {
 	} else {
 		f.checkRefused(t, w, body)
 	}
-	of := f.s.role.Load().term
+	of := f.s.state.Load().term
 	of.mu.Lock()
 	defer of.mu.Unlock()
 	if err := of.core.Check(); err != nil {

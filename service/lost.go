@@ -7,8 +7,8 @@ import (
 	"github.com/cirrus-id/cirrus/fencing"
 )
 
-// lostPause is how long a line of the log about lost writes is good for: those
-// noticed meanwhile share the next one.
+// lostPause is the least time between two lines of the log about lost writes. Those
+// found meanwhile share the next line.
 const lostPause = time.Second
 
 // lostWrites are refusals that show that the store has lost a write (S12).
@@ -23,7 +23,7 @@ func (l *lostWrites) add(o lostWrites) {
 	}
 }
 
-// lostBy is the lost write that a refusal shows, if it does.
+// lostBy returns the lost write that a refusal shows, if it shows one.
 func lostBy(r *fencing.Refusal) lostWrites {
 	if !r.Forgotten {
 		return lostWrites{}
@@ -31,17 +31,17 @@ func lostBy(r *fencing.Refusal) lostWrites {
 	return lostWrites{1, r}
 }
 
-// lostLog is what is to be logged of lost writes.
+// lostLog holds the lost writes that are not logged yet.
 type lostLog struct {
-	mu   sync.Mutex
-	todo lostWrites
-	busy bool // a task logs it
+	mu      sync.Mutex
+	pending lostWrites
+	busy    bool // a task logs them
 	// total is how many were counted since the service was made.
 	total int
 }
 
-// tellLost counts lost writes, and has them logged.
-func (s *Service) tellLost(l lostWrites) {
+// countLost counts lost writes, and has them logged.
+func (s *base) countLost(l lostWrites) {
 	if l.n == 0 {
 		return
 	}
@@ -52,19 +52,19 @@ func (s *Service) tellLost(l lostWrites) {
 	if told := s.cfg.Observer.LostWrites; told != nil {
 		told(s.lost.total)
 	}
-	s.lost.todo.add(l)
+	s.lost.pending.add(l)
 	if !s.lost.busy {
 		s.lost.busy = s.spawn(s.logLost)
 	}
 }
 
-// logLost logs lost writes, in one line each lostPause, until there are no more.
+// logLost logs lost writes, in one line each lostPause, until none is pending.
 // No answer waits for it (S14).
-func (s *Service) logLost() {
+func (s *base) logLost() {
 	for {
 		s.lost.mu.Lock()
-		l := s.lost.todo
-		s.lost.todo, s.lost.busy = lostWrites{}, l.n > 0
+		l := s.lost.pending
+		s.lost.pending, s.lost.busy = lostWrites{}, l.n > 0
 		s.lost.mu.Unlock()
 		if l.n == 0 {
 			return

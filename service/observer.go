@@ -1,6 +1,10 @@
 package service
 
-import "github.com/cirrus-id/cirrus/fencing"
+import (
+	"sync"
+
+	"github.com/cirrus-id/cirrus/fencing"
+)
 
 // Observer is told what no answer shows, for simulators and tests that check the
 // service's own invariants. Its functions are called while the service holds
@@ -17,30 +21,21 @@ type Observer struct {
 }
 
 // ObservedTerm shows an Observer the state of a term.
-type ObservedTerm struct{ t *term }
+type ObservedTerm struct {
+	rules *fencing.Server
+	mu    *sync.Mutex
+}
 
 // Rules returns the term's rules. They may be read only while no goroutine of the
 // service runs, as between two steps of a simulator, and must not be changed.
-func (o *ObservedTerm) Rules() *fencing.Server { return o.t.core }
+func (o *ObservedTerm) Rules() *fencing.Server { return o.rules }
 
 // Locked reports whether a goroutine holds the lock that every heartbeat needs:
 // nothing that may block, such as a line of the log, may be done under it (S14).
 func (o *ObservedTerm) Locked() bool {
-	if !o.t.mu.TryLock() {
+	if !o.mu.TryLock() {
 		return true
 	}
-	o.t.mu.Unlock()
+	o.mu.Unlock()
 	return false
-}
-
-// observeTerm tells the observer which term answers requests from now on; nil:
-// none does.
-func (s *Service) observeTerm(t *term) {
-	switch told := s.cfg.Observer.Term; {
-	case told == nil:
-	case t == nil:
-		told(nil)
-	default:
-		told(&ObservedTerm{t})
-	}
 }

@@ -52,9 +52,9 @@ func TestSilenceEndsBeforeTheAnswer(t *testing.T) {
 				answered = b.heartbeat(l).ended
 			}
 			held := b.oneHeld()
-			b.pass(writePatience / 4)
+			b.pass(storeTimeout / 4)
 			joined := b.heartbeat(l)
-			b.pass(writePatience / 4)
+			b.pass(storeTimeout / 4)
 			joined.waits(t, "a heartbeat that joins")
 			if answered() {
 				t.Fatal("an answer came before the note was gone")

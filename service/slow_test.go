@@ -22,7 +22,7 @@ func TestSlowWrites(t *testing.T) {
 		made := start(func(ctx context.Context) (*cirrusv1.CreatePoolResponse, error) {
 			return b.admin.CreatePool(ctx, &cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{Name: "east"}})
 		})
-		b.pass(writePatience - time.Millisecond)
+		b.pass(storeTimeout - time.Millisecond)
 		granted.waits(t, "a grant")
 		b.pass(time.Millisecond)
 		granted.failed(t, "a grant", storeSlow)
@@ -33,7 +33,7 @@ func TestSlowWrites(t *testing.T) {
 		again := b.acquire("app", 0)
 		beat := b.heartbeat(freed)
 		b.heartbeatDone(kept) // which needs no write
-		b.pass(writePatience)
+		b.pass(storeTimeout)
 		again.failed(t, "the same instance's Acquire", storeSlow)
 		beat.failed(t, "a heartbeat of what is being released", storeSlow)
 		watch.sees(t, "PRESENT kept held", "PRESENT freed held", "PRESENT taken held", "SYNCED")
@@ -53,7 +53,7 @@ func TestSlowWrites(t *testing.T) {
 	})
 }
 
-// S9: a request waits for the store for writePatience altogether, whatever it
+// S9: a request waits for the store for storeTimeout altogether, whatever it
 // waits for; what it waits in the queue is not counted.
 func TestPatienceIsOne(t *testing.T) {
 	inBubble(t, bubbleOptions{pool: nodes(1)}, func(b *bubble) {
@@ -62,7 +62,7 @@ func TestPatienceIsOne(t *testing.T) {
 		b.pass(11 * time.Second)
 		mark := b.oneHeld()
 		next := b.acquire("next", time.Minute)
-		b.pass(writePatience / 2)
+		b.pass(storeTimeout / 2)
 		b.store.holdIf(nil)
 		mark.let(nil) // too late for a promise, but the next one is not
 		b.pass(10 * time.Second)
@@ -71,7 +71,7 @@ func TestPatienceIsOne(t *testing.T) {
 		unused := lease.FloorMs - 1
 		b.release(lease, &unused)
 		b.oneHeld().let(nil)
-		b.pass(writePatience/2 - time.Millisecond)
+		b.pass(storeTimeout/2 - time.Millisecond)
 		next.waits(t, "a grant whose write is held")
 		b.pass(time.Millisecond)
 		next.failed(t, "a grant whose write is held", storeSlow)
@@ -95,7 +95,7 @@ func TestSlowNotesWithACluster(t *testing.T) {
 		})
 		for range 2 { // the second one ends too late for a third
 			held := f.oneHeld()
-			f.pass(writePatience * 3 / 4)
+			f.pass(storeTimeout * 3 / 4)
 			batch.waits(t, "the batch")
 			held.let()
 			f.settle()
@@ -128,7 +128,7 @@ func TestSlowNoteInABatch(t *testing.T) {
 		batch := start(func(ctx context.Context) (*cirrusv1.HeartbeatBatchResponse, error) {
 			return b.leases.HeartbeatBatch(ctx, req)
 		})
-		b.pass(writePatience)
+		b.pass(storeTimeout)
 		results := batch.done(t, "the batch").Results
 		for i, res := range results[:len(noted)] {
 			if res.GetError().GetReason() != string(reasonStoreSlow) {

@@ -63,7 +63,7 @@ func newSockets(t testing.TB, n int, log *slog.Logger) *sockets {
 	}
 	s.c.lead(first)
 	for _, h := range s.hosts {
-		for r := h.s.role.Load(); r.term == nil && r.leader == nil; r = h.s.role.Load() {
+		for r := h.s.state.Load(); r.term == nil && r.leader == nil; r = h.s.state.Load() {
 			<-r.news
 		}
 	}

@@ -106,7 +106,7 @@ func TestIdleOfficeIsResigned(t *testing.T) {
 		a, b := f.all[0], f.all[1]
 		f.c.holdIf(func(o *clusterOp) bool { return o.who == a.member.self.ID && o.op == "take over" })
 		f.c.lead(a.member)
-		f.pass(officePatience - time.Second)
+		f.pass(idleTimeout - time.Second)
 		if f.c.resignations(a.member) != 0 {
 			t.Fatal("it resigned early")
 		}
@@ -131,7 +131,7 @@ func TestBusyOfficeIsKept(t *testing.T) {
 		f.c.failIf(opIs("commit"), errTimeout)
 		f.pass(6 * time.Second) // to the next mark
 		f.c.failIf(nil, nil)
-		f.pass(officePatience)
+		f.pass(idleTimeout)
 		if n := f.c.resignations(a.member); n > 1 { // by termTries
 			t.Errorf("it resigned %d times", n)
 		}

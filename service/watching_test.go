@@ -138,7 +138,7 @@ func (b *bubble) metric(name string, labels ...string) float64 {
 
 func metricOf(t testing.TB, s *Service, name string, labels ...string) (sum float64) {
 	t.Helper()
-	families, err := s.metrics.registry().Gather()
+	families, err := s.registry().Gather()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -260,7 +260,7 @@ func (t *watchedTerm) Confirm(ctx context.Context) error {
 // replicaLogged hears what a replica logs.
 func (s *server) replicaLogged(r slog.Record) {
 	w := s.w
-	if strings.HasPrefix(r.Message, "this replica won't lead") {
+	if strings.HasPrefix(r.Message, "this replica can't lead") {
 		w.saw("the server refused to start")
 		w.after(w.plan.TTL/2, "the operator looks", s.wallWasWrong)
 	}
