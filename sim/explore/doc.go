@@ -34,12 +34,12 @@
 //
 // # How it stays small
 //
-// Two states are one if nothing that happens later can tell them apart: see the
-// AppendFingerprint methods of package fencing, and (*holder).age. Holders that
-// have not reached a server are interchangeable. Unless a scope is Lazy, a server
-// or holder acts as soon as its clock says so; that its messages may be late or
-// lost covers the case in which it acts later. The search memoizes what one part
-// of a state does, because most states share that part with others.
+// Two states are one if nothing that happens later can tell them apart: see
+// fingerprint.go and (*holder).age. Holders that have not reached a server are
+// interchangeable. Unless a scope is Lazy, a server or holder acts as soon as its
+// clock says so; that its messages may be late or lost covers the case in which it
+// acts later. The search memoizes what one part of a state does, because most
+// states share that part with others.
 //
 // Not searched: queues of waiting requests, changes of pools, stores that were
 // lost or recovered, and times that differ by less than a Unit. The simulator

@@ -101,7 +101,8 @@ func (w *world) newHolder(i int) fencing.Holder {
 // holder puts a holder into the table and returns its number. The holder must not
 // be changed afterwards.
 func (w *world) holder(h *holder, at time.Duration) uint32 {
-	b := h.rules.AppendFingerprint(w.key[:0], at, Unit)
+	state := h.rules.State()
+	b := appendHolder(w.key[:0], &state, at, Unit)
 	if h.minting {
 		v := h.window
 		for _, n := range []int64{int64(v.node), int64(v.epoch), int64(v.floor), int64(v.ceiling)} {

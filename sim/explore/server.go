@@ -69,9 +69,10 @@ const (
 // server puts a server into the table and returns its number. The server must not
 // be changed afterwards.
 func (w *world) server(v *server) uint32 {
-	w.key = v.rules.AppendFingerprint(w.key[:0])
+	state := v.rules.State()
+	w.key = appendServer(w.key[:0], &state)
 	for _, write := range v.writes {
-		w.key = write.AppendFingerprint(append(w.key, '|'))
+		w.key = appendWrite(append(w.key, '|'), write)
 	}
 	if n, ok := w.servers.numbers[string(w.key)]; ok {
 		return n
