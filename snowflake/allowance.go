@@ -2,27 +2,28 @@ package snowflake
 
 import "time"
 
-// position is a place in the order in which one lease mints:
-// (timestamp − origin) << SequenceBits | sequence. It has at most 62 bits, as
-// 63 hold the node ID, too.
+// position is a place in the order in which one session mints:
+// (timestamp − origin) << SequenceBits | sequence. It has at most 62 bits, since
+// the node ID takes at least one of an ID's 63.
 type position = uint64
 
-// sealed is set in the next position of a lease that was stopped. It puts the
-// position above every end, and leaves the rest of it readable.
+// sealed is a bit of the next position that Stop sets. It makes the position
+// higher than every end, and leaves its other bits readable.
 const sealed position = 1 << 63
 
-// instant is ns since the layout's origin: the unit of the generator's time.
-// Up to 292 years come from the server, as many again from the steady clock.
+// instant is a point of the generator's time, in ns since the layout's origin. At
+// most 292 years of it come from server time and 292 from the steady clock, which
+// together fit into 64 bits.
 type instant = uint64
 
 const nsPerMs = uint64(time.Millisecond)
 
-// allowance says what a lease allows, and what time it is, as of the last reply.
-// It never changes; a reply brings a new one. Within a lease, deadline and
-// ceiling only rise (C7), so an older allowance only allows less.
+// allowance is what a lease allows as of the last reply, and the generator's time.
+// It is immutable; each reply makes a new one. Within a lease, deadline and
+// ceiling only rise (C7), so an older allowance allows no more than a newer one.
 type allowance struct {
 	// Fixed for the lease.
-	node     uint64 // node ID, in its place in an ID
+	node     uint64 // node ID, shifted to its bits in an ID
 	seqBits  uint8
 	nodeBits uint8
 	lead     uint64 // ms: max lead
@@ -33,48 +34,51 @@ type allowance struct {
 	ceilingMs uint64        // ms since the origin, inclusive
 	lastMs    uint64        // min(ceilingMs, layoutMs)
 
-	// The generator's time is max(time + d/2, target + d), d after since.
-	// time ≥ target, and equal unless time was above the upper bound.
+	// At steady time since + d the generator's time is
+	// max(time + d/2, target + d). time ≥ target; they are equal unless time was
+	// above the upper bound of true server time.
 	since  time.Duration // steady
 	time   instant
 	target instant
 }
 
-// timeAt is the generator's time at steady now (G1): from time on at half
-// speed, until target, which goes on at full speed, has caught up. Both rise,
-// so it never goes back.
+// timeAt returns the generator's time at steady time now (G1). It rises from time
+// at half speed until target, which rises at full speed, has reached it. Both
+// rise, so the generator's time never goes back.
 func (a *allowance) timeAt(now time.Duration) instant {
-	// A reading older than the allowance counts as one taken with it.
+	// A reading from before since counts as one taken at since.
 	d := uint64(max(now-a.since, 0))
 	return max(a.time+d/2, a.target+d)
 }
 
-// sampled returns the allowance with its time corrected by a reply (G1), which
-// showed true server time to be in [lo, hi] at steady now.
+// sampled returns the allowance with its time corrected by a reply, which showed
+// that true server time is in [lo, hi] at steady time now (G1).
 func (a allowance) sampled(now time.Duration, lo, hi instant) allowance {
 	a.time = max(a.timeAt(now), lo) // jump up, never back
-	a.target = min(a.time, hi)      // above hi: half speed until hi has caught up
+	a.target = min(a.time, hi)      // above hi: half speed until hi has reached time
 	a.since = now
 	return a
 }
 
-// room is where the next ID goes (G2, G3): first, if first < end, and up to
-// end one after the other. Otherwise there is none, and refusal says why.
+// room returns the positions [first, end) that may be minted at steady time now,
+// given the next unused position (G2, G3). If first ≥ end there are none, and
+// refusal returns why.
 func (a *allowance) room(now time.Duration, next position) (first, end position) {
 	if now >= a.deadline {
 		return 0, 0 // C4, G2
 	}
-	// G2: at or above the generator's time. Beyond lastMs it does not matter
-	// by how much, and what is cut off here can't overflow below.
+	// G2: at or above the generator's time. Any time above lastMs means that
+	// there is no room, so min keeps the shift below from overflowing.
 	ms := min(a.timeAt(now)/nsPerMs, a.lastMs+1)
 	first = max(next, ms<<(a.seqBits&63))
-	// G2: no higher than ceiling and layout; G3: nor than max lead ahead.
+	// G2: at or below the ceiling and the layout's last timestamp; G3: at most
+	// max lead ahead of the generator's time.
 	end = (min(ms+a.lead, a.lastMs) + 1) << (a.seqBits & 63)
 	return first, end
 }
 
-// refusal says why room has none: an error (G2), or how long to wait (G3), at
-// most a second at a time. Where there is room, neither.
+// refusal returns why room has no positions: an error (G2), or how long to wait
+// (G3), a second at most. If there is room it returns 0 and nil.
 func (a *allowance) refusal(now time.Duration, next position) (wait time.Duration, err error) {
 	at := a.timeAt(now)
 	ms := max(next>>a.seqBits, at/nsPerMs)
@@ -96,7 +100,7 @@ func (a *allowance) refusal(now time.Duration, next position) (wait time.Duratio
 	return time.Duration(behind*nsPerMs - at%nsPerMs), nil
 }
 
-// id is the ID at a position.
+// id returns the ID at a position.
 func (a *allowance) id(p position) ID {
 	seq := p & (1<<(a.seqBits&63) - 1)
 	return ID((p-seq)<<(a.nodeBits&63) | a.node | seq)

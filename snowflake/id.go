@@ -20,11 +20,11 @@ import (
 // a decimal string, since a JSON number loses digits above 2^53 in many readers.
 type ID int64
 
-// String gives the ID in decimal.
+// String returns the ID in decimal.
 func (id ID) String() string { return strconv.FormatInt(int64(id), 10) }
 
-// Parse reads an ID in decimal: digits alone, without leading zeros, so that
-// one ID has one text.
+// Parse reads an ID in decimal: only digits, without leading zeros, so that each
+// ID has exactly one text.
 func Parse(s string) (ID, error) {
 	for i := range len(s) {
 		if s[i] < '0' || s[i] > '9' {
@@ -44,7 +44,7 @@ func Parse(s string) (ID, error) {
 	return ID(n), nil
 }
 
-// quote quotes a value for an error, cut off where it is long.
+// quote quotes a value for an error and cuts off all but its first 64 bytes.
 func quote(s string) string {
 	const longest = 64
 	if len(s) > longest {
@@ -53,7 +53,8 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// check refuses what no ID can be: it guards the ways out of the process.
+// check returns an error for a negative number, which is no ID. All that write an
+// ID for other processes call it.
 func (id ID) check() error {
 	if id < 0 {
 		return fmt.Errorf("ID %d is negative: no ID is", id)
@@ -81,10 +82,10 @@ func (id ID) MarshalJSON() ([]byte, error) { return []byte(`"` + id.String() + `
 // maxExactNumber is the highest integer that every JSON reader keeps: 2^53 − 1.
 const maxExactNumber = 1<<53 - 1
 
-// UnmarshalJSON implements json.Unmarshaler. It takes a decimal string, or a
-// number up to 2^53−1, which layouts of 53 bits stay below. A higher number is
-// refused, since whoever wrote or passed it on may have rounded it; null leaves
-// the ID as it is, as everywhere in JSON.
+// UnmarshalJSON implements json.Unmarshaler. It accepts a decimal string, or a
+// number up to 2^53−1; a layout of at most 53 bits has no higher IDs. It refuses a
+// higher number, which its writer or a program in between may have rounded. null
+// leaves the ID as it is, as for all types in encoding/json.
 func (id *ID) UnmarshalJSON(data []byte) error {
 	if string(data) == "null" {
 		return nil
@@ -104,7 +105,7 @@ func (id *ID) UnmarshalJSON(data []byte) error {
 // negative.
 func (id ID) Value() (driver.Value, error) { return int64(id), id.check() }
 
-// Scan implements sql.Scanner. It takes an int64 or uint64 from 0 to 2^63−1, or
+// Scan implements sql.Scanner. It accepts an int64 or uint64 from 0 to 2^63−1, or
 // a decimal string or []byte; for NULL use sql.Null[ID].
 func (id *ID) Scan(src any) error {
 	switch src := src.(type) {
@@ -114,7 +115,7 @@ func (id *ID) Scan(src any) error {
 		}
 		*id = ID(src)
 		return nil
-	case uint64: // a column without a sign, as ClickHouse has them
+	case uint64: // an unsigned column, as in ClickHouse
 		if src > math.MaxInt64 {
 			return fmt.Errorf("ID %d is above 2^63−1: no ID is that large", src)
 		}

@@ -6,16 +6,16 @@ import (
 	"strings"
 )
 
-// NodeID is the part of an ID that tells its minter from all others:
+// NodeID is the part of an ID that distinguishes its minter from all others:
 // 0 … 2^NodeBits−1 of the layout.
 type NodeID uint32
 
-// Sequence is the part of an ID that tells IDs of one node and one millisecond
-// apart: 0 … 2^SequenceBits−1 of the layout.
+// Sequence is the part of an ID that distinguishes the IDs of one node ID and one
+// millisecond: 0 … 2^SequenceBits−1 of the layout.
 type Sequence uint32
 
-// maxOrigin is the last ms of the year 9999. It keeps all sums of times far
-// from overflow.
+// maxOrigin is the last ms of the year 9999. With it, no sum of times can
+// overflow.
 const maxOrigin Millis = 253402300799999
 
 // Layout says how the 63 usable bits of an ID are divided, from the highest
@@ -27,15 +27,15 @@ type Layout struct {
 	// Origin is the layout's custom epoch in Unix ms: the instant that an ID
 	// with timestamp 0 stands for. 0 to 253402300799999 (the year 9999).
 	Origin Millis
-	// TimestampBits, NodeBits and SequenceBits: 32 to 45, 1 to 22 and 1 to 22,
-	// and 63 at most in all.
+	// TimestampBits is 32 to 45, NodeBits and SequenceBits are 1 to 22 each;
+	// their sum is at most 63.
 	TimestampBits, NodeBits, SequenceBits uint8
 }
 
-// DefaultLayout is Twitter's: 41/10/12 bits from 2010-11-04T01:42:54.657Z.
+// DefaultLayout is the layout of Twitter's Snowflake: 41/10/12 bits from 2010-11-04T01:42:54.657Z.
 var DefaultLayout = Layout{Origin: 1288834974657, TimestampBits: 41, NodeBits: 10, SequenceBits: 12}
 
-// Validate says what is wrong with the layout, if anything.
+// Validate returns an error that says what is wrong with the layout, or nil.
 func (l Layout) Validate() error {
 	switch {
 	case l.Origin < 0:
@@ -55,9 +55,8 @@ func (l Layout) Validate() error {
 	return nil
 }
 
-// ParseLayout reads a layout's bits as String writes them, "41/10/12". The
-// origin is DefaultLayout's: set it afterwards for another one. The layout that
-// comes back is valid.
+// ParseLayout reads a layout's bits as String writes them, "41/10/12". The layout
+// that it returns is valid and has DefaultLayout's origin.
 func ParseLayout(s string) (Layout, error) {
 	parts := strings.Split(s, "/")
 	if len(parts) != 3 {
@@ -78,29 +77,29 @@ func ParseLayout(s string) (Layout, error) {
 	return l, nil
 }
 
-// String gives the bits as timestamp/node/sequence, "41/10/12" for the default.
+// String returns the bits as timestamp/node/sequence, "41/10/12" for the default.
 func (l Layout) String() string {
 	return fmt.Sprintf("%d/%d/%d", l.TimestampBits, l.NodeBits, l.SequenceBits)
 }
 
-// MaxNode is the highest node ID of the layout.
+// MaxNode returns the highest node ID of the layout.
 func (l Layout) MaxNode() NodeID { return 1<<l.NodeBits - 1 }
 
-// MaxSequence is the highest sequence of the layout.
+// MaxSequence returns the highest sequence of the layout.
 func (l Layout) MaxSequence() Sequence { return 1<<l.SequenceBits - 1 }
 
-// LastTimestamp is the last Unix ms that an ID of this layout can carry.
+// LastTimestamp returns the last Unix ms that an ID of this layout can carry.
 func (l Layout) LastTimestamp() Millis { return l.Origin + 1<<l.TimestampBits - 1 }
 
-// Parts is what an ID says in a certain layout.
+// Parts are the parts of an ID in a given layout.
 type Parts struct {
 	Timestamp Millis // Unix ms, origin included
 	Node      NodeID
 	Sequence  Sequence
 }
 
-// Compose puts an ID together. It is an error if a part does not fit into its
-// bits of the layout.
+// Compose makes an ID from its parts. It is an error if a part does not fit into
+// its bits of the layout.
 func (l Layout) Compose(p Parts) (ID, error) {
 	switch {
 	case p.Timestamp < l.Origin || p.Timestamp > l.LastTimestamp():
@@ -115,8 +114,8 @@ func (l Layout) Compose(p Parts) (ID, error) {
 		ID(p.Node)<<l.SequenceBits | ID(p.Sequence), nil
 }
 
-// Decompose takes an ID apart. It is an error if the ID has bits above those of
-// the layout.
+// Decompose returns the parts of an ID. It is an error if the ID has higher bits
+// than the layout.
 func (l Layout) Decompose(id ID) (Parts, error) {
 	if id < 0 || id>>(l.NodeBits+l.SequenceBits)>>l.TimestampBits != 0 {
 		return Parts{}, fmt.Errorf("ID %d does not fit layout %s: was it minted with another one?", id, l)

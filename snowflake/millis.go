@@ -8,15 +8,14 @@ import (
 // Millis is a point in time in Unix milliseconds.
 type Millis int64
 
-// Add returns the point in time d later; what is left of d below a
-// millisecond is dropped.
+// Add returns the point in time d later, with d truncated to whole milliseconds.
 func (m Millis) Add(d time.Duration) Millis { return m + Millis(d/time.Millisecond) }
 
-// Sub returns the time from o to m. Where that is more than a Duration can
-// hold (292 years), it is the longest Duration there is, as with time.Time.
+// Sub returns the time from o to m, or the longest Duration of that sign if it
+// does not fit into a Duration (292 years), as time.Time.Sub does.
 func (m Millis) Sub(o Millis) time.Duration {
 	const most = Millis(math.MaxInt64 / int64(time.Millisecond))
-	d := m - o // may overflow, to the other sign
+	d := m - o // if it overflows, its sign is wrong
 	switch {
 	case m > o && (d < 0 || d > most):
 		return math.MaxInt64

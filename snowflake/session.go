@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// TimeSample is what one reply tells about server time: when it arrived, true
-// server time was in [ServerTime, ServerTime + RoundTrip].
+// TimeSample is what one reply says about server time: when the reply arrived,
+// true server time was in [ServerTime, ServerTime + RoundTrip].
 type TimeSample struct {
-	ServerTime Millis        // what the reply says; at or above the origin, at most the reply's ceiling
+	ServerTime Millis        // from the reply; at or above the origin, at most the reply's ceiling
 	RoundTrip  time.Duration // from sending the request to the reply's arrival, at least 0
 	ReceivedAt time.Duration // steady time of the reply's arrival, at least 0
 }
@@ -22,14 +22,14 @@ type Grant struct {
 	Node     NodeID        // at most Layout.MaxNode
 	Floor    Millis        // first timestamp that may go into an ID, at or above the origin
 	Ceiling  Millis        // last one, inclusive, at or above Floor
-	Deadline time.Duration // steady: nothing is minted at or after it
+	Deadline time.Duration // steady time at and after which nothing is minted
 	Time     TimeSample
 }
 
-// Extension is what a good heartbeat brings.
+// Extension is what a good heartbeat allows.
 type Extension struct {
-	Ceiling  Millis        // as in Grant; one below the present one changes nothing
-	Deadline time.Duration // as in Grant; one before the present one changes nothing
+	Ceiling  Millis        // as in Grant; ignored if below the present one
+	Deadline time.Duration // as in Grant; ignored if before the present one
 	Time     TimeSample
 }
 
@@ -38,22 +38,22 @@ type Extension struct {
 // session after each good heartbeat, and stops it when the lease ends.
 type Session struct {
 	clock     Clock
-	grant     Grant      // as begun; fixed
+	grant     Grant      // as passed to Begin; fixed
 	extend    sync.Mutex // taken by Extend
 	allowance atomic.Pointer[allowance]
 
-	// next is the next unused position; it only rises. It has cache lines of
-	// its own, as every ID writes it and all else is mostly read.
+	// next is the next unused position; it only rises. It has cache lines of its
+	// own, since every ID writes it and the other fields are mostly read.
 	_    [128]byte
 	next atomic.Uint64
 	_    [128]byte
 }
 
-// Begin starts a lease with a state of its own (G4), nothing of which comes
-// from the lease before it. That one must have been stopped.
+// Begin starts a session for a new lease. The session takes nothing from the
+// previous one (G4), which must have been stopped.
 //
-// Errors: ErrLeaseRunning, ErrSameLease, or a sentence about the field that is
-// malformed. After an error nothing has changed.
+// Errors: ErrLeaseRunning, ErrSameLease, or an error about the field that is
+// malformed. A call that returns an error has changed nothing.
 func (g *Generator) Begin(grant Grant) (*Session, error) {
 	if err := grant.validate(); err != nil {
 		return nil, err
@@ -76,12 +76,11 @@ func (g *Generator) Begin(grant Grant) (*Session, error) {
 	return s, nil
 }
 
-// Extend takes over what a good heartbeat brings. Replies may come late, twice
-// or out of order: deadline and ceiling only move forward (C7). A lease that
-// was stopped stays stopped.
+// Extend applies what a good heartbeat allows. Replies may come late, twice or out
+// of order, so deadline and ceiling only move forward (C7). A session that was
+// stopped stays stopped.
 //
-// Errors: a sentence about the field that is malformed; then nothing has
-// changed.
+// Errors: an error about the field that is malformed; nothing has changed then.
 func (s *Session) Extend(e Extension) error {
 	s.extend.Lock()
 	defer s.extend.Unlock()
@@ -92,56 +91,58 @@ func (s *Session) Extend(e Extension) error {
 	}
 	a := s.allowance.Load().sampled(now, lo, hi)
 	a.deadline = max(a.deadline, e.Deadline)
-	// Not below the origin: bounds has found a server time between the two.
+	// The ceiling is not below the origin: bounds has checked that the server
+	// time lies between the two.
 	a.ceilingMs = max(a.ceilingMs, uint64(e.Ceiling-s.grant.Layout.Origin))
 	a.lastMs = min(a.ceilingMs, a.layoutMs)
 	s.allowance.Store(&a)
 	return nil
 }
 
-// Stop ends minting under the lease, once and for all: when it returns, no ID
-// that was not reserved before will be minted, and there is nothing to wait
-// for. last is the highest timestamp that went into an ID; used is false if
-// there was none, and last is the floor − 1 then. Every further Stop answers
-// the same.
+// Stop ends minting under the lease, once and for all: after it has returned, only
+// IDs that were reserved before are still returned by Next and NextN, and the
+// caller need not wait for those. last is the highest timestamp that went into an
+// ID; if there was none, used is false and last is the floor − 1. Every further
+// Stop returns the same.
 func (s *Session) Stop() (last Millis, used bool) {
-	// One atomic step (C6): every compare-and-swap that is under way fails, and
-	// what the position was is the exact answer.
+	// One atomic step (C6): every compare-and-swap in progress fails, so the old
+	// position says exactly what was used.
 	next := s.next.Or(sealed) &^ sealed
 	last = s.grant.Layout.Origin + Millis(int64(next-1)>>s.grant.Layout.SequenceBits)
 	return last, last >= s.grant.Floor
 }
 
-// await returns nil when it may be worth trying again: at once if there is
-// room, else after a nap (G3), which is short so that a stop, a passed deadline
-// or an earlier end of the wait is noticed soon. It returns an error if no wait
-// will help.
+// await returns nil when the caller should try again: at once if there is room,
+// otherwise after a sleep (G3). The sleep is short, so that a stop, a passed
+// deadline or new room is noticed soon. It returns an error if waiting would not
+// help.
 func (s *Session) await(a *allowance, now time.Duration) error {
 	if s.grant.Layout == (Layout{}) {
 		return errNoLease
 	}
 	wait, err := a.refusal(now, s.next.Load())
 	if err == nil && wait > 0 {
-		s.clock.Sleep(min(max(wait, minNap), maxNap))
+		s.clock.Sleep(min(max(wait, minSleep), maxSleep))
 	}
 	return err
 }
 
-// Bounds of a nap. At half speed a wait takes up to twice as long as it looks,
-// so without the lower one the last naps would be ever shorter.
+// Bounds of one sleep. While the generator's time runs at half speed, a wait takes
+// up to twice as long as computed, so without minSleep the last sleeps would get
+// ever shorter.
 const (
-	minNap = 50 * time.Microsecond
-	maxNap = 2 * time.Millisecond
+	minSleep = 50 * time.Microsecond
+	maxSleep = 2 * time.Millisecond
 )
 
-// precedes says whether the lease can be followed by the one that is granted.
+// precedes returns an error if grant can't follow this session.
 func (s *Session) precedes(grant Grant) error {
 	next := s.next.Load()
 	if next&sealed == 0 {
 		return ErrLeaseRunning
 	}
-	// G4: one lease has one generator. The windows of one node ID never touch
-	// (S2), so a floor that doesn't clear what was used gives the lease away.
+	// G4: one lease has one session. The windows of one node ID never overlap
+	// (S2), so a floor at or below a used timestamp means the same lease.
 	last, used := s.Stop()
 	if used && grant.Layout == s.grant.Layout && grant.Node == s.grant.Node && grant.Floor <= last {
 		return fmt.Errorf("%w (floor %d, but node ID %d was used up to %d)", ErrSameLease, grant.Floor, grant.Node, last)
@@ -149,7 +150,7 @@ func (s *Session) precedes(grant Grant) error {
 	return nil
 }
 
-// validate says what is wrong with the grant, its time sample apart.
+// validate returns what is wrong with the grant; it does not check Time.
 func (g Grant) validate() error {
 	if err := g.Layout.Validate(); err != nil {
 		return err
@@ -167,8 +168,8 @@ func (g Grant) validate() error {
 	return nil
 }
 
-// allowance returns the first allowance of the lease. Its time starts, at steady
-// now, at the lower bound of true server time (G1).
+// allowance returns the first allowance of the lease. At steady time now the
+// generator's time starts at lo, the lower bound of true server time (G1).
 func (g Grant) allowance(lead, now time.Duration, lo instant) *allowance {
 	a := &allowance{
 		node:      uint64(g.Node) << g.Layout.SequenceBits,
@@ -186,14 +187,15 @@ func (g Grant) allowance(lead, now time.Duration, lo instant) *allowance {
 	return a
 }
 
-// bounds is what the sample says about server time at steady now, or what is
-// wrong with it. It is no error to be slow, so a long round trip is none.
+// bounds returns the bounds of true server time at steady time now, or what is
+// wrong with the sample. A long round trip is no error: it only widens them.
 func (s TimeSample) bounds(now time.Duration, l Layout, ceiling Millis) (lo, hi instant, err error) {
 	switch {
 	case s.RoundTrip < 0:
 		return 0, 0, fmt.Errorf("round trip %s is negative: give the steady time from request to reply", s.RoundTrip)
 	case s.ReceivedAt < 0 || s.ReceivedAt > now:
-		return 0, 0, fmt.Errorf("reply received at steady %s, which is not between 0 and now, %s: give the generator's clock's reading", s.ReceivedAt, now)
+		return 0, 0, fmt.Errorf("reply received at steady time %s, which is not between 0 and now, %s: read the generator's clock",
+			s.ReceivedAt, now)
 	case s.ServerTime < l.Origin:
 		return 0, 0, fmt.Errorf("server time %d is below the layout's origin %d: check the server's clock", s.ServerTime, l.Origin)
 	case s.ServerTime > ceiling:
