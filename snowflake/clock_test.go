@@ -7,12 +7,12 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// testClock is a steady clock that a test moves by hand; Sleep moves it, too.
+// testClock is a steady clock that a test advances by hand; Sleep advances it, too.
 type testClock struct {
 	now     time.Duration
 	naps    []time.Duration
 	onNow   func()                // called before each reading
-	onSleep func(d time.Duration) // replaces Sleep's move
+	onSleep func(d time.Duration) // called instead of advancing
 }
 
 func (c *testClock) Now() time.Duration {
@@ -41,7 +41,7 @@ const (
 // small has four IDs per node and millisecond.
 var small = snowflake.Layout{Origin: t0 - 1000, TimestampBits: 41, NodeBits: 4, SequenceBits: 2}
 
-// grantAt is a lease of a second, granted by a reply without delay.
+// grantAt returns a lease of one second, granted by a reply without delay.
 func grantAt(c *testClock, l snowflake.Layout, server snowflake.Millis) snowflake.Grant {
 	return snowflake.Grant{
 		Layout: l, Node: 5,
@@ -50,7 +50,7 @@ func grantAt(c *testClock, l snowflake.Layout, server snowflake.Millis) snowflak
 	}
 }
 
-// started is a generator with a lease from grantAt, changed by edit.
+// started returns a generator with a session for grantAt's lease, changed by edit.
 func started(t *testing.T, c *testClock, opts snowflake.Options, edit func(*snowflake.Grant)) (*snowflake.Generator, *snowflake.Session) {
 	t.Helper()
 	g := snowflake.NewGenerator(c, opts)
@@ -65,7 +65,7 @@ func started(t *testing.T, c *testClock, opts snowflake.Options, edit func(*snow
 	return g, l
 }
 
-// mint is the parts of the next ID of a generator with layout small.
+// mint returns the parts of the next ID of a generator with layout small.
 func mint(t *testing.T, g *snowflake.Generator) snowflake.Parts {
 	t.Helper()
 	id, err := g.Next()

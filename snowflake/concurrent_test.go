@@ -11,16 +11,17 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// sharedClock is a testClock for many goroutines: a reading moves it by 50 µs
-// now and then, so that all of the generator's branches are taken.
+// sharedClock is a steady clock for many goroutines: each reading advances it a
+// little, so that all branches of the generator are taken.
 type sharedClock struct{ ns atomic.Int64 }
 
 func (c *sharedClock) Now() time.Duration    { return time.Duration(c.ns.Add(500)) }
 func (c *sharedClock) Sleep(d time.Duration) { c.ns.Add(int64(d)) }
 
-// Many goroutines mint under one lease after the other; each lease is extended
-// and then stopped while they do. No two IDs are equal, each goroutine's rise,
-// and no lease's IDs are above the last that Stop reported, which was minted.
+// TestManyGoroutines lets many goroutines mint under one lease after another; each
+// lease is extended and then stopped meanwhile. No two IDs may be equal, the IDs
+// of each goroutine must rise, and the highest timestamp minted under a lease must
+// be the last one that Stop returned.
 func TestManyGoroutines(t *testing.T) {
 	const goroutines, leases, perLease = 8, 20, 4_000
 	clock := &sharedClock{}
@@ -112,10 +113,10 @@ func checkMinted(t *testing.T, ids [][]snowflake.ID, last map[snowflake.NodeID]s
 				t.Fatal(err)
 			}
 			if p.Timestamp > last[p.Node] {
-				t.Fatalf("%+v was minted, but Stop reported %d as the last", p, last[p.Node])
+				t.Fatalf("%+v was minted, but Stop returned %d as the last timestamp", p, last[p.Node])
 			}
 			if id <= before[p.Node] {
-				t.Fatalf("ID %d came after %d in one goroutine", id, before[p.Node])
+				t.Fatalf("one goroutine minted ID %d after %d, want rising IDs", id, before[p.Node])
 			}
 			before[p.Node] = id
 			highest[p.Node] = max(highest[p.Node], p.Timestamp)
@@ -124,7 +125,7 @@ func checkMinted(t *testing.T, ids [][]snowflake.ID, last map[snowflake.NodeID]s
 	}
 	for node, ts := range last {
 		if highest[node] != ts {
-			t.Errorf("node ID %d: Stop reported %d as the last, minted was up to %d", node, ts, highest[node])
+			t.Errorf("node ID %d: Stop returned %d as the last timestamp, want %d, the highest minted", node, ts, highest[node])
 		}
 	}
 	slices.Sort(all)

@@ -9,9 +9,9 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// A holder begins a lease with what was granted, extends it with each good
-// heartbeat and stops it in the end. Client does all that; here it is by hand,
-// on a clock that stands still.
+// A holder begins a session with what was granted, extends it after each good
+// heartbeat and stops it at the end. Package client does all that; this example
+// does it by hand, on a clock that stands still.
 func ExampleGenerator() {
 	clock := &testClock{}
 	generator := snowflake.NewGenerator(clock, snowflake.Options{})

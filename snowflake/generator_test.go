@@ -10,7 +10,8 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// G1: what the generator's time is after replies and some steady time.
+// TestGeneratorTime checks the generator's time after replies and some steady
+// time (G1).
 func TestGeneratorTime(t *testing.T) {
 	// A step lets steady time pass, and then a reply arrive if it has one:
 	// server time and round trip, in ms after t0.
@@ -28,9 +29,9 @@ func TestGeneratorTime(t *testing.T) {
 		{"jumps up to the lower bound", []step{{reply: true, server: 300, rtt: 50, want: 300}, {pass: 10 * ms, want: 310}}},
 		{"stays between the bounds", []step{{pass: 100 * ms, reply: true, server: 80, rtt: 40, want: 100}, {pass: 10 * ms, want: 110}}},
 		{"half speed above the upper bound", []step{
-			{pass: 100 * ms, reply: true, server: 50, rtt: 10, want: 100}, // 40 above
+			{pass: 100 * ms, reply: true, server: 50, rtt: 10, want: 100}, // 40 ms above the upper bound
 			{pass: 20 * ms, want: 110},
-			{pass: 60 * ms, want: 140}, // caught up with
+			{pass: 60 * ms, want: 140}, // the upper bound has reached it
 			{pass: 60 * ms, want: 200}, // full speed again
 		}},
 		{"never goes back", []step{{pass: 500 * ms, reply: true, server: 1, rtt: 0, want: 500}, {pass: 2 * ms, want: 501}}},
@@ -63,7 +64,8 @@ func TestGeneratorTime(t *testing.T) {
 	}
 }
 
-// G1: a reply that waited before it was passed on has aged meanwhile.
+// TestGeneratorTimeOfAgedReply checks that the time since a reply's arrival is
+// added to its server time (G1).
 func TestGeneratorTimeOfAgedReply(t *testing.T) {
 	c := &testClock{}
 	g, l := started(t, c, snowflake.Options{}, nil)
@@ -71,12 +73,12 @@ func TestGeneratorTimeOfAgedReply(t *testing.T) {
 	c.now += 100 * ms
 	extend(t, l, snowflake.Extension{Ceiling: t0 + 5000, Time: snowflake.TimeSample{ServerTime: t0 + 30, ReceivedAt: received}})
 	if got := mint(t, g).Timestamp; got != t0+130 {
-		t.Errorf("time is t0 + %d ms, want 130", got-t0)
+		t.Errorf("time is t0 + %d ms, want t0 + 130 ms", got-t0)
 	}
 }
 
-// G2: the smallest (timestamp, sequence) above the last, at or above the time,
-// at or above the floor.
+// TestNextIsSmallest checks that Next mints the smallest (timestamp, sequence) that
+// is above the last ID, and at or above the generator's time and the floor (G2).
 func TestNextIsSmallest(t *testing.T) {
 	c := &testClock{}
 	g, _ := started(t, c, snowflake.Options{}, func(grant *snowflake.Grant) { grant.Floor += 3 })
@@ -89,7 +91,7 @@ func TestNextIsSmallest(t *testing.T) {
 	want(3, 0) // the floor is above the time
 	want(3, 1)
 	c.now += 3 * ms
-	want(3, 2) // time has reached it: nothing to skip
+	want(3, 2) // the time has reached the last ID's: nothing to skip
 	c.now += 7 * ms
 	want(10, 0) // the time is above the last ID
 	for seq := snowflake.Sequence(1); seq <= small.MaxSequence(); seq++ {
@@ -100,8 +102,8 @@ func TestNextIsSmallest(t *testing.T) {
 	want(11, 1)
 }
 
-// G2: the limits are inclusive for timestamps and exclusive for the deadline,
-// and an error changes nothing.
+// TestNextRefuses checks that limits of timestamps are inclusive, that the deadline
+// is exclusive, and that an error changes nothing (G2).
 func TestNextRefuses(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -139,9 +141,9 @@ func TestNextRefuses(t *testing.T) {
 					t.Fatalf("NextN = %d, %v; want 0, %v", n, err, tc.want)
 				}
 			}
-			c.now -= tc.more // a test's clock may; so the state shows
+			c.now -= tc.more // only a test's clock may go back; it shows the state
 			if got := mint(t, g); got.Timestamp != before.Timestamp || got.Sequence != before.Sequence+1 {
-				t.Errorf("after the errors %+v follows %+v", got, before)
+				t.Errorf("after the errors minted %+v, want the ID after %+v", got, before)
 			}
 			if last, used := l.Stop(); last != before.Timestamp || !used {
 				t.Errorf("Stop = %d, %t; want %d, true", last, used, before.Timestamp)
@@ -150,7 +152,8 @@ func TestNextRefuses(t *testing.T) {
 	}
 }
 
-// G4: the ID's timestamp is compared, not the generator's time.
+// TestCeilingHoldsForIDsAheadOfTime checks that the ceiling bounds the ID's
+// timestamp, not the generator's time (G4).
 func TestCeilingHoldsForIDsAheadOfTime(t *testing.T) {
 	c := &testClock{}
 	g, l := started(t, c, snowflake.Options{}, func(grant *snowflake.Grant) { grant.Ceiling = t0 + 2 })
@@ -160,15 +163,16 @@ func TestCeilingHoldsForIDsAheadOfTime(t *testing.T) {
 		t.Fatalf("NextN = %d, %v; want the 12 IDs of 3 ms, and ErrCeiling", n, err)
 	}
 	if p, _ := small.Decompose(ids[n-1]); p.Timestamp != t0+2 || p.Sequence != 3 {
-		t.Errorf("the last ID is %+v", p)
+		t.Errorf("the last ID is %+v, want timestamp t0 + 2, sequence 3", p)
 	}
 	extend(t, l, snowflake.Extension{Ceiling: t0 + 3, Time: snowflake.TimeSample{ServerTime: t0}})
 	if got := mint(t, g); got.Timestamp != t0+3 || got.Sequence != 0 {
-		t.Errorf("after the ceiling was raised %+v, want t0 + 3", got)
+		t.Errorf("after the ceiling was raised minted %+v, want timestamp t0 + 3, sequence 0", got)
 	}
 }
 
-// G3: a burst runs ahead by max lead, then waits in short naps.
+// TestLead checks that a burst runs ahead by max lead and then waits in short
+// sleeps (G3).
 func TestLead(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
@@ -187,25 +191,25 @@ func TestLead(t *testing.T) {
 				grant.Ceiling, grant.Deadline = t0+6000, time.Hour
 			})
 			if n, err := g.NextN(make([]snowflake.ID, tc.burst)); n != tc.burst || err != nil || len(c.naps) > 0 {
-				t.Fatalf("NextN = %d, %v after %d naps; want %d at once", n, err, len(c.naps), tc.burst)
+				t.Fatalf("NextN = %d, %v after %d sleeps; want %d without a sleep", n, err, len(c.naps), tc.burst)
 			}
 			if tc.lead == math.MaxInt64 {
 				return // at the ceiling
 			}
 			got := mint(t, g)
 			if len(c.naps) == 0 || c.now < ms {
-				t.Errorf("ID %+v after %s, want a wait until 1 ms", got, c.now)
+				t.Errorf("minted %+v at %s, want a wait until 1 ms", got, c.now)
 			}
 			for _, nap := range c.naps {
 				if nap <= 0 || nap > 5*ms {
-					t.Errorf("a nap of %s: want a few ms at most", nap)
+					t.Errorf("a sleep of %s, want more than 0 and at most 5 ms", nap)
 				}
 			}
 		})
 	}
 }
 
-// G3: whoever waited looks at everything again.
+// TestWaitNotices checks that a call which has waited checks all limits again (G3).
 func TestWaitNotices(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
@@ -234,7 +238,7 @@ func TestWaitNotices(t *testing.T) {
 	}
 }
 
-// C7: deadline and ceiling only move forward.
+// TestExtendOnlyForward checks that deadline and ceiling only move forward (C7).
 func TestExtendOnlyForward(t *testing.T) {
 	c := &testClock{}
 	g, l := started(t, c, snowflake.Options{}, nil)
@@ -246,7 +250,7 @@ func TestExtendOnlyForward(t *testing.T) {
 	// C4: past the deadline a good heartbeat makes the lease live again.
 	c.now = 1500 * ms
 	if _, err := g.Next(); !errors.Is(err, snowflake.ErrLeaseNotValid) {
-		t.Errorf("past the deadline: %v", err)
+		t.Errorf("past the deadline Next returned error %v, want ErrLeaseNotValid", err)
 	}
 	extend(t, l, snowflake.Extension{Ceiling: t0 + 2500, Deadline: 2500 * ms,
 		Time: snowflake.TimeSample{ServerTime: t0 + 1500, ReceivedAt: c.now}})
@@ -255,19 +259,20 @@ func TestExtendOnlyForward(t *testing.T) {
 	}
 }
 
-// G4: a new lease starts a new state, and a stopped one stays stopped.
+// TestLeaseAfterLease checks that a new lease has a new session, and that a stopped
+// one stays stopped (G4).
 func TestLeaseAfterLease(t *testing.T) {
 	c := &testClock{}
 	g := snowflake.NewGenerator(c, snowflake.Options{})
 	if _, err := g.Next(); !errors.Is(err, snowflake.ErrLeaseNotValid) {
-		t.Errorf("before the first lease: %v", err)
+		t.Errorf("before the first lease Next returned error %v, want ErrLeaseNotValid", err)
 	}
 	l, err := g.Begin(grantAt(c, small, t0+500))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := g.Begin(grantAt(c, small, t0+9000)); !errors.Is(err, snowflake.ErrLeaseRunning) {
-		t.Errorf("Begin over a running lease: %v", err)
+		t.Errorf("Begin without a Stop: error %v, want ErrLeaseRunning", err)
 	}
 	if last, used := l.Stop(); last != t0+499 || used {
 		t.Errorf("Stop of an unused lease = %d, %t; want the floor − 1, false", last, used)
@@ -283,27 +288,27 @@ func TestLeaseAfterLease(t *testing.T) {
 			t.Errorf("Stop = %d, %t; want %d, true", last, used, t0+500)
 		}
 		if _, err := g.Next(); !errors.Is(err, snowflake.ErrLeaseNotValid) {
-			t.Errorf("after Stop: %v", err)
+			t.Errorf("after Stop Next returned error %v, want ErrLeaseNotValid", err)
 		}
 		extend(t, l, snowflake.Extension{Ceiling: t0 + 9000, Deadline: time.Hour, Time: snowflake.TimeSample{ServerTime: t0}})
 	}
 
 	if _, err := g.Begin(grantAt(c, small, t0+500)); !errors.Is(err, snowflake.ErrSameLease) {
-		t.Errorf("Begin of the same lease again: %v", err)
+		t.Errorf("Begin of the same lease again: error %v, want ErrSameLease", err)
 	}
-	// Another node may have a lower window, and no state is left of the last.
+	// Another node ID may have a lower window, and nothing remains of the last session.
 	grant := grantAt(c, small, t0)
 	grant.Node = 6
 	if _, err = g.Begin(grant); err != nil {
 		t.Fatal(err)
 	}
 	if got := mint(t, g); got != (snowflake.Parts{Timestamp: t0, Node: 6}) {
-		t.Errorf("the first ID of the new lease is %+v", got)
+		t.Errorf("the first ID of the new lease is %+v, want timestamp t0, node ID 6, sequence 0", got)
 	}
 }
 
-// G4: a goroutine that is caught by Stop and Begin in mid-call mints under the
-// new lease or not at all.
+// TestCallAcrossLeases checks that a Next during which Stop and Begin are called
+// mints under the new lease or not at all (G4).
 func TestCallAcrossLeases(t *testing.T) {
 	c := &testClock{}
 	g, l := started(t, c, snowflake.Options{}, nil)
@@ -328,8 +333,8 @@ func TestCallAcrossLeases(t *testing.T) {
 	}
 }
 
-// Malformed grants and extensions are refused with the value quoted, and change
-// nothing.
+// TestMalformed checks that malformed grants and extensions are refused with the
+// value quoted, and change nothing.
 func TestMalformed(t *testing.T) {
 	c := &testClock{now: time.Minute}
 	times := []struct {
@@ -352,7 +357,7 @@ func TestMalformed(t *testing.T) {
 			_, err := g.Begin(grant)
 			wantError(t, err, tc.want)
 			if _, err := g.Next(); !errors.Is(err, snowflake.ErrLeaseNotValid) {
-				t.Errorf("after the refusal Next says %v", err)
+				t.Errorf("after the refusal Next returned error %v, want ErrLeaseNotValid", err)
 			}
 		})
 		t.Run("extension/"+tc.name, func(t *testing.T) {
@@ -386,8 +391,8 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
-// Values at the far end of what is well-formed lead to errors, never to an ID
-// that breaks a rule.
+// TestExtremes checks that extreme values in well-formed grants lead to errors,
+// never to an ID that breaks a rule.
 func TestExtremes(t *testing.T) {
 	wide := snowflake.Layout{TimestampBits: 45, NodeBits: 1, SequenceBits: 17}
 	narrow := snowflake.Layout{TimestampBits: 32, NodeBits: 9, SequenceBits: 22}
@@ -441,11 +446,11 @@ func TestNextDoesNotAllocate(t *testing.T) {
 		c.naps = c.naps[:0]
 	}
 	if n := testing.AllocsPerRun(300, mints); n != 0 {
-		t.Errorf("%v allocations while minting", n)
+		t.Errorf("%v allocations while minting, want 0", n)
 	}
 	l.Stop()
 	if n := testing.AllocsPerRun(300, mints); n != 0 {
-		t.Errorf("%v allocations while refusing", n)
+		t.Errorf("%v allocations while refusing, want 0", n)
 	}
 }
 

@@ -145,7 +145,7 @@ func TestLogValue(t *testing.T) {
 	}
 }
 
-// Whatever is taken comes back as it was.
+// FuzzParse checks that each text that Parse accepts is the one that String returns.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{"0", "7", "9223372036854775807", "9223372036854775808", "-1", "007", ""} {
 		f.Add(seed)

@@ -8,7 +8,8 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// IDs of the default layout mean the same to another decoder.
+// TestDecodesElsewhere checks that another library decodes IDs of the default
+// layout as we do.
 func TestDecodesElsewhere(t *testing.T) {
 	// The origin is a global of that package; its bits are 10/12 by default.
 	defer func(epoch int64) { bwmarrin.Epoch = epoch }(bwmarrin.Epoch)

@@ -95,7 +95,8 @@ var layouts = rapid.Custom(func(t *rapid.T) snowflake.Layout {
 	return l
 })
 
-// IDs sort by timestamp, then node, then sequence, and say what went in.
+// TestComposeDecompose checks that Decompose returns what Compose got, and that IDs
+// sort by timestamp, then node ID, then sequence.
 func TestComposeDecompose(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := layouts.Draw(t, "layout")

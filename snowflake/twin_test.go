@@ -11,13 +11,13 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// twin is the generator's rules once more, as dumb as can be: no positions, no
-// closed forms, one ID at a time. It shares nothing with the generator but the
-// words. Its times are whole half-nanoseconds, so half speed is exact.
+// twin implements the generator's rules a second time, as simply as possible: no
+// positions, no closed forms, one ID at a time. It shares no code with the
+// generator. Its times are whole half-nanoseconds, so half speed is exact.
 type twin struct {
 	steady time.Duration
 	lead   snowflake.Millis
-	leases int // begun so far
+	leases int // started so far
 	lease  twinLease
 }
 
@@ -71,8 +71,7 @@ func (w *twin) extend(e snowflake.Extension) {
 
 var errWait = errors.New("wait")
 
-// next says what the next ID is to be, without minting it: an ID, an error, or
-// errWait.
+// next returns what the next ID must be, an error, or errWait. It mints nothing.
 func (w *twin) next() (snowflake.Parts, error) {
 	l := &w.lease
 	if w.leases == 0 || l.stopped || w.steady >= l.deadline {
@@ -100,7 +99,7 @@ func (w *twin) next() (snowflake.Parts, error) {
 	return snowflake.Parts{Timestamp: ts, Node: l.node, Sequence: seq}, nil
 }
 
-// mint is next, and the ID is used.
+// mint returns next and marks that ID as used.
 func (w *twin) mint() (snowflake.Parts, error) {
 	p, err := w.next()
 	if err == nil {
@@ -116,14 +115,14 @@ type pair struct {
 	gen   *snowflake.Generator
 	lease *snowflake.Session
 	twin  twin
-	calls []*call // of Next and NextN, each begun within the one before it
-	// reading counts the calls that hold a view while another call runs. No
-	// heartbeat comes then: it would leave them with less than it allows.
+	calls []*call // of Next and NextN, each started within the one before it
+	// reading counts the calls that have loaded an allowance while another call
+	// runs. No heartbeat comes then: they would not see what it allows.
 	reading int
 	late    []snowflake.Extension // replies that may come again
 }
 
-// call is a Next or NextN under way.
+// call is a Next or NextN in progress.
 type call struct {
 	size  int
 	fresh bool // no room was taken since time last moved
@@ -170,10 +169,10 @@ func (p *pair) onNow() {
 func (p *pair) onSleep(d time.Duration) {
 	c := p.calls[len(p.calls)-1]
 	if err := p.settle(c); !errors.Is(err, errWait) {
-		p.Fatalf("it sleeps, but the twin says %v with %d of %d minted", err, len(c.want), c.size)
+		p.Fatalf("the generator sleeps, but the twin says %v with %d of %d minted", err, len(c.want), c.size)
 	}
 	if d <= 0 || d > 5*time.Millisecond {
-		p.Fatalf("it sleeps for %s at once", d)
+		p.Fatalf("the generator sleeps for %s, want more than 0 and at most 5 ms", d)
 	}
 	switch rapid.SampledFrom([]int{0, 1, 2, 3, 4, 5, 6, 7}).Draw(p.T, "while it sleeps") {
 	case 0:
@@ -202,7 +201,8 @@ func (p *pair) pass(d time.Duration) {
 	p.twin.pass(d)
 }
 
-// quietly is for calls that read the clock but mint nothing.
+// quietly runs f without the hook on readings of the clock, for calls that mint
+// nothing.
 func (p *pair) quietly(f func()) {
 	hook := p.clock.onNow
 	p.clock.onNow = nil
@@ -356,7 +356,7 @@ func TestGeneratorAgainstTwin(t *testing.T) {
 	})
 }
 
-// act does one thing, mostly minting, which may have others in its course.
+// act draws and does one action; minting may draw others while it runs.
 func (p *pair) act() {
 	if p.twin.lease.stopped && rapid.Bool().Draw(p.T, "anew") {
 		p.begin()
