@@ -9,8 +9,8 @@ import (
 // MaxQueue is how many requests may wait for a free ID of one pool.
 const MaxQueue = 1024
 
-// retrySoon is when to ask again for a free ID where only the outcome of a
-// write under way tells when there will be one.
+// retrySoon is the time after which to ask again for a free node ID if the outcome
+// of a write in progress decides when there is one.
 const retrySoon = 100 * time.Millisecond
 
 // AcquireRequest asks for a node ID. App and instance must be valid; see
@@ -19,20 +19,20 @@ type AcquireRequest struct {
 	Pool     PoolName
 	App      AppID
 	Instance InstanceHash
-	// TTL is what the app asks for; 0: the pool's.
+	// TTL is what the app asks for; 0 asks for the pool's TTL.
 	TTL time.Duration
-	// Queue: wait in line where no ID is free. Without it, a request has a place
-	// in line only while it waits for the mark, and while those before it are
-	// served and an ID may be left for it.
+	// Queue makes the request wait in the queue if no node ID is free. Without it,
+	// a request has a place in the queue only while it waits for the mark, or while
+	// those before it are served and a node ID may remain for it.
 	Queue bool
-	// Ticket is the place in line that an earlier answer gave. It is the
-	// instance's: all its requests that wait have the same one.
+	// Ticket is the place in the queue that an earlier answer gave. A place belongs
+	// to an instance: all its waiting requests have the same ticket.
 	Ticket Ticket
 }
 
-// Acquire decides on a grant (S2), or gives an instance its lease again. A Write
-// and a Lease end the instance's place in the queue, a refusal the request's part
-// in it.
+// Acquire decides on a grant, or gives an instance its lease again (S2). If it
+// returns a Write or a Lease, the instance's place in the queue ends; if it
+// refuses, only this request gives up the place.
 func (s *Server) Acquire(now Now, req AcquireRequest) (Decision, *Refusal) {
 	at := s.advance(now)
 	p, r := s.pool(req.Pool)
@@ -67,8 +67,9 @@ func (s *Server) acquire(p *pool, req AcquireRequest, at reading) (Decision, *Re
 		return Decision{}, r
 	}
 	if !s.promising(at) {
-		// One that won't wait for a free ID has a place in line meanwhile, too: an
-		// ID may be free for it. Nobody overtakes who comes when the mark is written.
+		// A request without Queue also gets a place in the queue while it waits for
+		// the mark: a node ID may be free for it, and a request that comes after the
+		// mark is written must not overtake it.
 		ticket, _ := s.join(p, req)
 		return Decision{Wait: WaitMark, Ticket: ticket}, nil
 	}
@@ -82,7 +83,7 @@ func (s *Server) acquire(p *pool, req AcquireRequest, at reading) (Decision, *Re
 	case !ok:
 		d, r := s.enqueue(p, req, at)
 		if r == nil && !sure {
-			d.Wait = WaitSettled // with a place in line: nobody overtakes
+			d.Wait = WaitSettled // it keeps its place in the queue meanwhile
 		}
 		return d, r
 	}
@@ -92,8 +93,8 @@ func (s *Server) acquire(p *pool, req AcquireRequest, at reading) (Decision, *Re
 	return Decision{Write: s.grant(p, node, ttl, req, at)}, nil
 }
 
-// requestedTTL is a lease's TTL: the pool's, or what is asked for. With several
-// replicas that must outlive a takeover, too (S11).
+// requestedTTL returns the TTL of a new lease: what is asked for, or else the
+// pool's. With several replicas the lease must also outlive a takeover (S11).
 func (s *Server) requestedTTL(p *pool, asked time.Duration) (time.Duration, *Refusal) {
 	least := max(MinTTL, s.shortestTTL)
 	switch {
@@ -105,9 +106,9 @@ func (s *Server) requestedTTL(p *pool, asked time.Duration) (time.Duration, *Ref
 	return asked, nil
 }
 
-// acquireAgain gives an instance whose record is live its lease again, as if
-// by heartbeat (S2). While the grant's own write is under way, the deadline
-// moves at once and the answer waits.
+// acquireAgain gives an instance with a live record its lease again, as a
+// heartbeat would (S2). While the write of the grant itself is in progress, it
+// moves the deadline at once, and the answer waits for the write.
 func (s *Server) acquireAgain(p *pool, instance InstanceHash, at reading) (Decision, bool) {
 	node, ok := p.nodeOf(instance)
 	if !ok {
@@ -130,8 +131,9 @@ func (s *Server) acquireAgain(p *pool, instance InstanceHash, at reading) (Decis
 	return Decision{Lease: s.promise(p, l, at)}, true
 }
 
-// choose picks a free ID: the one that this app ID held last, else the one
-// that has been free longest. IDs never granted have been free from the start.
+// choose picks a free node ID: the one that this app ID held last, or else the
+// one that has been free longest. Node IDs that were never granted have been free
+// from the start.
 func (p *pool) choose(s *Server, app AppID, at reading) (snowflake.NodeID, bool) {
 	if node, ok := p.lastOf(app); ok && p.grantable(p.slots.at(node), at) {
 		return node, true
@@ -148,7 +150,7 @@ func (p *pool) choose(s *Server, app AppID, at reading) (snowflake.NodeID, bool)
 		}
 		if l = l.next; p.sweeping && s.spare > 0 {
 			s.spare--
-			p.restAnew(looked, at) // so that nobody looks at it again
+			p.restAnew(looked, at) // so that no later call checks it again
 		} else if p.sweeping {
 			break
 		}
@@ -156,14 +158,15 @@ func (p *pool) choose(s *Server, app AppID, at reading) (snowflake.NodeID, bool)
 	return 0, false
 }
 
-// grantable: free, and no write of its record is under way (S1).
+// grantable reports whether a node ID is free and no write of its record is in
+// progress (S1).
 func (p *pool) grantable(l *slot, at reading) bool {
 	return l != nil && l.pending == nil && p.isFree(l, at)
 }
 
-// grant decides on a grant of a free ID (S2).
+// grant decides on the grant of a free node ID (S2).
 func (s *Server) grant(p *pool, node snowflake.NodeID, ttl time.Duration, req AcquireRequest, at reading) *Write {
-	p.highest++ // S2: above every epoch in the pool, those under way included
+	p.highest++ // S2: above every epoch in the pool, those of grants in progress included
 	rec := Record{
 		Pool: p.Name, Node: node, Epoch: p.highest, App: req.App, Instance: req.Instance,
 		TTL: ttl, Status: Live,

@@ -20,17 +20,18 @@ const (
 	confirmEarlyOrigin = "confirm_early_origin"
 )
 
-// Confirmed is what whoever asks for a pool says is meant (S11). The zero value
-// confirms nothing.
+// Confirmed says which unusual settings of a pool a request confirms (S11). The
+// zero value confirms none.
 type Confirmed struct {
-	// LongTimes: a max_ttl or quarantine above UnconfirmedTime. Nothing that is
-	// set later gives back a node ID that was taken for so long.
+	// LongTimes confirms a max_ttl or quarantine above UnconfirmedTime. No later
+	// setting frees a node ID sooner that was leased for so long.
 	LongTimes bool
-	// EarlyOrigin: an origin before EarliestOrigin, which is fixed at creation.
+	// EarlyOrigin confirms an origin before EarliestOrigin. No later setting changes
+	// the origin.
 	EarlyOrigin bool
 }
 
-// ValidNew says what of a new pool has to be confirmed and isn't, if anything.
+// ValidNew refuses a new pool that has an unusual setting which is not confirmed.
 func (c Confirmed) ValidNew(p Pool) *Refusal {
 	if origin := p.Layout.Origin; origin < EarliestOrigin && !c.EarlyOrigin {
 		return unconfirmed(confirmEarlyOrigin, "origin_ms", "%d ms since 1970 is %s, and an origin before 2000 was most likely left out or given in seconds; it can't be changed later: give one in ms, such as %d",
@@ -39,8 +40,9 @@ func (c Confirmed) ValidNew(p Pool) *Refusal {
 	return c.validTimes(p, Pool{})
 }
 
-// validTimes looks at what is raised: other settings of a pool that was
-// confirmed once may change without another word.
+// validTimes refuses a change from old to p that raises max_ttl or quarantine above
+// UnconfirmedTime without a confirmation. Other changes of a pool whose long times
+// were confirmed once need no further confirmation.
 func (c Confirmed) validTimes(p, old Pool) *Refusal {
 	if c.LongTimes {
 		return nil

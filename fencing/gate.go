@@ -9,31 +9,32 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// Gate is what a resource uses to turn old holders away (P3): it remembers the
-// highest epoch seen per node ID of one pool, and admits no lower one. It asks
-// neither clock nor network, so it is right however long a holder was stalled.
+// Gate lets a resource refuse old holders (P3): it remembers the highest epoch seen
+// of each node ID of one pool, and admits no lower one. It uses neither clock nor
+// network, so it is right however long a holder was stalled.
 //
-// Keep it with the data that it guards: a gate that forgets lets an old holder
-// in until the new one has come by. All and Seed store and restore it.
+// Store the gate with the data that it guards: a gate that forgets admits an old
+// holder until the new one has used the resource. All and Seed store and restore
+// it.
 //
-// The zero value is an empty gate. Not safe for concurrent use: Admit must be
-// one step with the write that it lets through, under the lock or in the
-// transaction that guards the data.
+// The zero value is an empty gate. A Gate is not safe for concurrent use: Admit and
+// the write that it admits must be one step, under the lock or in the transaction
+// that guards the data.
 type Gate struct {
 	highest map[snowflake.NodeID]Epoch
 }
 
-// StaleEpoch is Admit's no: node ID Node was already used under a higher epoch
-// than the one that came.
+// StaleEpoch is the error of Admit: node ID Node was already used under a higher
+// epoch than this one.
 type StaleEpoch struct {
 	Node snowflake.NodeID
-	// Epoch is the one that was turned away. 0, which is no epoch, always is.
+	// Epoch is the refused epoch. 0, which is no epoch, is always refused.
 	Epoch Epoch
-	// Highest is the highest epoch seen; 0: none.
+	// Highest is the highest epoch seen; 0 if none was.
 	Highest Epoch
 }
 
-// Error says what came, what was seen and what to do.
+// Error says which epoch was refused, which one was seen, and what to do.
 func (e *StaleEpoch) Error() string {
 	if e.Epoch == 0 {
 		return fmt.Sprintf("epoch 0 for node ID %d is no epoch: pass the lease's", e.Node)
@@ -41,8 +42,8 @@ func (e *StaleEpoch) Error() string {
 	return fmt.Sprintf("epoch %d of node ID %d is over, epoch %d has been seen: stop, and acquire a new lease", e.Epoch, e.Node, e.Highest)
 }
 
-// Admit lets an epoch at or above the highest one of its node ID pass, and
-// remembers it. Errors: *StaleEpoch; then nothing has changed.
+// Admit admits an epoch at or above the highest one seen of its node ID, and
+// remembers it. The error is a *StaleEpoch; then nothing has changed.
 func (g *Gate) Admit(node snowflake.NodeID, epoch Epoch) error {
 	highest := g.highest[node]
 	if epoch == 0 || epoch < highest {
@@ -52,8 +53,8 @@ func (g *Gate) Admit(node snowflake.NodeID, epoch Epoch) error {
 	return nil
 }
 
-// Seed makes the gate remember that an epoch has been seen. A lower one than it
-// knows changes nothing, so several exports can be seeded one over the other.
+// Seed makes the gate remember that an epoch was seen. An epoch below the highest
+// one seen changes nothing, so several exports can be seeded one after the other.
 func (g *Gate) Seed(node snowflake.NodeID, epoch Epoch) {
 	if epoch <= g.highest[node] {
 		return
@@ -64,10 +65,10 @@ func (g *Gate) Seed(node snowflake.NodeID, epoch Epoch) {
 	g.highest[node] = epoch
 }
 
-// Highest returns the highest epoch seen of a node ID; 0: none.
+// Highest returns the highest epoch seen of a node ID; 0 if none was.
 func (g *Gate) Highest(node snowflake.NodeID) Epoch { return g.highest[node] }
 
-// All gives every node ID seen with its highest epoch, by node ID.
+// All yields every node ID seen and its highest epoch, ordered by node ID.
 func (g *Gate) All() iter.Seq2[snowflake.NodeID, Epoch] {
 	return func(yield func(snowflake.NodeID, Epoch) bool) {
 		for _, node := range slices.Sorted(maps.Keys(g.highest)) {

@@ -7,16 +7,16 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// epochsPerSecond is more grants than any pool makes in a second, so whatever
-// begins later begins above all epochs that were granted before (S2, S7).
+// epochsPerSecond is more than the grants that any pool makes in a second. So a
+// start that comes later begins above all epochs that were granted before (S2, S7).
 const epochsPerSecond = 1 << 20
 
-// maxRecoverBehind is how far the wall clock may lie behind mark − stride of a
-// store that is to be recovered.
+// maxRecoverBehind is how far the wall clock may be behind mark − stride of a store
+// that is to be recovered.
 const maxRecoverBehind = time.Minute
 
-// NewStore is the first batch of a new store with one pool (S7). vouched says
-// that its operator vouches that nobody holds IDs from an earlier one.
+// NewStore returns the first batch of a new store with one pool (S7). vouched says
+// that the operator vouches that nobody holds a node ID from an earlier store.
 func NewStore(wall snowflake.Millis, stride time.Duration, vouched bool, p Pool) (Batch, error) {
 	if wall < 0 || wall > lastServerTime {
 		return Batch{}, fmt.Errorf("the wall clock says %d ms since 1970, which no clock that is right does: set the clock and try again", wall)
@@ -45,24 +45,26 @@ func validStride(stride time.Duration) error {
 	return nil
 }
 
-// firstEpoch counts to the millisecond: two stores that are made within one
-// second, the first of them lost, have epochs apart as well.
+// firstEpoch returns the first epoch of a store that is created at this time. It
+// counts milliseconds: if a store is lost and another one created within the same
+// second, their epochs differ too.
 func firstEpoch(wall snowflake.Millis) Epoch { return Epoch(max(wall, 1)) * epochsPerSecond / 1000 }
 
-// base is where the epochs of a start or a term begin (S2): above all that an
-// earlier one can have granted, though the store may have lost those grants. An
-// earlier one began below the first operand if its server time was not above
-// this one's, and at last if it was. So base rises at every start, also twice
-// within one millisecond.
+// base returns the epoch from which a start or a term grants (S2): above all that
+// earlier ones can have granted, even if the store has lost those grants. last is
+// the base of the last start that wrote a mark, which each does before it grants.
+// Server time covers a start whose server time was lower; last covers one whose
+// server time was the same or higher. So the base rises at every start, even if two
+// of them come within one millisecond.
 func base(server snowflake.Millis, last Epoch) Epoch {
 	return max(firstEpoch(server), last) + epochsPerSecond
 }
 
-// Recover makes a store that was restored from a copy suspicious again (S7):
-// what was promised and granted after the copy was taken is unknown, but it
-// was at server times up to now + stride, under epochs below the base of now,
-// and for the longest TTL at most. A copy can't know of a max_ttl that was raised
-// after it was taken: longest, if above 0, is the longest that any pool had.
+// Recover returns the batch that makes a store restored from a copy suspicious
+// again (S7). What was promised and granted after the copy was taken is unknown.
+// But it was at server times up to now + stride, under epochs below the base of
+// now, and for the longest TTL at most. The copy doesn't know of a max_ttl that was
+// raised after it was taken: longest, if above 0, is the longest that any pool had.
 func Recover(snap Snapshot, wall snowflake.Millis, stride, longest time.Duration) (Batch, error) {
 	if err := validStride(stride); err != nil {
 		return Batch{}, err
@@ -74,7 +76,7 @@ func Recover(snap Snapshot, wall snowflake.Millis, stride, longest time.Duration
 	case longest < 0 || longest > MaxDuration:
 		return Batch{}, fmt.Errorf("a longest TTL of %v is out of range: give 0 to %v", longest, MaxDuration)
 	case wall < 0 || wall > lastServerTime || wall < been.Add(-maxRecoverBehind):
-		return Batch{}, fmt.Errorf("the wall clock (%d) is behind a time at which the store was served (%d): what is recovered is reckoned by the wall clock, so set it and try again", wall, been)
+		return Batch{}, fmt.Errorf("the wall clock (%d) is behind a time at which the store was served (%d): a recovered store counts from the wall clock, so set it and try again", wall, been)
 	}
 	stride = max(stride, snap.Meta.Stride)
 	meta := snap.Meta
@@ -96,7 +98,7 @@ func Recover(snap Snapshot, wall snowflake.Millis, stride, longest time.Duration
 		if at[rec.Pool] == nil {
 			return Batch{}, noSuchPool(rec)
 		}
-		at[rec.Pool].remember(rec.TTL) // granted under an older, longer max_ttl
+		at[rec.Pool].remember(rec.TTL) // may be granted under an earlier, longer max_ttl
 	}
 	records := make([]Record, len(snap.Records))
 	for i, rec := range snap.Records {

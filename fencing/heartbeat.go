@@ -4,8 +4,8 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// LeaseRef says which lease a request speaks of, and proves that its sender
-// holds it.
+// LeaseRef names the lease that a request is about. Its Instance proves that the
+// sender holds the lease.
 type LeaseRef struct {
 	Pool     PoolName
 	Node     snowflake.NodeID
@@ -13,7 +13,7 @@ type LeaseRef struct {
 	Instance InstanceHash
 }
 
-// validate says what no lease can have.
+// validate refuses a reference that no lease of the pool can have.
 func (ref LeaseRef) validate(p *pool) *Refusal {
 	switch {
 	case ref.Node > p.Layout.MaxNode():
@@ -24,8 +24,9 @@ func (ref LeaseRef) validate(p *pool) *Refusal {
 	return nil
 }
 
-// Heartbeat keeps a lease (S3). It is valid however late it comes: until the
-// record is ended or another grant replaces it, nobody else can have the ID.
+// Heartbeat keeps a lease (S3). A heartbeat is valid however late it comes: nobody
+// else can have the node ID until the record is ended or another grant replaces
+// it.
 func (s *Server) Heartbeat(now Now, ref LeaseRef) (Decision, *Refusal) {
 	at := s.advance(now)
 	p, r := s.pool(ref.Pool)
@@ -54,8 +55,9 @@ func (s *Server) Heartbeat(now Now, ref LeaseRef) (Decision, *Refusal) {
 	return Decision{Lease: s.promise(p, l, at)}, nil
 }
 
-// promise moves deadline and ceiling of a live lease, forward only (S3): after
-// a takeover an older server may still have promised more.
+// promise moves the deadline and the ceiling of a live lease, and returns the
+// lease as the answer. Both only move forward (S3): before a takeover, an older
+// server may have promised more.
 func (s *Server) promise(p *pool, l *slot, at reading) Lease {
 	l.deadline = max(l.deadline, at.steady+l.ttl)
 	l.ceiling = max(l.ceiling, at.server.Add(l.ttl))

@@ -9,14 +9,13 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// nodeIndex finds a node ID by a key that is kept elsewhere, in the node ID's
-// lease, say: a hash table that has only 32 bits of each key's hash. A map that
-// has the keys, too, takes four times as much memory, for a million leases more
-// than the leases themselves do. Its zero value is empty.
+// nodeIndex finds a node ID by a key. It is a hash table that stores 32 bits of
+// each key's hash; the keys are stored elsewhere, such as in the node ID's lease. A
+// map with the keys takes four times as much memory: for a million leases, more
+// than the leases themselves. The zero value is an empty index.
 //
-// It is open addressing with linear probing: an entry stands at the first empty
-// slot from where its hash says, and what stands behind one that is removed is
-// moved up.
+// It uses open addressing with linear probing: an entry is in the first empty slot
+// from the one that its hash names. If an entry is removed, those behind it move up.
 type nodeIndex struct {
 	slots []indexSlot // none, or a power of 2
 	len   int
@@ -27,8 +26,8 @@ type indexSlot struct {
 	node uint32 // plus 1; 0: empty
 }
 
-// hashOfApp and hashOfInstance are parts of what nobody can choose: whoever picks
-// keys must not make them collide.
+// hashOfApp and hashOfInstance return parts of a SHA-256, which nobody can choose:
+// a client that chooses keys must not be able to make them collide.
 func hashOfApp(app AppID) uint32 {
 	sum := sha256.Sum256([]byte(app))
 	return binary.BigEndian.Uint32(sum[:])
@@ -36,7 +35,7 @@ func hashOfApp(app AppID) uint32 {
 
 func hashOfInstance(instance *InstanceHash) uint32 { return binary.BigEndian.Uint32(instance[:]) }
 
-// reserve makes room for so many entries at once.
+// reserve makes room for so many entries in all.
 func (x *nodeIndex) reserve(entries int) {
 	size := 8
 	for size*3 < entries*4 {
@@ -57,7 +56,7 @@ func (x *nodeIndex) resize(size int) {
 	}
 }
 
-// empty is the first empty slot for a hash.
+// empty returns the first empty slot for a hash.
 func (x *nodeIndex) empty(hash uint32) uint32 {
 	mask := uint32(len(x.slots) - 1)
 	at := hash & mask
@@ -67,7 +66,7 @@ func (x *nodeIndex) empty(hash uint32) uint32 {
 	return at
 }
 
-// slot is that of the entry with a hash that is says is the right one.
+// slot returns the slot of the entry with this hash for whose node ID is is true.
 func (x *nodeIndex) slot(hash uint32, is func(snowflake.NodeID) bool) (at uint32, ok bool) {
 	if x.len == 0 {
 		return 0, false
@@ -81,7 +80,7 @@ func (x *nodeIndex) slot(hash uint32, is func(snowflake.NodeID) bool) (at uint32
 	return 0, false
 }
 
-// find is the node ID of the key with a hash that is says has the key.
+// find returns the node ID with this hash of its key for which is is true.
 func (x *nodeIndex) find(hash uint32, is func(snowflake.NodeID) bool) (snowflake.NodeID, bool) {
 	at, ok := x.slot(hash, is)
 	if !ok {
@@ -90,8 +89,8 @@ func (x *nodeIndex) find(hash uint32, is func(snowflake.NodeID) bool) (snowflake
 	return snowflake.NodeID(x.slots[at].node - 1), true
 }
 
-// set makes a node ID the one of a key, in place of the one that is says has the
-// key, if there is one.
+// set makes node the node ID of a key with this hash. It replaces the one for which
+// is is true, if there is one.
 func (x *nodeIndex) set(hash uint32, node snowflake.NodeID, is func(snowflake.NodeID) bool) {
 	if at, ok := x.slot(hash, is); ok {
 		x.slots[at].node = uint32(node) + 1
@@ -102,14 +101,14 @@ func (x *nodeIndex) set(hash uint32, node snowflake.NodeID, is func(snowflake.No
 	x.len++
 }
 
-// has says whether a key with a hash leads to a node ID.
+// has reports whether a key with this hash leads to the node ID.
 func (x *nodeIndex) has(hash uint32, node snowflake.NodeID) bool {
 	_, ok := x.slot(hash, func(n snowflake.NodeID) bool { return n == node })
 	return ok
 }
 
-// remove removes the entry that leads from a key with a hash to a node ID, if it
-// is there.
+// remove removes the entry that leads from a key with this hash to the node ID, if
+// there is one.
 func (x *nodeIndex) remove(hash uint32, node snowflake.NodeID) {
 	hole, ok := x.slot(hash, func(n snowflake.NodeID) bool { return n == node })
 	if !ok {
@@ -118,7 +117,7 @@ func (x *nodeIndex) remove(hash uint32, node snowflake.NodeID) {
 	x.len--
 	mask := uint32(len(x.slots) - 1)
 	for at := (hole + 1) & mask; x.slots[at].node != 0; at = (at + 1) & mask {
-		// It may stand anywhere from its own place on: is the hole there?
+		// An entry may be anywhere from the slot that its hash names on: is the hole?
 		if (at-x.slots[at].hash)&mask >= (at-hole)&mask {
 			x.slots[hole] = x.slots[at]
 			hole = at
@@ -127,7 +126,7 @@ func (x *nodeIndex) remove(hash uint32, node snowflake.NodeID) {
 	x.slots[hole] = indexSlot{}
 }
 
-// all are the hashes and node IDs of all entries, in no order.
+// all yields the hashes and node IDs of all entries, in no order.
 func (x *nodeIndex) all() iter.Seq2[uint32, snowflake.NodeID] {
 	return func(yield func(uint32, snowflake.NodeID) bool) {
 		for _, s := range x.slots {

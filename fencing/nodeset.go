@@ -14,11 +14,11 @@ const (
 	pageNodes = wordBits * pageWords
 )
 
-// nodeSet is a set of node IDs in their order, as a bitmap in pages: adding one
-// costs the same wherever it falls and however many there are. Of a million it
-// takes 128 KiB.
+// nodeSet is an ordered set of node IDs: a bitmap in pages. Adding a node ID takes
+// the same time whatever it is and however many there are. A million node IDs take
+// 128 KiB.
 type nodeSet struct {
-	pages []*[pageWords]uint64 // nil: none of the page's
+	pages []*[pageWords]uint64 // nil: no node ID of the page
 	len   int
 }
 
@@ -35,7 +35,7 @@ func (s *nodeSet) add(node snowflake.NodeID) {
 	s.len++
 }
 
-// word is the bits of the word that a node ID falls into.
+// word returns the word that has the node ID's bit.
 func (s *nodeSet) word(node snowflake.NodeID) uint64 {
 	if at := int(node / pageNodes); at < len(s.pages) && s.pages[at] != nil {
 		return s.pages[at][node%pageNodes/wordBits]
@@ -43,7 +43,7 @@ func (s *nodeSet) word(node snowflake.NodeID) uint64 {
 	return 0
 }
 
-// next is the first node ID of the set at or after from.
+// next returns the first node ID of the set at or after from.
 func (s *nodeSet) next(from snowflake.NodeID) (snowflake.NodeID, bool) {
 	for node := from; int(node/pageNodes) < len(s.pages); node = (node/wordBits + 1) * wordBits {
 		if s.pages[node/pageNodes] == nil {
@@ -57,7 +57,7 @@ func (s *nodeSet) next(from snowflake.NodeID) (snowflake.NodeID, bool) {
 	return 0, false
 }
 
-// nextOut is the first node ID at or after from that the set does not have.
+// nextOut returns the first node ID at or after from that is not in the set.
 func (s *nodeSet) nextOut(from snowflake.NodeID) snowflake.NodeID {
 	for node := from; ; node = (node/wordBits + 1) * wordBits {
 		if rest := ^s.word(node) >> (node % wordBits); rest != 0 {
@@ -66,7 +66,7 @@ func (s *nodeSet) nextOut(from snowflake.NodeID) snowflake.NodeID {
 	}
 }
 
-// all are the set's node IDs, in order.
+// all yields the set's node IDs, in order.
 func (s *nodeSet) all() iter.Seq[snowflake.NodeID] {
 	return func(yield func(snowflake.NodeID) bool) {
 		for node, ok := s.next(0); ok && yield(node); node, ok = s.next(node + 1) {

@@ -9,21 +9,22 @@ import (
 // Ticket names a place in a pool's queue for a free ID. 0 is none.
 type Ticket uint64
 
-// place is an instance's in line: it has one, whatever it asks, and keeps it for
-// as long as one of its requests waits (S2).
+// place is the place of an instance in the queue. An instance has one place at
+// most, and keeps it as long as one of its requests waits (S2).
 type place struct {
 	instance InstanceHash
 	ticket   Ticket
-	requests int // how many wait
+	requests int // the instance's requests that wait
 }
 
-// isTurn: first come, first served; nobody overtakes those who wait.
+// isTurn reports whether the instance may be served now: the queue is served in
+// the order in which it was joined, and nobody overtakes it.
 func (p *pool) isTurn(instance InstanceHash) bool {
 	return len(p.queue) == 0 || p.queue[0].instance == instance
 }
 
-// enqueue lets the request wait in line, or refuses it where it doesn't want to
-// and nothing may be left for it.
+// enqueue lets the request wait in the queue. It refuses a request without Queue,
+// unless a node ID may remain for it, and any request if the queue is full.
 func (s *Server) enqueue(p *pool, req AcquireRequest, at reading) (Decision, *Refusal) {
 	if !req.Queue && !p.mayServe(req, at) {
 		r := refuse(ReasonNoFreeNodeID, "every node ID of pool %q is taken or in quarantine: ask again later, wait in line, or grow the pool's range", string(p.Name))
@@ -45,20 +46,20 @@ func (s *Server) enqueue(p *pool, req AcquireRequest, at reading) (Decision, *Re
 	return Decision{Wait: WaitFree, Ticket: ticket, At: next}, nil
 }
 
-// mayServe says whether an ID may be left for a request when those before it in
-// line have been served.
+// mayServe reports whether a node ID may remain for the request when those before
+// it in the queue have been served.
 func (p *pool) mayServe(req AcquireRequest, at reading) bool {
 	return !p.isTurn(req.Instance) && p.hasFree(at)
 }
 
-// hasFree says whether there is a free ID, or may be one that settle hasn't got to
-// yet.
+// hasFree reports whether there is a free node ID, or may be one that settle has
+// not reached yet.
 func (p *pool) hasFree(at reading) bool {
 	return p.free.len > 0 || p.hasFresh() || p.mayHaveFree(at)
 }
 
-// join returns the instance's place in line, at the end where it has none yet;
-// ok: there was room for it.
+// join returns the ticket of the instance's place in the queue, and adds a place
+// at the end if the instance has none. ok is false if the queue is full.
 func (s *Server) join(p *pool, req AcquireRequest) (_ Ticket, ok bool) {
 	i := slices.IndexFunc(p.queue, func(other place) bool { return other.instance == req.Instance })
 	switch {
@@ -68,14 +69,14 @@ func (s *Server) join(p *pool, req AcquireRequest) (_ Ticket, ok bool) {
 		s.lastTicket++
 		p.queue = append(p.queue, place{req.Instance, s.lastTicket, 1})
 		return s.lastTicket, true
-	case p.queue[i].ticket != req.Ticket: // another request of the instance's
+	case p.queue[i].ticket != req.Ticket: // another request of the same instance
 		p.queue[i].requests++
 	}
 	return p.queue[i].ticket, true
 }
 
-// untilFree is when to ask again for a free ID: never later than one is free of
-// which it is known already.
+// untilFree returns the time after which to ask again for a free node ID. It is
+// never longer than until the next one that is known to become free.
 func (s *Server) untilFree(p *pool, at reading) time.Duration {
 	next, known := p.nextFree(at)
 	if wait := max(next-at.steady, time.Millisecond); known && !s.mayFreeSoon(p, at) {
@@ -86,26 +87,27 @@ func (s *Server) untilFree(p *pool, at reading) time.Duration {
 	return retrySoon
 }
 
-// stirs says whether an ID may be free as soon as a write under way is
-// acknowledged, or those in line have been served.
+// mayFreeSoon reports whether a node ID may be free as soon as a write in progress
+// is acknowledged, or those in the queue have been served.
 func (s *Server) mayFreeSoon(p *pool, at reading) bool {
 	return p.hasFree(at) || p.leaving != [Free + 1]int{} || s.changing[p.Name]
 }
 
-// hasFresh says whether there is an ID that was never granted.
+// hasFresh reports whether there is a node ID that was never granted.
 func (p *pool) hasFresh() bool {
 	return int(p.Last-p.First)+1 > p.nodes.len+len(p.granting)
 }
 
-// LeaveQueue gives up a request's part in a place in line: its caller is gone, or
-// has waited for as long as it would.
+// LeaveQueue says that a request no longer waits for its place in the queue: its
+// caller is gone, or has waited for as long as it wanted.
 func (s *Server) LeaveQueue(name PoolName, t Ticket) {
 	if p := s.pools[name]; p != nil {
 		p.leaveQueue(t)
 	}
 }
 
-// leaveQueue ends the place with its last request.
+// leaveQueue removes one request from its place, and the place with its last
+// request.
 func (p *pool) leaveQueue(t Ticket) {
 	i := slices.IndexFunc(p.queue, func(other place) bool { return other.ticket == t })
 	if i < 0 {
@@ -116,12 +118,12 @@ func (p *pool) leaveQueue(t Ticket) {
 	}
 }
 
-// endPlace ends an instance's place: it needs none any more.
+// endPlace removes an instance's place, which it needs no longer.
 func (p *pool) endPlace(instance InstanceHash) {
 	p.queue = slices.DeleteFunc(p.queue, func(other place) bool { return other.instance == instance })
 }
 
-// Turn is the ticket whose turn it is in a pool, or 0.
+// Turn returns the ticket whose turn it is in a pool, or 0.
 func (s *Server) Turn(name PoolName) Ticket {
 	if p := s.pools[name]; p != nil && len(p.queue) > 0 {
 		return p.queue[0].ticket
@@ -129,19 +131,19 @@ func (s *Server) Turn(name PoolName) Ticket {
 	return 0
 }
 
-// checkQueue: an instance has one place, and none beside a lease.
+// checkQueue checks that an instance has one place, and none if it has a lease.
 func (p *pool) checkQueue() error {
 	for i, here := range p.queue {
 		if here.requests < 1 {
-			return fmt.Errorf("nobody waits with ticket %d", here.ticket)
+			return fmt.Errorf("ticket %d has no request that waits", here.ticket)
 		}
 		for _, other := range p.queue[:i] {
 			if other.instance == here.instance || other.ticket >= here.ticket {
-				return fmt.Errorf("ticket %d stands behind ticket %d", here.ticket, other.ticket)
+				return fmt.Errorf("ticket %d comes after ticket %d, which is of the same instance or not lower", here.ticket, other.ticket)
 			}
 		}
 		if node, ok := p.nodeOf(here.instance); ok {
-			return fmt.Errorf("ticket %d is of an instance that has node ID %d", here.ticket, node)
+			return fmt.Errorf("ticket %d is of an instance that already has node ID %d", here.ticket, node)
 		}
 	}
 	return nil

@@ -16,8 +16,8 @@ const (
 	ReasonPoolNotFound Reason = "POOL_NOT_FOUND"
 	// ReasonPoolExists: CreatePool of an existing name with other settings.
 	ReasonPoolExists Reason = "POOL_EXISTS"
-	// ReasonNoFreeNodeID: every node ID of the pool is held or quarantined,
-	// or promised to those who wait.
+	// ReasonNoFreeNodeID: every node ID of the pool is held, quarantined, or for
+	// those in the queue.
 	ReasonNoFreeNodeID Reason = "NO_FREE_NODE_ID"
 	// ReasonQueueFull: too many wait for a free node ID of this pool.
 	ReasonQueueFull Reason = "QUEUE_FULL"
@@ -31,12 +31,12 @@ const (
 	ReasonLayoutExhausted Reason = "LAYOUT_EXHAUSTED"
 	// ReasonNotOpened: the pool does not grant yet (S7).
 	ReasonNotOpened Reason = "POOL_NOT_OPENED"
-	// ReasonStoreFailed: a write failed; this server answers nothing more (S9).
+	// ReasonStoreFailed: a write failed, so this server promises nothing more (S9).
 	ReasonStoreFailed Reason = "STORE_FAILED"
 )
 
-// Refusal is the server's no: one sentence that says what is wrong and what
-// to do.
+// Refusal is the error of a request that the server refuses. Its Message says what
+// is wrong and what to do.
 type Refusal struct {
 	Reason  Reason
 	Message string
@@ -45,18 +45,19 @@ type Refusal struct {
 	// ConfirmedBy is the request's field with which the same request is accepted
 	// (S11); "" if there is none.
 	ConfirmedBy string
-	// RetryAfter is when asking again can help; 0: nobody knows, or never.
+	// RetryAfter is the time after which asking again can help; 0 if that is unknown
+	// or never.
 	RetryAfter time.Duration
-	// Forgotten says that the request knows of a later grant than the store
-	// does, so the store lost a write (S12): log it as an error. It is set
-	// once for a node ID and epoch.
+	// Forgotten says that the request names a later grant than the store has, so the
+	// store lost a write (S12): log it as an error. It is set once for each node ID
+	// and epoch.
 	Forgotten bool
-	// MadeUp says that the request speaks of a grant that no store can have made
-	// by now (S12): count it, and don't take it for a lost write.
+	// MadeUp says that the request names a grant that no store can have made by now
+	// (S12): count it, but do not treat it as a lost write.
 	MadeUp bool
 }
 
-// Error gives the sentence.
+// Error returns Message.
 func (r *Refusal) Error() string { return r.Message }
 
 func refuse(reason Reason, format string, args ...any) *Refusal {
@@ -67,7 +68,7 @@ func invalid(field, format string, args ...any) *Refusal {
 	return &Refusal{Reason: ReasonInvalid, Field: field, Message: field + ": " + fmt.Sprintf(format, args...)}
 }
 
-// unconfirmed is invalid for what another field of the request can confirm.
+// unconfirmed returns the refusal of a field's value that the field by can confirm.
 func unconfirmed(by, field, format string, args ...any) *Refusal {
 	r := invalid(field, format+", or confirm it with "+by, args...)
 	r.ConfirmedBy = by

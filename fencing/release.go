@@ -4,10 +4,10 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// Release ends a lease (S4). last is the last timestamp that the holder used,
-// nil where it does not say. After the Write is acknowledged the answer is
-// yes; there is no need to ask again. A Decision with neither Write nor Wait
-// is yes, too: repeating a release is harmless.
+// Release ends a lease (S4). last is the last timestamp that the holder used; nil
+// if the holder did not say. The lease has ended when the Write is acknowledged;
+// there is no need to ask again. A Decision with neither Write nor Wait says that
+// the lease ended before: repeating a release is harmless.
 func (s *Server) Release(now Now, ref LeaseRef, last *snowflake.Millis) (Decision, *Refusal) {
 	at := s.advance(now)
 	p, r := s.pool(ref.Pool)
@@ -33,16 +33,16 @@ func (s *Server) Release(now Now, ref LeaseRef, last *snowflake.Millis) (Decisio
 	p.settle(s, at)
 	rec := l.ended(p.Name)
 	if last != nil {
-		// The holder's own last word, but never above what was promised, and
-		// never so low that the windows of this ID could touch.
+		// The ceiling is what the holder says, but never above what was promised,
+		// and never so low that two windows of this node ID could overlap.
 		rec.Ceiling = min(l.ceiling, max(*last, l.floor-1))
 	}
 	return Decision{Write: &Write{Batch: Batch{Records: []Record{p.begin(l, rec, pendingRelease)}}}}, nil
 }
 
-// Revoke takes no more heartbeats of a lease; its ID is free after
-// deadline + quarantine, as if the holder had gone silent. A Decision without
-// Write and Wait says that it was revoked before.
+// Revoke makes the server refuse all further heartbeats of a lease. The node ID is
+// free after deadline + quarantine, as if the holder had gone silent. A Decision
+// with neither Write nor Wait says that the lease was revoked before.
 func (s *Server) Revoke(now Now, name PoolName, node snowflake.NodeID, epoch Epoch) (Decision, *Refusal) {
 	at := s.advance(now)
 	p, r := s.pool(name)
@@ -69,9 +69,10 @@ func (s *Server) Revoke(now Now, name PoolName, node snowflake.NodeID, epoch Epo
 	return Decision{Write: &Write{Batch: Batch{Records: []Record{p.begin(l, rec, pendingRevoke)}}}}, nil
 }
 
-// Free ends a lease on the word of an operator that its holder is dead, as the
-// holder's own Release would: without last the whole window is waited out. A
-// Decision without Write and Wait says that it was ended before.
+// Free ends a lease as its holder's Release would, when an operator says that the
+// holder is dead. Without last, the node ID is free only after the whole window
+// has passed. A Decision with neither Write nor Wait says that the lease ended
+// before.
 func (s *Server) Free(now Now, name PoolName, node snowflake.NodeID, epoch Epoch, last *snowflake.Millis) (Decision, *Refusal) {
 	s.advance(now)
 	p, r := s.pool(name)

@@ -9,7 +9,7 @@ import (
 
 // Bounds of S8.
 const (
-	// maxLeap is how far ahead the wall clock may be to be followed at once.
+	// maxLeap is the largest lead of the wall clock that server time follows at once.
 	maxLeap = 10 * time.Minute
 	// slew is the part of elapsed time by which server time runs faster or
 	// slower to meet the wall clock: 1 %.
@@ -27,18 +27,18 @@ const (
 // It never goes back, whatever the wall clock does.
 type serverTime struct {
 	ms snowflake.Millis
-	// rest is what has passed of the ms after ms.
+	// rest is the part of the next ms that has passed.
 	rest time.Duration
-	// steady is the reading at which ms and rest were right.
+	// steady is the steady time of the reading to which ms and rest belong.
 	steady time.Duration
-	// offset is the wall clock less server time at that reading.
+	// offset is the wall clock minus server time at that reading.
 	offset time.Duration
 }
 
-// startServerTime begins a start's server time: max(wall clock, mark − stride),
-// by the stride that is stored with the mark. It refuses a wall clock that is
-// too far from that to be right: the mark itself lies up to a stride ahead of
-// all clocks.
+// startServerTime returns server time at a start: max(wall clock, mark − stride),
+// with the stride that is stored with the mark: the mark itself lies up to a stride
+// ahead of all clocks. It refuses a wall clock that is too far from mark − stride to
+// be right.
 func startServerTime(now Now, mark snowflake.Millis, stride time.Duration) (serverTime, error) {
 	been := mark.Add(-stride)
 	switch behind, ahead := been-now.Wall, now.Wall-been; {
@@ -78,5 +78,6 @@ func (t *serverTime) advance(now Now) snowflake.Millis {
 	return t.ms
 }
 
-// alarmed says whether the wall clock is so far ahead that it is not believed.
+// alarmed reports whether the wall clock is so far ahead that server time follows
+// it at 1 % only.
 func (t *serverTime) alarmed() bool { return t.offset > maxLeap }

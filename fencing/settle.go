@@ -7,28 +7,29 @@ import (
 )
 
 const (
-	// portion is how many leases a call moves from shelf to shelf at most. A
-	// million may expire at one instant: what is left over is lag, which Tick
-	// and Settle work off, and whoever finds no free ID. No rule rests on it,
-	// since rules compare (S5); no heartbeat waits for it (S14).
+	// portion is the most slots that one call moves within the index. A million
+	// leases may expire at one instant. The slots that are not moved lag: Tick,
+	// Settle and an Acquire that finds no free node ID move them later. No rule
+	// depends on that, since rules compare (S5), and no heartbeat waits for it
+	// (S14).
 	portion = 256
-	// maxRepairs is how many leases that heartbeats have moved are put right to
-	// find the next one to expire.
+	// maxRepairs is the most slots that nextExpiry moves in the heap because
+	// heartbeats have changed their deadline.
 	maxRepairs = 64
-	// maxSkipped is how many IDs that are taken again are looked through, for
-	// one write, to find some to note.
+	// maxSkipped is the most node IDs that noteEnded checks for one write: those in
+	// unnoted may have been granted again.
 	maxSkipped = 4096
-	// settlePause is between two portions that Tick asks for.
+	// settlePause is the time between two portions that Tick asks for.
 	settlePause = time.Millisecond
-	// vaguePause is what Settle leaves to the next look where it has found no
-	// exact time for it.
+	// vaguePause is the least time until the next call of Settle if no exact time
+	// for it is known.
 	vaguePause = 50 * time.Millisecond
 )
 
-// settle moves leases whose time has come to the next shelf and tells the
-// watchers, for as long as the call's portion and the watchers' room last.
-// Nothing depends on when it runs (S5), and the order of the free ones only
-// where it lags.
+// settle moves slots that are due to the next part of the index and reports that
+// to the watchers, until the call's portion or the limit of events is used up. No
+// rule depends on when it runs (S5). If it lags, the free node IDs may be in
+// another order.
 func (p *pool) settle(s *Server, at reading) {
 	p.expire(s, at)
 	p.sweepOn(s, at)
@@ -36,8 +37,9 @@ func (p *pool) settle(s *Server, at reading) {
 	p.lags = p.sweeping || p.isDue(at, 0)
 }
 
-// expire takes those whose deadline is over off their shelf, for half of the
-// portion at most: the other half finds free IDs, however many expire.
+// expire moves slots whose deadline has passed to the quarantined ones. It uses
+// half of the portion at most: the other half is for finding free node IDs,
+// however many leases expire.
 func (p *pool) expire(s *Server, at reading) {
 	for half := s.spare / 2; s.spare > half && p.eventsLeft != 0; {
 		l := p.expiring.due(at.steady)
@@ -55,8 +57,8 @@ func (p *pool) expire(s *Server, at reading) {
 	}
 }
 
-// finishRest moves quarantined leases on, first the one whose time was over
-// first, be it by the steady clock or by server time.
+// finishRest moves quarantined slots on that are due by the steady clock or by
+// server time, the one that was due first before the others.
 func (p *pool) finishRest(s *Server, at reading) {
 	before := (at.server - 1).Sub(0) // free: server time > the last ceiling
 	for s.spare > 0 && p.eventsLeft != 0 {
@@ -75,8 +77,9 @@ func (p *pool) finishRest(s *Server, at reading) {
 	}
 }
 
-// sweepOn looks at leases in order of their node IDs after the quarantine has
-// changed: where they stand, or when they are due, was counted by the old one.
+// sweepOn checks slots in order of their node IDs after the quarantine has changed:
+// their part of the index, or the time at which they are due, follows from the old
+// quarantine.
 func (p *pool) sweepOn(s *Server, at reading) {
 	for p.sweeping && s.spare > 0 {
 		node, ok := p.nodes.next(p.sweep)
@@ -90,8 +93,8 @@ func (p *pool) sweepOn(s *Server, at reading) {
 	}
 }
 
-// restAnew puts a lease back among the quarantined ones if the quarantine
-// matters to it.
+// restAnew puts a slot among the quarantined ones again if the changed quarantine
+// applies to it.
 func (p *pool) restAnew(l *slot, at reading) {
 	staying := l.pending == nil || l.pending.kind == pendingSilenceNote
 	if staying && l.status != Ended && (l.indexedAs == Quarantined || l.indexedAs == Free && !p.isFree(l, at)) {
@@ -100,20 +103,22 @@ func (p *pool) restAnew(l *slot, at reading) {
 	}
 }
 
-// isDue says whether the time of a lease on a shelf is over, of one that is
-// held by so much as late.
+// isDue reports whether a slot is due to leave its part of the index; a held one
+// counts only if it has been due for at least late.
 func (p *pool) isDue(at reading, late time.Duration) bool {
 	return p.expiring.due(at.steady-late) != nil || p.resting.due(at.steady) != nil || p.cooling.due((at.server-1).Sub(0)) != nil
 }
 
-// hides says whether an ID may be free that stands on no shelf of free ones
-// yet. One that is held can be so only after the quarantine, too.
+// mayHaveFree reports whether a node ID may be free that the index does not have
+// among the free ones yet. One that the index has among the held ones is free only
+// after its quarantine.
 func (p *pool) mayHaveFree(at reading) bool {
 	return p.sweeping || p.isDue(at, p.Quarantine)
 }
 
-// find is choose, which works off what lags as far as the portion goes if there
-// is no free ID otherwise. sure says that there is none.
+// find chooses a free node ID. If choose finds none, find moves slots that lag, as
+// far as the portion goes, and chooses again. If ok is false, sure says that there
+// certainly is none.
 func (p *pool) find(s *Server, app AppID, at reading) (node snowflake.NodeID, ok, sure bool) {
 	if node, ok = p.choose(s, app, at); ok || !p.mayHaveFree(at) {
 		return node, ok, true
@@ -126,8 +131,8 @@ func (p *pool) find(s *Server, app AppID, at reading) (node snowflake.NodeID, ok
 	return node, ok, !p.mayHaveFree(at)
 }
 
-// settleLag does a call's portion in the pools that lag, and says whether any
-// still does.
+// settleLag moves a portion of slots in the pools that lag, and reports whether any
+// pool still lags.
 func (s *Server) settleLag(at reading) (lags bool) {
 	for _, p := range s.pools {
 		lags = lags || p.lags

@@ -5,30 +5,31 @@ import (
 	"time"
 )
 
-// maxNotes is how many records are noted with one write of the mark: as ended
-// or as silent (S5).
+// maxNotes is the most records that one write of the mark notes, as ended or as
+// silent (S5).
 const maxNotes = 100
 
-// A Tick looks at no more than maxChecks leases whose time has come, so that it
-// takes no time in proportion to the pool; checkPause is when the next one goes
-// on where there are more.
+// One Tick checks at most maxChecks leases that may have become silent, so that its
+// duration does not grow with the pool. If there are more, the next Tick goes on
+// after checkPause.
 const (
 	maxChecks  = 1024
 	checkPause = 5 * time.Millisecond
 )
 
-// silentAt is when a lease that was heard last at a steady time counts as silent
-// (S5): not before all that earlier servers can still promise is behind us, and
-// holders have had the time to be heard by this one.
+// silentAt returns the steady time from which a lease counts as silent (S5) whose
+// last heartbeat came at heard. It is not before earlier servers can promise
+// nothing more and holders have had the time to reach this server.
 func (s *Server) silentAt(heard, ttl time.Duration) time.Duration {
 	return max(heard+ttl*2/3, s.mark.since+2*s.mark.longest)
 }
 
-// notedFor is how long a note of a lease that stays silent is good enough (S5).
-// What the clock shows since the last one is lost at a restart.
+// notedFor returns how long after a silence note the next one of the same lease is
+// due (S5). A restart forgets the time that has passed since the last note.
 func (s *Server) notedFor(ttl time.Duration) time.Duration { return ttl/20 + s.mark.stride }
 
-// listen takes in that a lease counts as silent from noteAt on.
+// trackSilence puts the slot at its place in the quiet heap after its noteAt or
+// status has changed. An ended lease leaves the heap.
 func (p *pool) trackSilence(l *slot) {
 	switch {
 	case l.status == Ended:
@@ -44,8 +45,8 @@ func (p *pool) trackSilence(l *slot) {
 	}
 }
 
-// look moves leases that have become silent from the heap into the line of
-// those to be noted, and says whether it left any that it had to look at.
+// collectSilent moves slots that have become silent from the quiet heap to silent,
+// where they wait for a note. more says that maxChecks was too few for all.
 func (s *Server) collectSilent(at reading) (more bool) {
 	due := false
 	for _, p := range s.pools {
@@ -59,7 +60,7 @@ func (s *Server) collectSilent(at reading) (more bool) {
 		p := s.pools[name]
 		for ; checks > 0 && p.quiet.due(at); checks-- {
 			l := p.quiet[0]
-			if l.noteAt > at.steady { // it was heard since
+			if l.noteAt > at.steady { // a heartbeat came since
 				l.checkAt = l.noteAt
 				heap.Fix(&p.quiet, 0)
 				continue
@@ -73,9 +74,8 @@ func (s *Server) collectSilent(at reading) (more bool) {
 	return more
 }
 
-// note adds to the mark's write what is to be noted with it (S5): half of it
-// ended and half silent leases, where there are enough of both, and of one pool
-// after the other.
+// note adds to the write of the mark the leases to be noted with it (S5): half of
+// them ended and half silent if there are enough of both. The pools take turns.
 func (s *Server) note(w *Write, at reading) {
 	names := s.namesAfter(s.lastNoted)
 	for _, part := range []struct {
@@ -93,7 +93,7 @@ func (s *Server) note(w *Write, at reading) {
 	s.notesLeft = len(w.Batch.Records) == maxNotes
 }
 
-// namesAfter are the names of all pools in order, from the one after a name.
+// namesAfter returns the names of all pools in order, starting after last.
 func (s *Server) namesAfter(last PoolName) []PoolName {
 	names := s.PoolNames()
 	for i, name := range names {
@@ -104,19 +104,19 @@ func (s *Server) namesAfter(last PoolName) []PoolName {
 	return names
 }
 
-// noteSilent adds silence notes, until the write has so many records: nothing
-// will be promised under such a lease before another write of its record, so
-// what a start needs to know of it is how much time it has left (S5, S6).
+// noteSilent adds silence notes to the write until it has most records. Nothing is
+// promised under a noted lease before another write of its record, so the next
+// start only needs to know the time until its deadline (S5, S6).
 func (s *Server) noteSilent(p *pool, w *Write, at reading, most int) {
 	for len(p.silent) > 0 && len(w.Batch.Records) < most {
 		l := p.silent[0]
 		p.silent = p.silent[1:]
 		l.quietAt = 0
 		switch {
-		case l.status == Ended, l.pending != nil: // whose end makes it listen again
+		case l.status == Ended, l.pending != nil: // recordWritten tracks it again
 			continue
-		case l.noteAt > at.steady: // it was heard since
-		case p.isFree(l, at): // it is in line to be noted as ended
+		case l.noteAt > at.steady: // a heartbeat came since
+		case p.isFree(l, at): // noteEnded notes it
 			l.noteAt = at.steady + s.notedFor(l.ttl)
 		default:
 			l.noteAt = at.steady + s.notedFor(l.ttl)
@@ -128,24 +128,25 @@ func (s *Server) noteSilent(p *pool, w *Write, at reading, most int) {
 	}
 }
 
-// timeLeft is what a note says of the time until the deadline: rounded up, and
-// no less than −MaxDuration, after which no quarantine lasts. Such a lease can
-// only be waiting for its ceiling to pass.
+// timeLeft returns the time until the deadline as a note stores it: rounded up to
+// a millisecond, and no less than −MaxDuration. No quarantine is longer than that,
+// so such a lease only waits for its ceiling to pass.
 func timeLeft(d time.Duration) time.Duration { return max(upToMillis(d), -MaxDuration) }
 
-// upToMillis rounds up.
+// upToMillis rounds up to a millisecond.
 func upToMillis(d time.Duration) time.Duration {
-	down := d.Truncate(time.Millisecond) // below 0 it is up
+	down := d.Truncate(time.Millisecond) // below 0 this rounds up
 	if down < d {
 		down += time.Millisecond
 	}
 	return down
 }
 
-// hear takes the silence note of a lease away, whose holder was heard (S5). The
-// answer follows the write: a start that finds the note gives the lease no
-// other TTL, so a promise beside it would be forgotten. The rules are asked
-// again then, S10 among them.
+// removeNote decides on removing the silence note of a lease whose holder sent a
+// heartbeat (S5). The heartbeat is answered only after the write: a start that
+// finds the note extends the lease by nothing, so it would forget a promise that
+// was made meanwhile. After the write, the request is judged again by all rules,
+// S10 among them.
 func (s *Server) removeNote(p *pool, l *slot, at reading) *Write {
 	rec := l.record(p.Name)
 	rec.Silence = Silence{}
@@ -154,16 +155,16 @@ func (s *Server) removeNote(p *pool, l *slot, at reading) *Write {
 	return &Write{Batch: Batch{Records: []Record{rec}}}
 }
 
-// hearAgain moves the deadline for a holder that is heard while the write that
-// takes the note away is under way.
+// extendPending moves the deadline for a heartbeat that comes while the removal of
+// the note is in progress.
 func (s *Server) extendPending(c *pendingWrite, at reading) {
 	if c.kind == pendingNoteRemoval && s.promising(at) {
 		c.deadline = max(c.deadline, at.steady+c.ttl)
 	}
 }
 
-// heard makes a lease whose note is durably gone show, with the deadline of the
-// last heartbeat that came before.
+// noteRemoved shows a lease whose note is durably removed, with the deadline of
+// the last heartbeat that came meanwhile.
 func (s *Server) noteRemoved(p *pool, l *slot, rec *Record, c *pendingWrite, at reading) {
 	l.set(rec)
 	l.deadline = max(l.deadline, c.deadline)
@@ -171,7 +172,7 @@ func (s *Server) noteRemoved(p *pool, l *slot, rec *Record, c *pendingWrite, at 
 	p.place(l, at)
 	switch {
 	case c.from != Held && l.indexedAs == Held:
-		s.emit(p, EventGranted, l, at) // it had expired
+		s.emit(p, EventGranted, l, at) // it had expired, and is live again
 	case c.from == Held && l.indexedAs != Held:
 		s.emit(p, EventExpired, l, at)
 	}
@@ -180,17 +181,17 @@ func (s *Server) noteRemoved(p *pool, l *slot, rec *Record, c *pendingWrite, at 
 	}
 }
 
-// quietHeap has the lease at its root that is silent first. Heartbeats move
-// noteAt without touching it, so lookAt is a lower bound: a lease that is heard
-// costs one look in two thirds of its TTL.
+// quietHeap has the slot with the lowest checkAt at its root. Heartbeats move
+// noteAt without touching the heap, so checkAt ≤ noteAt: a lease with heartbeats
+// costs one check in two thirds of its TTL.
 type quietHeap []*slot
 
-// queuedForNote is the lookSlot of a lease in the line of those to be noted.
+// queuedForNote is the quietAt of a slot that waits in silent for a note.
 const queuedForNote = -1
 
 func (h quietHeap) due(at reading) bool { return len(h) > 0 && h[0].checkAt <= at.steady }
 
-// Len, Less, Swap, Push and Pop are for package heap.
+// Len, Less, Swap, Push and Pop implement heap.Interface.
 func (h quietHeap) Len() int           { return len(h) }
 func (h quietHeap) Less(i, j int) bool { return h[i].checkAt < h[j].checkAt }
 func (h quietHeap) Swap(i, j int) {
@@ -198,14 +199,14 @@ func (h quietHeap) Swap(i, j int) {
 	h[i].quietAt, h[j].quietAt = int32(i)+1, int32(j)+1
 }
 
-// Push puts a lease at the end.
+// Push appends a slot.
 func (h *quietHeap) Push(x any) {
 	l := x.(*slot)
 	*h = append(*h, l)
 	l.quietAt = int32(len(*h))
 }
 
-// Pop takes the last one.
+// Pop removes and returns the last slot.
 func (h *quietHeap) Pop() any {
 	last := len(*h) - 1
 	l := (*h)[last]

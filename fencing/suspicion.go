@@ -2,14 +2,13 @@ package fencing
 
 import "time"
 
-// ttlPerQuarantine is how many times a lease's quarantine its TTL may be: clocks
-// that drift apart by less than a tenth cannot let two holders live (P1).
+// ttlPerQuarantine is the most that a lease's TTL may be, in quarantines: then
+// clocks that drift apart by less than a tenth cannot let two holders live (P1).
 const ttlPerQuarantine = 10
 
-// QuarantineOf returns how long the node ID of a lease with this TTL rests after
-// its deadline: the pool's quarantine or, where that is longer, a tenth of the
-// TTL, since what clocks drift apart grows with the TTL. A pool that says unsafe
-// gets what it asks for.
+// QuarantineOf returns the quarantine of a lease with this TTL: the pool's, or a
+// tenth of the TTL if that is longer, because the drift between clocks grows with
+// the TTL. With Unsafe it is always the pool's.
 func (p Pool) QuarantineOf(ttl time.Duration) time.Duration {
 	if p.Unsafe {
 		return p.Quarantine
@@ -17,20 +16,21 @@ func (p Pool) QuarantineOf(ttl time.Duration) time.Duration {
 	return max(p.Quarantine, ttl/ttlPerQuarantine)
 }
 
-// Suspicion returns for how long a pool that is not opened must be run before it
-// may grant (S7): whoever holds one of its IDs from a store that was lost has
-// lost it by then. stride is the longest that an earlier server may have kept,
-// suspectFor the least that an operator asks for.
+// Suspicion returns for how long a pool that is not opened must be served before it
+// may grant (S7): by then, no holder of a node ID from a lost store may be live.
+// stride is the longest that an earlier server may have kept, suspectFor the least
+// suspicion that an operator asks for.
 func (p Pool) Suspicion(stride, suspectFor time.Duration) time.Duration {
 	longest := max(p.LongestTTL, p.MaxTTL)
 	return max(longest+p.QuarantineOf(longest)+stride, suspectFor)
 }
 
-// remember keeps the longest TTL that the pool ever allowed.
+// remember raises LongestTTL to this TTL and to MaxTTL.
 func (p *Pool) remember(ttl time.Duration) { p.LongestTTL = max(p.LongestTTL, p.MaxTTL, ttl) }
 
-// validWhileSuspicious refuses what would end the pool's suspicion earlier: it
-// goes by what an earlier store may have promised, not by what this one will.
+// validWhileSuspicious refuses a change from old to p that would end the pool's
+// suspicion earlier: its length follows from what an earlier store may have
+// promised, not from what this store will.
 func (p Pool) validWhileSuspicious(old Pool) *Refusal {
 	shorter := p.Suspicion(0, 0) < old.Suspicion(0, 0) // as by unsafe
 	if old.Opened || p.MaxTTL >= old.MaxTTL && p.Quarantine >= old.Quarantine && !shorter {
@@ -40,17 +40,17 @@ func (p Pool) validWhileSuspicious(old Pool) *Refusal {
 		string(old.Name), old.MaxTTL, old.Quarantine, old.Unsafe)
 }
 
-// Suspect makes pools that are not opened wait for at least that long (S7), from
-// now on and, once the next mark is written, in every later start. It only ever
-// raises. Call it before the first Tick. In a store that its operator vouches for
-// it does nothing: pools are open there.
+// Suspect makes the suspicion of pools that are not opened last at least that long
+// (S7): from now on and, once the next mark is written, at every later start. It
+// never shortens a suspicion. Call it before the first Tick. It does nothing in a
+// store that its operator vouches for: the pools there are open.
 func (s *Server) Suspect(least time.Duration) {
 	if !s.meta.Vouched {
 		s.meta.SuspectFor = max(s.meta.SuspectFor, least)
 	}
 }
 
-// opensAt is when the pool's suspicion is over (S7).
+// opensAt returns the steady time at which the pool's suspicion ends (S7).
 func (s *Server) opensAt(p *pool) time.Duration {
 	return p.since + p.Suspicion(s.mark.longest, s.meta.SuspectFor)
 }

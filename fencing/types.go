@@ -9,11 +9,11 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// AppID is what an app calls itself: 1 to 253 bytes of UTF-8. A hint for
-// stickiness and for people; it proves nothing.
+// AppID is the name that an app gives itself: 1 to 253 bytes of UTF-8. It helps an
+// app to get the same node ID again and people to find it; it proves nothing.
 type AppID string
 
-// Validate says what is wrong with the app ID, if anything.
+// Validate refuses a malformed app ID.
 func (a AppID) Validate() *Refusal {
 	switch {
 	case len(a) == 0 || len(a) > MaxAppID:
@@ -29,8 +29,7 @@ func (a AppID) Validate() *Refusal {
 // It is a secret: whoever knows it can keep or release the lease.
 type InstanceID string
 
-// Validate says what is wrong with the instance ID, if anything, without
-// repeating the secret.
+// Validate refuses a malformed instance ID, without repeating the secret.
 func (i InstanceID) Validate() *Refusal {
 	if len(i) < MinInstanceID || len(i) > MaxInstanceID {
 		return invalid("instance_id", "it has %d characters: give %d to %d, or none to get one", len(i), MinInstanceID, MaxInstanceID)
@@ -49,7 +48,7 @@ func (i InstanceID) Hash() InstanceHash { return sha256.Sum256([]byte(i)) }
 // InstanceHash is the SHA-256 of an instance ID.
 type InstanceHash [sha256.Size]byte
 
-// String gives the first bytes in hex: enough to tell two apart in a test's
+// String returns the first bytes in hex: enough to tell two apart in a test's
 // transcript, too little to be mistaken for the secret.
 func (h InstanceHash) String() string { return hex.EncodeToString(h[:4]) }
 
@@ -62,23 +61,23 @@ type Now struct {
 	// Steady is the steady clock since an arbitrary start. It never goes
 	// back and counts the time that the machine was suspended.
 	Steady time.Duration
-	// Wall is the wall clock: what can be set, wrong, or jump. Only server
-	// time looks at it (S8).
+	// Wall is the wall clock, which may be set, jump or be wrong. Only server time
+	// uses it (S8).
 	Wall snowflake.Millis
 }
 
 // Status says whether a record is live.
 type Status uint8
 
-// The statuses of a record. A live or revoked record runs out with its
-// deadline; an ended one is over.
+// The statuses of a record. A lease whose record is live or revoked ends at its
+// deadline; one whose record is ended has ended before.
 const (
 	Live Status = iota + 1
 	Ended
 	Revoked
 )
 
-// String gives the status in lower case.
+// String returns the status in lower case.
 func (s Status) String() string {
 	switch s {
 	case Live:
@@ -98,20 +97,20 @@ type Record struct {
 	Epoch    Epoch
 	App      AppID
 	Instance InstanceHash
-	// TTL is the lease's own; it stays the same for its life.
+	// TTL is the TTL of this lease; it never changes.
 	TTL    time.Duration
 	Status Status
-	// Floor is server time at the grant. Ceiling is the last ms promised:
-	// for a live or revoked record what the grant promised (later ones are
-	// bounded by mark + TTL), for an ended one the last ever.
+	// Floor is server time at the grant. Ceiling is the last ms promised. In a live
+	// or revoked record, it is what the grant promised, and mark + TTL bounds what
+	// was promised later; in an ended record, it is the last ms ever promised.
 	Floor, Ceiling snowflake.Millis
 	// Silence is the record's silence note, if it has one (S5).
 	Silence Silence
 }
 
 // Silence is a note that no heartbeat of a live or revoked record has been
-// answered for a while (S5). A start goes on from it (S6). The zero value is no
-// note.
+// answered for a while (S5). A start counts the lease's deadline from it (S6). The
+// zero value is no note.
 type Silence struct {
 	// Noted says that there is a note.
 	Noted bool
@@ -123,7 +122,7 @@ type Silence struct {
 	Ceiling snowflake.Millis
 }
 
-// Meta is what the store keeps once.
+// Meta is what the store keeps once, beside pools and records.
 type Meta struct {
 	// Mark: no promise has ever been made, by any process, at a server time
 	// above it; so no ceiling above Mark + the lease's TTL was ever promised.
@@ -134,10 +133,10 @@ type Meta struct {
 	Stride time.Duration
 	// CreatedAt is the wall clock when the store was created.
 	CreatedAt snowflake.Millis
-	// FirstEpoch is the base of the last start that wrote a mark (S2): all that
-	// was granted before that start has epochs below it. In a store that has
-	// not been served yet it is as high as its creation can tell, and the first
-	// start's base lies above it (S7).
+	// FirstEpoch is the base of the last start that wrote a mark (S2): all epochs
+	// granted before that start are below it. In a store that was never served, it
+	// comes from the wall clock at the creation, and the first start's base lies
+	// above it (S7).
 	FirstEpoch Epoch
 	// Vouched says that an operator vouches that nobody holds IDs from an
 	// earlier store: pools are open at once (S7).
@@ -145,30 +144,31 @@ type Meta struct {
 	// SuspectFor is the least time that a pool which is not opened must be run
 	// before it may grant (S7): 0 to MaxSuspicion.
 	SuspectFor time.Duration
-	// ID names the store wherever it is moved to; zero in stores of older
-	// versions that were not moved yet.
+	// ID identifies the store wherever it is moved to. It is zero in a store of an
+	// older version that was not moved yet.
 	ID StoreID
 }
 
-// StoreID is 16 random bytes that a store is given by whoever creates it.
+// StoreID is 16 random bytes, drawn when the store is created.
 type StoreID [16]byte
 
-// Snapshot is all that a store holds, as Load returns it.
+// Snapshot is everything that a store holds, as Load returns it.
 type Snapshot struct {
 	Meta    Meta
 	Pools   []Pool
 	Records []Record
 }
 
-// Batch is one commit: all or nothing, durable when it is acknowledged. No
-// key (the meta, a pool's name, a record's pool and node ID) is in it twice.
+// Batch is one commit: it is written wholly or not at all, and durable when it is
+// acknowledged. No key (the meta, a pool's name, a record's pool and node ID) occurs
+// in it twice.
 type Batch struct {
 	Meta    *Meta
 	Pools   []Pool
 	Records []Record
 }
 
-// Lease is a promise to its holder, as a grant or a heartbeat is answered.
+// Lease is the promise to a holder: the answer to Acquire or Heartbeat.
 type Lease struct {
 	Pool  PoolName
 	Node  snowflake.NodeID
@@ -195,16 +195,16 @@ const (
 	// MaxSuspicion is the longest SuspectFor: 90 days, which is more than the
 	// longest TTL, quarantine and stride together.
 	MaxSuspicion = 3 * MaxDuration
-	// DefaultTTL, DefaultQuarantine and DefaultStride are what a store and
-	// its pools get that are told nothing else.
+	// DefaultTTL, DefaultQuarantine and DefaultStride apply to a store and its pools
+	// if nothing else is configured.
 	DefaultTTL        = 30 * time.Second
 	DefaultQuarantine = 30 * time.Second
 	DefaultStride     = 10 * time.Second
 	// MinStride is the shortest stride: below it the mark would be written
 	// all the time.
 	MinStride = 100 * time.Millisecond
-	// MaxStride is the longest stride: the later a dead app's node ID comes back
-	// after a start, and the longer a deposed server may promise.
+	// MaxStride is the longest stride. With a longer one, a dead app's node ID would
+	// be free later after a start, and a deposed server could promise for longer.
 	MaxStride = time.Hour
 	// MaxPools is how many pools a store may have.
 	MaxPools = 1000
