@@ -7,7 +7,8 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// S12: what shows that the store has lost a write, and what somebody made up.
+// S12: a refusal says whether the request shows that the store has lost a write, or
+// was made up.
 func TestAlarms(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(3))
 	g.lease("a")
@@ -19,7 +20,7 @@ func TestAlarms(t *testing.T) {
 	now := g.lease("b") // node ID 1, or 0 again
 	base := g.store.meta.FirstEpoch
 	if now.Epoch < base {
-		t.Fatalf("epoch %d is below the base, %d", now.Epoch, base)
+		t.Fatalf("the new lease has epoch %d, below the base, %d", now.Epoch, base)
 	}
 	hour := Epoch(3600 * epochsPerSecond)
 	for _, c := range []struct {
@@ -39,37 +40,37 @@ func TestAlarms(t *testing.T) {
 		{"the highest", 3, 1<<64 - 1, false, true},
 		{"a node ID beyond the range", 4, now.Epoch, false, true},
 	} {
-		ref := LeaseRef{Pool: DefaultPool, Node: c.node, Epoch: c.epoch, Instance: hashOf("stranger")}
+		ref := LeaseRef{Pool: DefaultPool, Node: c.node, Epoch: c.epoch, Instance: hashOf("forger")}
 		_, r := g.s.Heartbeat(g.now, ref)
 		wantReason(t, c.what, r, ReasonLeaseLost)
 		if r.Forgotten != c.forgotten || r.MadeUp != c.made {
 			t.Errorf("%s: forgotten %v, made up %v, want %v and %v", c.what, r.Forgotten, r.MadeUp, c.forgotten, c.made)
 		}
 		if _, r = g.s.Heartbeat(g.now, ref); r.Forgotten {
-			t.Errorf("%s: told twice", c.what)
+			t.Errorf("%s: the alarm was raised twice, want once", c.what)
 		}
 	}
 }
 
-// S12: alarms that were made up, however many, silence none that is real, and
-// what is remembered of them is bounded.
+// S12: made-up alarms, however many, suppress no real one, and the memory for alarms
+// is bounded.
 func TestAlarmsAreBounded(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(3))
 	l := g.lease("a")
-	told := func(e Epoch) bool {
+	raised := func(e Epoch) bool {
 		_, r := g.s.Heartbeat(g.now, LeaseRef{Pool: DefaultPool, Node: l.Node, Epoch: e, Instance: hashOf("b")})
 		return r.Forgotten
 	}
 	for i := range 3 * maxAlarms {
-		if !told(l.Epoch + 1000 + Epoch(i)) {
-			t.Fatalf("alarm %d was silenced", i)
+		if !raised(l.Epoch + 1000 + Epoch(i)) {
+			t.Fatalf("alarm %d was not raised", i)
 		}
 	}
-	if !told(l.Epoch+1) || told(l.Epoch+1) {
-		t.Error("a real alarm after many made-up ones: want it told once")
+	if !raised(l.Epoch+1) || raised(l.Epoch+1) {
+		t.Error("the real alarm after many made-up ones was not raised exactly once")
 	}
 	a := &g.s.pools[DefaultPool].alarms
 	if len(a.raised) != maxAlarms || len(a.order) != maxAlarms {
-		t.Errorf("%d and %d alarms are remembered, want %d", len(a.raised), len(a.order), maxAlarms)
+		t.Errorf("the map remembers %d alarms and the ring %d, want %d", len(a.raised), len(a.order), maxAlarms)
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// S2: what is stored counts, though a base is above all that a server can have
-// granted before.
+// S2: epochs also rise above those stored, although a base is above all that a server
+// can have granted before.
 func TestEpochsRiseAboveTheStored(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(9))
 	key := recordKey{DefaultPool, g.lease("kept").Node}
@@ -17,12 +17,12 @@ func TestEpochsRiseAboveTheStored(t *testing.T) {
 	g.store.records[key] = rec
 	g.restart(10 * time.Second)
 	if l := g.lease("next"); l.Epoch <= rec.Epoch {
-		t.Errorf("the next epoch is %d, and one of %d is stored", l.Epoch, rec.Epoch)
+		t.Errorf("the next epoch is %d, want it above the stored one, %d", l.Epoch, rec.Epoch)
 	}
 }
 
-// S2: no start repeats an epoch, though the store has lost every grant of the
-// one before.
+// S2: no start repeats an epoch, even if the store has lost every grant of the one
+// before.
 func TestNoStartRepeatsAnEpoch(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -71,7 +71,7 @@ func TestNoStartRepeatsAnEpoch(t *testing.T) {
 				g.pass(time.Second)
 			}
 			if l := g.lease("next"); l.Epoch <= highest {
-				t.Errorf("the next epoch is %d, after %d", l.Epoch, highest)
+				t.Errorf("the next epoch is %d, want it above %d", l.Epoch, highest)
 			}
 		})
 	}
@@ -87,7 +87,7 @@ func TestBaseIsDurableBeforeAGrant(t *testing.T) {
 	}
 	g.s = s
 	if d, r := g.s.Acquire(g.now, ask("a")); r != nil || d.Wait != WaitMark {
-		t.Fatalf("before the first mark Acquire gets %+v, %v", d, r)
+		t.Fatalf("Acquire before the first mark: %+v, %v, want WaitMark", d, r)
 	}
 	g.tick()
 	if want := last + epochsPerSecond; g.store.meta.FirstEpoch != want {

@@ -8,7 +8,8 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// S11: what can't be taken back has to be confirmed when a pool is created.
+// S11: settings with effects that no later change undoes have to be confirmed when a
+// pool is created.
 func TestCreationIsConfirmed(t *testing.T) {
 	const day = 24 * time.Hour
 	long, early := Confirmed{LongTimes: true}, Confirmed{EarlyOrigin: true}
@@ -16,7 +17,7 @@ func TestCreationIsConfirmed(t *testing.T) {
 		name   string
 		change func(*Pool)
 		with   Confirmed
-		field  string // in the refusal; empty: it is created
+		field  string // the refused field; "": the pool is created
 	}{
 		{"a day", func(p *Pool) { p.MaxTTL, p.Quarantine = day, day }, Confirmed{}, ""},
 		{"a max_ttl above a day", func(p *Pool) { p.MaxTTL = day + 1 }, early, "max_ttl"},
@@ -38,20 +39,20 @@ func TestCreationIsConfirmed(t *testing.T) {
 			wantField(t, c.name, r, c.field)
 			if c.field != "" {
 				if d.Write != nil {
-					t.Error("it is refused and written")
+					t.Error("the refused pool has a Write, want none")
 				}
 				return
 			}
 			g.do(d.Write)
-			// Who asks for what there is already needs to confirm nothing.
+			// A request for a pool that exists needs no confirmation.
 			if again, r := g.s.CreatePool(g.now, p, Confirmed{}); r != nil || again.Write != nil {
-				t.Errorf("creating it again: %+v, %v", again, r)
+				t.Errorf("CreatePool once more: %+v, %v, want neither Write nor refusal", again, r)
 			}
 		})
 	}
 }
 
-// S11: an update has to confirm what it raises, and nothing else.
+// S11: an update has to confirm only what it raises.
 func TestRaisingIsConfirmed(t *testing.T) {
 	const day = 24 * time.Hour
 	p := smallPool(3)

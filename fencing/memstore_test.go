@@ -10,13 +10,13 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// recordKey is what a store keeps a record under.
+// recordKey is the key of a record in a store.
 type recordKey struct {
 	pool PoolName
 	node snowflake.NodeID
 }
 
-// memStore is a store in memory: what has been committed, and nothing else.
+// memStore is a store in memory: it holds what was committed, and nothing else.
 // A copy of the value's maps is a copy of the store.
 type memStore struct {
 	meta    Meta
@@ -30,8 +30,7 @@ func newMemStore(b Batch) *memStore {
 	return m
 }
 
-// commit makes a batch durable. A batch that breaks the store's contract is a
-// bug in whoever made it.
+// commit makes a batch durable. It panics if the batch breaks the store's contract.
 func (m *memStore) commit(b Batch) {
 	pools, records := map[PoolName]bool{}, map[recordKey]bool{}
 	for _, p := range b.Pools {
@@ -54,7 +53,7 @@ func (m *memStore) commit(b Batch) {
 	}
 }
 
-// load returns everything, in the order of the keys.
+// load returns everything, ordered by key.
 func (m *memStore) load() Snapshot {
 	return Snapshot{
 		Meta: m.meta,
@@ -71,5 +70,5 @@ func (m *memStore) copied() *memStore {
 	return &memStore{meta: m.meta, pools: maps.Clone(m.pools), records: maps.Clone(m.records)}
 }
 
-// errTest is why a test's store fails.
+// errTest is the failure of a test's store.
 var errTest = errors.New("disk full")

@@ -9,7 +9,7 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// add sums up what worlds have seen.
+// add adds the counts of another world.
 func (c *twinCounts) add(o twinCounts) {
 	c.grants += o.grants
 	c.reissues += o.reissues
@@ -27,8 +27,7 @@ func (c *twinCounts) add(o twinCounts) {
 	c.disasters += o.disasters
 }
 
-// step does one thing, drawn. Every action is total: where there is nothing
-// to do it does nothing.
+// step does one drawn action. An action that has nothing to act on does nothing.
 func (w *world) step() {
 	t := w.t
 	h := w.holders[rapid.IntRange(0, len(w.holders)-1).Draw(t, "holder")]
@@ -53,8 +52,8 @@ func (w *world) step() {
 	case "mint":
 		w.mint(h)
 	case "replace":
-		// Another incarnation comes up under the same app ID; the old one is
-		// not dead, just busy.
+		// Another instance starts under the same app ID. The old one is not dead: it
+		// may still mint.
 		for i := range w.holders {
 			if w.holders[i] == h {
 				w.holders[i] = w.newHolder(h.app)
@@ -135,7 +134,7 @@ func (w *world) actions() []string {
 	return actions
 }
 
-// drawPass draws a time: often about as long as something that matters.
+// drawPass draws a duration, often close to one that a rule uses.
 func (w *world) drawPass() time.Duration {
 	p := w.disk.pools[DefaultPool]
 	around := rapid.SampledFrom([]time.Duration{
@@ -145,7 +144,7 @@ func (w *world) drawPass() time.Duration {
 	return max(around+off, time.Millisecond)
 }
 
-// pick takes a letter out of the network.
+// pick takes a drawn message out of the network.
 func (w *world) pick() (letter, bool) {
 	if len(w.letters) == 0 {
 		return letter{}, false
@@ -188,7 +187,7 @@ func (w *world) revoke() {
 	}})
 }
 
-// jump sets the wall clock, never so far in all that a server refuses to start.
+// jump sets the wall clock, within what a starting server accepts.
 func (w *world) jump() {
 	by := rapid.SampledFrom([]time.Duration{
 		-3 * time.Hour, -time.Minute, -5 * time.Second, 5 * time.Second, time.Minute, 9 * time.Minute, time.Hour,
@@ -198,7 +197,7 @@ func (w *world) jump() {
 	}
 }
 
-// change updates the pool: within what P1's assumption was reckoned with.
+// change updates the pool, within the settings for which drawRates computed the clocks.
 func (w *world) change() {
 	p := w.leader
 	if p == nil {
@@ -226,8 +225,8 @@ func (w *world) change() {
 	}
 }
 
-// disaster: the store is lost and made anew, or a copy of it is restored and
-// recovered (S7). Its process may live on without knowing.
+// disaster replaces the store by a new one, or by a copy that it recovers (S7). The
+// server of the old store may run on without knowing.
 func (w *world) disaster() {
 	w.stop(rapid.Bool().Draw(w.t, "lives on"))
 	w.caughtUp()
@@ -256,16 +255,16 @@ func (w *world) disaster() {
 	w.start()
 }
 
-// caughtUp lets time pass until the clock has caught up with the store's base:
-// each start takes as many epochs as a second does, and only the clock tells a
-// store that is made anew how many there were.
+// caughtUp lets time pass until the clock has caught up with the store's base: each
+// start uses as many epochs as a second does, and a new store knows only from the clock
+// how many were used.
 func (w *world) caughtUp() {
 	if ahead := int64(w.disk.meta.FirstEpoch - base(w.wall(), 0)); ahead >= 0 {
 		w.now += time.Duration(ahead)*time.Second/epochsPerSecond + 2*time.Millisecond // whole ms, and one more
 	}
 }
 
-// check looks at everything that must hold at any time.
+// check checks what must hold at any time.
 func (w *world) check() {
 	w.fatal(w.twin.single())
 	for _, p := range append(w.deposed, w.leader) {
@@ -275,9 +274,9 @@ func (w *world) check() {
 	}
 }
 
-// heal ends all faults and holders, and sees P4 come true: after at most
-// TTL + quarantine + stride every ID is free again.
-func (w *world) heal() {
+// endFaults ends all faults and holders, and checks P4: after at most TTL + quarantine +
+// stride every node ID is free again.
+func (w *world) endFaults() {
 	w.deposed, w.letters = nil, nil
 	if w.leader == nil {
 		w.start()
@@ -294,14 +293,14 @@ func (w *world) heal() {
 	pool := w.disk.pools[DefaultPool]
 	bound := w.maxTTL + pool.Quarantine + 2*w.strides[len(w.strides)-1]
 	if w.with.disasters {
-		bound += w.maxTTL // what Recover put the ceilings up to
+		bound += w.maxTTL // Recover raises ceilings to mark + this
 	}
-	// Server time may run 1 % slow, and the server's clock at its own rate.
+	// Server time may run 1 % slow, and the server's steady clock at another rate.
 	bound = bound*102/100 + 10*time.Millisecond
 	w.pass(bound*1000/time.Duration(p.machine.rate), false)
 	w.fatal(p.Check())
 	for range int(pool.Last-pool.First) + 1 {
-		h := w.newHolder("healer")
+		h := w.newHolder("checker")
 		w.holders = append(w.holders, h)
 		w.letters = nil
 		w.letters = append(w.letters, w.call(h, callAcquire))
@@ -314,6 +313,8 @@ func (w *world) heal() {
 	}
 }
 
+// checkWorld runs drawn steps in worlds with this climate and checks each, and that
+// enough happened in them.
 func checkWorld(t *testing.T, draw func(t *rapid.T) climate) {
 	t.Helper()
 	var seen twinCounts
@@ -325,7 +326,7 @@ func checkWorld(t *testing.T, draw func(t *rapid.T) climate) {
 				w.step()
 				w.check()
 			}
-			w.heal()
+			w.endFaults()
 			seen.add(w.twin.seen)
 			worlds++
 		})
@@ -333,11 +334,11 @@ func checkWorld(t *testing.T, draw func(t *rapid.T) climate) {
 	t.Logf("%d worlds: %+v", worlds, seen)
 	least := min(seen.reissues, 5*seen.revivals, 5*seen.takenOver, 5*seen.noted, 5*seen.lost, 5*seen.released, 2*seen.minted, seen.refused, seen.queued, 20*seen.shared)
 	if worlds >= 500 && least < worlds {
-		t.Errorf("too little happened in %d worlds: %+v", worlds, seen)
+		t.Errorf("too little happened in %d worlds for the test to mean something: %+v", worlds, seen)
 	}
 }
 
-// Within its assumptions the service keeps P1 to P4, whatever holders, network,
+// Within its assumptions the server keeps P1 to P4, whatever holders, network,
 // processes and wall clocks do.
 func TestServerWorld(t *testing.T) {
 	checkWorld(t, func(t *rapid.T) climate {
@@ -345,14 +346,14 @@ func TestServerWorld(t *testing.T) {
 	})
 }
 
-// With steady clocks beyond what P1 assumes, P2 and P3 still hold.
+// P2 and P3 hold even if steady clocks drift more than P1 assumes.
 func TestServerHostileWorld(t *testing.T) {
 	checkWorld(t, func(t *rapid.T) climate {
 		return climate{hostile: true, jumps: true, changes: rapid.Bool().Draw(t, "changes")}
 	})
 }
 
-// Lost and restored stores, with honest clocks (S7).
+// P1 to P4 hold with lost and restored stores, if wall clocks are right (S7).
 func TestServerDisasterWorld(t *testing.T) {
 	checkWorld(t, func(*rapid.T) climate { return climate{disasters: true} })
 }

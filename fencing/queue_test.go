@@ -7,21 +7,21 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// waits has an app's instance wait in line by another request, or by the one with
-// the ticket.
+// waits sends an Acquire of app with Queue, as the request that has the ticket (0: as
+// another request), checks what it has to wait for, and returns its ticket.
 func (g *rig) waits(t *testing.T, app string, ticket Ticket, want Wait) Ticket {
 	t.Helper()
 	req := ask(app)
 	req.Queue, req.Ticket = true, ticket
 	d, r := g.s.Acquire(g.now, req)
 	if r != nil || d.Wait != want {
-		t.Fatalf("%s gets %+v, %v, want to wait for %v", app, d, r, want)
+		t.Fatalf("Acquire for %s: %+v, %v, want Wait %v", app, d, r, want)
 	}
 	return d.Ticket
 }
 
-// An instance has one place in line, however often it asks, until none of its
-// requests waits any more (S2).
+// An instance has one place in the queue, however many of its requests wait, until
+// none of them waits any more (S2).
 func TestOnePlaceForEachInstance(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(0))
 	l := g.lease("holder")
@@ -29,31 +29,31 @@ func TestOnePlaceForEachInstance(t *testing.T) {
 	behind := g.waits(t, "b", 0, WaitFree)
 	for range MaxQueue {
 		if again := g.waits(t, "a", 0, WaitFree); again != first {
-			t.Fatalf("another request of the instance has ticket %d, want %d", again, first)
+			t.Fatalf("another request of the instance got ticket %d, want the instance's, %d", again, first)
 		}
 	}
 	if again := g.waits(t, "a", first, WaitFree); again != first {
-		t.Errorf("ticket %d became %d", first, again)
+		t.Errorf("asked again with ticket %d and got ticket %d, want the same", first, again)
 	}
 	if st, _ := g.s.Stats(g.now, DefaultPool); st.Waiting != 2 {
-		t.Errorf("%d stand in line, want 2", st.Waiting)
+		t.Errorf("%d instances wait, want 2", st.Waiting)
 	}
 	for range MaxQueue {
 		g.s.LeaveQueue(DefaultPool, first)
 	}
 	if turn := g.s.Turn(DefaultPool); turn != first {
-		t.Errorf("it is the turn of ticket %d while a request with %d waits", turn, first)
+		t.Errorf("it is the turn of ticket %d, want %d, with which a request still waits", turn, first)
 	}
 
-	// Any of its requests may be served, also one that doesn't wait.
+	// Any request of the instance may be served, also one that doesn't wait.
 	wantReason(t, "Release", g.release(l, ptr(l.Floor)), "")
 	g.set(time.Second)
 	d, r := g.s.Acquire(g.now, ask("a"))
 	if r != nil || d.Write == nil {
-		t.Fatalf("the first in line gets %+v, %v", d, r)
+		t.Fatalf("Acquire for the first in the queue: %+v, %v, want a Write", d, r)
 	}
 	if turn := g.s.Turn(DefaultPool); turn != behind {
-		t.Errorf("it is the turn of ticket %d, want %d, since the first has been served", turn, behind)
+		t.Errorf("it is the turn of ticket %d after the first was served, want %d", turn, behind)
 	}
 	if err := g.s.Check(); err != nil {
 		t.Error(err)
@@ -62,12 +62,12 @@ func TestOnePlaceForEachInstance(t *testing.T) {
 	g.do(d.Write)
 	g.s.LeaveQueue(DefaultPool, first) // its place is gone
 	if turn := g.s.Turn(DefaultPool); turn != behind {
-		t.Errorf("it is the turn of ticket %d, want %d", turn, behind)
+		t.Errorf("it is the turn of ticket %d after the first left once more, want %d", turn, behind)
 	}
 }
 
-// Who waits for the mark keeps its turn: who comes when it is written stands
-// behind (S2).
+// A request that waits for the mark keeps its turn: one that comes after the mark is
+// written has a place behind it (S2).
 func TestWaitingForTheMarkKeepsTheTurn(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(0))
 	g.set(11 * time.Second) // the mark has run out
@@ -77,7 +77,7 @@ func TestWaitingForTheMarkKeepsTheTurn(t *testing.T) {
 	req := ask("first")
 	req.Queue, req.Ticket = true, first
 	if l, r := g.acquire(req); r != nil || l.Node != 0 {
-		t.Errorf("the first gets %+v, %v", l, r)
+		t.Errorf("Acquire for the first: %+v, %v, want node ID 0", l, r)
 	}
 }
 
@@ -93,7 +93,7 @@ func TestWaitingForTheMarkWithoutQueue(t *testing.T) {
 			t.Helper()
 			d, r := g.s.Acquire(g.now, req)
 			if d.Wait != want {
-				t.Fatalf("with %d free IDs it gets %+v, %v, want to wait for %v", free, d, r, want)
+				t.Fatalf("Acquire with %d free node IDs: %+v, %v, want Wait %v", free, d, r, want)
 			}
 			return d, r
 		}
@@ -101,24 +101,24 @@ func TestWaitingForTheMarkWithoutQueue(t *testing.T) {
 		req.Ticket = d.Ticket
 		g.tick()
 		if d, _ := asks(WaitTurn); d.Ticket != req.Ticket || d.At <= g.now.Steady {
-			t.Errorf("while another is before it: %+v", d)
+			t.Errorf("Acquire behind another request: %+v, want the same ticket and a later time", d)
 		}
 		g.lease("first")
 		d, r := asks(WaitNone)
 		if free == 1 {
-			wantReason(t, "with the only ID taken", r, ReasonNoFreeNodeID)
+			wantReason(t, "Acquire with the only node ID taken", r, ReasonNoFreeNodeID)
 		} else if d.Write == nil {
-			t.Errorf("with an ID left for it: %+v, %v", d, r)
+			t.Errorf("Acquire with one node ID still free: %+v, %v, want a Write", d, r)
 		}
 		if turn := g.s.Turn(DefaultPool); turn != 0 {
-			t.Errorf("ticket %d is left in line", turn)
+			t.Errorf("ticket %d is still in the queue, want it empty", turn)
 		}
 	}
 }
 
-// A request that comes while the line is being served has a place behind it, and
-// gets an ID if one is left. It overtakes nobody.
-func TestComesWhileTheLineIsServed(t *testing.T) {
+// A request that comes while the queue is being served has a place at its end, and
+// gets a node ID if one remains. It overtakes nobody.
+func TestComesWhileTheQueueIsServed(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(1))
 	l, other := g.lease("l"), g.lease("other")
 	first := g.waits(t, "first", 0, WaitFree)
@@ -129,22 +129,22 @@ func TestComesWhileTheLineIsServed(t *testing.T) {
 	req := ask("brief")
 	d, r := g.s.Acquire(g.now, req)
 	if r != nil || d.Wait != WaitTurn || d.Ticket == 0 || d.At <= g.now.Steady {
-		t.Fatalf("with two free IDs and one before it in line it gets %+v, %v, want to wait for its turn", d, r)
+		t.Fatalf("Acquire with two free node IDs and one request before it: %+v, %v, want WaitTurn, a ticket and a later time", d, r)
 	}
 	req.Ticket = d.Ticket
 	if turn := g.s.Turn(DefaultPool); turn != first {
-		t.Errorf("it is the turn of ticket %d, want %d, which came first", turn, first)
+		t.Errorf("it is the turn of ticket %d, want that of %d, which came first", turn, first)
 	}
 	g.lease("first")
 	if l, r := g.acquire(req); r != nil {
-		t.Errorf("with an ID left for it it gets %+v, %v", l, r)
+		t.Errorf("Acquire with one node ID still free: %+v, %v, want a lease", l, r)
 	}
 	if err := g.s.Check(); err != nil {
 		t.Error(err)
 	}
 }
 
-// aboutToMove is a full line for a node ID that has just come free.
+// aboutToMove returns a rig with a full queue and a node ID that has just come free.
 func aboutToMove(t *testing.T) *rig {
 	t.Helper()
 	g := newRig(t, 10*time.Second, smallPool(0))
@@ -157,29 +157,30 @@ func aboutToMove(t *testing.T) *rig {
 	return g
 }
 
-// Behind a full line it is refused with the reason why.
-func TestComesWhileFullLineIsServed(t *testing.T) {
+// A request behind a full queue is refused with QUEUE_FULL.
+func TestComesWhileFullQueueIsServed(t *testing.T) {
 	g := aboutToMove(t)
 	_, r := g.s.Acquire(g.now, ask("brief"))
-	wantReason(t, "one too many", r, ReasonQueueFull)
+	wantReason(t, "Acquire behind a full queue", r, ReasonQueueFull)
 }
 
-// The first in line alone is told when an ID may come free: all who wait would ask
-// at that instant otherwise, and all but one for nothing.
-func TestFirstInLineWaitsForTheTime(t *testing.T) {
+// Only the first in the queue learns when a node ID may come free. Otherwise all would
+// ask at that instant, and all but one for nothing.
+func TestFirstInQueueWaitsForTheTime(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(0))
 	g.lease("holder")
 	for i, want := range []time.Duration{g.now.Steady + 50*time.Second, 0} {
 		req := ask(string(rune('a' + i)))
 		req.Queue = true
 		if d, r := g.s.Acquire(g.now, req); r != nil || d.Wait != WaitFree || d.At != want {
-			t.Errorf("number %d in line gets %+v, %v, want to wait for %v", i+1, d, r, want)
+			t.Errorf("Acquire for number %d in the queue: %+v, %v, want WaitFree until %v", i+1, d, r, want)
 		}
 	}
 }
 
-// It is refused where nothing is left for it, though others wait in line.
-func TestNothingIsLeftBehindTheLine(t *testing.T) {
+// A request without Queue is refused if no node ID remains for it, even while others
+// wait in the queue.
+func TestNothingRemainsBehindTheQueue(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(0))
 	g.set(11 * time.Second) // the mark has run out
 	g.waits(t, "first", 0, WaitMark)
@@ -191,24 +192,25 @@ func TestNothingIsLeftBehindTheLine(t *testing.T) {
 	req := ask("brief")
 	req.Ticket = d.Ticket
 	_, r := g.s.Acquire(g.now, req)
-	wantReason(t, "with the only ID taken and another in line", r, ReasonNoFreeNodeID)
+	wantReason(t, "Acquire with the only node ID taken and another request in the queue", r, ReasonNoFreeNodeID)
 }
 
-// A full line turns nobody away who waits for the mark: there may be enough IDs.
-func TestWaitingForTheMarkBesideFullLine(t *testing.T) {
+// A full queue refuses no request that waits for the mark: there may be enough node
+// IDs.
+func TestWaitingForTheMarkBesideFullQueue(t *testing.T) {
 	g := newRig(t, 10*time.Second, NewPool(DefaultPool))
 	g.set(11 * time.Second)
 	for i := range MaxQueue {
 		if g.waits(t, string(rune('a'+i%26))+string(rune('a'+i/26)), 0, WaitMark) == 0 {
-			t.Fatalf("request %d has no place", i)
+			t.Fatalf("request %d has no ticket, want one", i)
 		}
 	}
 	if ticket := g.waits(t, "late", 0, WaitMark); ticket != 0 {
-		t.Errorf("one too many has ticket %d", ticket)
+		t.Errorf("the request after a full queue has ticket %d, want none", ticket)
 	}
 }
 
-// RetryInfo is never longer than what is about to happen.
+// RetryAfter is never longer than until a node ID may come free.
 func TestRetryIsSoon(t *testing.T) {
 	refused := func(t *testing.T, g *rig) time.Duration {
 		t.Helper()
@@ -216,14 +218,14 @@ func TestRetryIsSoon(t *testing.T) {
 		wantReason(t, "an Acquire", r, ReasonNoFreeNodeID)
 		return r.RetryAfter
 	}
-	t.Run("nothing happens", func(t *testing.T) {
+	t.Run("nothing is in progress", func(t *testing.T) {
 		g := newRig(t, 10*time.Second, smallPool(0))
 		g.lease("keep")
 		if got := refused(t, g); got != 50*time.Second {
-			t.Errorf("ask again in %v, want 50s", got)
+			t.Errorf("RetryAfter is %v, want 50s", got)
 		}
 	})
-	t.Run("a note is under way", func(t *testing.T) {
+	t.Run("a note is in progress", func(t *testing.T) {
 		g := newRig(t, 10*time.Second, smallPool(1))
 		keep := g.lease("keep")
 		g.lease("gone")
@@ -237,12 +239,12 @@ func TestRetryIsSoon(t *testing.T) {
 			w, _ = g.s.Tick(g.now)
 		}
 		if got := refused(t, g); got > retrySoon {
-			t.Errorf("ask again in %v, while the only free ID is noted as ended", got)
+			t.Errorf("RetryAfter is %v while the only free node ID is noted as ended, want at most %v", got, retrySoon)
 		}
 		g.do(w)
 		g.lease("new")
 	})
-	t.Run("a release is under way", func(t *testing.T) {
+	t.Run("a release is in progress", func(t *testing.T) {
 		g := newRig(t, 10*time.Second, smallPool(1))
 		g.lease("keep")
 		l := g.lease("gone")
@@ -250,10 +252,10 @@ func TestRetryIsSoon(t *testing.T) {
 			t.Fatal(r)
 		}
 		if got := refused(t, g); got > retrySoon {
-			t.Errorf("ask again in %v", got)
+			t.Errorf("RetryAfter is %v, want at most %v", got, retrySoon)
 		}
 	})
-	t.Run("the range grows, with others in line", func(t *testing.T) {
+	t.Run("the range grows, with others in the queue", func(t *testing.T) {
 		g := newRig(t, 10*time.Second, smallPool(0))
 		g.lease("keep")
 		g.waits(t, "waits", 0, WaitFree)
@@ -263,23 +265,23 @@ func TestRetryIsSoon(t *testing.T) {
 			t.Fatal(r)
 		}
 		if got := refused(t, g); got > retrySoon {
-			t.Errorf("before it is durable: ask again in %v", got)
+			t.Errorf("RetryAfter is %v before the change is durable, want at most %v", got, retrySoon)
 		}
 		g.do(d.Write)
 	})
-	t.Run("a full line is about to move", func(t *testing.T) {
+	t.Run("a full queue is about to be served", func(t *testing.T) {
 		g := aboutToMove(t)
 		req := ask("new")
 		req.Queue = true
 		_, r := g.s.Acquire(g.now, req)
-		wantReason(t, "one too many", r, ReasonQueueFull)
+		wantReason(t, "Acquire behind a full queue", r, ReasonQueueFull)
 		if r.RetryAfter > retrySoon {
-			t.Errorf("ask again in %v", r.RetryAfter)
+			t.Errorf("RetryAfter is %v, want at most %v", r.RetryAfter, retrySoon)
 		}
 	})
 }
 
-// ends says whether the write notes a lease as ended.
+// ends reports whether the write notes a lease as ended.
 func ends(w *Write) bool {
 	return w != nil && len(w.Batch.Records) > 0 && w.Batch.Records[0].Status == Ended
 }

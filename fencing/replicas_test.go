@@ -19,8 +19,8 @@ func replicaServer(t *testing.T) *Server {
 	return s
 }
 
-// TestRequireTTL: S11, a pool whose leases a takeover could outlast is refused,
-// in the store and as a wish.
+// TestRequireTTL: S11, a pool whose leases a takeover could outlast is refused, in the
+// store and in a request.
 func TestRequireTTL(t *testing.T) {
 	s := replicaServer(t)
 	if err := s.RequireTTL(DefaultTTL + 1); err == nil {
@@ -42,12 +42,12 @@ func TestRequireTTL(t *testing.T) {
 		t.Errorf("CreatePool with a TTL of %v: %v", enough, r)
 	}
 	if _, r := replicaServer(t).CreatePool(now, p, Confirmed{}); r != nil {
-		t.Errorf("a server that nothing is required of refuses: %v", r)
+		t.Errorf("CreatePool with TTL %v on a server without RequireTTL: %v", short, r)
 	}
 }
 
-// TestRequireRequestedTTL: S11, a request can't ask for a lease that a takeover
-// could outlast, either.
+// TestRequireRequestedTTL: S11, an Acquire for a lease that a takeover could outlast is
+// refused, too.
 func TestRequireRequestedTTL(t *testing.T) {
 	p := smallPool(3)
 	p.TTL, p.MaxTTL = 40*time.Second, time.Minute
@@ -60,22 +60,22 @@ func TestRequireRequestedTTL(t *testing.T) {
 	_, r := g.acquire(short)
 	wantReason(t, "a TTL under the shortest", r, ReasonInvalid)
 	if r != nil && (r.Field != "ttl" || !strings.Contains(r.Message, "give 20s to")) {
-		t.Errorf("%v doesn't say what may be asked for", r)
+		t.Errorf("the refusal %v does not say which TTL may be asked for", r)
 	}
 	if l, r := g.acquire(enough); r != nil || l.TTL != enough.TTL {
 		t.Errorf("a TTL that is just long enough: %+v, %v", l, r)
 	}
 }
 
-// TestPromisesFor: what is left of the mark's lease, by the steady clock or by
-// server time, whichever ends first; nothing before the first mark.
+// TestPromisesFor: promises may be made until the stride or the mark is reached,
+// whichever comes first, and not before the first mark.
 func TestPromisesFor(t *testing.T) {
 	s := replicaServer(t)
 	at := func(d, lead time.Duration) Now { return Now{Steady: d, Wall: startOfWorld.Add(d + lead)} }
 	wantLeft := func(now Now, want time.Duration) {
 		t.Helper()
 		if got := s.PromisesFor(now); got != want {
-			t.Errorf("at %v: %v are left, want %v", now.Steady, got, want)
+			t.Errorf("at %v: PromisesFor is %v, want %v", now.Steady, got, want)
 		}
 	}
 	wantLeft(at(0, 0), 0)

@@ -35,7 +35,7 @@ func newRig(t tester, stride time.Duration, p Pool) *rig {
 	return g
 }
 
-// smallPool is the default pool with few node IDs and short timings.
+// smallPool returns the default pool with few node IDs and short timings.
 func smallPool(last snowflake.NodeID) Pool {
 	p := NewPool(DefaultPool)
 	p.Last, p.TTL, p.MaxTTL, p.Quarantine = last, 30*time.Second, 60*time.Second, 20*time.Second
@@ -66,7 +66,7 @@ func (g *rig) tick() {
 	g.do(w)
 }
 
-// set moves both clocks, without anything else happening.
+// set moves both clocks, and does nothing else.
 func (g *rig) set(d time.Duration) {
 	g.now.Steady += d
 	g.now.Wall = g.now.Wall.Add(d)
@@ -82,12 +82,12 @@ func (g *rig) pass(d time.Duration) {
 
 func hashOf(name string) InstanceHash { return InstanceID(fmt.Sprintf("instance-of-%s", name)).Hash() }
 
-// ask is an Acquire of app with the instance of the same name.
+// ask returns an Acquire for app, with the instance of the same name.
 func ask(app string) AcquireRequest {
 	return AcquireRequest{Pool: DefaultPool, App: AppID(app), Instance: hashOf(app)}
 }
 
-// acquire sees a request through, or answers why not.
+// acquire asks until the request is answered, and writes what has to be written.
 func (g *rig) acquire(req AcquireRequest) (Lease, *Refusal) {
 	g.t.Helper()
 	d, r := g.s.Acquire(g.now, req)
@@ -96,12 +96,12 @@ func (g *rig) acquire(req AcquireRequest) (Lease, *Refusal) {
 		d, r = g.s.Acquire(g.now, req)
 	}
 	if r == nil && d.Wait != WaitNone {
-		g.t.Fatalf("Acquire waits: %+v", d)
+		g.t.Fatalf("Acquire returns %+v, want a Lease or a refusal", d)
 	}
 	return d.Lease, r
 }
 
-// lease acquires for an app, which must work.
+// lease acquires a lease for an app. A refusal fails the test.
 func (g *rig) lease(app string) Lease {
 	g.t.Helper()
 	l, r := g.acquire(ask(app))
@@ -111,8 +111,8 @@ func (g *rig) lease(app string) Lease {
 	return l
 }
 
-// refOf is a lease as its holder names it; it knows instances by app and, as
-// TestChoice does, by epoch.
+// refOf returns the reference that the lease's holder would send. The instance is
+// named after the app or, as in TestChoice, after the epoch.
 func (g *rig) refOf(l Lease) LeaseRef {
 	ref := LeaseRef{Pool: l.Pool, Node: l.Node, Epoch: l.Epoch, Instance: hashOf(string(l.App))}
 	if rec := g.store.records[recordKey{l.Pool, l.Node}]; rec.Instance == hashOf(fmt.Sprint(l.Epoch)) {
@@ -121,7 +121,7 @@ func (g *rig) refOf(l Lease) LeaseRef {
 	return ref
 }
 
-// beat sees a heartbeat through.
+// beat sends heartbeats until one is answered, and writes what has to be written.
 func (g *rig) beat(l Lease) (Lease, *Refusal) {
 	g.t.Helper()
 	d, r := g.s.Heartbeat(g.now, g.refOf(l))
@@ -130,19 +130,19 @@ func (g *rig) beat(l Lease) (Lease, *Refusal) {
 		d, r = g.s.Heartbeat(g.now, g.refOf(l))
 	}
 	if r == nil && d.Wait != WaitNone {
-		g.t.Fatalf("Heartbeat waits: %+v", d)
+		g.t.Fatalf("Heartbeat returns %+v, want a Lease or a refusal", d)
 	}
 	return d.Lease, r
 }
 
-// release gives a lease back.
+// release releases a lease and returns the refusal, if any.
 func (g *rig) release(l Lease, last *snowflake.Millis) *Refusal {
 	d, r := g.s.Release(g.now, g.refOf(l), last)
 	g.do(d.Write)
 	return r
 }
 
-// released releases a lease that is held.
+// released releases a lease. A refusal fails the test.
 func (g *rig) released(l Lease, last *snowflake.Millis) {
 	g.t.Helper()
 	if r := g.release(l, last); r != nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/cirrus-id/cirrus/fencing"
 )
 
-// A server is driven by whoever owns the clocks and the store: what it decides
-// is made durable first, and promised only then.
+// The caller of a Server owns the clocks and the store: it makes durable what the
+// server decides, and only then answers.
 func ExampleServer() {
 	const wall = 1_700_000_000_000
 	batch, err := fencing.NewStore(wall, fencing.DefaultStride, true, fencing.NewPool(fencing.DefaultPool))

@@ -12,15 +12,16 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// S2: the ID that this app held last if it is free, else the one that has been
-// free longest. Time is honest here, so the model is a list of instants.
+// S2: Acquire grants the node ID that the app held last if it is free, or else the one
+// that has been free longest. All clocks run right here, so the model is a list of
+// instants.
 func TestChoice(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := smallPool(snowflake.NodeID(rapid.IntRange(0, 5).Draw(t, "last")))
 		g := newRig(t, time.Second, p)
 		type use struct {
 			Lease
-			free time.Duration // since when it is or will be free
+			free time.Duration // the steady time from which it is free
 		}
 		uses := make([]use, p.Last+1)
 		held := map[AppID]snowflake.NodeID{} // the last one of each app
@@ -48,7 +49,7 @@ func TestChoice(t *testing.T) {
 			}
 			d, r := g.s.Acquire(g.now, AcquireRequest{Pool: DefaultPool, App: app, Instance: hashOf(fmt.Sprint(g.s.pools[DefaultPool].highest + 1))})
 			if (r != nil) != (longest < 0) {
-				t.Fatalf("refused: %v, want node ID %d", r, longest)
+				t.Fatalf("Acquire: refusal %v, want node ID %d (-1: a refusal)", r, longest)
 			}
 			if r != nil {
 				continue
@@ -57,11 +58,11 @@ func TestChoice(t *testing.T) {
 			n := rec.Node
 			switch own, ok := held[app]; {
 			case uses[n].free > g.now.Steady:
-				t.Fatalf("node ID %d is granted at %v, but free at %v", n, g.now.Steady, uses[n].free)
+				t.Fatalf("node ID %d was granted at %v, but is free only at %v", n, g.now.Steady, uses[n].free)
 			case ok && uses[own].free <= g.now.Steady && uses[own].App == app && n != own:
-				t.Fatalf("node ID %d is granted to %s, which held %d", n, app, own)
+				t.Fatalf("node ID %d was granted to %s, want the free one that it held last, %d", n, app, own)
 			case (!ok || n != own) && uses[n].free > uses[longest].free+time.Second:
-				t.Fatalf("node ID %d is granted, free since %v, but %d is since %v", n, uses[n].free, longest, uses[longest].free)
+				t.Fatalf("node ID %d, free since %v, was granted, want %d, free since %v", n, uses[n].free, longest, uses[longest].free)
 			}
 			g.do(d.Write)
 			held[app] = n
@@ -70,8 +71,8 @@ func TestChoice(t *testing.T) {
 	})
 }
 
-// S2: a repeated Acquire moves the deadline when it arrives, although the
-// grant's own write is still under way.
+// S2: a repeated Acquire moves the deadline when it arrives, although the grant's own
+// write is still in progress.
 func TestAcquireJoinsItsGrant(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(0))
 	d, r := g.s.Acquire(g.now, ask("a"))
@@ -80,16 +81,17 @@ func TestAcquireJoinsItsGrant(t *testing.T) {
 	joined, r := g.s.Acquire(g.now, ask("a"))
 	wantReason(t, "second Acquire", r, "")
 	if joined.Write != nil || joined.Wait != WaitKey {
-		t.Fatalf("a second grant for one instance: %+v", joined)
+		t.Fatalf("the second Acquire of one instance: %+v, want WaitKey and no Write", joined)
 	}
 	g.set(time.Second)
 	g.do(d.Write)
 	if v, _ := g.s.Lease(g.now, DefaultPool, 0); v.TimeLeft != 29*time.Second {
-		t.Errorf("%v left after the join, want 29s", v.TimeLeft)
+		t.Errorf("the lease has %v left after the second Acquire, want 29s", v.TimeLeft)
 	}
 }
 
-// S3: who can send a good heartbeat, and what is said to all others.
+// S3: a heartbeat or a release needs the lease's pool, node ID, epoch and instance; any
+// other is refused with a reason.
 func TestHeartbeatNeedsEverything(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(3))
 	l := g.lease("a")
@@ -118,16 +120,16 @@ func TestHeartbeatNeedsEverything(t *testing.T) {
 		d, r := g.s.Release(g.now, other, nil)
 		wantReason(t, "release with "+c.name, r, c.want)
 		if d.Write != nil {
-			t.Errorf("release with %s writes", c.name)
+			t.Errorf("release with %s has a Write, want none", c.name)
 		}
 	}
 	if _, r := g.beat(l); r != nil {
-		t.Errorf("the lease is gone: %v", r)
+		t.Errorf("a heartbeat after the refused requests: %v, want the lease", r)
 	}
 }
 
-// S3: deadline and ceiling only move forward, even where server time stands
-// still against the steady clock, and the lease keeps its own TTL.
+// S3: deadline and ceiling only move forward, even if server time runs slower than the
+// steady clock, and the lease keeps its own TTL.
 func TestHeartbeatMovesForward(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := smallPool(0)
@@ -156,17 +158,17 @@ func TestHeartbeatMovesForward(t *testing.T) {
 			wantReason(t, "Heartbeat", r, "")
 			deadline := g.s.pools[DefaultPool].slots.at(0).deadline
 			if deadline != max(was, g.now.Steady+first.TTL) {
-				t.Fatalf("deadline %v at %v, TTL %v, was %v", deadline, g.now.Steady, first.TTL, was)
+				t.Fatalf("after a heartbeat the deadline is %v at %v, with TTL %v and %v before; want it moved forward to now + TTL", deadline, g.now.Steady, first.TTL, was)
 			}
 			if l.Ceiling < before.Ceiling || l.Ceiling < l.ServerTime.Add(l.TTL) || l.Floor != first.Floor || l.Epoch != first.Epoch || l.TTL != first.TTL {
-				t.Fatalf("%+v after %+v", l, before)
+				t.Fatalf("a heartbeat answers %+v after %+v, want no ceiling below the one before or server time + TTL, and the rest unchanged", l, before)
 			}
 			before = l
 		}
 	})
 }
 
-// S4: what ceiling a release leaves, and what else it takes.
+// S4: the ceiling of a released lease, and which last timestamps are refused.
 func TestReleaseCeiling(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -195,24 +197,24 @@ func TestReleaseCeiling(t *testing.T) {
 			if c.bad {
 				wantReason(t, "Release", r, ReasonInvalid)
 				if _, r := g.beat(l); r != nil {
-					t.Errorf("a refused release took the lease: %v", r)
+					t.Errorf("a heartbeat after a refused release: %v, want the lease", r)
 				}
 				return
 			}
 			wantReason(t, "Release", r, "")
 			rec := g.store.records[recordKey{DefaultPool, 0}]
 			if rec.Status != Ended || rec.Ceiling != l.Floor+c.want || rec.Epoch != l.Epoch {
-				t.Errorf("record %v to %d (floor %d) under epoch %d, want ended at floor + %d under %d", rec.Status, rec.Ceiling, rec.Floor, rec.Epoch, c.want, l.Epoch)
+				t.Errorf("the record is %v with ceiling %d (floor %d) and epoch %d, want it ended with ceiling floor + %d and epoch %d", rec.Status, rec.Ceiling, rec.Floor, rec.Epoch, c.want, l.Epoch)
 			}
 			if d, r := g.s.Release(g.now, g.refOf(l), c.last); r != nil || d.Write != nil {
-				t.Errorf("repeated: %+v, %v", d, r)
+				t.Errorf("the release repeated: %+v, %v, want neither Write nor refusal", d, r)
 			}
 		})
 	}
 }
 
-// S5: at most 100 notes go with one write of the mark, in all pools together,
-// and in the same order in every run.
+// S5: one write of the mark has at most 100 notes, for all pools together, and the
+// notes come in the same order in every run.
 func TestNotesAreLimited(t *testing.T) {
 	run := func() (batches [][]Record) {
 		g := newRig(t, 10*time.Second, smallPool(200))
@@ -241,14 +243,14 @@ func TestNotesAreLimited(t *testing.T) {
 		}
 		for key, rec := range g.store.records {
 			if rec.Status != Ended {
-				t.Errorf("%v was never noted", key)
+				t.Errorf("the record of %v was never noted as ended", key)
 			}
 		}
 		return batches
 	}
 	first := run()
-	// Twice as silent, since a twentieth of the TTL and a stride passes before
-	// the quarantine is over, and then as ended.
+	// Each lease is noted twice as silent, since a twentieth of the TTL and a stride
+	// pass before its quarantine ends, and then as ended.
 	most := 0
 	for i, batch := range first {
 		if most = max(most, len(batch)); len(batch) > maxNotes {
@@ -256,16 +258,16 @@ func TestNotesAreLimited(t *testing.T) {
 		}
 	}
 	if most != maxNotes || len(first) > 20 {
-		t.Errorf("%d batches of at most %d notes", len(first), most)
+		t.Errorf("%d batches with at most %d notes, want at most 20 with up to %d", len(first), most, maxNotes)
 	}
 	for range 5 {
 		if !reflect.DeepEqual(run(), first) {
-			t.Fatal("two runs differ")
+			t.Fatal("two runs noted different records, or in another order")
 		}
 	}
 }
 
-// S7: what a new store and a recovered one hold.
+// S7: the content of a new store and of a recovered one.
 func TestGenesis(t *testing.T) {
 	b, err := NewStore(startOfWorld, 3*time.Second, false, smallPool(1))
 	if err != nil {
@@ -273,7 +275,7 @@ func TestGenesis(t *testing.T) {
 	}
 	want := Meta{Mark: startOfWorld, Stride: 3 * time.Second, CreatedAt: startOfWorld, FirstEpoch: Epoch(startOfWorld/1000) << 20}
 	if *b.Meta != want || b.Pools[0].Opened || b.Pools[0].CreatedAt != startOfWorld {
-		t.Errorf("new store: %+v, %+v", *b.Meta, b.Pools[0])
+		t.Errorf("a new store has %+v, %+v", *b.Meta, b.Pools[0])
 	}
 
 	g := newRig(t, 3*time.Second, smallPool(3))
@@ -290,14 +292,14 @@ func TestGenesis(t *testing.T) {
 	}
 	mark := wall.Add(3 * time.Second) // the longer stride
 	if b.Meta.Mark != mark || b.Meta.Stride != 3*time.Second || b.Meta.Vouched || b.Meta.FirstEpoch != Epoch(wall/1000)<<20 || b.Pools[0].Opened {
-		t.Errorf("recovered: %+v, %+v", *b.Meta, b.Pools[0])
+		t.Errorf("a recovered store has %+v, %+v", *b.Meta, b.Pools[0])
 	}
 	if len(b.Records) != 3 {
-		t.Fatalf("%d records recovered", len(b.Records))
+		t.Fatalf("%d records are in the recovered store, want 3", len(b.Records))
 	}
 	for _, rec := range b.Records {
 		if rec.Status != Ended || rec.Ceiling != mark.Add(time.Minute) {
-			t.Errorf("node ID %d recovered as %v to %d, want ended at %d", rec.Node, rec.Status, rec.Ceiling, mark.Add(time.Minute))
+			t.Errorf("node ID %d was recovered as %v with ceiling %d, want ended with %d", rec.Node, rec.Status, rec.Ceiling, mark.Add(time.Minute))
 		}
 	}
 	g.store.commit(b)
@@ -312,11 +314,11 @@ func TestGenesis(t *testing.T) {
 	d, r = g.s.CreatePool(g.now, p, Confirmed{})
 	wantReason(t, "CreatePool after recover", r, "")
 	if d.Write.Batch.Pools[0].Opened {
-		t.Error("a new pool of a recovered store is open")
+		t.Error("a new pool of a recovered store is opened, want it not to be")
 	}
 }
 
-// Recover never lowers anything.
+// Recover lowers no mark, first epoch or ceiling.
 func TestRecoverOnlyRaises(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		millis := rapid.Custom(func(t *rapid.T) snowflake.Millis {
@@ -332,7 +334,7 @@ func TestRecoverOnlyRaises(t *testing.T) {
 		b, err := Recover(snap, wall, 10*time.Second, 0)
 		if wall < snap.Meta.Mark-5_000-60_000 {
 			if err == nil {
-				t.Fatal("a wall clock far behind was taken")
+				t.Fatal("a wall clock far behind was accepted, want an error")
 			}
 			return
 		}
@@ -340,17 +342,17 @@ func TestRecoverOnlyRaises(t *testing.T) {
 			t.Fatal(err)
 		}
 		if b.Meta.Mark < snap.Meta.Mark || b.Meta.Mark < wall+10_000 || b.Meta.FirstEpoch < snap.Meta.FirstEpoch || b.Meta.FirstEpoch < Epoch(wall/1000)<<20 {
-			t.Fatalf("%+v from %+v at %d", *b.Meta, snap.Meta, wall)
+			t.Fatalf("Recover makes %+v of %+v at %d, want nothing lower", *b.Meta, snap.Meta, wall)
 		}
 		// The record's own TTL was granted under an older max_ttl.
 		if c := b.Records[0].Ceiling; c < snap.Records[0].Ceiling || c < b.Meta.Mark+120_000 {
-			t.Fatalf("ceiling %d from %d, mark %d", c, snap.Records[0].Ceiling, b.Meta.Mark)
+			t.Fatalf("Recover makes ceiling %d of %d with mark %d, want at least mark + 2 min", c, snap.Records[0].Ceiling, b.Meta.Mark)
 		}
 	})
 }
 
-// S7: suspicion lasts for the stride that an earlier server may have kept,
-// though this one shortens its own meanwhile.
+// S7: the suspicion includes the stride that an earlier server may have kept, although
+// this server keeps a shorter one.
 func TestSuspicionOutlastsTheLongerStride(t *testing.T) {
 	b, err := NewStore(startOfWorld, 20*time.Second, false, smallPool(0))
 	if err != nil {
@@ -364,43 +366,42 @@ func TestSuspicionOutlastsTheLongerStride(t *testing.T) {
 		_, r := g.acquire(ask("a"))
 		wantReason(t, fmt.Sprintf("Acquire at %v", g.now.Steady), r, ReasonNotOpened)
 		if _, left, _ := g.s.Pool(g.now, DefaultPool); left != opens-g.now.Steady || r.RetryAfter != left {
-			t.Fatalf("at %v the pool opens in %v (%v), want %v", g.now.Steady, left, r.RetryAfter, opens-g.now.Steady)
+			t.Fatalf("at %v the pool opens in %v and RetryAfter is %v, want %v", g.now.Steady, left, r.RetryAfter, opens-g.now.Steady)
 		}
 	}
 	if g.s.Stride() != time.Second {
-		t.Errorf("stride %v, want the configured one by now", g.s.Stride())
+		t.Errorf("the stride is %v, want the configured one by now, 1s", g.s.Stride())
 	}
 	g.pass(time.Second)
 	if g.lease("a").Epoch != g.store.meta.FirstEpoch || !g.store.pools[DefaultPool].Opened {
-		t.Error("not durably opened")
+		t.Error("the pool is not opened in the store, or its first epoch is not the base")
 	}
 }
 
-// S6: a stride configured shorter takes effect only when all that was promised
-// under the longer one is over, and then it is what the store hears.
+// S6: a stride that is configured shorter is stored only once everything promised
+// under the longer one has ended.
 func TestStrideShortens(t *testing.T) {
 	g := newRig(t, 20*time.Second, smallPool(0))
 	g.restart(time.Second)
 	for g.now.Steady < 20*time.Second {
 		if g.s.Stride() != 20*time.Second || g.store.meta.Stride != 20*time.Second {
-			t.Fatalf("at %v the stride is %v, stored as %v", g.now.Steady, g.s.Stride(), g.store.meta.Stride)
+			t.Fatalf("at %v the stride is %v, stored as %v, want 20s", g.now.Steady, g.s.Stride(), g.store.meta.Stride)
 		}
 		g.pass(time.Second)
 	}
 	g.pass(time.Second)
 	if g.s.Stride() != time.Second || g.store.meta.Stride != time.Second {
-		t.Errorf("then it is %v, stored as %v", g.s.Stride(), g.store.meta.Stride)
+		t.Errorf("after 21 s the stride is %v, stored as %v, want 1s", g.s.Stride(), g.store.meta.Stride)
 	}
-	// The other way it is longer at once.
+	// A longer stride is stored at once.
 	g.restart(5 * time.Second)
 	if g.store.meta.Stride != 5*time.Second {
-		t.Errorf("stride %v stored, want the longer one", g.store.meta.Stride)
+		t.Errorf("stride %v is stored, want the longer one, 5s", g.store.meta.Stride)
 	}
 }
 
-// S8: whatever the wall clock shows, server time never goes back, meets a wall
-// clock that is a little ahead at once, and else keeps within 1 % of the
-// steady clock.
+// S8: whatever the wall clock shows, server time never goes back, follows a wall clock
+// that is a little ahead at once, and otherwise keeps within 1 % of the steady clock.
 func TestServerTime(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := Now{Steady: 5 * time.Second, Wall: startOfWorld}
@@ -408,7 +409,7 @@ func TestServerTime(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The bounds of what it may show, in ns: slow and fast from the last leap.
+		// slow and fast bound how far server time may be after base, the last leap.
 		slow := time.Duration(0)
 		base := st.ms
 		fast := slow
@@ -427,29 +428,29 @@ func TestServerTime(t *testing.T) {
 			lead := now.Wall - (before + snowflake.Millis(d/time.Millisecond))
 			switch {
 			case got < before:
-				t.Fatalf("%d after %d", got, before)
+				t.Fatalf("server time is %d after %d, want it never to go back", got, before)
 			case got < low:
-				t.Fatalf("%d is slower than 1 %%: want %d at least", got, low)
+				t.Fatalf("server time is %d, more than 1 %% slow: want at least %d", got, low)
 			case got < now.Wall && lead <= 0 && before+snowflake.Millis(d/time.Millisecond) > now.Wall:
-				t.Fatalf("%d fell behind the wall clock %d while waiting for it", got, now.Wall)
+				t.Fatalf("server time, %d, fell behind the wall clock, %d, while it ran slow", got, now.Wall)
 			case now.Wall < before && got > before+snowflake.Millis((d-d/slew)/time.Millisecond)+1:
-				t.Fatalf("%d after %d in %v: it does not wait for the wall clock %d", got, before, d, now.Wall)
+				t.Fatalf("server time is %d after %d and %v: want it to run slow until the wall clock, %d, meets it", got, before, d, now.Wall)
 			case lead > 0 && lead < 600_000 && got != now.Wall && got != now.Wall+1:
-				t.Fatalf("%d does not follow the wall clock %d, %d ms ahead", got, now.Wall, lead)
+				t.Fatalf("server time is %d, want the wall clock, %d, which was %d ms ahead", got, now.Wall, lead)
 			case got > high && (got != now.Wall || got-before > 600_001+snowflake.Millis(d/time.Millisecond)):
-				t.Fatalf("%d leapt from %d, wall clock %d", got, before, now.Wall)
+				t.Fatalf("server time leapt to %d from %d with the wall clock at %d, want no leap", got, before, now.Wall)
 			}
 			if got == now.Wall || got > high {
 				base, slow, fast = got, 0, 0
 			}
 			if st.offset != now.Wall.Sub(got) || st.alarmed() != (now.Wall-got > 600_000) {
-				t.Fatalf("offset %v, alarm %v at %d, wall clock %d", st.offset, st.alarmed(), got, now.Wall)
+				t.Fatalf("offset %v and alarm %v at server time %d and wall clock %d", st.offset, st.alarmed(), got, now.Wall)
 			}
 		}
 	})
 }
 
-// S8: where server time starts, and which wall clocks are refused.
+// S8: server time at a start, and the wall clocks that are refused.
 func TestServerTimeStarts(t *testing.T) {
 	const day, year = 24 * 3600 * 1000, 365 * 24 * 3600 * 1000
 	for _, c := range []struct {
@@ -467,15 +468,15 @@ func TestServerTimeStarts(t *testing.T) {
 	} {
 		st, err := startServerTime(Now{Wall: c.wall}, c.mark, 10*time.Second)
 		if (err != nil) != (c.want == 0) || err == nil && st.ms != c.want {
-			t.Errorf("wall clock %d, mark %d: starts at %d, %v, want %d", c.wall, c.mark, st.ms, err, c.want)
+			t.Errorf("wall clock %d, mark %d: server time starts at %d (%v), want %d (0: refused)", c.wall, c.mark, st.ms, err, c.want)
 		}
 		if err != nil && !strings.Contains(err.Error(), "set the clock") {
-			t.Errorf("no way out in %q", err)
+			t.Errorf("the error %q does not say to set the clock", err)
 		}
 	}
 }
 
-// S9: after a failed write nothing is answered any more.
+// S9: after a failed write every request is refused.
 func TestFailStop(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(3))
 	l := g.lease("a")
@@ -498,12 +499,12 @@ func TestFailStop(t *testing.T) {
 	wantReason(t, "Pool", r, ReasonStoreFailed)
 	g.set(time.Hour)
 	if w, _ := g.s.Tick(g.now); w != nil {
-		t.Error("Tick writes after a failure")
+		t.Error("Tick has a Write after a failure, want none")
 	}
 }
 
-// S10: the mark is a lease: it ends a stride after its write was sent, and
-// with server time above it; and a term's first promise waits for a write.
+// S10: the mark allows promises for a stride after its write was sent, and while server
+// time is not above it. A term's first promise waits for a write.
 func TestMarkLease(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(3))
 	l := g.lease("a")
@@ -514,13 +515,13 @@ func TestMarkLease(t *testing.T) {
 	waits := func(what string) {
 		t.Helper()
 		if d, r := g.s.Heartbeat(g.now, g.refOf(l)); r != nil || d.Wait != WaitMark {
-			t.Errorf("%s: heartbeat gets %+v, %v", what, d, r)
+			t.Errorf("%s: Heartbeat: %+v, %v, want WaitMark", what, d, r)
 		}
 		if d, r := g.s.Acquire(g.now, ask("a")); r != nil || d.Wait != WaitMark {
-			t.Errorf("%s: Acquire again gets %+v, %v", what, d, r)
+			t.Errorf("%s: Acquire by the holder: %+v, %v, want WaitMark", what, d, r)
 		}
 		if d, r := g.s.Acquire(g.now, ask("b")); r != nil || d.Wait != WaitMark {
-			t.Errorf("%s: Acquire gets %+v, %v", what, d, r)
+			t.Errorf("%s: Acquire: %+v, %v, want WaitMark", what, d, r)
 		}
 	}
 	g.set(time.Millisecond)
@@ -530,7 +531,7 @@ func TestMarkLease(t *testing.T) {
 	g.set(4 * time.Second)
 	waits("before the write is acknowledged")
 	if again, _ := g.s.Tick(g.now); again != nil {
-		t.Error("two writes of the mark are under way")
+		t.Error("Tick has a second write of the mark while one is in progress, want none")
 	}
 	g.do(w)
 	g.set(6*time.Second - time.Millisecond)
@@ -564,7 +565,7 @@ func TestMarkLease(t *testing.T) {
 	g.set(10 * time.Second)
 	w, _ = g.s.Tick(g.now)
 	if g.s.time.ms > g.s.Mark() {
-		t.Fatalf("server time %d is above the mark %d", g.s.time.ms, g.s.Mark())
+		t.Fatalf("server time is %d, above the mark, %d; want it below", g.s.time.ms, g.s.Mark())
 	}
 	waits("a stride after the write, though below the mark")
 	g.do(w)
@@ -573,7 +574,7 @@ func TestMarkLease(t *testing.T) {
 	}
 }
 
-// S10: a grant is looked at again when its own write is acknowledged.
+// S10: a grant is judged again when its own write is acknowledged.
 func TestGrantIsLookedAtAgain(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(3))
 	d, r := g.s.Acquire(g.now, ask("a"))
@@ -581,12 +582,12 @@ func TestGrantIsLookedAtAgain(t *testing.T) {
 	g.set(10 * time.Second)
 	g.do(d.Write)
 	if d, r := g.s.Acquire(g.now, ask("a")); r != nil || d.Wait != WaitMark {
-		t.Errorf("a grant whose mark has lapsed gets %+v, %v", d, r)
+		t.Errorf("Acquire after its grant, with the stride elapsed: %+v, %v, want WaitMark", d, r)
 	}
 }
 
-// S10: at a load, an instance with two live records keeps the one with the
-// higher epoch.
+// S10: when a store is loaded, an instance with two live records keeps the one with
+// the higher epoch.
 func TestTwoLiveRecords(t *testing.T) {
 	for _, swapped := range []bool{false, true} {
 		g := newRig(t, 10*time.Second, smallPool(3))
@@ -605,12 +606,12 @@ func TestTwoLiveRecords(t *testing.T) {
 			t.Error(err)
 		}
 		if l := g.lease("a"); l.Node != rec.Node || l.Epoch != rec.Epoch {
-			t.Errorf("it keeps node ID %d under epoch %d, want %d under %d", l.Node, l.Epoch, rec.Node, rec.Epoch)
+			t.Errorf("the instance gets node ID %d under epoch %d, want %d under %d", l.Node, l.Epoch, rec.Node, rec.Epoch)
 		}
 	}
 }
 
-// S11: what may change, and what may not.
+// S11: the changes of a pool that are allowed, and those that are refused.
 func TestPoolChanges(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(3))
 	lower := snowflake.DefaultLayout
@@ -637,21 +638,21 @@ func TestPoolChanges(t *testing.T) {
 		d, r := g.s.UpdatePool(g.now, DefaultPool, c.change)
 		wantReason(t, c.name, r, c.want)
 		if c.want != "" && d.Write != nil {
-			t.Errorf("%s: a refused change is written", c.name)
+			t.Errorf("%s: a refused change has a Write, want none", c.name)
 		}
 		if d.Write != nil {
 			if again, r := g.s.UpdatePool(g.now, DefaultPool, c.change); r != nil || again.Wait != WaitKey {
-				t.Errorf("%s: another change meanwhile gets %+v, %v", c.name, again, r)
+				t.Errorf("%s: UpdatePool while the change is in progress: %+v, %v, want WaitKey", c.name, again, r)
 			}
 		}
 		g.do(d.Write)
 		if want := c.change.apply(before); c.want == "" && g.s.pools[DefaultPool].Pool != want {
-			t.Errorf("%s: the pool is %+v", c.name, g.s.pools[DefaultPool].Pool)
+			t.Errorf("%s: the pool is %+v, want it changed", c.name, g.s.pools[DefaultPool].Pool)
 		}
 	}
 }
 
-// S11: a range grows at both ends, and what it grew by is granted.
+// S11: a range can grow at both ends, and the new node IDs are granted.
 func TestGrownRange(t *testing.T) {
 	p := smallPool(2)
 	p.First = 2
@@ -670,11 +671,11 @@ func TestGrownRange(t *testing.T) {
 	_, r = g.acquire(ask("d"))
 	wantReason(t, "one too many", r, ReasonNoFreeNodeID)
 	if len(nodes) != 3 || nodes[0] || nodes[4] {
-		t.Errorf("node IDs %v were granted", nodes)
+		t.Errorf("node IDs %v were granted, want all of the range", nodes)
 	}
 }
 
-// S11: which pools can be created.
+// S11: the pools that can be created.
 func TestCreatePool(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(3))
 	for _, c := range []struct {
@@ -709,28 +710,28 @@ func TestCreatePool(t *testing.T) {
 		wantReason(t, c.name, r, c.want)
 		if d.Write != nil {
 			if again, r := g.s.CreatePool(g.now, p, Confirmed{}); r != nil || again.Wait != WaitKey {
-				t.Errorf("%s: another creation meanwhile gets %+v, %v", c.name, again, r)
+				t.Errorf("%s: CreatePool while the creation is in progress: %+v, %v, want WaitKey", c.name, again, r)
 			}
 		}
 		g.do(d.Write)
 		if _, ok := g.store.pools[p.Name]; ok != (c.want == "" || c.want == ReasonPoolExists) {
-			t.Errorf("%s: stored: %v", c.name, ok)
+			t.Errorf("%s: the pool is in the store: %v, want it there only if it was created", c.name, ok)
 		}
 	}
 	g.tick()
 	l, r := g.acquire(AcquireRequest{Pool: "other", App: "a", Instance: hashOf("a")})
 	if r != nil || l.Epoch != g.store.meta.FirstEpoch {
-		t.Errorf("the new pool grants %+v, %v", l, r)
+		t.Errorf("Acquire in the new pool: %+v, %v, want a lease", l, r)
 	}
 }
 
-// S11: an operator who vouches that a holder is dead ends its lease as its own
-// Release would: without a last timestamp the window is waited out.
+// S11: Free ends the lease of a dead holder as the holder's own Release would: without
+// a last timestamp, the node ID is free only after the whole window.
 func TestFree(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		last *snowflake.Millis
-		want snowflake.Millis // the ceiling, less the floor
+		want snowflake.Millis // the ceiling minus the floor
 		bad  bool
 	}{
 		{name: "says nothing", want: 30_000},
@@ -758,7 +759,7 @@ func TestFree(t *testing.T) {
 				wantReason(t, "Free", r, "")
 				again, r := g.s.Free(g.now, DefaultPool, l.Node, l.Epoch, c.last)
 				if r != nil || again.Wait != WaitKey {
-					t.Errorf("another Free meanwhile gets %+v, %v, want it to wait", again, r)
+					t.Errorf("Free while one is in progress: %+v, %v, want WaitKey", again, r)
 				}
 				g.do(d.Write)
 				rec := g.store.records[recordKey{DefaultPool, l.Node}]
@@ -767,21 +768,21 @@ func TestFree(t *testing.T) {
 				}
 				again, r = g.s.Free(g.now, DefaultPool, l.Node, l.Epoch, nil)
 				if r != nil || again.Write != nil || again.Wait != WaitNone {
-					t.Errorf("a repeated Free gets %+v, %v, want it to be harmless", again, r)
+					t.Errorf("the Free repeated: %+v, %v, want neither Write nor refusal", again, r)
 				}
 				_, r = g.beat(l)
 				wantReason(t, "a heartbeat of a freed lease", r, ReasonLeaseLost)
 
-				// P2: the next window begins above what this one may have used, and
-				// no quarantine follows.
+				// P2: the next window begins above all timestamps that this one may have
+				// used, and there is no quarantine.
 				g.pass(time.Duration(max(c.want, 0)) * time.Millisecond)
 				_, r = g.acquire(ask("b"))
 				if wait := c.want >= 0; (r != nil) != wait {
-					t.Errorf("at the ceiling: %v, want a refusal: %v", r, wait)
+					t.Errorf("Acquire at the ceiling: refusal %v, want one: %v", r, wait)
 				}
 				g.set(time.Millisecond)
 				if c.want >= 0 && g.lease("b").Floor <= rec.Ceiling {
-					t.Error("the windows touch")
+					t.Error("the next window does not begin above the ceiling")
 				}
 			})
 		}
@@ -796,19 +797,19 @@ func TestTooManyPools(t *testing.T) {
 		if full := i == MaxPools-1; full { // there was one before
 			wantReason(t, "one too many", r, ReasonTooManyPools)
 			if !strings.Contains(r.Message, fmt.Sprint(MaxPools)) {
-				t.Errorf("%q doesn't say that the limit is %d", r.Message, MaxPools)
+				t.Errorf("the refusal %q does not say that the limit is %d", r.Message, MaxPools)
 			}
 			return
 		}
 		wantReason(t, string(p.Name), r, "")
-		if i < MaxPools-4 { // the last few are under way, and count
+		if i < MaxPools-4 { // the last few are in progress, and count
 			g.do(d.Write)
 		}
 	}
 }
 
-// A store need not take more than 128 keys at once: what is more goes out with
-// the next write, at once.
+// A store takes at most 128 keys at once: the other pools are opened by the next
+// write, which is due at once.
 func TestLargestWrite(t *testing.T) {
 	const pools = 60
 	first := smallPool(200)
@@ -831,10 +832,10 @@ func TestLargestWrite(t *testing.T) {
 	for range 3 {
 		w, _ := g.s.Tick(g.now)
 		if w == nil {
-			t.Fatalf("%d pools were opened, and no more are due", opened)
+			t.Fatalf("%d pools were opened and no more are due, want all opened", opened)
 		}
 		if n := 1 + len(w.Batch.Pools) + maxNotes; n > 128 {
-			t.Errorf("a write may have %d keys", n)
+			t.Errorf("a write may have %d keys, want at most 128", n)
 		}
 		opened += len(w.Batch.Pools)
 		g.do(w)
@@ -844,7 +845,7 @@ func TestLargestWrite(t *testing.T) {
 	}
 }
 
-// S2: nothing is granted whose ceiling is beyond the layout's last timestamp.
+// S2: no lease is granted whose ceiling is beyond the layout's last timestamp.
 func TestLayoutEnds(t *testing.T) {
 	p := smallPool(3)
 	p.Layout.TimestampBits = 35
@@ -862,12 +863,12 @@ func TestLayoutEnds(t *testing.T) {
 	req.TTL = 40 * time.Second
 	l, r := g.acquire(req)
 	if r != nil || l.Ceiling != p.Layout.LastTimestamp() {
-		t.Errorf("a ceiling at the end: %+v, %v", l, r)
+		t.Errorf("Acquire with a ceiling at the last timestamp: %+v, %v, want a lease", l, r)
 	}
 }
 
-// S12: a promise that the store forgot is told once for a node ID, and only
-// where it did forget one.
+// S12: an alarm for a promise that the store forgot is raised once for a node ID and
+// epoch, and only if the store did forget one.
 func TestForgotten(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(3))
 	l := g.lease("a")
@@ -878,21 +879,21 @@ func TestForgotten(t *testing.T) {
 		return r.Forgotten
 	}
 	if forgotten(0, l.Epoch) {
-		t.Error("an alarm for a lease that is known")
+		t.Error("an alarm was raised for a lease that the store knows")
 	}
 	if !forgotten(0, l.Epoch+1) || forgotten(0, l.Epoch+1) || !forgotten(0, l.Epoch+2) {
-		t.Error("later epochs: want one alarm for each")
+		t.Error("heartbeats with later epochs did not raise exactly one alarm each")
 	}
 	if !forgotten(2, 1) || forgotten(2, 1) {
-		t.Error("a node ID never granted: want one alarm")
+		t.Error("heartbeats for a node ID never granted did not raise exactly one alarm")
 	}
 	if _, r := g.beat(l); r != nil {
-		t.Errorf("the lease was changed: %v", r)
+		t.Errorf("a heartbeat of the lease after the alarms: %v, want the lease", r)
 	}
 }
 
-// The queue is bounded; a ticket that is in it no more gets a new place, not
-// an endless wait; giving up is possible.
+// The queue is bounded. A request whose ticket is no longer in it gets a new place
+// rather than wait for ever, and a request can leave the queue.
 func TestQueue(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(0))
 	l := g.lease("a")
@@ -902,16 +903,16 @@ func TestQueue(t *testing.T) {
 		req.Queue, req.Ticket = true, ticket
 		d, r := g.s.Acquire(g.now, req)
 		if r != nil || d.Wait != WaitFree || d.Ticket == 0 {
-			t.Fatalf("%s gets %+v, %v", app, d, r)
+			t.Fatalf("Acquire for %s: %+v, %v, want WaitFree with a ticket", app, d, r)
 		}
 		return d
 	}
 	first := wait("b", 0)
 	if first.At != 50*time.Second {
-		t.Errorf("the next one is free at %v, want 50s", first.At)
+		t.Errorf("the next node ID is free at %v, want 50s", first.At)
 	}
 	if again := wait("b", first.Ticket); again.Ticket != first.Ticket {
-		t.Errorf("ticket %d became %d", first.Ticket, again.Ticket)
+		t.Errorf("asked again with ticket %d and got %d, want the same", first.Ticket, again.Ticket)
 	}
 	for i := 1; i < MaxQueue; i++ {
 		wait(fmt.Sprint("c", i), 0)
@@ -922,25 +923,25 @@ func TestQueue(t *testing.T) {
 	wantReason(t, "one too many", r, ReasonQueueFull)
 	g.s.LeaveQueue(DefaultPool, first.Ticket)
 	if g.s.Turn(DefaultPool) != first.Ticket+1 {
-		t.Errorf("it is %d's turn, want %d", g.s.Turn(DefaultPool), first.Ticket+1)
+		t.Errorf("it is the turn of ticket %d, want %d", g.s.Turn(DefaultPool), first.Ticket+1)
 	}
 	if back := wait("b", first.Ticket); back.Ticket == first.Ticket {
-		t.Error("a place that was given up is kept")
+		t.Error("a request that left the queue still has its place")
 	}
 	wantReason(t, "Release", g.release(l, ptr(l.Floor)), "")
 	g.set(time.Second)
-	req = ask("e") // nobody overtakes, whether it would wait or not
+	req = ask("e") // it overtakes nobody, with Queue or without
 	_, r = g.acquire(req)
 	wantReason(t, "overtaking", r, ReasonQueueFull)
 	req = ask("c1")
 	req.Queue, req.Ticket = true, first.Ticket+1
 	if got, r := g.acquire(req); r != nil || got.Node != 0 {
-		t.Errorf("the first in line gets %+v, %v", got, r)
+		t.Errorf("Acquire for the first in the queue: %+v, %v, want a Write", got, r)
 	}
 }
 
-// Numbers count what is acknowledged: a node ID whose release is under way is
-// still held.
+// Stats count what is acknowledged: a node ID whose release is in progress is still
+// held.
 func TestStatsMatchTheListing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := smallPool(5)
@@ -991,35 +992,35 @@ func TestStatsMatchTheListing(t *testing.T) {
 			}
 			want.Free = 6 - want.Held - want.Quarantined
 			if st, _ := g.s.Stats(g.now, DefaultPool); st.Held != want.Held || st.Quarantined != want.Quarantined || st.Free != want.Free {
-				t.Fatalf("%+v, but the listing has %+v of %+v", st, want, leases)
+				t.Fatalf("Stats are %+v, but the listing has %+v in %+v", st, want, leases)
 			}
 		}
 	})
 }
 
-// A wall clock that leaps ahead takes server time past ceilings: their node
-// IDs are free at once, for listings and for grants alike.
+// If the wall clock leaps ahead, server time passes ceilings: their node IDs are free
+// at once, in listings and for grants.
 func TestLeapFrees(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(0))
 	l := g.lease("a")
 	wantReason(t, "Release", g.release(l, nil), "")
 	if s := g.state(0); s != Quarantined {
-		t.Fatalf("%v, want quarantined: its ceiling is to come", s)
+		t.Fatalf("the node ID is %v, want quarantined: server time has not reached its ceiling", s)
 	}
 	_, r := g.acquire(ask("b"))
 	wantReason(t, "Acquire", r, ReasonNoFreeNodeID)
 	g.now.Wall = g.now.Wall.Add(time.Minute)
 	g.tick()
 	if s := g.state(0); s != Free {
-		t.Fatalf("%v, want free", s)
+		t.Fatalf("the node ID is %v after the leap, want free", s)
 	}
 	if b := g.lease("b"); b.Floor <= l.Ceiling {
-		t.Errorf("windows to %d and from %d", l.Ceiling, b.Floor)
+		t.Errorf("one window ends at %d and the next begins at %d, want it above", l.Ceiling, b.Floor)
 	}
 }
 
-// A refusal for want of free IDs always says when to ask again, even when
-// all hangs on writes under way: clients give up without it.
+// A refusal with NO_FREE_NODE_ID always has a RetryAfter, even if only writes in
+// progress decide when a node ID is free: without it, clients give up.
 func TestExhaustedSaysWhen(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(0))
 	refused := func(what string) {
@@ -1027,11 +1028,11 @@ func TestExhaustedSaysWhen(t *testing.T) {
 		_, r := g.acquire(ask("b"))
 		wantReason(t, what, r, ReasonNoFreeNodeID)
 		if r != nil && r.RetryAfter <= 0 {
-			t.Errorf("%s: no hint when to ask again", what)
+			t.Errorf("%s: RetryAfter is 0, want a time", what)
 		}
 	}
 	d, _ := g.s.Acquire(g.now, ask("a"))
-	refused("grant under way")
+	refused("a grant in progress")
 	g.do(d.Write)
 	refused("held")
 	g.set(31 * time.Second)
@@ -1043,15 +1044,15 @@ func TestExhaustedSaysWhen(t *testing.T) {
 		g.set(time.Second)
 		w, _ = g.s.Tick(g.now)
 	}
-	refused("note under way")
+	refused("a note in progress")
 	g.do(w)
 	l := g.lease("b")
 	d, _ = g.s.Release(g.now, g.refOf(l), ptr(l.Floor))
 	_, r := g.acquire(ask("c"))
-	wantReason(t, "release under way", r, ReasonNoFreeNodeID)
+	wantReason(t, "a release in progress", r, ReasonNoFreeNodeID)
 }
 
-// Watchers hear of what is durable, in order, and of what time brings.
+// Events report what is durable and what time brings, in order.
 func TestEvents(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(1))
 	g.s.SetWatched(DefaultPool, true)
@@ -1063,7 +1064,7 @@ func TestEvents(t *testing.T) {
 			got = append(got, e.Kind)
 		}
 		if !reflect.DeepEqual(got, want) {
-			t.Errorf("heard %v, want %v", got, want)
+			t.Errorf("the events are %v, want %v", got, want)
 		}
 	}
 	d, _ := g.s.Acquire(g.now, ask("a"))
@@ -1096,30 +1097,30 @@ func TestEvents(t *testing.T) {
 	heard(EventFreed)
 }
 
-// What is malformed changes nothing and names its field.
+// A malformed request changes nothing, and its refusal names the field.
 func TestMalformed(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(3))
 	for _, ttl := range []time.Duration{-1, time.Second - 1, 61 * time.Second} {
 		req := ask("a")
 		req.TTL = ttl
 		if _, r := g.acquire(req); r == nil || r.Field != "ttl" {
-			t.Errorf("ttl %v: %v", ttl, r)
+			t.Errorf("ttl %v: %v, want INVALID_FIELD for ttl", ttl, r)
 		}
 	}
 	for _, app := range []AppID{"", AppID(strings.Repeat("a", 254)), "\xff"} {
 		if r := app.Validate(); r == nil || r.Field != "app_id" {
-			t.Errorf("app ID %q: %v", app, r)
+			t.Errorf("app ID %q: %v, want INVALID_FIELD for app_id", app, r)
 		}
 	}
 	for _, i := range []InstanceID{"", "fifteen-letters", InstanceID(strings.Repeat("a", 65)), "sixteen letters\n"} {
 		switch r := i.Validate(); {
 		case r == nil || r.Field != "instance_id":
-			t.Errorf("instance ID %q: %v", i, r)
+			t.Errorf("instance ID %q: %v, want INVALID_FIELD for instance_id", i, r)
 		case i != "" && strings.Contains(r.Message, string(i)):
-			t.Errorf("%q tells the secret", r.Message)
+			t.Errorf("the refusal %q contains the secret", r.Message)
 		}
 	}
 	if len(g.store.records) != 0 {
-		t.Errorf("something was written: %v", g.store.records)
+		t.Errorf("malformed requests wrote records: %v", g.store.records)
 	}
 }

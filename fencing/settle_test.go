@@ -10,10 +10,11 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// many is a pool of so many portions that nothing gets through it in one call.
+// many is the size of a pool that has more portions than any call settles.
 const many = 20 * portion
 
-// crowd is a rig whose pool was loaded with many live leases of a TTL each.
+// crowd returns a rig whose pool was loaded with many live leases; ttl gives the TTL
+// of each.
 func crowd(t tester, ttl func(i int) time.Duration) *rig {
 	p := NewPool(DefaultPool)
 	p.Layout.NodeBits, p.Layout.SequenceBits, p.Last, p.MaxTTL = 20, 2, many-1, time.Hour
@@ -43,26 +44,27 @@ func (g *rig) beatAll() {
 	}
 }
 
-// standing is where a lease stands, and when it is looked at again.
-type standing struct {
-	shelf   State
+// placement is a slot's part of the index, and when the slot is due there.
+type placement struct {
+	part    State
 	cooling bool
 	due     time.Duration
 }
 
-func (g *rig) places() map[snowflake.NodeID]standing {
-	places := map[snowflake.NodeID]standing{}
+func (g *rig) placements() map[snowflake.NodeID]placement {
+	placements := map[snowflake.NodeID]placement{}
 	for l := range g.s.pools[DefaultPool].slots.all() {
-		places[l.node] = standing{l.indexedAs, l.cooling, l.due}
+		placements[l.node] = placement{l.indexedAs, l.cooling, l.due}
 	}
-	return places
+	return placements
 }
 
-// moved is how many leases a call has moved, or looked at to no avail.
+// moved returns how many slots a call has moved to another part of the index, or to
+// another place in the same part.
 func (g *rig) moved(call func()) (n int) {
-	before := g.places()
+	before := g.placements()
 	call()
-	for node, now := range g.places() {
+	for node, now := range g.placements() {
 		if now != before[node] {
 			n++
 		}
@@ -70,7 +72,7 @@ func (g *rig) moved(call func()) (n int) {
 	return n
 }
 
-// S14: whatever has come about at once, no call moves more than its portion.
+// S14: however many leases change state at once, no call moves more than its portion.
 func TestCallsKeepToTheirPortion(t *testing.T) {
 	quarantine := func(d time.Duration) func(g *rig) {
 		return func(g *rig) {
@@ -104,7 +106,7 @@ func TestCallsKeepToTheirPortion(t *testing.T) {
 				prepare(g)
 				g.tick() // the mark, so that promises may be made
 				if n := g.moved(func() { call(g) }); n > 2*portion+maxRepairs+maxNotes {
-					t.Errorf("%d of %d leases were moved under one hold of the lock", n, many)
+					t.Errorf("one call moved %d of %d slots, want at most %d", n, many, 2*portion+maxRepairs+maxNotes)
 				}
 				if err := g.s.Check(); err != nil {
 					t.Error(err)
@@ -121,10 +123,10 @@ func (g *rig) settleAll() {
 			return
 		}
 	}
-	g.t.Fatalf("the pool is never settled")
+	g.t.Fatalf("the pool still lags after %d calls of Settle", many)
 }
 
-// Tick works off what lags, and then lets the caller rest.
+// Tick moves the slots that lag, and then is not due again soon.
 func TestTickWorksOffLag(t *testing.T) {
 	g := crowd(t, alike)
 	g.set(71 * time.Second)
@@ -135,15 +137,15 @@ func TestTickWorksOffLag(t *testing.T) {
 			break
 		}
 		if calls > 10*many/portion {
-			t.Fatalf("still lags after %d calls", calls)
+			t.Fatalf("the pool still lags after %d calls of Tick", calls)
 		}
 	}
 	if st, _ := g.s.Stats(g.now, DefaultPool); st.Free != many {
-		t.Errorf("%+v, want all of %d free", st, many)
+		t.Errorf("the pool has %+v, want all %d node IDs free", st, many)
 	}
 }
 
-// seek acquires as the service does: where the server is busy, at once again.
+// seek acquires as the service does: it asks again at once after WaitSettled.
 func (g *rig) seek(app string) (Decision, *Refusal, int) {
 	for asked := 1; ; asked++ {
 		d, r := g.s.Acquire(g.now, ask(app))
@@ -151,12 +153,12 @@ func (g *rig) seek(app string) (Decision, *Refusal, int) {
 			return d, r, asked
 		}
 		if asked > many {
-			g.t.Fatalf("%s is told to ask again for ever", app)
+			g.t.Fatalf("Acquire for %s still returns WaitSettled after %d calls", app, many)
 		}
 	}
 }
 
-// P4: an ID is found as soon as it is free, whatever lags, and none before.
+// P4: a node ID is found as soon as it is free, whatever lags, and never before.
 func TestFreeIsFoundWhereItLags(t *testing.T) {
 	short := func(d time.Duration) func(int) time.Duration {
 		return func(i int) time.Duration {
@@ -170,11 +172,11 @@ func TestFreeIsFoundWhereItLags(t *testing.T) {
 		t.Helper()
 		d, r, asked := g.seek("other")
 		if r != nil || d.Write == nil || d.Write.Batch.Records[0].Node != want {
-			t.Errorf("asked %d times: got %+v, %v, want node ID %d", asked, d, r, want)
+			t.Errorf("call %d of Acquire: %+v, %v, want the grant of node ID %d", asked, d, r, want)
 		}
 	}
 	t.Run("among heartbeats", func(t *testing.T) {
-		// All deadlines look over, but for one heartbeats have moved them.
+		// By the heap all deadlines have passed; heartbeats have moved all but one.
 		g := crowd(t, alike)
 		for range 4 {
 			g.set(20 * time.Second)
@@ -193,13 +195,13 @@ func TestFreeIsFoundWhereItLags(t *testing.T) {
 		g.tick()
 		find(t, g, many-7)
 	})
-	t.Run("a quarantine that ends its rest", func(t *testing.T) {
+	t.Run("a shorter quarantine frees it", func(t *testing.T) {
 		g := crowd(t, short(20*time.Second))
 		g.set(45 * time.Second)
 		g.tick()
-		g.settleAll() // nearly all rest; the short one has rested for 15 s
+		g.settleAll() // nearly all are quarantined, the short one for 15 s
 		if _, r, _ := g.seek("other"); r == nil {
-			t.Fatal("granted within the quarantine")
+			t.Fatal("a node ID was granted within its quarantine")
 		}
 		d, _ := g.s.UpdatePool(g.now, DefaultPool, PoolChange{Quarantine: ptr(14 * time.Second)})
 		g.do(d.Write)
@@ -216,14 +218,14 @@ func TestFreeIsFoundWhereItLags(t *testing.T) {
 			d, r, _ := g.seek(fmt.Sprint("other-", i))
 			if r != nil {
 				if r.RetryAfter < 50*time.Minute {
-					t.Errorf("told to ask again after %v, want nearly an hour", r.RetryAfter)
+					t.Errorf("RetryAfter is %v, want nearly an hour", r.RetryAfter)
 				}
 				break
 			}
-			// What the mark's write noted as ended is free for good.
+			// A node ID noted as ended with the mark is free despite the longer quarantine.
 			node := d.Write.Batch.Records[0].Node
 			if rec := g.store.records[recordKey{DefaultPool, node}]; rec.Status != Ended {
-				t.Fatalf("node ID %d is granted within the longer quarantine", node)
+				t.Fatalf("node ID %d was granted within the longer quarantine", node)
 			}
 		}
 		if err := g.s.Check(); err != nil {
@@ -232,26 +234,26 @@ func TestFreeIsFoundWhereItLags(t *testing.T) {
 	})
 }
 
-// A pool that grows is not looked through again from its start.
+// After a pool grows, the search for new node IDs does not start from the first again.
 func TestGrowthCostsNothing(t *testing.T) {
 	g := crowd(t, alike)
 	p := g.s.pools[DefaultPool]
 	if _, r, _ := g.seek("other"); r == nil {
-		t.Fatal("granted in a full pool")
+		t.Fatal("Acquire in a full pool was not refused, want a refusal")
 	}
 	d, _ := g.s.UpdatePool(g.now, DefaultPool, PoolChange{Last: ptr(snowflake.NodeID(many))})
 	g.do(d.Write)
 	if p.fresh != many {
-		t.Errorf("looks for IDs never granted from %d on, want %d", p.fresh, many)
+		t.Errorf("the search for node IDs never granted starts at %d, want %d", p.fresh, many)
 	}
 	if d, r, _ := g.seek("other"); r != nil || d.Write.Batch.Records[0].Node != many {
-		t.Errorf("got %+v, %v, want the new node ID", d, r)
+		t.Errorf("Acquire after the growth: %+v, %v, want the new node ID", d, r)
 	}
 }
 
-// Watchers' room holds back what time alone brings, and nothing else; a grant
-// holds nothing back.
-func TestRoomForEvents(t *testing.T) {
+// LimitEvents delays only the changes that time brings, and a grant never waits for
+// watchers.
+func TestLimitEvents(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		g := newRig(t, 10*time.Second, smallPool(9))
 		g.s.SetWatched(DefaultPool, true)
@@ -261,19 +263,19 @@ func TestRoomForEvents(t *testing.T) {
 		}
 		g.set(31 * time.Second)
 		g.s.TakeEvents()
-		room := rapid.IntRange(0, 12).Draw(t, "room")
-		g.s.LimitEvents(DefaultPool, room)
+		limit := rapid.IntRange(0, 12).Draw(t, "limit")
+		g.s.LimitEvents(DefaultPool, limit)
 		for range 20 {
 			g.s.Settle(g.now, DefaultPool)
 		}
-		if n := len(g.s.TakeEvents()); n != min(room, 10) {
-			t.Fatalf("%d expiries are told with room for %d", n, room)
+		if n := len(g.s.TakeEvents()); n != min(limit, 10) {
+			t.Fatalf("%d expiries were reported with a limit of %d", n, limit)
 		}
 		g.set(21 * time.Second)
 		g.tick()
 		g.s.LimitEvents(DefaultPool, 0)
 		if d, r, _ := g.seek("other"); r != nil || d.Write == nil {
-			t.Fatalf("got %+v, %v: a grant waits for watchers", d, r)
+			t.Fatalf("Acquire with a limit of 0: %+v, %v, want a Write", d, r)
 		}
 		if err := g.s.Check(); err != nil {
 			t.Fatal(err)

@@ -8,22 +8,22 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// hourly is a pool in which a restart costs much if it gives each lease another
-// TTL.
+// hourly returns a pool with a TTL of an hour: a restart that extends each lease by a
+// TTL shows clearly.
 func hourly(last snowflake.NodeID) Pool {
 	p := smallPool(last)
 	p.TTL, p.MaxTTL, p.Quarantine = time.Hour, time.Hour, 6*time.Minute
 	return p
 }
 
-// freeAfter says how long a node ID is not free once its holder is dead, with a
-// restart every so often that takes some time.
+// freeAfter returns the time until the node ID of a dead holder is free, with a
+// restart after each period every (0: none) that takes the time down.
 func (g *rig) freeAfter(node snowflake.NodeID, every, down time.Duration) time.Duration {
 	g.t.Helper()
 	began, up := g.now.Steady, time.Duration(0)
 	for g.state(node) != Free {
 		if g.now.Steady-began > 1000*time.Hour {
-			g.t.Fatal("the node ID never comes back")
+			g.t.Fatal("the node ID is not free after 1000 hours")
 		}
 		g.pass(time.Second)
 		if up += time.Second; every > 0 && up >= every {
@@ -35,8 +35,8 @@ func (g *rig) freeAfter(node snowflake.NodeID, every, down time.Duration) time.D
 	return g.now.Steady - began
 }
 
-// P4: restarts don't keep a dead lease alive. Each costs two strides or a
-// twentieth of the TTL, and what it takes.
+// P4: restarts don't keep a dead lease alive. Each delays its end by two strides and a
+// twentieth of the TTL, and by its own duration.
 func TestRestartsEndNoSilence(t *testing.T) {
 	life := time.Hour + 6*time.Minute
 	for _, c := range []struct {
@@ -54,13 +54,13 @@ func TestRestartsEndNoSilence(t *testing.T) {
 			g := newRig(t, 10*time.Second, hourly(0))
 			l := g.lease("a")
 			if got := g.freeAfter(l.Node, c.every, c.down); got > c.most || got < life {
-				t.Errorf("free after %v, want %v to %v", got, life, c.most)
+				t.Errorf("the node ID is free after %v, want %v to %v", got, life, c.most)
 			}
 		})
 	}
 }
 
-// A lease that is heard a last time after many restarts has all of its TTL.
+// A heartbeat after many restarts gives a lease its whole TTL.
 func TestHeardAgainAfterRestarts(t *testing.T) {
 	g := newRig(t, 10*time.Second, hourly(0))
 	l := g.lease("a")
@@ -71,14 +71,13 @@ func TestHeardAgainAfterRestarts(t *testing.T) {
 	if _, r := g.beat(l); r != nil {
 		t.Fatal(r)
 	}
-	g.restart(10 * time.Second) // its note is durably gone, so it gets stride and TTL
+	g.restart(10 * time.Second) // its note is durably removed, so it gets stride + TTL
 	if v, _ := g.s.Lease(g.now, l.Pool, l.Node); v.State != Held || v.TimeLeft != time.Hour+10*time.Second {
-		t.Errorf("%+v, want it held for the TTL and a stride", v)
+		t.Errorf("the lease is %+v, want it held for TTL + stride", v)
 	}
 }
 
-// S6: the ceiling of a note counts, but never above mark + TTL: it will be
-// promised again.
+// S6: a start takes the ceiling of a note, but never one above mark + TTL.
 func TestNotedCeilingIsBounded(t *testing.T) {
 	g := newRig(t, 10*time.Second, hourly(0))
 	l := g.lease("a")
@@ -95,13 +94,13 @@ func TestNotedCeilingIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		if v, _ := s.Lease(g.now, l.Pool, l.Node); v.Ceiling != c.want || v.TimeLeft != time.Minute {
-			t.Errorf("noted up to %d: %+v, want up to %d", c.noted, v, c.want)
+			t.Errorf("a note with ceiling %d gives %+v, want ceiling %d and one minute left", c.noted, v, c.want)
 		}
 	}
 }
 
-// S5: what is left is rounded up, also below 0, and bounded there: a store takes
-// no less.
+// S5: the time left in a note is rounded up, also below 0, and is at least
+// −MaxDuration: a store takes no less.
 func TestLeftIsRoundedUp(t *testing.T) {
 	for d, want := range map[time.Duration]time.Duration{
 		0: 0, 1: time.Millisecond, time.Millisecond: time.Millisecond, -1: 0,
@@ -110,19 +109,19 @@ func TestLeftIsRoundedUp(t *testing.T) {
 		-MaxDuration: -MaxDuration, -MaxDuration - time.Hour: -MaxDuration, // as long as no quarantine
 	} {
 		if got := timeLeft(d); got != want {
-			t.Errorf("%v is rounded to %v, want %v", d, got, want)
+			t.Errorf("timeLeft(%v) = %v, want %v", d, got, want)
 		}
 	}
 }
 
-// A grant of a node ID whose record had a note has none.
+// The grant of a node ID whose record had a silence note has none.
 func TestGrantHasNoNote(t *testing.T) {
 	g := newRig(t, 10*time.Second, hourly(0))
 	l := g.lease("a")
 	key := recordKey{l.Pool, l.Node}
 	g.pass(50 * time.Minute)
 	if !g.store.records[key].Silence.Noted {
-		t.Fatal("the lease was not noted")
+		t.Fatal("the lease has no silence note after 50 minutes, want one")
 	}
 	for g.state(l.Node) != Free { // without a Tick that would note the end
 		g.set(time.Second)
@@ -130,12 +129,12 @@ func TestGrantHasNoNote(t *testing.T) {
 	}
 	g.s.mark.sent, g.s.meta.Mark = g.now.Steady, g.now.Wall+10_000
 	if next := g.lease("b"); next.Node != l.Node || g.store.records[key].Silence.Noted {
-		t.Errorf("%+v after %+v", g.store.records[key], l)
+		t.Errorf("the next record is %+v after lease %+v, want the same node ID and no note", g.store.records[key], l)
 	}
 }
 
-// A node ID that comes free while its silence note is under way is noted as
-// ended afterwards.
+// A node ID that comes free while the write of its silence note is in progress is
+// noted as ended afterwards.
 func TestFreeWhileNotedAsSilent(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(0))
 	l := g.lease("a")
@@ -147,17 +146,17 @@ func TestFreeWhileNotedAsSilent(t *testing.T) {
 	}
 	g.set(2 * time.Minute)
 	if g.state(l.Node) != Quarantined {
-		t.Error("the node ID of a record with a write under way is free")
+		t.Error("the node ID of a record whose write is in progress is not quarantined, want it so")
 	}
 	g.s.Settle(g.now, DefaultPool)
 	g.do(w)
 	g.pass(20 * time.Second)
 	if rec := g.store.records[recordKey{l.Pool, l.Node}]; rec.Status != Ended {
-		t.Errorf("%+v is never noted as ended", rec)
+		t.Errorf("the record is %+v, want it ended", rec)
 	}
 }
 
-// Silent and ended leases share a write, and so do pools, whichever has more.
+// Silent and ended leases share a write of notes, and so do pools, whichever has more.
 func TestNotesAreShared(t *testing.T) {
 	p := smallPool(999)
 	g := newRig(t, 10*time.Second, p)
@@ -187,7 +186,7 @@ func TestNotesAreShared(t *testing.T) {
 	for i := range 2 {
 		w, _ := g.s.Tick(g.now)
 		if w == nil || len(w.Batch.Records) != maxNotes {
-			t.Fatalf("write %d: %+v, want one with %d notes", i, w, maxNotes)
+			t.Fatalf("write %d is %+v, want one with %d notes", i, w, maxNotes)
 		}
 		for _, rec := range w.Batch.Records {
 			kinds[rec.Status]++
@@ -196,16 +195,16 @@ func TestNotesAreShared(t *testing.T) {
 			}
 		}
 		g.do(w)
-		g.set(g.s.mark.stride / 20) // there is more, so it goes on soon
+		g.set(g.s.mark.stride / 20) // there are more, so the next notes are due soon
 	}
 	if kinds[Ended] != maxNotes || kinds[Live] != maxNotes || others != 10 {
-		t.Errorf("%v noted in two writes, %d of the other pool, want half of each kind and all of the small pool's", kinds, others)
+		t.Errorf("two writes noted %v, %d of them in the other pool, want half of each kind and all 10 of the other pool", kinds, others)
 	}
 }
 
-// Leases that are heard cost no note, and one look in two thirds of a TTL,
-// never many at once.
-func TestHeardLeasesCostLittle(t *testing.T) {
+// Leases with heartbeats need no note and one check in two thirds of a TTL, and one
+// Tick checks few of them.
+func TestLeasesWithHeartbeatsCostLittle(t *testing.T) {
 	const many = 5000
 	pool := hourly(many - 1)
 	pool.Layout.NodeBits, pool.Layout.SequenceBits = 13, 9
@@ -232,8 +231,8 @@ func TestHeardLeasesCostLittle(t *testing.T) {
 			}
 			before := due()
 			w, _ := g.s.Tick(g.now)
-			if looked := before - due(); looked > maxChecks {
-				t.Fatalf("one Tick looks at %d leases", looked)
+			if checked := before - due(); checked > maxChecks {
+				t.Fatalf("one Tick checked %d leases, want at most %d", checked, maxChecks)
 			}
 			if w != nil {
 				writes += len(w.Batch.Records)
@@ -247,11 +246,11 @@ func TestHeardLeasesCostLittle(t *testing.T) {
 		}
 	}
 	if err := g.s.Check(); err != nil || writes > 0 {
-		t.Errorf("%d notes of leases that are heard, %v", writes, err)
+		t.Errorf("%d notes of leases with heartbeats and Check %v, want none", writes, err)
 	}
 }
 
-// Join takes the notes of several leases away in one write.
+// Join makes one write that removes the notes of several leases.
 func TestJoin(t *testing.T) {
 	g := newRig(t, 10*time.Second, hourly(9))
 	var leases []Lease
@@ -263,7 +262,7 @@ func TestJoin(t *testing.T) {
 	for _, l := range leases {
 		d, r := g.s.Heartbeat(g.now, g.refOf(l))
 		if r != nil || d.Write == nil || d.Write.Grants {
-			t.Fatalf("%+v, %v", d, r)
+			t.Fatalf("Heartbeat of a noted lease: %+v, %v, want a Write that is no grant", d, r)
 		}
 		writes = append(writes, d.Write)
 	}
@@ -271,7 +270,7 @@ func TestJoin(t *testing.T) {
 	for _, l := range leases {
 		d, r := g.s.Heartbeat(g.now, g.refOf(l))
 		if r != nil || d.Lease.Epoch != l.Epoch || g.store.records[recordKey{l.Pool, l.Node}].Silence.Noted {
-			t.Errorf("%+v, %v", d, r)
+			t.Errorf("Heartbeat after the joined write: %+v, %v, want the lease without a note", d, r)
 		}
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// keep ticks whenever Tick asks for it, for a while.
+// keep lets d pass, and calls Tick whenever it asks to be called.
 func (g *rig) keep(d time.Duration) {
 	g.t.Helper()
 	end := g.now.Steady + d
@@ -35,13 +35,13 @@ func TestStrideBounds(t *testing.T) {
 		_, err2 := NewServer(g.store.load(), c.stride, g.now)
 		_, err3 := Recover(g.store.load(), g.now.Wall, c.stride, 0)
 		if (err == nil) != c.good || (err2 == nil) != c.good || (err3 == nil) != c.good {
-			t.Errorf("stride %v: NewStore %v, NewServer %v, Recover %v, want it taken: %v", c.stride, err, err2, err3, c.good)
+			t.Errorf("stride %v: NewStore %v, NewServer %v, Recover %v, want accepted: %v", c.stride, err, err2, err3, c.good)
 		}
 	}
 }
 
-// S8: a stride that shrinks doesn't let server time run ahead: marks are written
-// the shorter one ahead at once.
+// S8: a stride that gets shorter doesn't let server time run ahead: from the start,
+// marks are written ahead by the shorter one.
 func TestShorterStrideKeepsServerTime(t *testing.T) {
 	p := smallPool(0)
 	p.Unsafe = true
@@ -50,7 +50,7 @@ func TestShorterStrideKeepsServerTime(t *testing.T) {
 	g.keep(31 * time.Minute)
 	g.restart(short)
 	if got := g.s.ServerTime(); got != g.now.Wall {
-		t.Errorf("server time is %v ahead after the start", got.Sub(g.now.Wall))
+		t.Errorf("server time is %v ahead of the wall clock after the start, want equal", got.Sub(g.now.Wall))
 	}
 	g.keep(long - time.Second)
 	if g.store.meta.Stride != long {
@@ -62,12 +62,12 @@ func TestShorterStrideKeepsServerTime(t *testing.T) {
 	}
 	g.restart(short)
 	if ahead := g.s.ServerTime().Sub(g.now.Wall); ahead > short {
-		t.Errorf("server time is %v ahead of a right wall clock", ahead)
+		t.Errorf("server time is %v ahead of a right wall clock, want at most %v", ahead, short)
 	}
 }
 
-// S8: server time that runs slow is not left behind by a stride that shrinks
-// before the mark is near.
+// S8: while server time runs slow, the shorter stride is stored only once the mark is
+// at most that far ahead.
 func TestStrideShrinksOnlyWhereTheMarkIsNear(t *testing.T) {
 	p := smallPool(0)
 	p.Unsafe = true
@@ -76,16 +76,16 @@ func TestStrideShrinksOnlyWhereTheMarkIsNear(t *testing.T) {
 	g.restart(10 * time.Second)
 	g.keep(time.Hour + time.Second)
 	if ahead := g.s.Mark().Sub(g.s.ServerTime()); g.store.meta.Stride < ahead {
-		t.Errorf("stride %v is stored with a mark that is %v ahead", g.store.meta.Stride, ahead)
+		t.Errorf("stride %v is stored with a mark %v ahead, want no shorter stride", g.store.meta.Stride, ahead)
 	}
 	g.keep(2 * time.Minute)
 	if g.store.meta.Stride != 10*time.Second {
-		t.Errorf("stride %v is stored at last, want 10s", g.store.meta.Stride)
+		t.Errorf("stride %v is stored after two more minutes, want 10s", g.store.meta.Stride)
 	}
 }
 
-// S10: a term promises for its own stride after a mark, from its first one on,
-// while what it loads rests for the stored one (S6).
+// S10: a term promises for its own stride after each mark, from its first one on. The
+// deadlines of loaded leases include the stored stride (S6).
 func TestTermKeepsItsOwnStride(t *testing.T) {
 	p := smallPool(0)
 	p.Unsafe = true
@@ -93,7 +93,7 @@ func TestTermKeepsItsOwnStride(t *testing.T) {
 	l := g.lease("a")
 	g.restart(2 * time.Second)
 	if got, want := g.s.pools[DefaultPool].slots.at(l.Node).deadline, g.now.Steady+time.Minute+l.TTL; got != want {
-		t.Errorf("a loaded lease's deadline is %v, want stored stride + TTL = %v", got, want)
+		t.Errorf("the deadline of a loaded lease is %v, want now + stored stride + TTL = %v", got, want)
 	}
 	g.set(2*time.Second - 1)
 	if _, r := g.beat(l); r != nil {
@@ -101,15 +101,15 @@ func TestTermKeepsItsOwnStride(t *testing.T) {
 	}
 	g.set(1)
 	if d, r := g.s.Heartbeat(g.now, g.refOf(l)); r != nil || d.Wait != WaitMark {
-		t.Errorf("a heartbeat a stride after the mark: %+v, %v, want it to wait for the mark", d, r)
+		t.Errorf("Heartbeat a stride after the mark: %+v, %v, want WaitMark", d, r)
 	}
 	if left := g.s.PromisesFor(g.now); left != 0 {
-		t.Errorf("it says that it may promise for %v", left)
+		t.Errorf("PromisesFor is %v a stride after the mark, want 0", left)
 	}
 }
 
-// S8: no stride locks a store out of a start or a recover with right clocks, not
-// even one that an older version took.
+// S8: with right clocks a store can be started and recovered whatever its stored
+// stride, even one that only an older version allowed.
 func TestLongStridesRestart(t *testing.T) {
 	for _, stride := range []time.Duration{time.Minute, 5 * time.Minute, time.Hour, 23 * time.Hour, 25 * time.Hour, MaxDuration} {
 		p := smallPool(0)
@@ -124,33 +124,33 @@ func TestLongStridesRestart(t *testing.T) {
 			t.Errorf("stride %v: server time is %v ahead of a right wall clock", stride, got.Sub(g.now.Wall))
 		}
 		if _, r := g.beat(l); r != nil {
-			t.Errorf("stride %v: %v", stride, r)
+			t.Errorf("stride %v: Heartbeat: %v", stride, r)
 		}
 		b, err := Recover(g.store.load(), g.now.Wall, 10*time.Second, 0)
 		if err != nil {
-			t.Errorf("stride %v: %v", stride, err)
+			t.Errorf("stride %v: Recover: %v", stride, err)
 			continue
 		}
 		g.store.commit(b)
 		g.restart(10 * time.Second)
 		b, err = Recover(g.store.load(), g.now.Wall, 10*time.Second, 0)
 		if err != nil {
-			t.Errorf("stride %v, once more: %v", stride, err)
+			t.Errorf("stride %v: the second Recover: %v", stride, err)
 		}
 		if want := g.now.Wall.Add(stride); b.Meta.Mark < want {
-			t.Errorf("stride %v is recovered with mark %d, below now + stride = %d", stride, b.Meta.Mark, want)
+			t.Errorf("stride %v: Recover stores mark %d, want at least now + stride = %d", stride, b.Meta.Mark, want)
 		}
 	}
 }
 
-// S8: a wall clock that is wrong is refused by recover, too.
+// S8: Recover refuses a wrong wall clock, too.
 func TestRecoverByAWrongClock(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(0))
 	g.leap(time.Minute)
 	been := g.store.meta.Mark.Add(-10 * time.Second)
 	for behind, good := range map[snowflake.Millis]bool{60_000: true, 60_001: false} {
 		if _, err := Recover(g.store.load(), been-behind, 10*time.Second, 0); (err == nil) != good {
-			t.Errorf("a wall clock %d ms behind mark − stride: %v, want it taken: %v", behind, err, good)
+			t.Errorf("a wall clock %d ms behind mark − stride: %v, want accepted: %v", behind, err, good)
 		}
 	}
 }

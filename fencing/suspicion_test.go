@@ -7,7 +7,7 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// suspicious returns a running server on a store that nobody vouches for.
+// suspicious returns a running server on a store that no operator vouches for.
 func suspicious(t *testing.T, stride time.Duration, p Pool) *rig {
 	t.Helper()
 	b, err := NewStore(startOfWorld, stride, false, p)
@@ -19,7 +19,7 @@ func suspicious(t *testing.T, stride time.Duration, p Pool) *rig {
 	return g
 }
 
-// leap lets time go by without a tick until its end.
+// leap moves both clocks by d without a Tick until the end.
 func (g *rig) leap(d time.Duration) {
 	g.set(d)
 	for w, _ := g.s.Tick(g.now); w != nil; w, _ = g.s.Tick(g.now) {
@@ -27,7 +27,7 @@ func (g *rig) leap(d time.Duration) {
 	}
 }
 
-// change makes a pool's change durable, or answers why not.
+// change makes a change of the pool durable, or returns the refusal.
 func (g *rig) change(c PoolChange) *Refusal {
 	g.t.Helper()
 	d, r := g.s.UpdatePool(g.now, DefaultPool, c)
@@ -35,7 +35,7 @@ func (g *rig) change(c PoolChange) *Refusal {
 	return r
 }
 
-// opensIn says in how long the default pool opens; 0: it is open.
+// opensIn returns the time until the default pool opens; 0 if it is open.
 func (g *rig) opensIn() time.Duration {
 	g.t.Helper()
 	_, left, r := g.s.Pool(g.now, DefaultPool)
@@ -52,7 +52,7 @@ func (g *rig) wantOpensIn(what string, want time.Duration) {
 	}
 }
 
-// recovered is the rig after its store was lost and a copy was recovered.
+// recovered replaces the rig's store by a copy, recovers the copy and starts on it.
 func (g *rig) recovered(copied *memStore, longest time.Duration) {
 	g.t.Helper()
 	b, err := Recover(copied.load(), g.now.Wall, 10*time.Second, longest)
@@ -64,8 +64,8 @@ func (g *rig) recovered(copied *memStore, longest time.Duration) {
 	g.restart(10 * time.Second)
 }
 
-// S7: no setting can end the suspicion of a pool earlier, and each may be
-// changed once the pool is opened.
+// S7: no change of a setting can end the suspicion of a pool earlier; once the pool is
+// opened, each of these changes is allowed.
 func TestSettingsCannotShortenSuspicion(t *testing.T) {
 	p := smallPool(0)
 	p.MaxTTL = time.Hour // its quarantine is 6 min
@@ -101,8 +101,8 @@ func TestSettingsCannotShortenSuspicion(t *testing.T) {
 	}
 }
 
-// S7: a holder of a store that was lost, and the pool of a copy that was
-// recovered: lower settings would give its node ID away while it is live.
+// S7: in a recovered copy, a lower max_ttl would let a node ID be granted while a holder
+// from the lost store may be live.
 func TestLowerMaxTTLAfterRecover(t *testing.T) {
 	p := smallPool(0)
 	p.MaxTTL = 24 * time.Hour
@@ -123,16 +123,16 @@ func TestLowerMaxTTLAfterRecover(t *testing.T) {
 		g.leap(g.opensIn())
 	}
 	if rests := old.TTL / 10; g.now.Steady < liveUntil+rests {
-		t.Errorf("the pool opened %v after the holder's deadline, want at least %v", g.now.Steady-liveUntil, rests)
+		t.Errorf("the pool opened %v after the deadline of the lost store's holder, want at least %v", g.now.Steady-liveUntil, rests)
 	}
 	l, r := g.acquire(ask("new"))
 	if wantReason(t, "Acquire once it is opened", r, ""); l.Floor <= old.Ceiling {
-		t.Errorf("floor %d is not above the lost window, which ends at %d", l.Floor, old.Ceiling)
+		t.Errorf("the new lease has floor %d, want it above the lost window, which ends at %d", l.Floor, old.Ceiling)
 	}
 }
 
-// S7: a copy can't know of a max_ttl that was raised after it was taken, so
-// whoever recovers it says so.
+// S7: a copy doesn't know of a max_ttl that was raised after it was taken, so Recover
+// is told the longest TTL.
 func TestRecoverByTheLongestTTL(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(0))
 	before := g.lease("before")
@@ -146,18 +146,18 @@ func TestRecoverByTheLongestTTL(t *testing.T) {
 	g.wantOpensIn("told of the longest TTL", day+day/10+10*time.Second)
 	rec := g.store.records[recordKey{DefaultPool, before.Node}]
 	if want := g.store.meta.Mark.Add(day); rec.Ceiling != want {
-		t.Errorf("the lease of before is ended with ceiling %d, want mark + 24 h = %d", rec.Ceiling, want)
+		t.Errorf("the earlier lease is ended with ceiling %d, want mark + 24 h = %d", rec.Ceiling, want)
 	}
 	g.restart(10 * time.Second)
 	g.wantOpensIn("after a restart", day+day/10+10*time.Second)
 
 	if _, err := Recover(copied.load(), g.now.Wall, 10*time.Second, MaxDuration+1); err == nil {
-		t.Error("a longest TTL above 30 days was taken")
+		t.Error("Recover accepted a longest TTL above 30 days, want an error")
 	}
 }
 
-// S7: the longest TTL is never forgotten, by a lower max_ttl, a restart or a
-// record that another grant replaces.
+// S7: no lower max_ttl, restart or replaced record makes the store forget the longest
+// TTL.
 func TestLongestTTL(t *testing.T) {
 	hour := time.Hour
 	g := newRig(t, 10*time.Second, smallPool(0))
@@ -175,7 +175,7 @@ func TestLongestTTL(t *testing.T) {
 	g.recovered(g.store.copied(), 0)
 	g.wantOpensIn("recovered", hour+hour/10+10*time.Second)
 
-	// A store of an older version kept none: its records tell.
+	// A store of an older version has no longest TTL: it comes from the records.
 	g = newRig(t, 10*time.Second, smallPool(1))
 	wantReason(t, "raise", g.change(PoolChange{MaxTTL: &hour}), "")
 	req := ask("long")
@@ -194,8 +194,8 @@ func TestLongestTTL(t *testing.T) {
 	g.wantOpensIn("recovered, by the same record", hour+hour/10+10*time.Second)
 }
 
-// S7: an operator may ask for a longer suspicion, which outlives a restart by
-// one who doesn't, and never for a shorter one.
+// S7: an operator may make the suspicion longer, but never shorter. It stays longer
+// after a restart without that setting.
 func TestSuspectFor(t *testing.T) {
 	const own = 60*time.Second + 20*time.Second + 10*time.Second
 	g := suspicious(t, 10*time.Second, smallPool(0))
@@ -228,12 +228,12 @@ func TestSuspectFor(t *testing.T) {
 	g = newRig(t, 10*time.Second, smallPool(0))
 	start(time.Hour)
 	if g.store.meta.SuspectFor != 0 {
-		t.Errorf("a store that is vouched for is suspected for %v", g.store.meta.SuspectFor)
+		t.Errorf("SuspectFor is %v in a store that is vouched for, want 0", g.store.meta.SuspectFor)
 	}
 }
 
-// P1: the quarantine follows the lease's own TTL, unless the pool says unsafe:
-// what clocks drift apart grows with it.
+// P1: the quarantine grows with the lease's own TTL, as the drift between clocks does,
+// unless the pool is unsafe.
 func TestQuarantineFollowsTheTTL(t *testing.T) {
 	for _, c := range []struct {
 		what       string
@@ -255,7 +255,7 @@ func TestQuarantineFollowsTheTTL(t *testing.T) {
 			t.Fatal(r)
 		}
 		for i := range 2 {
-			if i == 1 { // and after a restart, from S6's deadline
+			if i == 1 { // once more after a restart, from the deadline by S6
 				g.restart(10 * time.Second)
 			}
 			deadline := g.s.pools[DefaultPool].slots.at(l.Node).deadline
@@ -265,13 +265,13 @@ func TestQuarantineFollowsTheTTL(t *testing.T) {
 				t.Errorf("%s at its deadline is %v for %v, want quarantined for %v", c.what, v.State, v.TimeLeft, c.rests)
 			}
 			if st, _ := g.s.Stats(g.now, DefaultPool); st.NextFree != c.rests {
-				t.Errorf("%s: the next ID is free in %v, want %v", c.what, st.NextFree, c.rests)
+				t.Errorf("%s: the next node ID is free in %v, want %v", c.what, st.NextFree, c.rests)
 			}
 			g.leap(c.rests - time.Millisecond)
 			_, r = g.acquire(ask("b"))
 			wantReason(t, c.what+", a ms too early", r, ReasonNoFreeNodeID)
 			if rec := g.store.records[recordKey{DefaultPool, l.Node}]; rec.Status != Live {
-				t.Errorf("%s was noted as %v before its quarantine was over", c.what, rec.Status)
+				t.Errorf("%s: its record is %v before the end of its quarantine, want live", c.what, rec.Status)
 			}
 			if err := g.s.Check(); err != nil {
 				t.Error(err)
@@ -283,7 +283,7 @@ func TestQuarantineFollowsTheTTL(t *testing.T) {
 	}
 }
 
-// A pool that becomes unsafe, or safe again, rests its leases accordingly.
+// A pool that becomes unsafe, or safe again, changes the quarantine of its leases.
 func TestUnsafeChangesTheQuarantine(t *testing.T) {
 	p := smallPool(0)
 	p.MaxTTL = time.Hour
@@ -303,7 +303,7 @@ func TestUnsafeChangesTheQuarantine(t *testing.T) {
 		}
 		l := g.s.pools[DefaultPool].slots.at(0)
 		if got := g.state(0); got != c.want || l.indexedAs != c.want {
-			t.Errorf("unsafe %v: node ID 0 is %v and stands among the %v, want %v", c.unsafe, got, l.indexedAs, c.want)
+			t.Errorf("unsafe %v: node ID 0 is %v and indexed as %v, want %v", c.unsafe, got, l.indexedAs, c.want)
 		}
 		if err := g.s.Check(); err != nil {
 			t.Error(err)
@@ -311,8 +311,8 @@ func TestUnsafeChangesTheQuarantine(t *testing.T) {
 	}
 }
 
-// S5: a lease that is being noted as ended doesn't rest, even if the quarantine
-// grows before the note is durable.
+// S5: a lease that is being noted as ended is not quarantined again, even if the
+// quarantine grows before the note is durable.
 func TestNoteWhileTheQuarantineGrows(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(0))
 	g.lease("a")
@@ -329,28 +329,28 @@ func TestNoteWhileTheQuarantineGrows(t *testing.T) {
 		t.Error(err)
 	}
 	if st, _ := g.s.Stats(g.now, DefaultPool); st.Free != 1 || g.state(0) != Free {
-		t.Errorf("node ID 0 is %v, and %d are free, want it free", g.state(0), st.Free)
+		t.Errorf("node ID 0 is %v, and %d node IDs are free, want it free", g.state(0), st.Free)
 	}
 	if events := g.s.TakeEvents(); len(events) > 0 {
-		t.Errorf("events %+v of an ID that was free all the time", events)
+		t.Errorf("events %+v for a node ID that was free all the time, want none", events)
 	}
 	_, r := g.acquire(ask("b"))
 	wantReason(t, "Acquire of the free ID", r, "")
 }
 
-// S11: where the range grows upwards, a grant looks at the new IDs only.
+// S11: after the range grew upwards, a grant searches only the new node IDs.
 func TestGrowingRangeIsNotScannedAnew(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(1))
 	g.lease("a")
 	g.lease("b")
 	if _, r := g.acquire(ask("c")); r == nil {
-		t.Fatal("a third node ID of two")
+		t.Fatal("Acquire in a full pool was not refused, want a refusal")
 	}
 	wantReason(t, "grow", g.change(PoolChange{Last: ptr(snowflake.NodeID(2))}), "")
 	if fresh := g.s.pools[DefaultPool].fresh; fresh != 2 {
-		t.Errorf("the next grant looks from node ID %d on, want 2", fresh)
+		t.Errorf("the next grant searches from node ID %d on, want 2", fresh)
 	}
 	if l := g.lease("c"); l.Node != 2 {
-		t.Errorf("node ID %d, want 2", l.Node)
+		t.Errorf("node ID %d was granted, want 2", l.Node)
 	}
 }

@@ -11,27 +11,27 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// TestTranscripts plays the scenarios in testdata/server: the life of a node
-// ID, as a person can read it. Instants are shown in seconds after the world's
-// beginning, epochs as #1, #2, … from the store's first one.
+// TestTranscripts plays the scenarios in testdata/server, which show the life of a node
+// ID to a reader. Instants are in seconds after the start of the world, epochs are #1,
+// #2, … from the store's first one.
 //
 //	store [ids=0-1] [ttl=30s] [max-ttl=60s] [quarantine=20s] [stride=10s] [suspicious]
-//	start [stride=10s]       start a server on the store; the one before is gone
+//	start [stride=10s]       start a server on the store, in place of the one before
 //	recover                  what `cirrus recover` does to the store
 //	copy, restore            keep a copy of the store; put it back
-//	pass 5s [no-ticks]       both clocks go on, with a tick every second
+//	pass 5s [no-ticks]       both clocks advance, with a Tick every second
 //	wall 5s                  the wall clock is set forward, or back
 //	acquire APP [ttl=5s] [wait] [slow]
 //	heartbeat APP [epoch=N] [instance=APP] [slow]
 //	release APP [last=S] [slow]
 //	revoke APP [slow]
 //	tick [slow]
-//	land [unheard]           the first slow write becomes durable (and its server hears of it)
+//	land [unheard]           the first slow write becomes durable (and is acknowledged)
 //	fail                     a write failed
 //	pool [quarantine=…] [ids=…] [layout=…]   an update
-//	ls, mark, alarm          what there is to see
+//	ls, mark, alarm          listings, the mark and the clock alarm
 //
-// A slow write stays under way until it lands.
+// A slow write is in progress until it lands.
 func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/server", func(t *testing.T, path string) {
 		s := &transcript{leases: map[string]Lease{}, tickets: map[string]Ticket{}}
@@ -118,7 +118,7 @@ func (s *transcript) run() string {
 	return "unknown command"
 }
 
-// at shows an instant in seconds.
+// at returns an instant in seconds.
 func (s *transcript) at(ms snowflake.Millis) string {
 	return fmt.Sprintf("%.3f", float64(ms-startOfWorld)/1000)
 }
@@ -186,7 +186,7 @@ func (s *transcript) start() string {
 	return fmt.Sprintf("server time %s, mark %s, stride %v", s.at(server.time.ms), s.at(server.Mark()), server.Stride())
 }
 
-// passTime tells which notes and openings the ticks wrote.
+// passTime lets time pass and returns the notes and openings that Tick wrote.
 func (s *transcript) passTime(arg string) string {
 	d, err := time.ParseDuration(arg)
 	if err != nil {
@@ -207,11 +207,11 @@ func (s *transcript) passTime(arg string) string {
 	return told + "it is " + s.at(s.now.Wall)
 }
 
-// write makes a decision durable, or keeps it under way.
+// write makes a decision durable, or keeps its write in progress.
 func (s *transcript) write(w *Write) string {
 	if s.d.HasArg("slow") {
 		s.slow = append(s.slow, w)
-		return "under way: " + s.batch(w.Batch)
+		return "in progress: " + s.batch(w.Batch)
 	}
 	s.do(w)
 	return "durable: " + s.batch(w.Batch)
@@ -237,19 +237,19 @@ func (s *transcript) batch(b Batch) string {
 
 func (s *transcript) land() string {
 	if len(s.slow) == 0 {
-		return "no write is under way"
+		return "no write is in progress"
 	}
 	w := s.slow[0]
 	s.slow = s.slow[1:]
 	s.store.commit(w.Batch)
 	if s.d.HasArg("unheard") {
-		return "durable, but nobody heard: " + s.batch(w.Batch)
+		return "durable, but not acknowledged: " + s.batch(w.Batch)
 	}
 	s.s.Written(s.now, w)
 	return "durable: " + s.batch(w.Batch)
 }
 
-// decided shows what became of a request.
+// decided returns what a request led to.
 func (s *transcript) decided(d Decision, r *Refusal) string {
 	switch {
 	case r != nil:
@@ -266,7 +266,7 @@ func (s *transcript) decided(d Decision, r *Refusal) string {
 	case d.Wait == WaitMark:
 		return "waits for the mark\n"
 	case d.Wait == WaitKey:
-		return "waits for the write under way\n"
+		return "waits for the write in progress\n"
 	case d.Wait == WaitFree:
 		return fmt.Sprintf("waits for a free node ID, ticket %d, %s\n", d.Ticket, s.when(d.At))
 	case d.Wait == WaitTurn:

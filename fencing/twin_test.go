@@ -6,14 +6,13 @@ import (
 	"time"
 )
 
-// twin watches from outside what is asked, decided, made durable, promised and
-// minted in a world with one pool, and knows the promises of docs/design.md by
-// heart. It is dumb on purpose: it keeps everything, searches linearly, and
-// shares neither code nor types with the rules that it judges. Nor does it share any
-// with the simulator's oracle (sim/oracle): two judges that were written apart don't
-// miss the same thing.
+// twin checks the promises of docs/design.md. It observes what is asked, decided, made
+// durable, promised and minted in a world with one pool. It is simple on purpose: it
+// keeps everything, searches linearly, and shares neither code nor types with the rules
+// that it checks. Nor does it share any with the simulator's oracle (sim/oracle): two
+// judges that were written independently don't miss the same mistake.
 //
-// Each method answers what promise or rule was broken, or nil.
+// Each method returns an error that names the broken promise or rule, or nil.
 type twin struct {
 	// exclusive says that the clocks are within what P1 assumes.
 	exclusive          bool
@@ -36,7 +35,7 @@ type twin struct {
 	seen twinCounts
 }
 
-// twinCounts counts what happened, so that a test can tell that it tested.
+// twinCounts counts what happened, so that a test can check that enough did.
 type twinCounts struct {
 	grants, reissues, revivals, takenOver, released, noted, silent, heard, lost, refused, minted, queued, shared, disasters int
 }
@@ -54,7 +53,7 @@ type twinRecord struct {
 	silence  twinSilence
 }
 
-// twinSilence is what a record's silence note says.
+// twinSilence is the content of a record's silence note.
 type twinSilence struct {
 	noted bool
 	left  time.Duration
@@ -113,7 +112,7 @@ func (w *twin) lease(node int, epoch uint64) *twinLease {
 	return nil
 }
 
-// started tells that a server process has loaded what is durable.
+// started reports that a server process has loaded what is durable.
 func (w *twin) started(server int, steady, stride time.Duration) {
 	s := &twinServer{stride: stride, since: steady, loaded: map[*twinLease]time.Duration{}}
 	for node, rec := range w.onDisk {
@@ -127,7 +126,7 @@ func (w *twin) started(server int, steady, stride time.Duration) {
 	w.servers[server] = s
 }
 
-// showed tells a server time that a server process has shown.
+// showed reports a server time that a server process has shown.
 func (w *twin) showed(server int, ms int64) error {
 	s := w.servers[server]
 	if ms < s.last {
@@ -137,7 +136,7 @@ func (w *twin) showed(server int, ms int64) error {
 	return nil
 }
 
-// granting tells that the leading server has decided on a grant, which is not
+// granting reports that the leading server has decided on a grant, which is not
 // durable yet.
 func (w *twin) granting(server int, steady time.Duration, g twinLease) error {
 	s := w.servers[server]
@@ -145,17 +144,17 @@ func (w *twin) granting(server int, steady time.Duration, g twinLease) error {
 		return fmt.Errorf("queue: %s was served before %s", g.instance, w.line[0].instance)
 	}
 	if highest := max(w.highest, s.decided); g.epoch <= highest {
-		return fmt.Errorf("P3: epoch %d after %d", g.epoch, highest)
+		return fmt.Errorf("P3: epoch %d was granted after %d, want it higher", g.epoch, highest)
 	}
 	s.decided = g.epoch
 	if g.floor > s.mark {
-		return fmt.Errorf("S10: a grant at server time %d, above the mark %d", g.floor, s.mark)
+		return fmt.Errorf("S10: a grant was decided on at server time %d, above the mark, %d", g.floor, s.mark)
 	}
 	if !w.opened {
-		return fmt.Errorf("S7: a grant in a pool that is not durably open")
+		return fmt.Errorf("S7: a grant was decided on in a pool that is not durably opened")
 	}
 	if g.top != g.floor+g.ttl.Milliseconds() {
-		return fmt.Errorf("S2: window %d to %d for a TTL of %v", g.floor, g.top, g.ttl)
+		return fmt.Errorf("S2: a grant has window %d to %d, which does not suit its TTL, %v", g.floor, g.top, g.ttl)
 	}
 	if !s.marked || steady >= s.markSent+s.stride {
 		return fmt.Errorf("S10: a grant at steady %v, after a mark sent at %v (%v) with stride %v", steady, s.markSent, s.marked, s.stride)
@@ -178,8 +177,8 @@ func (w *twin) granting(server int, steady time.Duration, g twinLease) error {
 	return nil
 }
 
-// rested says whether a lease's node ID has had its quarantine, as this server
-// must see it.
+// rested checks that the quarantine of a lease's node ID has passed, as this server must
+// count it.
 func (w *twin) rested(s *twinServer, server int, l *twinLease, steady time.Duration) error {
 	if rec := w.onDisk[l.node]; rec.epoch != l.epoch || rec.ended {
 		return nil
@@ -194,7 +193,7 @@ func (w *twin) rested(s *twinServer, server int, l *twinLease, steady time.Durat
 	return nil
 }
 
-// granted tells that a grant has become durable.
+// granted reports that a grant has become durable.
 func (w *twin) granted(g twinLease) {
 	for _, l := range w.leases {
 		if l.node == g.node {
@@ -208,7 +207,7 @@ func (w *twin) granted(g twinLease) {
 	w.onDisk[g.node] = twinRecord{epoch: g.epoch, instance: g.instance, live: true}
 }
 
-// promised tells that a server is about to answer an Acquire or a heartbeat
+// promised reports that a server is about to answer an Acquire or a heartbeat
 // that was sent when the holder's clock showed sentAt.
 func (w *twin) promised(server int, leads bool, steady time.Duration, sentAt time.Duration, at int64, p twinLease) error {
 	s, l := w.servers[server], w.lease(p.node, p.epoch)
@@ -228,10 +227,10 @@ func (w *twin) promised(server int, leads bool, steady time.Duration, sentAt tim
 		return fmt.Errorf("S10: a promise at steady %v, after a mark sent at %v (%v) with stride %v", steady, s.markSent, s.marked, s.stride)
 	}
 	if p.floor != l.floor || p.ttl != l.ttl {
-		return fmt.Errorf("S3: floor %d, TTL %v became %d, %v", l.floor, l.ttl, p.floor, p.ttl)
+		return fmt.Errorf("S3: floor %d and TTL %v became %d and %v, want them unchanged", l.floor, l.ttl, p.floor, p.ttl)
 	}
 	if p.top < at+l.ttl.Milliseconds() {
-		return fmt.Errorf("S3: ceiling %d at %d for a TTL of %v", p.top, at, l.ttl)
+		return fmt.Errorf("S3: ceiling %d was promised at server time %d with a TTL of %v", p.top, at, l.ttl)
 	}
 	if w.stopped[l.instance] {
 		return nil // nobody will use it
@@ -248,7 +247,7 @@ func (w *twin) promised(server int, leads bool, steady time.Duration, sentAt tim
 	return w.apart(l)
 }
 
-// apart: no other lease of this node ID has a window that touches this one's
+// apart checks that no other lease of this node ID has a window that overlaps this one's
 // (P2), or a holder that may be live now (P1).
 func (w *twin) apart(l *twinLease) error {
 	for _, o := range w.leases {
@@ -266,7 +265,7 @@ func (w *twin) apart(l *twinLease) error {
 	return nil
 }
 
-// losing tells that the leading server is about to answer LEASE_LOST.
+// losing reports that the leading server is about to answer LEASE_LOST.
 func (w *twin) losing(node int, epoch uint64, instance string) error {
 	w.seen.lost++
 	if rec := w.onDisk[node]; rec.live && rec.epoch == epoch && rec.instance == instance {
@@ -275,11 +274,11 @@ func (w *twin) losing(node int, epoch uint64, instance string) error {
 	return nil
 }
 
-// stops tells that an instance has minted its last ID (C6), at the latest now.
+// stops reports that an instance has minted its last ID (C6), at the latest now.
 func (w *twin) stops(instance string) { w.stopped[instance] = true }
 
-// released tells that a release has become durable, with what the holder said
-// it used last (0: nothing) and the ceiling that the store keeps.
+// released reports that a release has become durable, with the last timestamp that the
+// holder gave (0: none) and the ceiling that the store keeps.
 func (w *twin) released(node int, epoch uint64, last, ceiling int64) error {
 	w.seen.released++
 	l := w.lease(node, epoch)
@@ -293,14 +292,14 @@ func (w *twin) released(node int, epoch uint64, last, ceiling int64) error {
 	return nil
 }
 
-// revoked tells that a revocation has become durable.
+// revoked reports that a revocation has become durable.
 func (w *twin) revoked(node int) {
 	rec := w.onDisk[node]
 	rec.live = false
 	w.onDisk[node] = rec
 }
 
-// noting tells that the leading server has decided to note a record as ended.
+// noting reports that the leading server has decided to note a record as ended.
 func (w *twin) noting(server int, steady time.Duration, node int, epoch uint64, ceiling, at int64) error {
 	l, rec := w.lease(node, epoch), w.onDisk[node]
 	if l == nil || rec.epoch != epoch || rec.ended {
@@ -312,8 +311,8 @@ func (w *twin) noting(server int, steady time.Duration, node int, epoch uint64, 
 	return w.rested(w.servers[server], server, l, steady)
 }
 
-// silencing tells that the leading server has decided to note a record as
-// silent, beside a mark.
+// silencing reports that the leading server has decided to note a record as silent,
+// together with a mark.
 func (w *twin) silencing(server int, steady time.Duration, node int, epoch uint64, left time.Duration, ceiling, mark int64) error {
 	s, l, rec := w.servers[server], w.lease(node, epoch), w.onDisk[node]
 	if l == nil || rec.epoch != epoch || rec.ended {
@@ -332,7 +331,7 @@ func (w *twin) silencing(server int, steady time.Duration, node int, epoch uint6
 	return nil
 }
 
-// silenced tells that such a note, or its end, has become durable.
+// silenced reports that such a note, or its removal, has become durable.
 func (w *twin) silenced(node int, noted bool, left time.Duration) {
 	if noted {
 		w.seen.silent++
@@ -344,7 +343,7 @@ func (w *twin) silenced(node int, noted bool, left time.Duration) {
 	w.onDisk[node] = rec
 }
 
-// noted tells that such a note has become durable.
+// noted reports that such a note has become durable.
 func (w *twin) noted(node int) {
 	w.seen.noted++
 	rec := w.onDisk[node]
@@ -352,7 +351,7 @@ func (w *twin) noted(node int) {
 	w.onDisk[node] = rec
 }
 
-// marking tells that the leading server has decided to write the mark.
+// marking reports that the leading server has decided to write the mark.
 func (w *twin) marking(ms int64) error {
 	if ms < w.mark {
 		return fmt.Errorf("S1: the mark was lowered from %d to %d", w.mark, ms)
@@ -360,16 +359,16 @@ func (w *twin) marking(ms int64) error {
 	return nil
 }
 
-// marked tells that a mark has become durable.
+// marked reports that a mark has become durable.
 func (w *twin) marked(ms int64) { w.mark = ms }
 
-// acknowledged tells that a server has heard so.
+// acknowledged reports that the write of a mark was acknowledged to a server.
 func (w *twin) acknowledged(server int, sent time.Duration, ms int64) {
 	s := w.servers[server]
 	s.markSent, s.mark, s.marked = sent, ms, true
 }
 
-// opening tells that the leading server has decided to open the pool.
+// opening reports that the leading server has decided to open the pool.
 func (w *twin) opening(server int, steady time.Duration) error {
 	s := w.servers[server]
 	if opens := s.since + w.maxTTL + w.quarantine + s.stride; steady < opens {
@@ -378,7 +377,7 @@ func (w *twin) opening(server int, steady time.Duration) error {
 	return nil
 }
 
-// mints tells that a holder puts a timestamp into an ID.
+// mints reports that a holder puts a timestamp into an ID.
 func (w *twin) mints(node int, epoch uint64, ms int64) error {
 	w.seen.minted++
 	l := w.lease(node, epoch)
@@ -393,13 +392,13 @@ func (w *twin) mints(node int, epoch uint64, ms int64) error {
 	return nil
 }
 
-// twinPlace is an instance's place in line.
+// twinPlace is an instance's place in the queue.
 type twinPlace struct {
 	instance string
 	requests []int
 }
 
-// queues, leaves and served keep the line for a free ID: an instance has one
+// queues, leaves and served keep the queue for a free node ID: an instance has one
 // place, until the last of its requests leaves or it is served.
 func (w *twin) queues(waiter int, instance string) {
 	w.seen.queued++
@@ -424,7 +423,7 @@ func (w *twin) served(instance string) {
 	w.line = slices.DeleteFunc(w.line, func(p twinPlace) bool { return p.instance == instance })
 }
 
-// single: no instance has two live records (S2).
+// single checks that no instance has two live records (S2).
 func (w *twin) single() error {
 	nodes := map[string]int{}
 	for node, rec := range w.onDisk {

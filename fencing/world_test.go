@@ -10,10 +10,10 @@ import (
 	"github.com/cirrus-id/cirrus/snowflake"
 )
 
-// startOfWorld is the wall clock when a world begins.
+// startOfWorld is the wall clock at the start of a world.
 const startOfWorld snowflake.Millis = 1_700_000_000_000
 
-// climate is what a world's faults are like.
+// climate says which faults a world has.
 type climate struct {
 	// hostile clocks go beyond what P1 assumes.
 	hostile bool
@@ -34,8 +34,8 @@ type machine struct {
 	base, boot time.Duration
 }
 
-// world is a pool's servers, store, network and holders, in one thread and
-// with time as a number. Chance comes from rapid.
+// world has the servers, store, network and holders of one pool, in one thread and
+// with time as a number. rapid draws all choices.
 type world struct {
 	t    *rapid.T
 	with climate
@@ -64,7 +64,7 @@ type world struct {
 	instances, waiters int
 }
 
-// process is a server with the least of a service around it.
+// process is a server with as little of a service around it as it needs.
 type process struct {
 	*Server
 	id      int
@@ -73,7 +73,7 @@ type process struct {
 	opened bool
 	// waiting are requests that were told to wait, in order of arrival.
 	waiting []*waiter
-	// flights are the writes under way, in the order of the decisions.
+	// flights are the writes in progress, in the order of the decisions.
 	flights []*flight
 }
 
@@ -100,8 +100,7 @@ const (
 	callRevoke
 )
 
-// request is what a holder sends; from and sentAt are for the reply and for
-// the twin.
+// request is a holder's request; from and sentAt are for the reply and the twin.
 type request struct {
 	kind   callKind
 	from   *testHolder
@@ -114,7 +113,7 @@ type request struct {
 	last   *snowflake.Millis
 }
 
-// letter is a message on its way: a request, or an answer to one.
+// letter is a message in the network: a request, or an answer to one.
 type letter struct {
 	request
 	answer bool
@@ -122,7 +121,7 @@ type letter struct {
 	lost   bool
 }
 
-// testHolder keeps C1 to C7 and G2, as far as a server can tell.
+// testHolder is a holder that keeps C1 to C7 and G2, as far as a server can see.
 type testHolder struct {
 	app     AppID
 	machine machine
@@ -154,7 +153,7 @@ func (w *world) logf(format string, args ...any) {
 	w.t.Logf("%10v "+format, append([]any{w.now}, args...)...)
 }
 
-// newWorld draws a world and its first server.
+// newWorld draws a world and starts its first server.
 func newWorld(t *rapid.T, with climate) *world {
 	w := &world{t: t, with: with, now: time.Second}
 	p := NewPool(DefaultPool)
@@ -182,7 +181,7 @@ func newWorld(t *rapid.T, with climate) *world {
 	return w
 }
 
-// drawRates draws how fast the slowest and the fastest clock run. P1 assumes
+// drawRates draws the rates of the slowest and the fastest clock. P1 assumes
 // that over TTL + stride no two of them drift apart by the quarantine:
 // (TTL + stride) × (fast − slow) / slow < quarantine.
 func (w *world) drawRates() []int64 {
@@ -216,13 +215,13 @@ func (w *world) newHolder(app AppID) *testHolder {
 	return h
 }
 
-// renew gives a holder a fresh instance (C1).
+// renew gives a holder a new instance (C1).
 func (w *world) renew(h *testHolder) {
 	w.instances++
 	h.secret, h.lease, h.until, h.used = fmt.Sprintf("instance-%08d", w.instances), Lease{}, 0, 0
 }
 
-// start starts a server on what the store holds, if it may.
+// start starts a server on what the store holds, unless the server refuses.
 func (w *world) start() {
 	w.lastID++
 	p := &process{id: w.lastID, machine: w.newMachine()}
@@ -247,8 +246,8 @@ func (w *world) start() {
 	}
 }
 
-// stop ends a server, by a crash or a takeover: of its writes under way some
-// land, and nobody hears of it.
+// stop ends the leader, by a crash or a takeover. Some of its writes in progress
+// become durable, but are never acknowledged.
 func (w *world) stop(taken bool) {
 	p := w.leader
 	if p == nil {
@@ -267,12 +266,12 @@ func (w *world) stop(taken bool) {
 	w.logf("server %d ends, deposed: %v", p.id, taken)
 }
 
-// tick lets a server do what time brings.
+// tick calls Tick and sends its write.
 func (w *world) tick(p *process) {
 	now := w.clocks(p)
 	write, next := p.Tick(now)
 	if next < now.Steady {
-		w.t.Fatalf("Tick at %v wants to be called at %v", now.Steady, next)
+		w.t.Fatalf("Tick at %v asks to be called at %v, want a later time", now.Steady, next)
 	}
 	if write == nil {
 		return
@@ -291,7 +290,7 @@ func (w *world) tick(p *process) {
 	w.fly(p, &flight{w: write, sent: now.Steady})
 }
 
-// noting tells the twin of a note that was decided on.
+// noting reports to the twin a note that a server has decided on.
 func (w *world) noting(p *process, now Now, rec Record, mark snowflake.Millis) error {
 	if rec.Status == Ended {
 		return w.twin.noting(p.id, now.Steady, int(rec.Node), uint64(rec.Epoch), int64(rec.Ceiling), int64(p.time.ms))
@@ -299,7 +298,7 @@ func (w *world) noting(p *process, now Now, rec Record, mark snowflake.Millis) e
 	return w.twin.silencing(p.id, now.Steady, int(rec.Node), uint64(rec.Epoch), rec.Silence.Left, int64(rec.Silence.Ceiling), int64(mark))
 }
 
-// fly sends a write out.
+// fly sends a write to the store.
 func (w *world) fly(p *process, f *flight) {
 	for _, other := range p.flights {
 		if err := clash(other.w.Batch, f.w.Batch); err != nil {
@@ -309,20 +308,20 @@ func (w *world) fly(p *process, f *flight) {
 	p.flights = append(p.flights, f)
 }
 
-// clash: one key has at most one write under way (S1).
+// clash checks that a key has at most one write in progress (S1).
 func clash(a, b Batch) error {
 	if a.Meta != nil && b.Meta != nil {
-		return fmt.Errorf("S1: two writes of the mark are under way")
+		return fmt.Errorf("S1: two writes of the mark are in progress")
 	}
 	for _, x := range a.Records {
 		for _, y := range b.Records {
 			if x.Node == y.Node {
-				return fmt.Errorf("S1: two writes of the record of node ID %d are under way", x.Node)
+				return fmt.Errorf("S1: two writes of the record of node ID %d are in progress", x.Node)
 			}
 		}
 	}
 	if len(a.Pools) > 0 && len(b.Pools) > 0 {
-		return fmt.Errorf("S1: two writes of the pool are under way")
+		return fmt.Errorf("S1: two writes of the pool are in progress")
 	}
 	return nil
 }
@@ -358,7 +357,7 @@ func (w *world) land(f *flight) {
 	}
 }
 
-// granted is a record as the twin knows it.
+// granted returns a record as the twin knows it.
 func (w *world) granted(by *waiter, rec Record) twinLease {
 	h := by.from
 	return twinLease{
@@ -368,7 +367,7 @@ func (w *world) granted(by *waiter, rec Record) twinLease {
 	}
 }
 
-// acknowledge tells a server that a write of its is durable.
+// acknowledge tells a server that one of its writes is durable.
 func (w *world) acknowledge(p *process, i int) {
 	f := p.flights[i]
 	if !f.landed {
@@ -407,7 +406,7 @@ func (w *world) describe(b Batch) string {
 	return s
 }
 
-// b0 is where the epochs of a world begin.
+// b0 returns the epoch from which a world starts.
 func b0(Record) Epoch { return firstEpoch(startOfWorld) }
 
 func (w *world) landAll(p *process) {
@@ -416,7 +415,7 @@ func (w *world) landAll(p *process) {
 	}
 }
 
-// poke lets the requests that wait ask again.
+// poke makes the waiting requests ask again.
 func (w *world) poke(p *process) {
 	waiting := p.waiting
 	p.waiting = nil
@@ -425,7 +424,7 @@ func (w *world) poke(p *process) {
 	}
 }
 
-// serve does what the service does with a request.
+// serve handles a request as the service does.
 func (w *world) serve(p *process, wt *waiter) {
 	now := w.clocks(p)
 	var d Decision
@@ -475,8 +474,8 @@ func (w *world) decide(p *process, wt *waiter, write *Write, now Now) {
 	w.fly(p, &flight{w: write, sent: now.Steady, by: wt})
 }
 
-// served tells the twin that an instance which asked for a lease needs no place in
-// line any more. One whose lease was revoked may release it while it stands there.
+// served reports to the twin that an instance which asked for a lease needs no place in
+// the queue any more. One whose lease was revoked may release it while it has a place.
 func (w *world) served(wt *waiter) {
 	if wt.kind == callAcquire {
 		w.twin.served(wt.secret)
@@ -490,7 +489,7 @@ func (w *world) promise(p *process, wt *waiter, l Lease, now Now) {
 		for _, f := range p.flights {
 			for _, rec := range f.w.Batch.Records {
 				if rec.Node == l.Node {
-					w.t.Fatalf("S1: node ID %d promised while a write of its record is under way", l.Node)
+					w.t.Fatalf("S1: node ID %d was promised while a write of its record is in progress", l.Node)
 				}
 			}
 		}
@@ -512,7 +511,7 @@ func (w *world) refuse(p *process, wt *waiter, r *Refusal) {
 			w.fatal(w.twin.losing(int(wt.ref.Node), uint64(wt.ref.Epoch), wt.secret))
 		}
 		if r.Forgotten && !w.with.disasters {
-			w.t.Fatalf("S12: an alarm for node ID %d under epoch %d, but no write was lost", wt.ref.Node, wt.ref.Epoch)
+			w.t.Fatalf("S12: an alarm was raised for node ID %d under epoch %d, but no write was lost", wt.ref.Node, wt.ref.Epoch)
 		}
 		w.reply(letter{request: wt.request, answer: true, lost: true})
 	case ReasonNoFreeNodeID:
@@ -520,15 +519,15 @@ func (w *world) refuse(p *process, wt *waiter, r *Refusal) {
 		w.fatal(w.exhausted(p, r))
 	case ReasonNotOpened:
 		if p.opened {
-			w.t.Fatalf("S7: refused as not opened, but it is: %v", r)
+			w.t.Fatalf("S7: Acquire was refused because the pool is not opened, but it is: %v", r)
 		}
 	default:
-		w.t.Fatalf("refused: %v", r)
+		w.t.Fatalf("a request was refused that must not be: %v", r)
 	}
 }
 
-// exhausted: there is indeed no free ID, and the refusal says when there can
-// be one.
+// exhausted checks that there is no free node ID, and that the refusal says when there
+// can be one.
 func (w *world) exhausted(p *process, r *Refusal) error {
 	busy := map[snowflake.NodeID]bool{}
 	for _, f := range p.flights {
@@ -543,13 +542,13 @@ func (w *world) exhausted(p *process, r *Refusal) error {
 		switch {
 		case busy[node] || len(w.twin.line) > 0:
 		case !known:
-			return fmt.Errorf("P4: refused although node ID %d was never granted", node)
+			return fmt.Errorf("P4: Acquire was refused although node ID %d was never granted", node)
 		case rec.Status == Ended && p.time.ms > rec.Ceiling && l != nil:
-			return fmt.Errorf("P4: refused although node ID %d is free", node)
+			return fmt.Errorf("P4: Acquire was refused although node ID %d is free", node)
 		}
 	}
 	if r.RetryAfter <= 0 {
-		return fmt.Errorf("P4: refused without a hint when to ask again: %w", r)
+		return fmt.Errorf("P4: Acquire was refused without a RetryAfter: %w", r)
 	}
 	return nil
 }
@@ -577,7 +576,7 @@ func (w *world) arrive(l letter) {
 	w.serve(p, &waiter{id: w.waiters, request: l.request})
 }
 
-// hear is a holder that gets an answer.
+// hear gives a holder an answer.
 func (w *world) hear(l letter) {
 	h := l.from
 	switch {
@@ -596,7 +595,7 @@ func (w *world) hear(l letter) {
 	}
 }
 
-// call is what a holder would send now.
+// call returns the request that a holder would send now.
 func (w *world) call(h *testHolder, kind callKind) letter {
 	r := request{
 		kind: kind, from: h, sentAt: h.machine.steady(w.now), secret: h.secret, app: h.app,
@@ -605,7 +604,7 @@ func (w *world) call(h *testHolder, kind callKind) letter {
 	return letter{request: r}
 }
 
-// ask has a holder ask for a lease, or send a heartbeat for the one it has.
+// ask makes a holder ask for a lease, or send a heartbeat of the one that it has.
 func (w *world) ask(h *testHolder) {
 	kind := callAcquire
 	if h.lease.Epoch != 0 && rapid.IntRange(0, 4).Draw(w.t, "acquire again") > 0 {
@@ -622,7 +621,7 @@ func (w *world) ask(h *testHolder) {
 	w.letters = append(w.letters, l)
 }
 
-// giveUp has a holder release its lease (C6).
+// giveUp makes a holder release its lease (C6).
 func (w *world) giveUp(h *testHolder) {
 	if h.lease.Epoch == 0 {
 		return
@@ -647,8 +646,8 @@ func (w *world) giveUp(h *testHolder) {
 	w.letters = append(w.letters, l)
 }
 
-// mint has a holder put a timestamp into an ID: whether or not its deadline
-// has passed, as it may have been paused after it looked.
+// mint makes a holder put a timestamp into an ID, also after its deadline: it may have
+// been paused after it checked the deadline.
 func (w *world) mint(h *testHolder) {
 	if h.lease.Epoch == 0 || w.twin.stopped[h.secret] {
 		return
@@ -662,7 +661,7 @@ func (w *world) mint(h *testHolder) {
 	w.fatal(w.twin.mints(int(h.lease.Node), uint64(h.lease.Epoch), int64(ms)))
 }
 
-// pass lets time go by; a lazy server does not tick meanwhile.
+// pass lets time pass; lazy servers do not call Tick meanwhile.
 func (w *world) pass(d time.Duration, lazy bool) {
 	end := w.now + d
 	for w.now < end {
