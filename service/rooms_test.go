@@ -55,7 +55,7 @@ func (r room) mayName(prefix string) bool {
 func upward(files map[string]*ast.File) (found []string) {
 	declared := map[string]string{} // name → prefix of the room
 	for name, f := range files {
-		for object := range f.Scope.Objects { //nolint:staticcheck // go/types would have to check all imports
+		for object := range f.Scope.Objects {
 			declared[object] = roomOf(name).prefix
 		}
 	}

@@ -76,7 +76,8 @@ func (n Note) word() string {
 	return word
 }
 
-// ErrUnfinished: a recover or a migration of the store has started and not finished.
+// ErrUnfinished is the error for a store of which a recover or a migration has started
+// and has not finished.
 var ErrUnfinished = errors.New("not finished")
 
 // MovedError is the error for a store that was moved to Move.To. Of the move, only ID

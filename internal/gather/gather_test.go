@@ -47,7 +47,7 @@ func TestQueue(t *testing.T) {
 			"add": func(t *rapid.T) {
 				first := q.Add(added)
 				added++
-				if first != !(owed || inFlight) {
+				if first == (owed || inFlight) {
 					t.Fatalf("Add returned %v; a Take is owed: %v, a batch is in flight: %v", first, owed, inFlight)
 				}
 				owed = owed || first

@@ -88,6 +88,7 @@ func (m *Machine) poll() {
 	}
 }
 
+// IsFrozen reports whether the machine is paused.
 func (m *Machine) IsFrozen() bool { return m.Loop.Now < m.Frozen }
 
 // Freeze makes the machine stand still for d, as a stop signal or a host that
@@ -198,6 +199,7 @@ type Clock struct {
 	Before func()
 }
 
+// NewClock returns the clocks of a process that starts now.
 func NewClock(p *Process) *Clock { return &Clock{proc: p, base: p.Machine.Steady()} }
 
 // SteadyClock is the steady half of a Clock.
@@ -219,25 +221,38 @@ func (c SteadyClock) Now() time.Duration {
 // Sleep implements snowflake.Clock.
 func (c SteadyClock) Sleep(d time.Duration) { c.Clock.Sleep(d) }
 
-// The wall clock and the timers, as clockwork wants them.
-
+// Now returns the machine's wall clock, as clockwork has it.
 func (c *Clock) Now() time.Time {
 	return time.Unix(0, int64(c.proc.Machine.Wall())).UTC()
 }
+
+// Since returns the time passed since t by the wall clock.
 func (c *Clock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
+
+// Until returns the time until t by the wall clock.
 func (c *Clock) Until(t time.Time) time.Duration { return t.Sub(c.Now()) }
+
+// Sleep blocks the task for d by the machine's clock.
 func (c *Clock) Sleep(d time.Duration) {
 	c.proc.Machine.Loop.Sleep(c.proc.Machine.TrueTime(d), "sleep")
 }
+
+// After returns a channel that gets the time once d has passed.
 func (c *Clock) After(d time.Duration) <-chan time.Time {
 	return c.NewTimer(d).Chan()
 }
+
+// NewTicker panics: nothing in the product uses tickers.
 func (c *Clock) NewTicker(time.Duration) clockwork.Ticker {
 	panic("sim: no tickers are simulated")
 }
+
+// AfterFunc panics: nothing in the product uses timers with functions.
 func (c *Clock) AfterFunc(time.Duration, func()) clockwork.Timer {
 	panic("sim: no timers with functions are simulated")
 }
+
+// NewTimer returns a timer that fires after d by the machine's clock.
 func (c *Clock) NewTimer(d time.Duration) clockwork.Timer {
 	t := &timer{proc: c.proc, ch: make(chan time.Time, 1)}
 	t.Reset(d)

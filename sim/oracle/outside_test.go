@@ -36,7 +36,7 @@ func TestOutside(t *testing.T) {
 		{"lost before", func(a, _ *event.Grant) { a.Lost = rested - 1 },
 			[]Promise{PromiseHeartbeat}},
 		{"one epoch", func(_, b *event.Grant) { b.Epoch = 5 }, []Promise{PromiseEpochs}},
-		{"epochs fall", func(a, b *event.Grant) { a.Key.Node, b.Epoch = 8, 4 },
+		{"epochs fall", func(a, b *event.Grant) { a.Node, b.Epoch = 8, 4 },
 			[]Promise{PromiseEpochs}},
 		{"windows touch", func(a, b *event.Grant) { b.Floor = a.Ceiling },
 			[]Promise{PromiseWindow}},

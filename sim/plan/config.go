@@ -85,6 +85,7 @@ func (c Config) Command() string {
 	return cmd
 }
 
+// The most apps and replicas that a world has.
 const (
 	MaxApps     = 12
 	MaxReplicas = 3

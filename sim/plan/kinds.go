@@ -122,6 +122,7 @@ var (
 		EtcdDelay, EtcdUnknown, EtcdLate, EtcdCut, EtcdOutage, EtcdSlow, EtcdFull, EtcdRestart, EtcdMember,
 		Election, LeaderCut, LeaderPause, LeaderCrash, LeaderStop, SameAddress, OtherStore, Nameless,
 	}
+	// HostileKinds are what the hostile profile adds, and VowKinds what vows does.
 	HostileKinds = []Kind{WildRate, BlindSuspend}
 	VowKinds     = []Kind{BareCopy, FalseInit, BadBit, SilentTail, TwinMemory}
 )

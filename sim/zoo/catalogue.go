@@ -134,13 +134,13 @@ func take(header map[string]string, key string) string {
 func readFinder(header map[string]string) (f Finder, err error) {
 	f.Profile = sim.Profile(take(header, "Profile"))
 	if f.Profile != "" && !slices.Contains(sim.Profiles(), f.Profile) {
-		return f, fmt.Errorf("Profile: the simulator has no %q", f.Profile)
+		return f, fmt.Errorf("field Profile: the simulator has no %q", f.Profile)
 	}
 	if breaks := take(header, "Breaks"); breaks != "" {
 		for text := range strings.SplitSeq(breaks, ", ") {
 			p := sim.Promise(text)
 			if !slices.Contains(sim.Promises(), p) {
-				return f, fmt.Errorf("Breaks: the simulator checks no promise %q", p)
+				return f, fmt.Errorf("field Breaks: the simulator checks no promise %q", p)
 			}
 			f.Promises = append(f.Promises, p)
 		}
@@ -149,7 +149,7 @@ func readFinder(header map[string]string) (f Finder, err error) {
 	if fails := take(header, "Fails"); fails != "" {
 		f.Package, f.Test, _ = strings.Cut(fails, " ")
 		if f.Test == "" || f.Because == "" || len(f.Promises) > 0 || f.Profile != "" {
-			return f, errors.New("Fails: give a package and a test, say why in Because, and give no Breaks and no Profile")
+			return f, errors.New("field Fails: give a package and a test, say why in Because, and give no Breaks and no Profile")
 		}
 	}
 	return f, nil

@@ -77,9 +77,10 @@ type Service[C any] struct {
 	Client func(connect.HTTPClient, string, ...connect.ClientOption) C
 }
 
-// The services that commands call.
 type (
+	// LeaseService is the service that apps call.
 	LeaseService = Service[cirrusv1connect.LeaseServiceClient]
+	// AdminService is the service that operators call.
 	AdminService = Service[cirrusv1connect.AdminServiceClient]
 )
 

@@ -49,7 +49,10 @@ func (o *Format) Type() string { return "format" }
 // Field is one cell of a table: its name on the wire and its value.
 type Field [2]string
 
-func (f Field) Name() string  { return f[0] }
+// Name returns the field's name on the wire.
+func (f Field) Name() string { return f[0] }
+
+// Value returns the field's value as text.
 func (f Field) Value() string { return f[1] }
 
 // PrintOne prints one result: as a table with a field on each line, or as JSON.
