@@ -39,8 +39,10 @@ func TestFakeClocks(t *testing.T) {
 	timers, steady := clockwork.NewFakeClock(), &fakeSteady{}
 	changes, beats := make(chan client.Change, 9), make(chan struct{}, 9)
 	service := newFakeService()
-	h, err := client.Hold(ctx, "http://cirrus.test", "app", client.WithHTTPClient(inProcess{service.handler()}),
-		client.WithClock(timers), client.WithSteadyClock(steady), client.OnChange(func(e client.Event) { changes <- e.Change }))
+	h, err := client.Hold(ctx, "http://cirrus.test",
+		"app", client.WithHTTPClient(inProcess{service.handler()}),
+		client.WithClock(timers), client.WithSteadyClock(steady),
+		client.OnChange(func(e client.Event) { changes <- e.Change }))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,8 @@ type fakeService struct {
 }
 
 func newFakeService() *fakeService {
-	return &fakeService{now: time.Now, ttl: ttl, leases: map[string]*cirrusv1.Lease{}, lost: map[string]bool{}}
+	return &fakeService{now: time.Now, ttl: ttl, leases: map[string]*cirrusv1.Lease{},
+		lost: map[string]bool{}}
 }
 
 // around runs f between before and after.
@@ -92,7 +93,8 @@ func (s *fakeService) promise(l *cirrusv1.Lease) *cirrusv1.Lease {
 	return promised
 }
 
-func (s *fakeService) Acquire(ctx context.Context, r *cirrusv1.AcquireRequest) (*cirrusv1.AcquireResponse, error) {
+func (s *fakeService) Acquire(ctx context.Context,
+	r *cirrusv1.AcquireRequest) (*cirrusv1.AcquireResponse, error) {
 	resp := &cirrusv1.AcquireResponse{}
 	return resp, s.around(ctx, r, func() error {
 		s.acquires = append(s.acquires, r)
@@ -100,9 +102,11 @@ func (s *fakeService) Acquire(ctx context.Context, r *cirrusv1.AcquireRequest) (
 		if l == nil {
 			n := len(s.leases)
 			l = &cirrusv1.Lease{
-				Pool: r.GetPool(), NodeId: uint32(100 + n), Epoch: uint64(1 + n), AppId: r.GetAppId(), InstanceId: r.GetInstanceId(),
-				Ttl: durationpb.New(s.ttl), HeartbeatEvery: durationpb.New(s.ttl / 3), FloorMs: s.now().UnixMilli(),
-				Layout: &cirrusv1.Layout{TimestampBits: 41, NodeBits: 10, SequenceBits: 12},
+				Pool: r.GetPool(), NodeId: uint32(100 + n), Epoch: uint64(1 + n),
+				AppId: r.GetAppId(), InstanceId: r.GetInstanceId(),
+				Ttl: durationpb.New(s.ttl), HeartbeatEvery: durationpb.New(s.ttl / 3),
+				FloorMs: s.now().UnixMilli(),
+				Layout:  &cirrusv1.Layout{TimestampBits: 41, NodeBits: 10, SequenceBits: 12},
 			}
 			s.leases[r.GetInstanceId()] = l
 		}
@@ -111,12 +115,14 @@ func (s *fakeService) Acquire(ctx context.Context, r *cirrusv1.AcquireRequest) (
 	})
 }
 
-func (s *fakeService) Heartbeat(ctx context.Context, r *cirrusv1.HeartbeatRequest) (*cirrusv1.HeartbeatResponse, error) {
+func (s *fakeService) Heartbeat(ctx context.Context,
+	r *cirrusv1.HeartbeatRequest) (*cirrusv1.HeartbeatResponse, error) {
 	resp := &cirrusv1.HeartbeatResponse{}
 	return resp, s.around(ctx, r, func() error {
 		s.beats++
 		l := s.leases[r.GetInstanceId()]
-		if l == nil || s.lost[r.GetInstanceId()] || l.GetEpoch() != r.GetEpoch() || l.GetNodeId() != r.GetNodeId() {
+		if l == nil || s.lost[r.GetInstanceId()] || l.GetEpoch() != r.GetEpoch() ||
+			l.GetNodeId() != r.GetNodeId() {
 			return leaseLost()
 		}
 		resp.Lease = s.promise(l)
@@ -124,7 +130,8 @@ func (s *fakeService) Heartbeat(ctx context.Context, r *cirrusv1.HeartbeatReques
 	})
 }
 
-func (s *fakeService) Release(ctx context.Context, r *cirrusv1.ReleaseRequest) (*cirrusv1.ReleaseResponse, error) {
+func (s *fakeService) Release(ctx context.Context,
+	r *cirrusv1.ReleaseRequest) (*cirrusv1.ReleaseResponse, error) {
 	return &cirrusv1.ReleaseResponse{}, s.around(ctx, r, func() error {
 		s.releases = append(s.releases, r)
 		if s.lost[r.GetInstanceId()] {
@@ -200,7 +207,8 @@ func slow(d time.Duration) func(context.Context, any) error {
 // refusal returns an error of the service. It adds an ErrorInfo unless details has one.
 func refusal(code connect.Code, details ...proto.Message) *connect.Error {
 	err := connect.NewError(code, errors.New("no"))
-	if !slices.ContainsFunc(details, func(d proto.Message) bool { _, ok := d.(*errdetails.ErrorInfo); return ok }) {
+	if !slices.ContainsFunc(details,
+		func(d proto.Message) bool { _, ok := d.(*errdetails.ErrorInfo); return ok }) {
 		details = append(details, &errdetails.ErrorInfo{Reason: "TESTED", Domain: "cirrus"})
 	}
 	for _, d := range details {
@@ -214,7 +222,8 @@ func refusal(code connect.Code, details ...proto.Message) *connect.Error {
 }
 
 func leaseLost() error {
-	return refusal(connect.CodeFailedPrecondition, &errdetails.ErrorInfo{Reason: "LEASE_LOST", Domain: "cirrus"})
+	return refusal(connect.CodeFailedPrecondition,
+		&errdetails.ErrorInfo{Reason: "LEASE_LOST", Domain: "cirrus"})
 }
 
 func retryIn(d time.Duration) proto.Message {
@@ -273,7 +282,8 @@ type world struct {
 // inWorld runs f in a synctest bubble: time passes when all goroutines wait.
 func inWorld(t *testing.T, f func(w *world)) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, service: newFakeService(), steady: &steadyClock{start: time.Now()}, events: &events{}}
+		w := &world{T: t, service: newFakeService(), steady: &steadyClock{start: time.Now()},
+			events: &events{}}
 		w.service.now = func() time.Time { return w.steady.start.Add(w.steady.Now()) }
 		f(w)
 	})
@@ -281,7 +291,8 @@ func inWorld(t *testing.T, f func(w *world)) {
 
 func (w *world) hold(ctx context.Context, opts ...client.Option) (*client.Holder, error) {
 	all := []client.Option{
-		client.WithHTTPClient(inProcess{w.service.handler()}), client.WithSteadyClock(w.steady), client.OnChange(w.events.add),
+		client.WithHTTPClient(inProcess{w.service.handler()}), client.WithSteadyClock(w.steady),
+		client.OnChange(w.events.add),
 	}
 	return client.Hold(ctx, "http://cirrus.test", "app", append(all, opts...)...)
 }
@@ -329,7 +340,8 @@ func (w *world) mints(h *client.Holder, want bool) snowflake.ID {
 	if (err == nil) != want || err != nil && !errors.Is(err, snowflake.ErrLeaseNotValid) {
 		w.Errorf("Next = %d, %v; want an ID: %t", id, err, want)
 	}
-	if h.Valid() != want || (h.Remaining() > 0) != want || h.Lease().Valid() != want || isClosed(h.Lost()) == want {
+	if h.Valid() != want || (h.Remaining() > 0) != want || h.Lease().Valid() != want ||
+		isClosed(h.Lost()) == want {
 		w.Errorf("Valid %t, Remaining %v, Lease %+v, Lost closed %t; want valid: %t",
 			h.Valid(), h.Remaining(), h.Lease(), isClosed(h.Lost()), want)
 	}

@@ -16,14 +16,21 @@ import (
 // foreign holds answers of a proxy between the holder and the service: none of
 // them carries the service's ErrorInfo.
 var foreign = map[string]func(http.ResponseWriter){
-	"401":             page(http.StatusUnauthorized),
-	"403":             page(http.StatusForbidden),
-	"404":             page(http.StatusNotFound),
-	"429":             page(http.StatusTooManyRequests),
-	"502":             page(http.StatusBadGateway),
-	"a redirect":      func(w http.ResponseWriter) { w.Header().Set("Location", "http://b.test/"); w.WriteHeader(307) },
-	"a login page":    page(http.StatusOK),
-	"an empty answer": func(w http.ResponseWriter) { w.Header().Set("Content-Type", "application/proto") },
+	"401": page(http.StatusUnauthorized),
+	"403": page(http.StatusForbidden),
+	"404": page(http.StatusNotFound),
+	"429": page(http.StatusTooManyRequests),
+	"502": page(http.StatusBadGateway),
+	"a redirect": func(w http.ResponseWriter) {
+		w.Header().Set("Location",
+			"http://b.test/")
+		w.WriteHeader(307)
+	},
+	"a login page": page(http.StatusOK),
+	"an empty answer": func(w http.ResponseWriter) {
+		w.Header().Set("Content-Type",
+			"application/proto")
+	},
 	"PERMISSION_DENIED in Connect's form": func(w http.ResponseWriter) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusForbidden)
@@ -135,7 +142,8 @@ func TestErrSaysWhy(t *testing.T) {
 		if err := h.Err(); err != nil {
 			w.Errorf("Err is %v while the lease is valid, want nil", err)
 		}
-		w.service.set(func(context.Context, any) error { return refusal(connect.CodeNotFound) }, nil)
+		w.service.set(func(context.Context, any) error { return refusal(connect.CodeNotFound) },
+			nil)
 		w.pass(ttl - time.Millisecond)
 		if err := h.Err(); err != nil {
 			w.Errorf("Err is %v just before the deadline, want nil", err)

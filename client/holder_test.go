@@ -28,22 +28,27 @@ func TestHoldKeepsTheLease(t *testing.T) {
 		id := w.mints(h, true)
 		parts, err := layout.Decompose(id)
 		if err != nil || parts.Node != 100 || h.NodeID() != 100 || h.Epoch() != 1 {
-			w.Errorf("minted %+v, %v under node ID %d, epoch %d; want node ID 100, epoch 1", parts, err, h.NodeID(), h.Epoch())
+			w.Errorf("minted %+v, %v under node ID %d, epoch %d; want node ID 100, epoch 1", parts,
+				err, h.NodeID(), h.Epoch())
 		}
 		if isClosed(lost) {
 			w.Error("Lost is closed while the lease is held")
 		}
 		acquires, beats, _ := w.service.counts()
-		if least, most := int(10*time.Minute/every*10/11), int(10*time.Minute/every*10/9); acquires != 1 || beats < least || beats > most {
-			w.Errorf("%d acquires and %d heartbeats in 10 minutes, want 1 and %d to %d", acquires, beats, least, most)
+		if least, most := int(10*time.Minute/every*10/11), int(
+			10*time.Minute/every*10/9); acquires != 1 || beats < least || beats > most {
+			w.Errorf("%d acquires and %d heartbeats in 10 minutes, want 1 and %d to %d", acquires,
+				beats, least, most)
 		}
 		w.wantChanges(client.Held)
 		a := w.service.acquires[0]
-		if a.GetPool() != "eu" || a.GetAppId() != "app" || a.GetTtl().AsDuration() != ttl || a.GetWait().AsDuration() != time.Second || len(a.GetInstanceId()) != 32 {
+		if a.GetPool() != "eu" || a.GetAppId() != "app" || a.GetTtl().AsDuration() != ttl ||
+			a.GetWait().AsDuration() != time.Second || len(a.GetInstanceId()) != 32 {
 			w.Errorf("the Acquire request is %v, want the options' pool, app, TTL and wait", a)
 		}
 		l := h.Lease()
-		if l.Node != 100 || l.Epoch != 1 || l.Pool != "eu" || l.App != "app" || l.TTL != ttl || l.Layout != layout || l.Ceiling <= l.Floor {
+		if l.Node != 100 || l.Epoch != 1 || l.Pool != "eu" || l.App != "app" || l.TTL != ttl ||
+			l.Layout != layout || l.Ceiling <= l.Floor {
 			w.Errorf("Lease is %+v, want the one that was granted", l)
 		}
 	})
@@ -80,7 +85,8 @@ func TestExpireAndRevive(t *testing.T) {
 		if !isClosed(lost) {
 			w.Error("Lost is open after the lease expired")
 		}
-		if e := w.events.list()[1]; connect.CodeOf(e.Err) != connect.CodeUnavailable || e.Lease.Valid() {
+		if e := w.events.list()[1]; connect.CodeOf(e.Err) != connect.CodeUnavailable ||
+			e.Lease.Valid() {
 			w.Errorf("the Expired event is %+v, want an invalid lease and UNAVAILABLE", e)
 		}
 		w.pass(5 * ttl)
@@ -113,7 +119,8 @@ func TestLostAndReacquired(t *testing.T) {
 		if err != nil || before.Node != 100 || after.Node != 101 {
 			w.Errorf("minted %+v, then %+v, %v; want node IDs 100 and 101", before, after, err)
 		}
-		if e := w.events.list()[1]; e.Lease.Epoch != 1 || connect.CodeOf(e.Err) != connect.CodeFailedPrecondition {
+		if e := w.events.list()[1]; e.Lease.Epoch != 1 ||
+			connect.CodeOf(e.Err) != connect.CodeFailedPrecondition {
 			w.Errorf("the Lost event is %+v, want epoch 1 and FAILED_PRECONDITION", e)
 		}
 		if a := w.service.acquires; a[0].GetInstanceId() == a[1].GetInstanceId() {
@@ -204,7 +211,8 @@ func TestReleaseStopsFirst(t *testing.T) {
 		if !isClosed(lost) {
 			w.Error("Lost is open after Release")
 		}
-		if r := w.service.releases[0]; r.GetLastTimestampMs() != int64(parts.Timestamp) || r.GetEpoch() != 1 || r.GetNodeId() != 100 {
+		if r := w.service.releases[0]; r.GetLastTimestampMs() != int64(parts.Timestamp) ||
+			r.GetEpoch() != 1 || r.GetNodeId() != 100 {
 			w.Errorf("the Release request is %v, but the last ID was %+v", r, parts)
 		}
 		if err := h.Release(w.Context()); err != nil {
@@ -260,13 +268,15 @@ func TestReleaseFails(t *testing.T) {
 					w.Errorf("Release took %v, want at most %v", took, tt.took)
 				}
 				switch {
-				case tt.cause != nil && !errors.Is(err, tt.cause), tt.code != 0 && connect.CodeOf(err) != tt.code:
+				case tt.cause != nil && !errors.Is(err, tt.cause), tt.code != 0 &&
+					connect.CodeOf(err) != tt.code:
 					w.Errorf("Release: error %v, want %v or code %v", err, tt.cause, tt.code)
 				case (err != nil) != (tt.cause != nil || tt.code != 0):
 					w.Errorf("Release: error %v, want %v or code %v", err, tt.cause, tt.code)
 				}
 				w.wantChanges(client.Held, client.Released)
-				if e := w.events.list()[1].Err; (e != nil) != (err != nil) || !errors.Is(err, e) && e != nil {
+				if e := w.events.list()[1].Err; (e != nil) != (err != nil) || !errors.Is(err, e) &&
+					e != nil {
 					w.Errorf("the Released event has the error %v, Release returned %v", e, err)
 				}
 				w.mints(h, false)
@@ -287,8 +297,10 @@ func TestAnswerLost(t *testing.T) {
 			return nil
 		})
 		h := w.mustHold()
-		if acquires, _, _ := w.service.counts(); acquires != 4 || len(w.service.leases) != 1 || h.Epoch() != 1 {
-			w.Errorf("%d acquires for %d leases, epoch %d; want 4 for one lease, epoch 1", acquires, len(w.service.leases), h.Epoch())
+		if acquires, _, _ := w.service.counts(); acquires != 4 || len(w.service.leases) != 1 ||
+			h.Epoch() != 1 {
+			w.Errorf("%d acquires for %d leases, epoch %d; want 4 for one lease, epoch 1", acquires,
+				len(w.service.leases), h.Epoch())
 		}
 	})
 }
@@ -350,8 +362,10 @@ func TestHoldFails(t *testing.T) {
 				defer cancel()
 				start := time.Now()
 				h, err := w.hold(ctx)
-				if h != nil || connect.CodeOf(err) != tt.code || errors.Is(err, context.DeadlineExceeded) != (tt.took > 0) {
-					w.Errorf("Hold returned a holder: %t, error %v; want none and code %v", h != nil, err, tt.code)
+				if h != nil || connect.CodeOf(err) != tt.code ||
+					errors.Is(err, context.DeadlineExceeded) != (tt.took > 0) {
+					w.Errorf("Hold returned a holder: %t, error %v; want none and code %v",
+						h != nil, err, tt.code)
 				}
 				if took := time.Since(start); took != tt.took {
 					w.Errorf("Hold took %v, want %v", took, tt.took)
@@ -377,7 +391,8 @@ func TestHoldWaitsForANodeID(t *testing.T) {
 			w.Errorf("Hold took %v, want 45 to 50 s", took)
 		}
 		if asked != 2 {
-			w.Errorf("%d acquires, want 2: the second one after the delay of the first answer", asked)
+			w.Errorf("%d acquires, want 2: the second one after the delay of the first answer",
+				asked)
 		}
 	})
 }
@@ -475,7 +490,8 @@ func TestOptionsRefused(t *testing.T) {
 		if tt.opt != nil {
 			opts = append(opts, tt.opt)
 		}
-		if h, err := client.Hold(t.Context(), tt.url, tt.app, opts...); h != nil || err == nil || !strings.Contains(err.Error(), tt.want) {
+		if h, err := client.Hold(t.Context(), tt.url, tt.app, opts...); h != nil || err == nil ||
+			!strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: Hold = %v, %v; want an error with %q", tt.name, h, err, tt.want)
 		}
 	}
@@ -505,7 +521,8 @@ func TestForeignLeaseLost(t *testing.T) {
 	inWorld(t, func(w *world) {
 		h := w.mustHold()
 		w.service.set(func(context.Context, any) error {
-			return refusal(connect.CodeFailedPrecondition, &errdetails.ErrorInfo{Reason: "LEASE_LOST", Domain: "proxy.test"})
+			return refusal(connect.CodeFailedPrecondition,
+				&errdetails.ErrorInfo{Reason: "LEASE_LOST", Domain: "proxy.test"})
 		}, nil)
 		w.pass(ttl - time.Millisecond)
 		w.mints(h, true)

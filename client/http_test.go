@@ -32,21 +32,24 @@ func TestProtocols(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var calls atomic.Int32
 			service := newFakeService().handler()
-			server := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-				calls.Add(1)
-				if r.ProtoMajor != tt.major || r.Header.Get("Content-Type") != tt.content {
-					t.Errorf("%s with %s, want HTTP/%d with %s", r.Proto, r.Header.Get("Content-Type"), tt.major, tt.content)
-				}
-				if r.Header.Get("Authorization") != "Bearer token" {
-					t.Errorf("Authorization is %q, want %q", r.Header.Get("Authorization"), "Bearer token")
-				}
-				for _, h := range []string{"Accept-Encoding", "Grpc-Accept-Encoding"} {
-					if got := r.Header.Get(h); got != "" && got != "identity" {
-						t.Errorf("%s is %q, want no compression", h, got)
+			server := httptest.NewUnstartedServer(
+				http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+					calls.Add(1)
+					if r.ProtoMajor != tt.major || r.Header.Get("Content-Type") != tt.content {
+						t.Errorf("%s with %s, want HTTP/%d with %s", r.Proto,
+							r.Header.Get("Content-Type"), tt.major, tt.content)
 					}
-				}
-				service.ServeHTTP(rw, r)
-			}))
+					if r.Header.Get("Authorization") != "Bearer token" {
+						t.Errorf("Authorization is %q, want %q", r.Header.Get("Authorization"),
+							"Bearer token")
+					}
+					for _, h := range []string{"Accept-Encoding", "Grpc-Accept-Encoding"} {
+						if got := r.Header.Get(h); got != "" && got != "identity" {
+							t.Errorf("%s is %q, want no compression", h, got)
+						}
+					}
+					service.ServeHTTP(rw, r)
+				}))
 			closed := make(chan struct{}, 9)
 			server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 				if state == http.StateClosed {
@@ -96,7 +99,9 @@ func TestProtocols(t *testing.T) {
 // set: without pings a call to a dead peer would hang for a quarter of an hour.
 func TestNewHTTPClientWatchesConnections(t *testing.T) {
 	transport := client.NewHTTPClient(client.HTTPOptions{HTTP2: true}).Transport.(*http.Transport)
-	if transport.HTTP2.SendPingTimeout <= 0 || transport.HTTP2.PingTimeout <= 0 || transport.TLSHandshakeTimeout <= 0 {
-		t.Errorf("HTTP/2 settings %+v, TLS handshake timeout %v: want all timeouts above 0", transport.HTTP2, transport.TLSHandshakeTimeout)
+	if transport.HTTP2.SendPingTimeout <= 0 || transport.HTTP2.PingTimeout <= 0 ||
+		transport.TLSHandshakeTimeout <= 0 {
+		t.Errorf("HTTP/2 settings %+v, TLS handshake timeout %v: want all timeouts above 0",
+			transport.HTTP2, transport.TLSHandshakeTimeout)
 	}
 }

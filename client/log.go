@@ -38,7 +38,8 @@ func newLogger(ctx context.Context, cfg *config) *logger {
 		Weigh: func(slog.Record) int { return 1 },
 		Hand:  l.hand,
 		Lost: func(n uint64) {
-			r := slog.NewRecord(l.now(), slog.LevelWarn, "log lines were dropped here: the log's handler is too slow", 0)
+			r := slog.NewRecord(l.now(), slog.LevelWarn,
+				"log lines were dropped here: the log's handler is too slow", 0)
 			r.Add("lines", n)
 			l.hand(r)
 		},

@@ -125,8 +125,10 @@ func TestLogIsBounded(t *testing.T) {
 		w.pass(0)
 		said := log.lines()
 		last := said[len(said)-1]
-		if len(said) > 1030 || !strings.HasPrefix(last, "log lines were dropped here") || strings.HasSuffix(last, " 0") {
-			w.Errorf("%d lines were kept, the last is %q; want 1024, and how many were dropped", len(said), last)
+		if len(said) > 1030 || !strings.HasPrefix(last, "log lines were dropped here") ||
+			strings.HasSuffix(last, " 0") {
+			w.Errorf("%d lines were kept, the last is %q; want 1024, and how many were dropped",
+				len(said), last)
 		}
 		_ = h.Release(w.Context())
 	})

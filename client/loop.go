@@ -45,7 +45,8 @@ type loop struct {
 }
 
 func newLoop(base context.Context, cfg fencing.HolderConfig) loop {
-	return loop{rules: fencing.NewHolder(cfg), base: base, cancel: func() {}, lookup: lookup{cancel: func() {}}}
+	return loop{rules: fencing.NewHolder(cfg), base: base, cancel: func() {},
+		lookup: lookup{cancel: func() {}}}
 }
 
 // mailbox is a queue of functions that other goroutines want the loop to run.
@@ -129,7 +130,8 @@ func (h *Holder) tick() {
 		return
 	}
 	acts := h.loop.rules.Tick(now, h.jitter())
-	if slices.ContainsFunc(acts, func(a fencing.Action) bool { return a.Kind == fencing.ActCancel }) {
+	if slices.ContainsFunc(acts,
+		func(a fencing.Action) bool { return a.Kind == fencing.ActCancel }) {
 		h.note(errNoAnswer)
 		h.leave(h.loop.asked, errNoAnswer)
 	}
@@ -185,7 +187,8 @@ func (h *Holder) abandon(cause error) {
 	if h.ended.isOpen() {
 		return
 	}
-	if l := &h.loop; l.calls > 0 && h.service.addrs.Len() > 1 && l.asked != nil && !l.asked.Works() {
+	if l := &h.loop; l.calls > 0 && h.service.addrs.Len() > 1 && l.asked != nil &&
+		!l.asked.Works() {
 		h.service.addrs.Leave(l.asked, errNoAnswer)
 	}
 	last := h.service.addrs.Err() // names every address that failed
@@ -281,7 +284,8 @@ func (h *Holder) extend(a fencing.Action) {
 // round trip is longer than it was, which widens the bounds but keeps them true.
 func (h *Holder) sample(a fencing.Action) snowflake.TimeSample {
 	now := h.steady()
-	return snowflake.TimeSample{ServerTime: a.Lease.ServerTime, RoundTrip: now - a.SentAt, ReceivedAt: now}
+	return snowflake.TimeSample{ServerTime: a.Lease.ServerTime, RoundTrip: now - a.SentAt,
+		ReceivedAt: now}
 }
 
 // publish stores the lease as the app sees it from now on.

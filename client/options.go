@@ -170,11 +170,14 @@ func (c *config) validate() error {
 	case c.log == nil || c.timers == nil || c.random == nil || c.runner == nil:
 		return errors.New("an option got nil: leave the option out to get its default")
 	case c.httpClient != nil && c.http.TLS != nil:
-		return errors.New("WithHTTPClient and WithTLS were both given: set TLS up in the HTTP client, or leave it out")
+		return errors.New(
+			"WithHTTPClient and WithTLS were both given: set TLS up in the HTTP client, or leave it out")
 	case c.httpClient != nil && c.http.HTTP2 && !c.grpc:
-		return errors.New("WithHTTPClient and WithHTTP2 were both given: set HTTP/2 up in the HTTP client, or leave it out")
+		return errors.New(
+			"WithHTTPClient and WithHTTP2 were both given: set HTTP/2 up in the HTTP client, or leave it out")
 	case c.http.TLS != nil && c.urls[0].Scheme != "https":
-		return fmt.Errorf("WithTLS was given for %s, which is not an https:// URL: write https://, or leave TLS out", c.urls[0].Redacted())
+		return fmt.Errorf(
+			"WithTLS was given for %s, which is not an https:// URL: write https://, or leave TLS out", c.urls[0].Redacted())
 	}
 	return c.rules.Validate()
 }

@@ -9,7 +9,8 @@ import (
 // TestReleaseSaysWhatWasUsedLast checks that a Release leaves the last timestamp
 // out if the generator did not mint: the quarantine of the node ID depends on it.
 func TestReleaseSaysWhatWasUsedLast(t *testing.T) {
-	call := fencing.Call{Kind: fencing.CallRelease, Pool: "p", Node: 3, Epoch: 9, Last: 1700000000000}
+	call := fencing.Call{Kind: fencing.CallRelease, Pool: "p", Node: 3, Epoch: 9,
+		Last: 1700000000000}
 	for _, tc := range []struct {
 		name string
 		opts []Option

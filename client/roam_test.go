@@ -101,7 +101,8 @@ func TestGoesRound(t *testing.T) {
 		return func(*http.Request) error { return connect.NewError(code, errors.New("no")) }
 	}
 	faults := map[string]func(*http.Request) error{
-		"silent": silent, "refused": refused, "reset": reset, "unavailable": answers(connect.CodeUnavailable),
+		"silent": silent, "refused": refused, "reset": reset,
+		"unavailable": answers(connect.CodeUnavailable),
 	}
 	for one, x := range faults {
 		for other, y := range faults {
@@ -121,8 +122,10 @@ func TestGoesRound(t *testing.T) {
 						w.mints(h, true)
 					}
 					w.wantChanges(client.Held)
-					if acquires, beats, _ := w.service.counts(); acquires != 1 || beats < 20 || h.Epoch() != 1 {
-						w.Errorf("%d acquires, %d heartbeats, epoch %d; want 1, at least 20, and 1", acquires, beats, h.Epoch())
+					if acquires, beats, _ := w.service.counts(); acquires != 1 || beats < 20 ||
+						h.Epoch() != 1 {
+						w.Errorf("%d acquires, %d heartbeats, epoch %d; want 1, at least 20, and 1",
+							acquires, beats, h.Epoch())
 					}
 				})
 			})
@@ -226,8 +229,10 @@ func TestNamesAllThatFailed(t *testing.T) {
 		ctx, cancel := context.WithTimeout(w.Context(), 20*time.Second)
 		defer cancel()
 		_, err := client.Hold(ctx, threeHosts, "app", client.WithHTTPClient(r))
-		for _, want := range []string{"http://a.test: no answer in time", "http://b.test: unavailable: connection refused", "http://c.test: ", threeHosts} {
-			if err == nil || !strings.Contains(err.Error(), want) || !errors.Is(err, context.DeadlineExceeded) {
+		for _, want := range []string{"http://a.test: no answer in time",
+			"http://b.test: unavailable: connection refused", "http://c.test: ", threeHosts} {
+			if err == nil || !strings.Contains(err.Error(), want) ||
+				!errors.Is(err, context.DeadlineExceeded) {
 				w.Errorf("error %v, want %q in it", err, want)
 			}
 		}
@@ -242,7 +247,8 @@ func TestNamesTheSilentOne(t *testing.T) {
 		r.set(silent, silent, silent)
 		ctx, cancel := context.WithTimeout(w.Context(), time.Second)
 		defer cancel()
-		if _, err := client.Hold(ctx, threeHosts, "app", client.WithHTTPClient(r)); err == nil || !strings.Contains(err.Error(), ".test: no answer in time") {
+		if _, err := client.Hold(ctx, threeHosts, "app", client.WithHTTPClient(r)); err == nil ||
+			!strings.Contains(err.Error(), ".test: no answer in time") {
 			w.Errorf("error %v, want one that names the address without an answer", err)
 		}
 	})
@@ -274,11 +280,14 @@ func TestDeadAndSilent(t *testing.T) {
 	t.Parallel()
 	live := httptest.NewServer(newFakeService().handler())
 	defer live.Close()
-	target := strings.Join([]string{"http://" + deadAddress(t), "http://" + silentAddress(t, "127.0.0.1:0"), live.URL}, ",")
+	target := strings.Join([]string{"http://" + deadAddress(t),
+		"http://" + silentAddress(t, "127.0.0.1:0"), live.URL}, ",")
 	var most time.Duration
 	for seed := range uint64(6) {
 		start := time.Now()
-		h, err := client.Hold(t.Context(), target, "app", client.WithRandom(rand.New(rand.NewPCG(seed, 0)).Uint64), client.WithWait(time.Minute))
+		h, err := client.Hold(t.Context(), target,
+			"app", client.WithRandom(rand.New(rand.NewPCG(seed, 0)).Uint64),
+			client.WithWait(time.Minute))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -288,8 +297,10 @@ func TestDeadAndSilent(t *testing.T) {
 		}
 	}
 	t.Logf("the slowest Hold took %v", most.Round(time.Millisecond))
-	if most < fencing.MaxTry/3 || most > fencing.MaxTry { // if all were quick, none met the silent address
-		t.Errorf("the slowest Hold took %v, want a third of %v or more, up to all of it", most, fencing.MaxTry)
+	// if all were quick, none met the silent address
+	if most < fencing.MaxTry/3 || most > fencing.MaxTry {
+		t.Errorf("the slowest Hold took %v, want a third of %v or more, up to all of it", most,
+			fencing.MaxTry)
 	}
 }
 
@@ -328,12 +339,13 @@ func serveAt(t *testing.T, service *fakeService, address string, secure bool) *h
 		t.Fatal(err)
 	}
 	handler := service.handler()
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if host, _, _ := strings.Cut(r.Host, ":"); host != "example.com" {
-			t.Errorf("the request is for host %q, want example.com", r.Host)
-		}
-		handler.ServeHTTP(rw, r)
-	}))
+	server := httptest.NewUnstartedServer(
+		http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if host, _, _ := strings.Cut(r.Host, ":"); host != "example.com" {
+				t.Errorf("the request is for host %q, want example.com", r.Host)
+			}
+			handler.ServeHTTP(rw, r)
+		}))
 	server.Listener.Close()
 	server.Listener = l
 	if secure {
@@ -369,8 +381,9 @@ func TestEachIPIsAnAddress(t *testing.T) {
 		}
 		for seed := range uint64(6) {
 			start := time.Now()
-			h, err := client.Hold(t.Context(), target, "app", append(opts, client.WithLookup(names.lookup),
-				client.WithRandom(rand.New(rand.NewPCG(seed, 0)).Uint64))...)
+			h, err := client.Hold(t.Context(), target,
+				"app", append(opts, client.WithLookup(names.lookup),
+					client.WithRandom(rand.New(rand.NewPCG(seed, 0)).Uint64))...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -404,7 +417,9 @@ func TestSilentNames(t *testing.T) {
 	}
 	for _, known := range []string{"http://127.0.0.1:", "http://example.com:"} {
 		start := time.Now()
-		h, err := client.Hold(t.Context(), "http://quiet-a.test,http://quiet-b.test,http://quiet-c.test,"+known+port, "app", client.WithLookup(lookup))
+		h, err := client.Hold(t.Context(),
+			"http://quiet-a.test,http://quiet-b.test,http://quiet-c.test,"+known+port,
+			"app", client.WithLookup(lookup))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -429,7 +444,8 @@ func TestLooksUpAgain(t *testing.T) {
 	names := &dns{}
 	names.set(nil, "127.0.0.1")
 	changes := make(chan client.Change, 99)
-	h, err := client.Hold(t.Context(), "http://example.com:"+port, "app", client.WithLookup(names.lookup),
+	h, err := client.Hold(t.Context(), "http://example.com:"+port,
+		"app", client.WithLookup(names.lookup),
 		client.OnChange(func(e client.Event) { changes <- e.Change }))
 	if err != nil {
 		t.Fatal(err)
@@ -586,7 +602,8 @@ func TestHalfDeadConnection(t *testing.T) {
 // TestAddressesRefused checks that Hold refuses malformed lists of addresses at
 // once.
 func TestAddressesRefused(t *testing.T) {
-	for _, target := range []string{"", "http://a.test,", "http://a.test,https://b.test", "http://a.test,b.test:1", strings.Repeat("http://a.test,", 64) + "http://a.test"} {
+	for _, target := range []string{"", "http://a.test,", "http://a.test,https://b.test",
+		"http://a.test,b.test:1", strings.Repeat("http://a.test,", 64) + "http://a.test"} {
 		if h, err := client.Hold(t.Context(), target, "app"); h != nil || err == nil {
 			t.Errorf("Hold(%q) = %v, %v; want an error", target, h, err)
 		}

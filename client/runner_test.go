@@ -109,7 +109,8 @@ func oneThread(t *testing.T, seed uint64) (log string) {
 	random := func() uint64 { seed = seed*6364136223846793005 + 1442695040888963407; return seed >> 32 }
 	c.Go(func() {
 		h, err := client.Hold(t.Context(), "http://cirrus.test", "app",
-			client.WithHTTPClient(inProcess{service.handler()}), client.WithRunner(c), client.WithClock(c.clock),
+			client.WithHTTPClient(inProcess{service.handler()}), client.WithRunner(c),
+			client.WithClock(c.clock),
 			client.WithSteadyClock(c), client.WithRandom(random),
 			client.OnChange(func(e client.Event) { note("%v epoch %d", e.Change, e.Lease.Epoch) }))
 		if err != nil {

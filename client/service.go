@@ -43,7 +43,8 @@ type service struct {
 
 func newService(c *config) service {
 	s := service{noLast: c.noLast, addrs: reach.New(c.urls, reach.Config{
-		TLS: c.http.TLS, HTTP2: c.http.HTTP2, HTTPClient: c.httpClient, Random: c.random, Lookup: c.lookup,
+		TLS: c.http.TLS, HTTP2: c.http.HTTP2, HTTPClient: c.httpClient, Random: c.random,
+		Lookup: c.lookup,
 	})}
 	s.opts = []connect.ClientOption{
 		connect.WithAcceptCompression("gzip", nil, nil), // replies are small
@@ -59,7 +60,8 @@ func newService(c *config) service {
 // use returns the address for the next call, and a caller for that address.
 func (s *service) use() (*reach.Address, caller) {
 	if a := s.addrs.Use(); a != s.of {
-		s.of, s.leases = a, cirrusv1connect.NewLeaseServiceClient(a.HTTPClient(), a.Base(), s.opts...)
+		s.of, s.leases = a, cirrusv1connect.NewLeaseServiceClient(a.HTTPClient(), a.Base(),
+			s.opts...)
 	}
 	return s.of, caller{s.leases, s.noLast}
 }
@@ -116,7 +118,8 @@ func (s caller) call(ctx context.Context, c fencing.Call) (*cirrusv1.Lease, erro
 }
 
 func acquireRequest(c fencing.Call) *cirrusv1.AcquireRequest {
-	req := &cirrusv1.AcquireRequest{Pool: string(c.Pool), AppId: string(c.App), InstanceId: string(c.Instance)}
+	req := &cirrusv1.AcquireRequest{Pool: string(c.Pool), AppId: string(c.App),
+		InstanceId: string(c.Instance)}
 	if c.TTL > 0 {
 		req.Ttl = durationpb.New(c.TTL)
 	}
@@ -191,7 +194,8 @@ func verdict(code connect.Code, reason string, retry bool) fencing.Verdict {
 			return fencing.AnswerLost
 		}
 		return fencing.AnswerRefused
-	case connect.CodeInvalidArgument, connect.CodeNotFound, connect.CodeUnauthenticated, connect.CodePermissionDenied:
+	case connect.CodeInvalidArgument, connect.CodeNotFound, connect.CodeUnauthenticated,
+		connect.CodePermissionDenied:
 		return fencing.AnswerRefused
 	case connect.CodeResourceExhausted:
 		if !retry {

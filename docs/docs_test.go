@@ -38,7 +38,8 @@ func TestLibrariesDoNotSpeakTheCommandLine(t *testing.T) {
 	searched := 0
 	for _, path := range files(t, ".go") {
 		dir, _, _ := strings.Cut(strings.TrimPrefix(filepath.ToSlash(path), root+"/"), "/")
-		if strings.HasSuffix(path, "_test.go") || !slices.Contains([]string{"fencing", "store", "client", "snowflake", "service"}, dir) {
+		if strings.HasSuffix(path, "_test.go") ||
+			!slices.Contains([]string{"fencing", "store", "client", "snowflake", "service"}, dir) {
 			continue
 		}
 		set := token.NewFileSet()
@@ -48,8 +49,11 @@ func TestLibrariesDoNotSpeakTheCommandLine(t *testing.T) {
 		}
 		searched++
 		ast.Inspect(file, func(n ast.Node) bool {
-			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING && commandLine.MatchString(strings.Trim(lit.Value, "\"`")) && !slices.Contains(formats, lit.Value) {
-				t.Errorf("%s: the text %s names a flag or a command: say it in words of the package, and add a hint in cmd/cirrus/internal/hint", set.Position(lit.Pos()), lit.Value)
+			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING &&
+				commandLine.MatchString(strings.Trim(lit.Value, "\"`")) &&
+				!slices.Contains(formats, lit.Value) {
+				t.Errorf(
+					"%s: the text %s names a flag or a command: say it in words of the package, and add a hint in cmd/cirrus/internal/hint", set.Position(lit.Pos()), lit.Value)
 			}
 			return true
 		})
@@ -71,7 +75,8 @@ func TestCitedRulesAreInTheDesign(t *testing.T) {
 	cited := map[string]bool{}
 	for _, path := range files(t, ".go") {
 		set := token.NewFileSet()
-		file, err := parser.ParseFile(set, path, nil, parser.ParseComments|parser.SkipObjectResolution)
+		file, err := parser.ParseFile(set, path, nil,
+			parser.ParseComments|parser.SkipObjectResolution)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -82,14 +87,16 @@ func TestCitedRulesAreInTheDesign(t *testing.T) {
 					cited[rule] = true
 					if !defined[rule] {
 						line := set.Position(c.Pos()).Line + strings.Count(c.Text[:at[0]], "\n")
-						t.Errorf("%s:%d cites %s, for which design.md has no heading", path, line, rule)
+						t.Errorf("%s:%d cites %s, for which design.md has no heading", path, line,
+							rule)
 					}
 				}
 			}
 		}
 	}
 	if len(cited) < 20 {
-		t.Errorf("found %d cited rules in Go comments, want at least 20: the search is broken", len(cited))
+		t.Errorf("found %d cited rules in Go comments, want at least 20: the search is broken",
+			len(cited))
 	}
 }
 
@@ -99,7 +106,8 @@ func TestEachRuleHasAPlace(t *testing.T) {
 	const architecture = "architecture.md"
 	places := map[string]string{}
 	for row := range strings.Lines(read(t, architecture)) {
-		if rule, place, ok := strings.Cut(strings.TrimPrefix(row, "| "), " | "); ok && ruleName.FindString(rule) == rule {
+		if rule, place, ok := strings.Cut(strings.TrimPrefix(row, "| "), " | "); ok &&
+			ruleName.FindString(rule) == rule {
 			places[rule] = place
 		}
 	}

@@ -61,7 +61,8 @@ func (s *Server) acquire(p *pool, req AcquireRequest, at reading) (Decision, *Re
 		return d, nil
 	}
 	if !p.Opened {
-		r := refuse(ReasonNotOpened, "pool %q opens in %v: its store is new and an earlier one may have been lost with leases out; wait until then",
+		r := refuse(ReasonNotOpened,
+			"pool %q opens in %v: its store is new and an earlier one may have been lost with leases out; wait until then",
 			string(p.Name), (s.opensAt(p) - at.steady).Round(time.Second))
 		r.RetryAfter = max(s.opensAt(p)-at.steady, time.Millisecond)
 		return Decision{}, r
@@ -88,7 +89,8 @@ func (s *Server) acquire(p *pool, req AcquireRequest, at reading) (Decision, *Re
 		return d, r
 	}
 	if last := p.Layout.LastTimestamp(); at.server.Add(ttl) > last {
-		return Decision{}, refuse(ReasonLayoutExhausted, "the layout of pool %q ends at %d, within the lease's ttl: move to a pool with a later origin", string(p.Name), last)
+		return Decision{}, refuse(ReasonLayoutExhausted,
+			"the layout of pool %q ends at %d, within the lease's ttl: move to a pool with a later origin", string(p.Name), last)
 	}
 	return Decision{Write: s.grant(p, node, ttl, req, at)}, nil
 }
@@ -101,7 +103,9 @@ func (s *Server) requestedTTL(p *pool, asked time.Duration) (time.Duration, *Ref
 	case asked == 0:
 		return p.TTL, nil
 	case asked < least || asked > p.MaxTTL:
-		return 0, invalid("ttl", "%v is out of range: give %v to the pool's max_ttl, %v, or leave it out", asked, least, p.MaxTTL)
+		return 0, invalid("ttl",
+			"%v is out of range: give %v to the pool's max_ttl, %v, or leave it out", asked, least,
+			p.MaxTTL)
 	}
 	return asked, nil
 }
@@ -173,7 +177,8 @@ func (s *Server) grant(p *pool, node snowflake.NodeID, ttl time.Duration, req Ac
 		Floor:   at.server,          // above every ceiling promised before: the ID is free
 		Ceiling: at.server.Add(ttl), // at most mark + TTL: we are promising
 	}
-	c := &pendingWrite{kind: pendingGrant, deadline: at.steady + ttl, instance: req.Instance, ttl: ttl}
+	c := &pendingWrite{kind: pendingGrant, deadline: at.steady + ttl, instance: req.Instance,
+		ttl: ttl}
 	if l := p.slots.at(node); l != nil {
 		p.unplace(l)
 		l.pending = c

@@ -59,7 +59,8 @@ func (a *alarms) clone() alarms {
 // hold. l is the acknowledged slot of the node ID; nil if there is none. The
 // refusal says whether the request shows that the store has lost a write (S12).
 func (s *Server) lost(p *pool, ref LeaseRef, l *slot, at reading) *Refusal {
-	r := refuse(ReasonLeaseLost, "the lease of node ID %d of pool %q under epoch %d is not yours, or not any more: stop minting and acquire anew", ref.Node, string(p.Name), ref.Epoch)
+	r := refuse(ReasonLeaseLost,
+		"the lease of node ID %d of pool %q under epoch %d is not yours, or not any more: stop minting and acquire anew", ref.Node, string(p.Name), ref.Epoch)
 	switch {
 	case !s.unknownHere(p, ref.Epoch, l):
 	case s.madeUp(p, ref, at):
@@ -80,6 +81,7 @@ func (s *Server) unknownHere(p *pool, e Epoch, l *slot) bool {
 // madeUp reports whether no store can have granted this lease by now, not even one
 // whose server's clock was ahead by plausibleAhead.
 func (s *Server) madeUp(p *pool, ref LeaseRef, at reading) bool {
-	most := max(firstEpoch(at.server.Add(plausibleAhead)), p.highest+Epoch(plausibleAhead/time.Second)*epochsPerSecond)
+	most := max(firstEpoch(at.server.Add(plausibleAhead)),
+		p.highest+Epoch(plausibleAhead/time.Second)*epochsPerSecond)
 	return ref.Node < p.First || ref.Node > p.Last || ref.Epoch > most
 }

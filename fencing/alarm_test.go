@@ -44,7 +44,8 @@ func TestAlarms(t *testing.T) {
 		_, r := g.s.Heartbeat(g.now, ref)
 		wantReason(t, c.what, r, ReasonLeaseLost)
 		if r.Forgotten != c.forgotten || r.MadeUp != c.made {
-			t.Errorf("%s: forgotten %v, made up %v, want %v and %v", c.what, r.Forgotten, r.MadeUp, c.forgotten, c.made)
+			t.Errorf("%s: forgotten %v, made up %v, want %v and %v", c.what, r.Forgotten, r.MadeUp,
+				c.forgotten, c.made)
 		}
 		if _, r = g.s.Heartbeat(g.now, ref); r.Forgotten {
 			t.Errorf("%s: the alarm was raised twice, want once", c.what)
@@ -58,7 +59,8 @@ func TestAlarmsAreBounded(t *testing.T) {
 	g := newRig(t, 10*time.Second, smallPool(3))
 	l := g.lease("a")
 	raised := func(e Epoch) bool {
-		_, r := g.s.Heartbeat(g.now, LeaseRef{Pool: DefaultPool, Node: l.Node, Epoch: e, Instance: hashOf("b")})
+		_, r := g.s.Heartbeat(g.now,
+			LeaseRef{Pool: DefaultPool, Node: l.Node, Epoch: e, Instance: hashOf("b")})
 		return r.Forgotten
 	}
 	for i := range 3 * maxAlarms {
@@ -71,6 +73,7 @@ func TestAlarmsAreBounded(t *testing.T) {
 	}
 	a := &g.s.pools[DefaultPool].alarms
 	if len(a.raised) != maxAlarms || len(a.order) != maxAlarms {
-		t.Errorf("the map remembers %d alarms and the ring %d, want %d", len(a.raised), len(a.order), maxAlarms)
+		t.Errorf("the map remembers %d alarms and the ring %d, want %d", len(a.raised),
+			len(a.order), maxAlarms)
 	}
 }

@@ -11,20 +11,25 @@ import (
 func (s *Server) Check() error {
 	for _, name := range s.PoolNames() {
 		p := s.pools[name]
-		for _, check := range []func() error{p.checkLeases, p.checkIndex, p.checkSilence, p.checkInstances, p.checkQueue} {
+		for _, check := range []func() error{p.checkLeases, p.checkIndex, p.checkSilence,
+			p.checkInstances, p.checkQueue} {
 			if err := check(); err != nil {
 				return fmt.Errorf("pool %q: %w", name, err)
 			}
 		}
 		if p.LongestTTL < p.MaxTTL {
-			return fmt.Errorf("pool %q: its longest TTL is %v, below its max_ttl, %v", name, p.LongestTTL, p.MaxTTL)
+			return fmt.Errorf("pool %q: its longest TTL is %v, below its max_ttl, %v", name,
+				p.LongestTTL, p.MaxTTL)
 		}
 		for l := range p.slots.all() {
 			if l.ttl > p.LongestTTL {
-				return fmt.Errorf("pool %q: node ID %d has a TTL of %v, above the longest, %v", name, l.node, l.ttl, p.LongestTTL)
+				return fmt.Errorf("pool %q: node ID %d has a TTL of %v, above the longest, %v",
+					name, l.node, l.ttl, p.LongestTTL)
 			}
 			if most := s.meta.Mark.Add(l.ttl); l.status == Live && l.ceiling > most {
-				return fmt.Errorf("pool %q: node ID %d was promised up to %d, above mark + TTL = %d", name, l.node, l.ceiling, most)
+				return fmt.Errorf(
+					"pool %q: node ID %d was promised up to %d, above mark + TTL = %d", name,
+					l.node, l.ceiling, most)
 			}
 		}
 	}
@@ -40,9 +45,11 @@ func (p *pool) checkLeases() error {
 		case p.slots.at(l.node) != l:
 			return fmt.Errorf("the slot of node ID %d is filed under another node ID", l.node)
 		case l.epoch > p.highest:
-			return fmt.Errorf("node ID %d has epoch %d, above the highest, %d", l.node, l.epoch, p.highest)
+			return fmt.Errorf("node ID %d has epoch %d, above the highest, %d", l.node, l.epoch,
+				p.highest)
 		case l.floor > l.ceiling+1:
-			return fmt.Errorf("node ID %d has floor %d, above its ceiling, %d", l.node, l.floor, l.ceiling)
+			return fmt.Errorf("node ID %d has floor %d, above its ceiling, %d", l.node, l.floor,
+				l.ceiling)
 		}
 		epochs = append(epochs, l.epoch)
 	}
@@ -60,7 +67,8 @@ func (p *pool) checkLeases() error {
 		listed++
 	}
 	if listed != p.slots.len || p.nodes.len != listed {
-		return fmt.Errorf("the set of node IDs yields %d of %d, for %d slots", listed, p.nodes.len, p.slots.len)
+		return fmt.Errorf("the set of node IDs yields %d of %d, for %d slots", listed, p.nodes.len,
+			p.slots.len)
 	}
 	return nil
 }
@@ -84,13 +92,19 @@ func (p *pool) checkIndex() error {
 		case l.status == Ended && l.indexedAs == Quarantined && !l.cooling:
 			return fmt.Errorf("node ID %d waits for its quarantine, though its lease is ended", l.node)
 		case l.indexedAs == Held && (p.expiring[l.heapAt] != l || l.due > l.deadline):
-			return fmt.Errorf("node ID %d is held, but not in the heap of those that expire, or due after its deadline", l.node)
-		case l.indexedAs == Quarantined && !l.cooling && p.resting[l.heapAt] != l, l.indexedAs == Quarantined && l.cooling && p.cooling[l.heapAt] != l:
-			return fmt.Errorf("node ID %d is quarantined, but not in the heap that it names", l.node)
+			return fmt.Errorf(
+				"node ID %d is held, but not in the heap of those that expire, or due after its deadline", l.node)
+		case l.indexedAs == Quarantined && !l.cooling && p.resting[l.heapAt] != l,
+			l.indexedAs == Quarantined && l.cooling && p.cooling[l.heapAt] != l:
+			return fmt.Errorf("node ID %d is quarantined, but not in the heap that it names",
+				l.node)
 		}
 	}
-	if sum := len(p.expiring) + len(p.resting) + len(p.cooling) + p.free.len + moving; sum != p.slots.len || free != p.free.len {
-		return fmt.Errorf("the parts of the index have %d slots (%d of %d free ones), but there are %d", sum, free, p.free.len, p.slots.len)
+	if sum := len(p.expiring) + len(p.resting) + len(
+		p.cooling) + p.free.len + moving; sum != p.slots.len || free != p.free.len {
+		return fmt.Errorf(
+			"the parts of the index have %d slots (%d of %d free ones), but there are %d", sum,
+			free, p.free.len, p.slots.len)
 	}
 	return nil
 }
@@ -106,13 +120,15 @@ func (p *pool) checkSilence() error {
 		case l.quietAt == queuedForNote:
 			inLines++
 		case l.quietAt > 0 && (p.quiet[at] != l || l.checkAt > l.noteAt):
-			return fmt.Errorf("node ID %d is not at its place in the heap of those that become silent, or is checked after its noteAt", l.node)
+			return fmt.Errorf(
+				"node ID %d is not at its place in the heap of those that become silent, or is checked after its noteAt", l.node)
 		case l.quietAt == 0 && l.status != Ended && l.pending == nil:
 			return fmt.Errorf("node ID %d is not tracked for silence", l.node)
 		}
 	}
 	if inLines > len(p.silent) {
-		return fmt.Errorf("%d slots say that they wait for a silence note, but only %d do", inLines, len(p.silent))
+		return fmt.Errorf("%d slots say that they wait for a silence note, but only %d do", inLines,
+			len(p.silent))
 	}
 	return nil
 }
@@ -121,11 +137,15 @@ func (p *pool) checkSilence() error {
 // or to its grant in progress.
 func (p *pool) checkInstances() error {
 	for hash, node := range p.byInstance.all() {
-		if c := p.pendingOf(node); c != nil && c.kind == pendingGrant && hashOfInstance(&c.instance) == hash {
+		if c := p.pendingOf(node); c != nil && c.kind == pendingGrant &&
+			hashOfInstance(&c.instance) == hash {
 			continue
 		}
-		if l := p.slots.at(node); l == nil || l.status != Live || hashOfInstance(&l.instance) != hash {
-			return fmt.Errorf("an instance leads to node ID %d, whose record is not live or of another instance", node)
+		if l := p.slots.at(node); l == nil || l.status != Live ||
+			hashOfInstance(&l.instance) != hash {
+			return fmt.Errorf(
+				"an instance leads to node ID %d, whose record is not live or of another instance",
+				node)
 		}
 	}
 	return nil

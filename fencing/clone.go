@@ -29,7 +29,8 @@ func (p *pool) clone() *pool {
 		c.granting[node] = grant.clone()
 	}
 	c.quiet, c.silent = quietHeap(slotHeap(p.quiet).in(&c.slots)), slotHeap(p.silent).in(&c.slots)
-	c.expiring, c.resting, c.cooling = p.expiring.in(&c.slots), p.resting.in(&c.slots), p.cooling.in(&c.slots)
+	c.expiring, c.resting, c.cooling = p.expiring.in(&c.slots), p.resting.in(&c.slots),
+		p.cooling.in(&c.slots)
 	c.free = slotList{}
 	for l := p.free.first; l != nil; l = l.next {
 		c.free.push(c.slots.at(l.node))

@@ -50,7 +50,8 @@ func TestClone(t *testing.T) {
 	}
 	after := a.s.State()
 	if got := c.State(); !reflect.DeepEqual(got, after) {
-		t.Errorf("after the same calls, the clone's state is\n%+v\nwant the original's:\n%+v", got, after)
+		t.Errorf("after the same calls, the clone's state is\n%+v\nwant the original's:\n%+v", got,
+			after)
 	}
 	if reflect.DeepEqual(after, before) {
 		t.Error("no call changed the state, want a change")

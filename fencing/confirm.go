@@ -34,7 +34,8 @@ type Confirmed struct {
 // ValidNew refuses a new pool that has an unusual setting which is not confirmed.
 func (c Confirmed) ValidNew(p Pool) *Refusal {
 	if origin := p.Layout.Origin; origin < EarliestOrigin && !c.EarlyOrigin {
-		return unconfirmed(confirmEarlyOrigin, "origin_ms", "%d ms since 1970 is %s, and an origin before 2000 was most likely left out or given in seconds; it can't be changed later: give one in ms, such as %d",
+		return unconfirmed(confirmEarlyOrigin, "origin_ms",
+			"%d ms since 1970 is %s, and an origin before 2000 was most likely left out or given in seconds; it can't be changed later: give one in ms, such as %d",
 			origin, origin.Time().UTC().Format(time.DateOnly), snowflake.DefaultLayout.Origin)
 	}
 	return c.validTimes(p, Pool{})
@@ -48,10 +49,13 @@ func (c Confirmed) validTimes(p, old Pool) *Refusal {
 		return nil
 	}
 	if p.MaxTTL > max(UnconfirmedTime, old.MaxTTL) {
-		return unconfirmed(confirmLongTimes, "max_ttl", "%v is above %v, and a lease that is granted for so long keeps its node ID for so long, whatever is set later: give less", p.MaxTTL, UnconfirmedTime)
+		return unconfirmed(confirmLongTimes, "max_ttl",
+			"%v is above %v, and a lease that is granted for so long keeps its node ID for so long, whatever is set later: give less", p.MaxTTL, UnconfirmedTime)
 	}
 	if p.Quarantine > max(UnconfirmedTime, old.Quarantine) {
-		return unconfirmed(confirmLongTimes, "quarantine", "%v is above %v, and node IDs whose holders die are kept for so long: give less", p.Quarantine, UnconfirmedTime)
+		return unconfirmed(confirmLongTimes, "quarantine",
+			"%v is above %v, and node IDs whose holders die are kept for so long: give less",
+			p.Quarantine, UnconfirmedTime)
 	}
 	return nil
 }

@@ -34,7 +34,8 @@ type Event struct {
 // emit reports an event to the watchers of a pool, if it has any.
 func (s *Server) emit(p *pool, kind EventKind, l *slot, at reading) {
 	if p.watched {
-		s.events = append(s.events, Event{Kind: kind, Lease: p.status(l, at), ServerTime: at.server})
+		s.events = append(s.events,
+			Event{Kind: kind, Lease: p.status(l, at), ServerTime: at.server})
 	}
 }
 

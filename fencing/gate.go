@@ -39,7 +39,9 @@ func (e *StaleEpoch) Error() string {
 	if e.Epoch == 0 {
 		return fmt.Sprintf("epoch 0 for node ID %d is no epoch: pass the lease's", e.Node)
 	}
-	return fmt.Sprintf("epoch %d of node ID %d is over, epoch %d has been seen: stop, and acquire a new lease", e.Epoch, e.Node, e.Highest)
+	return fmt.Sprintf(
+		"epoch %d of node ID %d is over, epoch %d has been seen: stop, and acquire a new lease",
+		e.Epoch, e.Node, e.Highest)
 }
 
 // Admit admits an epoch at or above the highest one seen of its node ID, and

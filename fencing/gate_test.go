@@ -64,7 +64,8 @@ func TestGateAdmit(t *testing.T) {
 		case tt.ok && err != nil:
 			t.Errorf("%d: node %d epoch %d: %v", i, tt.node, tt.epoch, err)
 		case tt.ok:
-		case !errors.As(err, &stale) || *stale != fencing.StaleEpoch{Node: tt.node, Epoch: tt.epoch, Highest: tt.highest}:
+		case !errors.As(err, &stale) ||
+			*stale != fencing.StaleEpoch{Node: tt.node, Epoch: tt.epoch, Highest: tt.highest}:
 			t.Errorf("%d: node %d epoch %d: %#v", i, tt.node, tt.epoch, err)
 		}
 	}

@@ -19,7 +19,8 @@ const maxRecoverBehind = time.Minute
 // that the operator vouches that nobody holds a node ID from an earlier store.
 func NewStore(wall snowflake.Millis, stride time.Duration, vouched bool, p Pool) (Batch, error) {
 	if wall < 0 || wall > lastServerTime {
-		return Batch{}, fmt.Errorf("the wall clock says %d ms since 1970, which no clock that is right does: set the clock and try again", wall)
+		return Batch{}, fmt.Errorf(
+			"the wall clock says %d ms since 1970, which no clock that is right does: set the clock and try again", wall)
 	}
 	if err := validStride(stride); err != nil {
 		return Batch{}, err
@@ -74,7 +75,8 @@ func Recover(snap Snapshot, wall snowflake.Millis, stride, longest time.Duration
 	been := snap.Meta.Mark.Add(-snap.Meta.Stride)
 	switch {
 	case longest < 0 || longest > MaxDuration:
-		return Batch{}, fmt.Errorf("a longest TTL of %v is out of range: give 0 to %v", longest, MaxDuration)
+		return Batch{}, fmt.Errorf("a longest TTL of %v is out of range: give 0 to %v", longest,
+			MaxDuration)
 	case wall < 0 || wall > lastServerTime || wall < been.Add(-maxRecoverBehind):
 		return Batch{}, fmt.Errorf("the wall clock (%d) is behind a time at which the store was served (%d): a recovered store counts from the wall clock, so set it and try again", wall, been)
 	}

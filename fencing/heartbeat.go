@@ -17,7 +17,8 @@ type LeaseRef struct {
 func (ref LeaseRef) validate(p *pool) *Refusal {
 	switch {
 	case ref.Node > p.Layout.MaxNode():
-		return invalid("node_id", "%d does not fit into the %d node bits of pool %q: give 0 to %d", ref.Node, p.Layout.NodeBits, string(p.Name), p.Layout.MaxNode())
+		return invalid("node_id", "%d does not fit into the %d node bits of pool %q: give 0 to %d",
+			ref.Node, p.Layout.NodeBits, string(p.Name), p.Layout.MaxNode())
 	case ref.Epoch == 0:
 		return invalid("epoch", "0 is no epoch: give the one that Acquire answered")
 	}

@@ -31,7 +31,8 @@ const (
 
 // String gives the phase in lower case.
 func (p HolderPhase) String() string {
-	names := [...]string{"new", "acquiring", "confirming", "holding", "stopping", "releasing", "ended"}
+	names := [...]string{"new", "acquiring", "confirming", "holding", "stopping", "releasing",
+		"ended"}
 	if int(p) < len(names) {
 		return names[p]
 	}
@@ -197,13 +198,16 @@ func (h Holder) Check() error {
 	case leased && h.lease.Ceiling < h.lease.Floor:
 		return fmt.Errorf("holder with ceiling %d below floor %d", h.lease.Ceiling, h.lease.Floor)
 	case leased && h.call.Kind != CallRelease && h.deadline > h.call.SentAt+h.lease.TTL:
-		return fmt.Errorf("holder with a deadline %v later than TTL after its last call (C2)", h.deadline-h.call.SentAt)
+		return fmt.Errorf("holder with a deadline %v later than TTL after its last call (C2)",
+			h.deadline-h.call.SentAt)
 	case h.live && h.phase != HolderHolding:
 		return fmt.Errorf("holder told the app that it is live, but it is %v (C5, C6)", h.phase)
-	case h.inFlight && (h.phase == HolderNew || h.phase == HolderStopping || h.phase == HolderEnded):
+	case h.inFlight && (h.phase == HolderNew || h.phase == HolderStopping ||
+		h.phase == HolderEnded):
 		return fmt.Errorf("holder %v with a %v under way", h.phase, h.call.Kind)
 	case h.round.tried > 0 && h.round.tried >= h.round.addresses:
-		return fmt.Errorf("holder that went on to address %d of %d (C3)", h.round.tried+1, h.round.addresses)
+		return fmt.Errorf("holder that went on to address %d of %d (C3)", h.round.tried+1,
+			h.round.addresses)
 	case h.inFlight && h.call.Instance != h.instance:
 		return fmt.Errorf("holder with a %v of another instance under way (C1)", h.call.Kind)
 	case h.inFlight && (h.call.Kind == CallRelease) != (h.phase == HolderReleasing):

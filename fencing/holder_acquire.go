@@ -13,7 +13,8 @@ func (h *Holder) Acquire(at time.Duration, instance InstanceID) []Action {
 }
 
 // acquired handles the answer to an Acquire of the present instance.
-func (h *Holder) acquired(at time.Duration, a Answer, current bool, j Jitter, acts []Action) []Action {
+func (h *Holder) acquired(at time.Duration, a Answer, current bool, j Jitter,
+	acts []Action) []Action {
 	switch {
 	case h.phase == HolderHolding || h.phase == HolderConfirming:
 		if a.Verdict == AnswerGood { // doubled or late: no more than a heartbeat's

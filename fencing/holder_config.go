@@ -60,7 +60,8 @@ func (c HolderConfig) Validate() error {
 	}
 	switch {
 	case c.TTL != 0 && (c.TTL < MinTTL || c.TTL > MaxDuration):
-		return invalid("ttl", "%v is out of range: give %v to %v, or leave it out", c.TTL, MinTTL, MaxDuration)
+		return invalid("ttl", "%v is out of range: give %v to %v, or leave it out", c.TTL, MinTTL,
+			MaxDuration)
 	case c.Wait < 0 || c.Wait > MaxWait:
 		return invalid("wait", "%v is out of range: give 0 to %v", c.Wait, MaxWait)
 	}

@@ -4,7 +4,8 @@ import "time"
 
 // heartbeaten handles the answer to a Heartbeat of the present instance, and so of
 // the present lease: an instance has no more than one (C1).
-func (h *Holder) heartbeaten(at time.Duration, a Answer, current bool, j Jitter, acts []Action) []Action {
+func (h *Holder) heartbeaten(at time.Duration, a Answer, current bool, j Jitter,
+	acts []Action) []Action {
 	if h.phase != HolderHolding && h.phase != HolderConfirming {
 		return acts
 	}
@@ -72,7 +73,8 @@ func (h *Holder) isOf(l Lease) bool {
 // something other than the service, and counts as a failure.
 func sound(a Answer) bool {
 	l := a.Lease
-	return l.Pool == a.Call.Pool && l.Epoch > 0 && l.Layout.Validate() == nil && l.Node <= l.Layout.MaxNode() &&
+	return l.Pool == a.Call.Pool && l.Epoch > 0 && l.Layout.Validate() == nil &&
+		l.Node <= l.Layout.MaxNode() &&
 		l.TTL >= MinTTL && l.TTL <= MaxDuration &&
 		l.Floor >= l.Layout.Origin && l.Floor <= l.Layout.LastTimestamp() && l.Floor <= l.Ceiling &&
 		l.ServerTime >= l.Layout.Origin && l.ServerTime <= l.Ceiling

@@ -56,7 +56,8 @@ func (s step) sent() (fencing.Call, bool) {
 }
 
 func (s step) String() string {
-	return fmt.Sprintf("%s at %v, answer %+v: %v → %v, %+v", s.in, s.at, s.answer, s.before.Phase(), s.after.Phase(), s.acts)
+	return fmt.Sprintf("%s at %v, answer %+v: %v → %v, %+v", s.in, s.at, s.answer, s.before.Phase(),
+		s.after.Phase(), s.acts)
 }
 
 // odds draws n from 0 to below 100, each as likely as any other.
@@ -86,7 +87,8 @@ func forAllLives(t *testing.T, watch func() func(step) error) {
 	rapid.Check(t, func(t *rapid.T) {
 		for range rapid.SampledFrom([]int{1, 5, 20}).Draw(t, "lives") {
 			l := &life{t: t, watch: watch(), epochs: make(map[fencing.InstanceID]fencing.Epoch)}
-			l.h = fencing.NewHolder(fencing.HolderConfig{App: "app", NoReacquire: odds(t, "reacquire") < 10})
+			l.h = fencing.NewHolder(fencing.HolderConfig{App: "app",
+				NoReacquire: odds(t, "reacquire") < 10})
 			l.h.Addresses(rapid.SampledFrom([]int{1, 1, 3}).Draw(t, "addresses"))
 			l.acquire()
 			for range rapid.SampledFrom([]int{5, 20, 60}).Draw(t, "steps") {
@@ -101,7 +103,8 @@ func forAllLives(t *testing.T, watch func() func(step) error) {
 
 func (l *life) step() {
 	l.now += rapid.SampledFrom([]time.Duration{
-		0, 0, time.Millisecond, time.Millisecond, 10 * time.Millisecond, 700 * time.Millisecond, 700 * time.Millisecond,
+		0, 0, time.Millisecond, time.Millisecond, 10 * time.Millisecond, 700 * time.Millisecond,
+		700 * time.Millisecond,
 		3 * time.Second, 3 * time.Second, 9 * time.Second, 11 * time.Second, lifeTTL, 3 * lifeTTL,
 	}).Draw(l.t, "pause")
 	switch n := odds(l.t, "input"); {
@@ -171,7 +174,9 @@ func (l *life) stopped() step {
 	if rapid.Bool().Draw(l.t, "unused") {
 		return step{in: inStopped}
 	}
-	return step{in: inStopped, used: true, last: snowflake.Millis(rapid.Int64Range(int64(lease.Floor), int64(lease.Ceiling)).Draw(l.t, "last"))}
+	return step{in: inStopped, used: true,
+		last: snowflake.Millis(rapid.Int64Range(int64(lease.Floor), int64(lease.Ceiling)).Draw(l.t,
+			"last"))}
 }
 
 // someAnswer answers one of the last calls, maybe not for the first time.
@@ -209,10 +214,13 @@ func (l *life) someLease(c fencing.Call) fencing.Lease {
 			l.epochs[c.Instance] = epoch
 		}
 	}
-	at := snowflake.Millis(1000).Add(time.Duration(rapid.Int64Range(int64(c.SentAt), int64(l.now)).Draw(l.t, "promised")))
-	ttl := rapid.SampledFrom([]time.Duration{lifeTTL, lifeTTL, lifeTTL, lifeTTL / 2}).Draw(l.t, "ttl")
+	at := snowflake.Millis(1000).Add(
+		time.Duration(rapid.Int64Range(int64(c.SentAt), int64(l.now)).Draw(l.t, "promised")))
+	ttl := rapid.SampledFrom([]time.Duration{lifeTTL, lifeTTL, lifeTTL, lifeTTL / 2}).Draw(l.t,
+		"ttl")
 	return fencing.Lease{
 		Pool: c.Pool, Node: snowflake.NodeID(epoch % 7), Epoch: epoch, App: "app", TTL: ttl,
-		ServerTime: at, Floor: min(1000+snowflake.Millis(epoch), at), Ceiling: at.Add(ttl), Layout: plainLayout,
+		ServerTime: at, Floor: min(1000+snowflake.Millis(epoch), at), Ceiling: at.Add(ttl),
+		Layout: plainLayout,
 	}
 }

@@ -52,7 +52,8 @@ func (h *Holder) Abandon(at time.Duration) []Action {
 }
 
 // released handles the answer to a Release.
-func (h *Holder) released(at time.Duration, a Answer, current bool, j Jitter, acts []Action) []Action {
+func (h *Holder) released(at time.Duration, a Answer, current bool, j Jitter,
+	acts []Action) []Action {
 	switch {
 	case h.phase != HolderReleasing:
 	case a.Verdict != AnswerFailed:

@@ -72,7 +72,8 @@ func (d *tour) do(acts []fencing.Action, calls int) {
 			acts = d.h.Tick(d.now, 0)
 			continue
 		}
-		d.calls, d.asked, d.sent = append(d.calls, *call), append(d.asked, d.at), append(d.sent, d.now)
+		d.calls, d.asked, d.sent = append(d.calls, *call), append(d.asked, d.at),
+			append(d.sent, d.now)
 		a := fencing.Answer{Call: *call, Verdict: fencing.AnswerFailed}
 		switch d.replicas[d.at] {
 		case hangs:
@@ -111,14 +112,16 @@ func (d *tour) do(acts []fencing.Action, calls int) {
 // the one that works is reached well before the deadline, at any TTL (C3).
 func TestRoundIsShort(t *testing.T) {
 	for _, ttl := range []time.Duration{time.Second, 3 * time.Second, 30 * time.Second, time.Hour} {
-		for _, bad := range [][2]replica{{hangs, hangs}, {hangs, refuses}, {unavailable, hangs}, {refuses, refuses}} {
+		for _, bad := range [][2]replica{{hangs, hangs}, {hangs, refuses}, {unavailable, hangs},
+			{refuses, refuses}} {
 			d := newTour(t, fencing.HolderConfig{}, ttl, serves, bad[0], bad[1])
 			d.until(1)
 			d.replicas = []replica{bad[0], bad[1], serves}
 			d.goOn(3)
 			took, due := d.now-d.sent[1], ttl/3*11/10
 			if len(d.calls) != 4 || d.asked[3] != 2 || due+took > ttl*3/4 {
-				t.Errorf("TTL %v, %v: asked %v, and took %v for a heartbeat that is due by %v", ttl, bad, d.asked, took, due)
+				t.Errorf("TTL %v, %v: asked %v, and took %v for a heartbeat that is due by %v", ttl,
+					bad, d.asked, took, due)
 			}
 			if !d.h.Live(d.now) {
 				t.Errorf("TTL %v, %v: not live any more", ttl, bad)
@@ -156,7 +159,8 @@ func TestRoundsBackOff(t *testing.T) {
 				want = tt.pauses[i/3-1] * time.Millisecond
 			}
 			if pause != want || d.asked[i] != i%3 {
-				t.Errorf("%s: call %d at address %d after %v, want %d after %v", tt.name, i, d.asked[i], pause, i%3, want)
+				t.Errorf("%s: call %d at address %d after %v, want %d after %v", tt.name, i,
+					d.asked[i], pause, i%3, want)
 			}
 		}
 	}
@@ -173,7 +177,8 @@ func TestRoundsGetLonger(t *testing.T) {
 			tries[i/3] = d.sent[i] - d.sent[i-1]
 		}
 	}
-	for round, want := range []time.Duration{fencing.MaxTry / 3, fencing.MaxTry / 3 * 2, fencing.MaxTry, fencing.MaxTry} {
+	for round, want := range []time.Duration{fencing.MaxTry / 3, fencing.MaxTry / 3 * 2,
+		fencing.MaxTry, fencing.MaxTry} {
 		if got := tries[round]; got < want-time.Millisecond || got > want+time.Millisecond {
 			t.Errorf("round %d: tries of %v, want %v", round, got, want)
 		}
@@ -190,11 +195,13 @@ func TestQueuesWhereItWorks(t *testing.T) {
 	}
 	for i, want := range []time.Duration{0, 0, 0, time.Minute} {
 		if at := min(i, 2); d.calls[i].Wait != want || d.asked[i] != at {
-			t.Errorf("call %d waits %v at address %d, want %v at %d", i, d.calls[i].Wait, d.asked[i], want, at)
+			t.Errorf("call %d waits %v at address %d, want %v at %d", i, d.calls[i].Wait,
+				d.asked[i], want, at)
 		}
 	}
 	if next, _ := d.h.Next(); next-d.now != 45*time.Second {
-		t.Errorf("asks again after %v, want 45 s: there was no free node ID even in line", next-d.now)
+		t.Errorf("asks again after %v, want 45 s: there was no free node ID even in line",
+			next-d.now)
 	}
 	alone := newTour(t, fencing.HolderConfig{Wait: time.Minute}, 30*time.Second, full)
 	alone.until(1)

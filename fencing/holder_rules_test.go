@@ -22,15 +22,19 @@ func TestHolderC1(t *testing.T) {
 			for _, a := range s.acts {
 				switch {
 				case a.Kind == fencing.ActSend && spent[a.Call.Instance]:
-					return fmt.Errorf("%v with instance %s, whose lease is over", a.Call.Kind, a.Call.Instance)
+					return fmt.Errorf("%v with instance %s, whose lease is over", a.Call.Kind,
+						a.Call.Instance)
 				case a.Kind == fencing.ActSend:
 					present = a.Call.Instance
-				case a.Kind == fencing.ActTell && (a.Change == fencing.ChangeLost || a.Change == fencing.ChangeReleased):
+				case a.Kind == fencing.ActTell &&
+					(a.Change == fencing.ChangeLost || a.Change == fencing.ChangeReleased):
 					spent[present] = true
 				}
 			}
-			if s.in == inAnswer && s.answer.Verdict == fencing.AnswerLost && s.answer.Call.Instance == present &&
-				s.before.Phase() == fencing.HolderConfirming && s.answer.Call.Epoch == s.before.Lease().Epoch {
+			if s.in == inAnswer && s.answer.Verdict == fencing.AnswerLost &&
+				s.answer.Call.Instance == present &&
+				s.before.Phase() == fencing.HolderConfirming &&
+				s.answer.Call.Epoch == s.before.Lease().Epoch {
 				spent[present] = true
 			}
 			return nil
@@ -58,7 +62,8 @@ func newPromises() *promises {
 // hear takes in a step before it is judged.
 func (p *promises) hear(s step) {
 	a := s.answer
-	if s.in == inAnswer && a.Verdict == fencing.AnswerGood && a.Call.Kind != fencing.CallRelease && a.Call.Instance == p.instance {
+	if s.in == inAnswer && a.Verdict == fencing.AnswerGood && a.Call.Kind != fencing.CallRelease &&
+		a.Call.Instance == p.instance {
 		e := a.Lease.Epoch
 		if s.after.Lease().Epoch != s.before.Lease().Epoch { // it was the grant
 			p.ttl[e] = a.Lease.TTL
@@ -82,9 +87,11 @@ func TestHolderC2(t *testing.T) {
 		return func(s step) error {
 			p.hear(s)
 			promised := p.deadlines[s.after.Lease().Epoch]
-			for _, probe := range []time.Duration{s.at, promised, promised + time.Second, s.at + lifeTTL - 1} {
+			for _, probe := range []time.Duration{s.at, promised, promised + time.Second,
+				s.at + lifeTTL - 1} {
 				if s.after.Live(probe) && probe >= promised {
-					return fmt.Errorf("live at %v, but it was promised only until %v", probe, promised)
+					return fmt.Errorf("live at %v, but it was promised only until %v", probe,
+						promised)
 				}
 			}
 			slow := s.at-s.answer.Call.SentAt > s.answer.Lease.TTL/3
@@ -107,15 +114,19 @@ func TestHolderC3(t *testing.T) {
 		var soonest, latest time.Duration
 		return func(s step) error {
 			third := s.after.Lease().TTL / 3
-			leased := s.after.Phase() == fencing.HolderHolding || s.after.Phase() == fencing.HolderConfirming
-			was := s.before.Phase() == fencing.HolderHolding || s.before.Phase() == fencing.HolderConfirming
+			leased := s.after.Phase() == fencing.HolderHolding ||
+				s.after.Phase() == fencing.HolderConfirming
+			was := s.before.Phase() == fencing.HolderHolding ||
+				s.before.Phase() == fencing.HolderConfirming
 			call, sent := s.sent()
 			answered := s.in == inAnswer && s.answer.Call == pending && pending != (fencing.Call{})
-			good := answered && s.answer.Verdict == fencing.AnswerGood && s.answer.Lease.Epoch == s.after.Lease().Epoch
+			good := answered && s.answer.Verdict == fencing.AnswerGood &&
+				s.answer.Lease.Epoch == s.after.Lease().Epoch
 			switch {
 			case !leased:
 			case good || !was:
-				soonest, latest = s.answer.Call.SentAt+third*9/10-time.Millisecond, s.answer.Call.SentAt+third*11/10
+				soonest, latest = s.answer.Call.SentAt+third*9/10-time.Millisecond,
+					s.answer.Call.SentAt+third*11/10
 			case answered || s.has(fencing.ActCancel):
 				soonest, latest = s.at, s.at+fencing.MaxBackoff
 			}
@@ -136,7 +147,8 @@ func TestHolderC3(t *testing.T) {
 				return fmt.Errorf("next step at %v (%t), should be by %v", next, ok, latest)
 			}
 			if s.in == inTick && s.at >= latest && !sent && !s.has(fencing.ActCancel) {
-				return fmt.Errorf("neither heartbeat nor end of a try, though one was due by %v", latest)
+				return fmt.Errorf("neither heartbeat nor end of a try, though one was due by %v",
+					latest)
 			}
 			return nil
 		}
@@ -156,13 +168,16 @@ func TestHolderC4(t *testing.T) {
 				case a.Kind == fencing.ActStop:
 					told = false
 				case a.Kind != fencing.ActTell:
-				case a.Change == fencing.ChangeExpired && !told, a.Change == fencing.ChangeRevived && told:
+				case a.Change == fencing.ChangeExpired && !told,
+					a.Change == fencing.ChangeRevived && told:
 					return fmt.Errorf("told %v, which was no change", a.Change)
 				default:
-					told = a.Change == fencing.ChangeHeld || a.Change == fencing.ChangeReacquired || a.Change == fencing.ChangeRevived
+					told = a.Change == fencing.ChangeHeld || a.Change == fencing.ChangeReacquired ||
+						a.Change == fencing.ChangeRevived
 				}
 			}
-			live := s.after.Phase() == fencing.HolderHolding && s.at < p.deadlines[s.after.Lease().Epoch]
+			live := s.after.Phase() == fencing.HolderHolding &&
+				s.at < p.deadlines[s.after.Lease().Epoch]
 			if s.after.Live(s.at) != live {
 				return fmt.Errorf("live: %t, should be %t", !live, live)
 			}
@@ -180,8 +195,10 @@ func TestHolderC5(t *testing.T) {
 		var present fencing.InstanceID
 		return func(s step) error {
 			a := s.answer
-			lost := s.in == inAnswer && a.Verdict == fencing.AnswerLost && a.Call.Kind == fencing.CallHeartbeat &&
-				a.Call.Instance == present && a.Call.Epoch == s.before.Lease().Epoch && s.before.Phase() == fencing.HolderHolding
+			lost := s.in == inAnswer && a.Verdict == fencing.AnswerLost &&
+				a.Call.Kind == fencing.CallHeartbeat &&
+				a.Call.Instance == present && a.Call.Epoch == s.before.Lease().Epoch &&
+				s.before.Phase() == fencing.HolderHolding
 			if c, ok := s.sent(); ok {
 				present = c.Instance
 			}
@@ -210,7 +227,8 @@ func TestHolderC6(t *testing.T) {
 		var last snowflake.Millis
 		return func(s step) error {
 			if s.in == inRelease && s.before.Phase() != fencing.HolderEnded {
-				if minting := s.before.Phase() == fencing.HolderHolding; minting && !s.has(fencing.ActStop) {
+				if minting := s.before.Phase() == fencing.HolderHolding; minting &&
+					!s.has(fencing.ActStop) {
 					return errors.New("release without a stop")
 				}
 				released = true
@@ -227,12 +245,14 @@ func TestHolderC6(t *testing.T) {
 				return errors.New("gives back what nobody asked it to")
 			case !released:
 				return nil
-			case s.after.Live(s.at) || s.after.Live(0) || s.has(fencing.ActBegin) || s.has(fencing.ActExtend):
+			case s.after.Live(s.at) || s.after.Live(0) || s.has(fencing.ActBegin) ||
+				s.has(fencing.ActExtend):
 				return errors.New("live after Release")
 			case sent && (call.Kind != fencing.CallRelease || !stopped):
 				return fmt.Errorf("%v after Release; stopped: %t", call.Kind, stopped)
 			case sent && call.Last != last:
-				return fmt.Errorf("told the service %d as last timestamp, it was %d", call.Last, last)
+				return fmt.Errorf("told the service %d as last timestamp, it was %d", call.Last,
+					last)
 			}
 			return nil
 		}
@@ -247,8 +267,10 @@ func TestHolderC7(t *testing.T) {
 		return func(s step) error {
 			p.hear(s)
 			b, a := s.before.Lease(), s.after.Lease()
-			holding := s.before.Phase() == fencing.HolderHolding || s.before.Phase() == fencing.HolderConfirming
-			if s.after.Phase() != fencing.HolderHolding && s.after.Phase() != fencing.HolderConfirming {
+			holding := s.before.Phase() == fencing.HolderHolding ||
+				s.before.Phase() == fencing.HolderConfirming
+			if s.after.Phase() != fencing.HolderHolding &&
+				s.after.Phase() != fencing.HolderConfirming {
 				return nil
 			}
 			switch e := a.Epoch; {

@@ -42,7 +42,8 @@ func (s *script) step(t *testing.T, d *datadriven.TestData) string {
 	switch d.Cmd {
 	case "holder":
 		s.calls, s.holder = nil, fencing.NewHolder(fencing.HolderConfig{
-			App: "app", TTL: duration(t, d, "ttl", 0), Wait: duration(t, d, "wait", 0), NoReacquire: d.HasArg("no-reacquire"),
+			App: "app", TTL: duration(t, d, "ttl", 0), Wait: duration(t, d, "wait", 0),
+			NoReacquire: d.HasArg("no-reacquire"),
 		})
 	case "acquire":
 		var instance string
@@ -75,7 +76,8 @@ func (s *script) answer(t *testing.T, d *datadriven.TestData) fencing.Answer {
 	n, node, epoch, now, floor := 0, uint32(3), uint64(1), int64(1000), int64(1000)
 	d.ScanArgs(t, "call", &n)
 	a := fencing.Answer{Call: s.calls[n-1], RetryAfter: duration(t, d, "retry-after", 0)}
-	for _, v := range []fencing.Verdict{fencing.AnswerGood, fencing.AnswerLost, fencing.AnswerRefused, fencing.AnswerFailed} {
+	for _, v := range []fencing.Verdict{fencing.AnswerGood, fencing.AnswerLost,
+		fencing.AnswerRefused, fencing.AnswerFailed} {
 		if d.HasArg(v.String()) {
 			a.Verdict = v
 		}
@@ -88,15 +90,18 @@ func (s *script) answer(t *testing.T, d *datadriven.TestData) fencing.Answer {
 	ttl := duration(t, d, "lease-ttl", 30*time.Second)
 	if a.Verdict == fencing.AnswerGood && a.Call.Kind != fencing.CallRelease {
 		a.Lease = fencing.Lease{
-			Pool: fencing.DefaultPool, Node: snowflake.NodeID(node), Epoch: fencing.Epoch(epoch), App: "app", TTL: ttl,
-			ServerTime: snowflake.Millis(now), Floor: snowflake.Millis(floor), Ceiling: snowflake.Millis(now).Add(ttl),
-			Layout: plainLayout,
+			Pool: fencing.DefaultPool, Node: snowflake.NodeID(node), Epoch: fencing.Epoch(epoch),
+			App: "app", TTL: ttl,
+			ServerTime: snowflake.Millis(now), Floor: snowflake.Millis(floor),
+			Ceiling: snowflake.Millis(now).Add(ttl),
+			Layout:  plainLayout,
 		}
 	}
 	return a
 }
 
-func duration(t *testing.T, d *datadriven.TestData, name string, otherwise time.Duration) time.Duration {
+func duration(t *testing.T, d *datadriven.TestData, name string,
+	otherwise time.Duration) time.Duration {
 	if !d.HasArg(name) {
 		return otherwise
 	}
@@ -119,7 +124,8 @@ func (s *script) show(acts []fencing.Action, at time.Duration) string {
 		case fencing.ActTell:
 			fmt.Fprintf(&b, "tell %v\n", a.Change)
 		case fencing.ActBegin, fencing.ActExtend, fencing.ActStop:
-			fmt.Fprintf(&b, "%v node %d epoch %d [%d, %d] until %v\n", a.Kind, a.Lease.Node, a.Lease.Epoch, a.Lease.Floor, a.Lease.Ceiling, a.Deadline)
+			fmt.Fprintf(&b, "%v node %d epoch %d [%d, %d] until %v\n", a.Kind, a.Lease.Node,
+				a.Lease.Epoch, a.Lease.Floor, a.Lease.Ceiling, a.Deadline)
 		default:
 			fmt.Fprintf(&b, "%v\n", a.Kind)
 		}
@@ -139,7 +145,8 @@ func showCall(c fencing.Call) string {
 	case fencing.CallAcquire:
 		return fmt.Sprintf("acquire as %s", c.Instance)
 	case fencing.CallRelease:
-		return fmt.Sprintf("release node %d epoch %d as %s, last %d", c.Node, c.Epoch, c.Instance, c.Last)
+		return fmt.Sprintf("release node %d epoch %d as %s, last %d", c.Node, c.Epoch, c.Instance,
+			c.Last)
 	}
 	return fmt.Sprintf("heartbeat node %d epoch %d as %s", c.Node, c.Epoch, c.Instance)
 }
@@ -151,7 +158,8 @@ func held(t *testing.T, ttl time.Duration, j fencing.Jitter) fencing.Holder {
 	call := h.Acquire(0, "instance-of-a-test")[0].Call
 	h.Answered(0, fencing.Answer{Call: call, Verdict: fencing.AnswerGood, Lease: fencing.Lease{
 		Pool: fencing.DefaultPool, Node: 3, Epoch: 1, App: "app", TTL: ttl,
-		ServerTime: 1000, Floor: 1000, Ceiling: snowflake.Millis(1000).Add(ttl), Layout: plainLayout,
+		ServerTime: 1000, Floor: 1000, Ceiling: snowflake.Millis(1000).Add(ttl),
+		Layout: plainLayout,
 	}}, j)
 	if !h.Live(0) {
 		t.Fatalf("holder is %v, should be live", h.Phase())
@@ -179,7 +187,8 @@ func TestHolderPace(t *testing.T) {
 		near := func(what string, want time.Duration) time.Duration {
 			next, _ := h.Next()
 			if d := want - next; d < 0 || d > want/1000 { // jitter is a little below its most
-				t.Errorf("TTL %v, jitter %d: %s at %v, want %v", tt.ttl, tt.jitter, what, next, want)
+				t.Errorf("TTL %v, jitter %d: %s at %v, want %v", tt.ttl, tt.jitter, what, next,
+					want)
 			}
 			return next
 		}

@@ -36,7 +36,8 @@ func (s *Server) Pool(now Now, name PoolName) (Pool, time.Duration, *Refusal) {
 
 // List returns up to limit leases of node IDs ever granted, ordered by node ID
 // and starting at from. If there are more, next is the from of the next call.
-func (s *Server) List(now Now, name PoolName, from snowflake.NodeID, limit int) (leases []LeaseStatus, next snowflake.NodeID, more bool, r *Refusal) {
+func (s *Server) List(now Now, name PoolName, from snowflake.NodeID,
+	limit int) (leases []LeaseStatus, next snowflake.NodeID, more bool, r *Refusal) {
 	at := s.advance(now)
 	p, r := s.pool(name)
 	if r != nil {

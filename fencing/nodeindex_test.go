@@ -51,12 +51,14 @@ func TestNodeIndex(t *testing.T) {
 						listed++
 					}
 					if listed != len(of.want) || of.x.len != listed {
-						t.Fatalf("%d entries are listed, of %d, want %d", listed, of.x.len, len(of.want))
+						t.Fatalf("%d entries are listed, of %d, want %d", listed, of.x.len,
+							len(of.want))
 					}
 					for key := range 201 {
 						node, ok := of.want[key]
 						if got, found := of.x.find(hash(key), is(key)); found != ok || got != node {
-							t.Fatalf("key %d leads to %d (%v), want %d (%v)", key, got, found, node, ok)
+							t.Fatalf("key %d leads to %d (%v), want %d (%v)", key, got, found, node,
+								ok)
 						}
 						if ok && !of.x.has(hash(key), node) {
 							t.Fatalf("key %d does not lead to %d", key, node)

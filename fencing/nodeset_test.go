@@ -13,8 +13,10 @@ import (
 func TestNodeSet(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		node := rapid.Custom(func(t *rapid.T) snowflake.NodeID {
-			page := rapid.SampledFrom([]snowflake.NodeID{0, 1, 5, 1<<22/pageNodes - 1}).Draw(t, "page")
-			return page*pageNodes + snowflake.NodeID(rapid.IntRange(0, pageNodes-1).Draw(t, "in it"))
+			page := rapid.SampledFrom([]snowflake.NodeID{0, 1, 5, 1<<22/pageNodes - 1}).Draw(t,
+				"page")
+			return page*pageNodes + snowflake.NodeID(rapid.IntRange(0, pageNodes-1).Draw(t,
+				"in it"))
 		})
 		var set nodeSet
 		var list []snowflake.NodeID
@@ -30,7 +32,8 @@ func TestNodeSet(t *testing.T) {
 		slices.Sort(list)
 		copied := set.clone()
 		if set.len != len(list) || !slices.Equal(slices.Collect(set.all()), list) {
-			t.Fatalf("the set has %d node IDs, %v, want %v", set.len, slices.Collect(set.all()), list)
+			t.Fatalf("the set has %d node IDs, %v, want %v", set.len, slices.Collect(set.all()),
+				list)
 		}
 		from := node.Draw(t, "from")
 		at, _ := slices.BinarySearch(list, from)

@@ -17,11 +17,13 @@ const DefaultPool PoolName = "default"
 // Validate refuses a malformed name.
 func (name PoolName) Validate() *Refusal {
 	if len(name) == 0 || len(name) > MaxPoolName {
-		return invalid("pool", "a name of %d characters: give 1 to %d of a-z, 0-9 and -", len(name), MaxPoolName)
+		return invalid("pool", "a name of %d characters: give 1 to %d of a-z, 0-9 and -", len(name),
+			MaxPoolName)
 	}
 	for _, c := range []byte(name) {
 		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
-			return invalid("pool", "%q has a character that is none of a-z, 0-9 and -", string(name))
+			return invalid("pool", "%q has a character that is none of a-z, 0-9 and -",
+				string(name))
 		}
 	}
 	return nil
@@ -79,19 +81,24 @@ func (p Pool) Validate(stride time.Duration) *Refusal {
 	}
 	switch {
 	case p.First > p.Last:
-		return invalid("node_ids", "first %d is above last %d: give the lower one first", p.First, p.Last)
+		return invalid("node_ids", "first %d is above last %d: give the lower one first", p.First,
+			p.Last)
 	case p.Last > p.Layout.MaxNode():
-		return invalid("node_ids", "last %d does not fit into %d node bits: give at most %d", p.Last, p.Layout.NodeBits, p.Layout.MaxNode())
+		return invalid("node_ids", "last %d does not fit into %d node bits: give at most %d",
+			p.Last, p.Layout.NodeBits, p.Layout.MaxNode())
 	case p.TTL < MinTTL || p.TTL > MaxDuration:
 		return invalid("ttl", "%v is out of range: give %v to %v", p.TTL, MinTTL, MaxDuration)
 	case p.MaxTTL < p.TTL || p.MaxTTL > MaxDuration:
-		return invalid("max_ttl", "%v is out of range: give the pool's ttl (%v) to %v", p.MaxTTL, p.TTL, MaxDuration)
+		return invalid("max_ttl", "%v is out of range: give the pool's ttl (%v) to %v", p.MaxTTL,
+			p.TTL, MaxDuration)
 	case p.Quarantine < 0 || p.Quarantine > MaxDuration:
 		return invalid("quarantine", "%v is out of range: give 0 to %v", p.Quarantine, MaxDuration)
 	case !p.Unsafe && p.Quarantine < stride:
-		return invalid("quarantine", "%v is shorter than the stride (%v), so clocks that drift could let two holders live: raise it, or say unsafe", p.Quarantine, stride)
+		return invalid("quarantine",
+			"%v is shorter than the stride (%v), so clocks that drift could let two holders live: raise it, or say unsafe", p.Quarantine, stride)
 	case !p.Unsafe && p.Quarantine < p.TTL/ttlPerQuarantine:
-		return invalid("quarantine", "%v is shorter than a tenth of the ttl (%v), so clocks that drift could let two holders live: raise it, or say unsafe", p.Quarantine, p.TTL)
+		return invalid("quarantine",
+			"%v is shorter than a tenth of the ttl (%v), so clocks that drift could let two holders live: raise it, or say unsafe", p.Quarantine, p.TTL)
 	}
 	return nil
 }
@@ -108,7 +115,8 @@ func ShortestTTL(session time.Duration) time.Duration { return sessionsPerTTL * 
 // can keep (S11): see Server.RequireTTL.
 func (p Pool) ValidTTL(shortest time.Duration) *Refusal {
 	if p.TTL < shortest {
-		return refuse(ReasonForbidden, "ttl %v is shorter than four times the session TTL of the replicas' election, %v, so a takeover could outlast leases: raise it, or shorten the session TTL", p.TTL, shortest)
+		return refuse(ReasonForbidden,
+			"ttl %v is shorter than four times the session TTL of the replicas' election, %v, so a takeover could outlast leases: raise it, or shorten the session TTL", p.TTL, shortest)
 	}
 	return nil
 }
@@ -118,9 +126,11 @@ func (p Pool) ValidTTL(shortest time.Duration) *Refusal {
 func (p Pool) validNew(at snowflake.Millis) *Refusal {
 	switch last := p.Layout.LastTimestamp(); {
 	case p.Layout.Origin > at:
-		return refuse(ReasonForbidden, "the layout's origin %d is after the server's time %d: choose an origin in the past, or set the server's clock", p.Layout.Origin, at)
+		return refuse(ReasonForbidden,
+			"the layout's origin %d is after the server's time %d: choose an origin in the past, or set the server's clock", p.Layout.Origin, at)
 	case last < at.Add(minLayoutLeft):
-		return refuse(ReasonForbidden, "the layout's last timestamp %d is less than a year after the server's time %d: take more timestamp bits or a later origin", last, at)
+		return refuse(ReasonForbidden,
+			"the layout's last timestamp %d is less than a year after the server's time %d: take more timestamp bits or a later origin", last, at)
 	}
 	return nil
 }
@@ -130,10 +140,12 @@ func (p Pool) validNew(at snowflake.Millis) *Refusal {
 func (p Pool) validChange(old Pool) *Refusal {
 	switch {
 	case p.Layout != old.Layout:
-		return refuse(ReasonForbidden, "the layout of pool %q is %s from origin %d for good: create another pool for %s from %d",
+		return refuse(ReasonForbidden,
+			"the layout of pool %q is %s from origin %d for good: create another pool for %s from %d",
 			old.Name, old.Layout, old.Layout.Origin, p.Layout, p.Layout.Origin)
 	case p.First > old.First || p.Last < old.Last:
-		return refuse(ReasonForbidden, "the node IDs of pool %q are %d-%d and can only grow: give a range that holds them all, not %d-%d",
+		return refuse(ReasonForbidden,
+			"the node IDs of pool %q are %d-%d and can only grow: give a range that holds them all, not %d-%d",
 			old.Name, old.First, old.Last, p.First, p.Last)
 	}
 	return p.validWhileSuspicious(old)
@@ -204,10 +216,13 @@ func (s *Server) CreatePool(now Now, p Pool, c Confirmed) (Decision, *Refusal) {
 		if sameSettings(old.Pool, p) {
 			return Decision{}, nil
 		}
-		return Decision{}, refuse(ReasonPoolExists, "pool %q exists with other settings: look at it (GetPool), and update it where that is allowed", string(p.Name))
+		return Decision{}, refuse(ReasonPoolExists,
+			"pool %q exists with other settings: look at it (GetPool), and update it where that is allowed", string(p.Name))
 	}
 	if len(s.pools)+len(s.changing) >= MaxPools {
-		return Decision{}, refuse(ReasonTooManyPools, "there are %d pools, which is the most: use one that there is; pools can't be deleted", MaxPools)
+		return Decision{}, refuse(ReasonTooManyPools,
+			"there are %d pools, which is the most: use one that there is; pools can't be deleted",
+			MaxPools)
 	}
 	if r := c.ValidNew(p); r != nil {
 		return Decision{}, r
@@ -326,7 +341,9 @@ func (s *Server) pool(name PoolName) (*pool, *Refusal) {
 	}
 	p := s.pools[name]
 	if p == nil {
-		return nil, refuse(ReasonPoolNotFound, "there is no pool %q: create it, or name one of those that there are (ListPools)", string(name))
+		return nil, refuse(ReasonPoolNotFound,
+			"there is no pool %q: create it, or name one of those that there are (ListPools)",
+			string(name))
 	}
 	return p, nil
 }

@@ -118,9 +118,11 @@ func (w *world) step() {
 
 func (w *world) actions() []string {
 	actions := []string{
-		"ask", "ask promptly", "ask promptly", "ask promptly", "ask promptly", "give up", "give up promptly", "mint", "mint", "replace",
+		"ask", "ask promptly", "ask promptly", "ask promptly", "ask promptly", "give up",
+		"give up promptly", "mint", "mint", "replace",
 		"deliver", "deliver", "deliver", "lose", "land", "land", "land unheard", "tick",
-		"pass", "pass", "pass", "pass", "crash", "start", "start", "restart", "take over", "fail", "revoke",
+		"pass", "pass", "pass", "pass", "crash", "start", "start", "restart", "take over", "fail",
+		"revoke",
 	}
 	if w.with.jumps {
 		actions = append(actions, "jump")
@@ -138,7 +140,8 @@ func (w *world) actions() []string {
 func (w *world) drawPass() time.Duration {
 	p := w.disk.pools[DefaultPool]
 	around := rapid.SampledFrom([]time.Duration{
-		0, w.strides[0] / 2, w.strides[0], p.TTL / 3, p.TTL, p.TTL + p.Quarantine, p.MaxTTL + p.Quarantine + w.strides[0],
+		0, w.strides[0] / 2, w.strides[0], p.TTL / 3, p.TTL, p.TTL + p.Quarantine,
+		p.MaxTTL + p.Quarantine + w.strides[0],
 	}).Draw(w.t, "about")
 	off := time.Duration(rapid.IntRange(-2, 40).Draw(w.t, "off")) * 10 * time.Millisecond
 	return max(around+off, time.Millisecond)
@@ -190,7 +193,8 @@ func (w *world) revoke() {
 // jump sets the wall clock, within what a starting server accepts.
 func (w *world) jump() {
 	by := rapid.SampledFrom([]time.Duration{
-		-3 * time.Hour, -time.Minute, -5 * time.Second, 5 * time.Second, time.Minute, 9 * time.Minute, time.Hour,
+		-3 * time.Hour, -time.Minute, -5 * time.Second, 5 * time.Second, time.Minute,
+		9 * time.Minute, time.Hour,
 	}).Draw(w.t, "by")
 	if to := w.jumped + by; to > -10*time.Hour && to < 10*time.Hour {
 		w.jumped = to
@@ -213,7 +217,8 @@ func (w *world) change() {
 		ttl := rapid.SampledFrom([]time.Duration{MinTTL, w.maxTTL}).Draw(w.t, "ttl")
 		c.TTL, c.MaxTTL = &ttl, &w.maxTTL
 	case 2:
-		q := w.quarantine + rapid.SampledFrom([]time.Duration{0, time.Second}).Draw(w.t, "quarantine")
+		q := w.quarantine + rapid.SampledFrom([]time.Duration{0, time.Second}).Draw(w.t,
+			"quarantine")
 		c.Quarantine = &q
 	}
 	d, r := p.UpdatePool(w.clocks(p), DefaultPool, c)
@@ -260,7 +265,8 @@ func (w *world) disaster() {
 // how many were used.
 func (w *world) caughtUp() {
 	if ahead := int64(w.disk.meta.FirstEpoch - base(w.wall(), 0)); ahead >= 0 {
-		w.now += time.Duration(ahead)*time.Second/epochsPerSecond + 2*time.Millisecond // whole ms, and one more
+		// whole ms, and one more
+		w.now += time.Duration(ahead)*time.Second/epochsPerSecond + 2*time.Millisecond
 	}
 }
 
@@ -308,7 +314,8 @@ func (w *world) endFaults() {
 		w.landAll(p)
 		w.deliverLast()
 		if h.lease.Epoch == 0 {
-			w.t.Fatalf("P4: %v after faults ended a node ID is not free: %+v", bound, w.disk.records)
+			w.t.Fatalf("P4: %v after faults ended a node ID is not free: %+v", bound,
+				w.disk.records)
 		}
 	}
 }
@@ -332,9 +339,11 @@ func checkWorld(t *testing.T, draw func(t *rapid.T) climate) {
 		})
 	}
 	t.Logf("%d worlds: %+v", worlds, seen)
-	least := min(seen.reissues, 5*seen.revivals, 5*seen.takenOver, 5*seen.noted, 5*seen.lost, 5*seen.released, 2*seen.minted, seen.refused, seen.queued, 20*seen.shared)
+	least := min(seen.reissues, 5*seen.revivals, 5*seen.takenOver, 5*seen.noted, 5*seen.lost,
+		5*seen.released, 2*seen.minted, seen.refused, seen.queued, 20*seen.shared)
 	if worlds >= 500 && least < worlds {
-		t.Errorf("too little happened in %d worlds for the test to mean something: %+v", worlds, seen)
+		t.Errorf("too little happened in %d worlds for the test to mean something: %+v", worlds,
+			seen)
 	}
 }
 
@@ -342,7 +351,8 @@ func checkWorld(t *testing.T, draw func(t *rapid.T) climate) {
 // processes and wall clocks do.
 func TestServerWorld(t *testing.T) {
 	checkWorld(t, func(t *rapid.T) climate {
-		return climate{jumps: rapid.Bool().Draw(t, "jumps"), changes: rapid.Bool().Draw(t, "changes")}
+		return climate{jumps: rapid.Bool().Draw(t, "jumps"),
+			changes: rapid.Bool().Draw(t, "changes")}
 	})
 }
 

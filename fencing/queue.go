@@ -27,14 +27,16 @@ func (p *pool) isTurn(instance InstanceHash) bool {
 // unless a node ID may remain for it, and any request if the queue is full.
 func (s *Server) enqueue(p *pool, req AcquireRequest, at reading) (Decision, *Refusal) {
 	if !req.Queue && !p.mayServe(req, at) {
-		r := refuse(ReasonNoFreeNodeID, "every node ID of pool %q is taken or in quarantine: ask again later, wait in line, or grow the pool's range", string(p.Name))
+		r := refuse(ReasonNoFreeNodeID,
+			"every node ID of pool %q is taken or in quarantine: ask again later, wait in line, or grow the pool's range", string(p.Name))
 		r.RetryAfter = s.untilFree(p, at)
 		return Decision{}, r
 	}
 	ticket, ok := s.join(p, req)
 	switch {
 	case !ok:
-		r := refuse(ReasonQueueFull, "%d apps already wait for a node ID of pool %q, which is the most: ask again later, or grow the pool's range", MaxQueue, string(p.Name))
+		r := refuse(ReasonQueueFull,
+			"%d apps already wait for a node ID of pool %q, which is the most: ask again later, or grow the pool's range", MaxQueue, string(p.Name))
 		r.RetryAfter = min(time.Second, s.untilFree(p, at))
 		return Decision{}, r
 	case !req.Queue:
@@ -120,7 +122,8 @@ func (p *pool) leaveQueue(t Ticket) {
 
 // endPlace removes an instance's place, which it needs no longer.
 func (p *pool) endPlace(instance InstanceHash) {
-	p.queue = slices.DeleteFunc(p.queue, func(other place) bool { return other.instance == instance })
+	p.queue = slices.DeleteFunc(p.queue,
+		func(other place) bool { return other.instance == instance })
 }
 
 // Turn returns the ticket whose turn it is in a pool, or 0.
@@ -139,11 +142,14 @@ func (p *pool) checkQueue() error {
 		}
 		for _, other := range p.queue[:i] {
 			if other.instance == here.instance || other.ticket >= here.ticket {
-				return fmt.Errorf("ticket %d comes after ticket %d, which is of the same instance or not lower", here.ticket, other.ticket)
+				return fmt.Errorf(
+					"ticket %d comes after ticket %d, which is of the same instance or not lower",
+					here.ticket, other.ticket)
 			}
 		}
 		if node, ok := p.nodeOf(here.instance); ok {
-			return fmt.Errorf("ticket %d is of an instance that already has node ID %d", here.ticket, node)
+			return fmt.Errorf("ticket %d is of an instance that already has node ID %d",
+				here.ticket, node)
 		}
 	}
 	return nil

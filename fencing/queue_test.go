@@ -29,7 +29,8 @@ func TestOnePlaceForEachInstance(t *testing.T) {
 	behind := g.waits(t, "b", 0, WaitFree)
 	for range MaxQueue {
 		if again := g.waits(t, "a", 0, WaitFree); again != first {
-			t.Fatalf("another request of the instance got ticket %d, want the instance's, %d", again, first)
+			t.Fatalf("another request of the instance got ticket %d, want the instance's, %d",
+				again, first)
 		}
 	}
 	if again := g.waits(t, "a", first, WaitFree); again != first {
@@ -42,7 +43,8 @@ func TestOnePlaceForEachInstance(t *testing.T) {
 		g.s.LeaveQueue(DefaultPool, first)
 	}
 	if turn := g.s.Turn(DefaultPool); turn != first {
-		t.Errorf("it is the turn of ticket %d, want %d, with which a request still waits", turn, first)
+		t.Errorf("it is the turn of ticket %d, want %d, with which a request still waits", turn,
+			first)
 	}
 
 	// Any request of the instance may be served, also one that doesn't wait.
@@ -62,7 +64,8 @@ func TestOnePlaceForEachInstance(t *testing.T) {
 	g.do(d.Write)
 	g.s.LeaveQueue(DefaultPool, first) // its place is gone
 	if turn := g.s.Turn(DefaultPool); turn != behind {
-		t.Errorf("it is the turn of ticket %d after the first left once more, want %d", turn, behind)
+		t.Errorf("it is the turn of ticket %d after the first left once more, want %d", turn,
+			behind)
 	}
 }
 
@@ -101,7 +104,8 @@ func TestWaitingForTheMarkWithoutQueue(t *testing.T) {
 		req.Ticket = d.Ticket
 		g.tick()
 		if d, _ := asks(WaitTurn); d.Ticket != req.Ticket || d.At <= g.now.Steady {
-			t.Errorf("Acquire behind another request: %+v, want the same ticket and a later time", d)
+			t.Errorf("Acquire behind another request: %+v, want the same ticket and a later time",
+				d)
 		}
 		g.lease("first")
 		d, r := asks(WaitNone)
@@ -129,7 +133,8 @@ func TestComesWhileTheQueueIsServed(t *testing.T) {
 	req := ask("brief")
 	d, r := g.s.Acquire(g.now, req)
 	if r != nil || d.Wait != WaitTurn || d.Ticket == 0 || d.At <= g.now.Steady {
-		t.Fatalf("Acquire with two free node IDs and one request before it: %+v, %v, want WaitTurn, a ticket and a later time", d, r)
+		t.Fatalf(
+			"Acquire with two free node IDs and one request before it: %+v, %v, want WaitTurn, a ticket and a later time", d, r)
 	}
 	req.Ticket = d.Ticket
 	if turn := g.s.Turn(DefaultPool); turn != first {
@@ -173,7 +178,8 @@ func TestFirstInQueueWaitsForTheTime(t *testing.T) {
 		req := ask(string(rune('a' + i)))
 		req.Queue = true
 		if d, r := g.s.Acquire(g.now, req); r != nil || d.Wait != WaitFree || d.At != want {
-			t.Errorf("Acquire for number %d in the queue: %+v, %v, want WaitFree until %v", i+1, d, r, want)
+			t.Errorf("Acquire for number %d in the queue: %+v, %v, want WaitFree until %v", i+1, d,
+				r, want)
 		}
 	}
 }
@@ -192,7 +198,8 @@ func TestNothingRemainsBehindTheQueue(t *testing.T) {
 	req := ask("brief")
 	req.Ticket = d.Ticket
 	_, r := g.s.Acquire(g.now, req)
-	wantReason(t, "Acquire with the only node ID taken and another request in the queue", r, ReasonNoFreeNodeID)
+	wantReason(t, "Acquire with the only node ID taken and another request in the queue", r,
+		ReasonNoFreeNodeID)
 }
 
 // A full queue refuses no request that waits for the mark: there may be enough node
@@ -239,7 +246,9 @@ func TestRetryIsSoon(t *testing.T) {
 			w, _ = g.s.Tick(g.now)
 		}
 		if got := refused(t, g); got > retrySoon {
-			t.Errorf("RetryAfter is %v while the only free node ID is noted as ended, want at most %v", got, retrySoon)
+			t.Errorf(
+				"RetryAfter is %v while the only free node ID is noted as ended, want at most %v",
+				got, retrySoon)
 		}
 		g.do(w)
 		g.lease("new")
@@ -265,7 +274,8 @@ func TestRetryIsSoon(t *testing.T) {
 			t.Fatal(r)
 		}
 		if got := refused(t, g); got > retrySoon {
-			t.Errorf("RetryAfter is %v before the change is durable, want at most %v", got, retrySoon)
+			t.Errorf("RetryAfter is %v before the change is durable, want at most %v", got,
+				retrySoon)
 		}
 		g.do(d.Write)
 	})

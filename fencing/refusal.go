@@ -65,7 +65,8 @@ func refuse(reason Reason, format string, args ...any) *Refusal {
 }
 
 func invalid(field, format string, args ...any) *Refusal {
-	return &Refusal{Reason: ReasonInvalid, Field: field, Message: field + ": " + fmt.Sprintf(format, args...)}
+	return &Refusal{Reason: ReasonInvalid, Field: field,
+		Message: field + ": " + fmt.Sprintf(format, args...)}
 }
 
 // unconfirmed returns the refusal of a field's value that the field by can confirm.

@@ -43,7 +43,8 @@ func (s *Server) Release(now Now, ref LeaseRef, last *snowflake.Millis) (Decisio
 // Revoke makes the server refuse all further heartbeats of a lease. The node ID is
 // free after deadline + quarantine, as if the holder had gone silent. A Decision
 // with neither Write nor Wait says that the lease was revoked before.
-func (s *Server) Revoke(now Now, name PoolName, node snowflake.NodeID, epoch Epoch) (Decision, *Refusal) {
+func (s *Server) Revoke(now Now, name PoolName, node snowflake.NodeID, epoch Epoch) (Decision,
+	*Refusal) {
 	at := s.advance(now)
 	p, r := s.pool(name)
 	if r != nil {
@@ -59,21 +60,24 @@ func (s *Server) Revoke(now Now, name PoolName, node snowflake.NodeID, epoch Epo
 	l := p.slots.at(node)
 	switch {
 	case l == nil || l.epoch != epoch || l.status == Ended:
-		return Decision{}, refuse(ReasonLeaseLost, "node ID %d of pool %q has no lease under epoch %d that could be revoked: look at its present one", node, string(name), epoch)
+		return Decision{}, refuse(ReasonLeaseLost,
+			"node ID %d of pool %q has no lease under epoch %d that could be revoked: look at its present one", node, string(name), epoch)
 	case l.status == Revoked:
 		return Decision{}, nil
 	}
 	p.settle(s, at)
 	rec := l.record(p.Name)
 	rec.Status = Revoked
-	return Decision{Write: &Write{Batch: Batch{Records: []Record{p.begin(l, rec, pendingRevoke)}}}}, nil
+	return Decision{Write: &Write{Batch: Batch{Records: []Record{p.begin(l, rec, pendingRevoke)}}}},
+		nil
 }
 
 // Free ends a lease as its holder's Release would, when an operator says that the
 // holder is dead. Without last, the node ID is free only after the whole window
 // has passed. A Decision with neither Write nor Wait says that the lease ended
 // before.
-func (s *Server) Free(now Now, name PoolName, node snowflake.NodeID, epoch Epoch, last *snowflake.Millis) (Decision, *Refusal) {
+func (s *Server) Free(now Now, name PoolName, node snowflake.NodeID, epoch Epoch,
+	last *snowflake.Millis) (Decision, *Refusal) {
 	s.advance(now)
 	p, r := s.pool(name)
 	if r != nil {
@@ -88,7 +92,8 @@ func (s *Server) Free(now Now, name PoolName, node snowflake.NodeID, epoch Epoch
 	}
 	l := p.slots.at(node)
 	if l == nil || l.epoch != epoch {
-		return Decision{}, refuse(ReasonLeaseLost, "node ID %d of pool %q has no lease under epoch %d that could be freed: look at its present one", node, string(name), epoch)
+		return Decision{}, refuse(ReasonLeaseLost,
+			"node ID %d of pool %q has no lease under epoch %d that could be freed: look at its present one", node, string(name), epoch)
 	}
 	ref.Instance = l.instance
 	return s.Release(now, ref, last)

@@ -12,7 +12,8 @@ func replicaServer(t *testing.T) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := NewServer(Snapshot{Meta: *batch.Meta, Pools: batch.Pools}, DefaultStride, Now{Wall: startOfWorld})
+	s, err := NewServer(Snapshot{Meta: *batch.Meta, Pools: batch.Pools}, DefaultStride,
+		Now{Wall: startOfWorld})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +36,8 @@ func TestRequireTTL(t *testing.T) {
 	if _, r := s.CreatePool(now, p, Confirmed{}); r == nil || r.Reason != ReasonForbidden {
 		t.Errorf("CreatePool with a TTL of %v: %v", short, r)
 	}
-	if _, r := s.UpdatePool(now, DefaultPool, PoolChange{TTL: &short}); r == nil || r.Reason != ReasonForbidden {
+	if _, r := s.UpdatePool(now, DefaultPool, PoolChange{TTL: &short}); r == nil ||
+		r.Reason != ReasonForbidden {
 		t.Errorf("UpdatePool to a TTL of %v: %v", short, r)
 	}
 	if _, r := s.CreatePool(now, PoolChange{TTL: &enough}.New("east"), Confirmed{}); r != nil {
@@ -71,7 +73,10 @@ func TestRequireRequestedTTL(t *testing.T) {
 // whichever comes first, and not before the first mark.
 func TestPromisesFor(t *testing.T) {
 	s := replicaServer(t)
-	at := func(d, lead time.Duration) Now { return Now{Steady: d, Wall: startOfWorld.Add(d + lead)} }
+	at := func(d, lead time.Duration) Now {
+		return Now{Steady: d,
+			Wall: startOfWorld.Add(d + lead)}
+	}
 	wantLeft := func(now Now, want time.Duration) {
 		t.Helper()
 		if got := s.PromisesFor(now); got != want {
@@ -83,6 +88,7 @@ func TestPromisesFor(t *testing.T) {
 	wantLeft(at(time.Second, 0), 0)
 	s.Written(at(time.Second, 0), w)
 	wantLeft(at(2*time.Second, 0), DefaultStride-2*time.Second)
-	wantLeft(at(3*time.Second, time.Second), DefaultStride-4*time.Second) // the wall clock leapt, and server time with it
+	// the wall clock leapt, and server time with it
+	wantLeft(at(3*time.Second, time.Second), DefaultStride-4*time.Second)
 	wantLeft(at(DefaultStride, time.Second), 0)
 }

@@ -80,7 +80,10 @@ func (g *rig) pass(d time.Duration) {
 	}
 }
 
-func hashOf(name string) InstanceHash { return InstanceID(fmt.Sprintf("instance-of-%s", name)).Hash() }
+func hashOf(
+	name string) InstanceHash {
+	return InstanceID(fmt.Sprintf("instance-of-%s", name)).Hash()
+}
 
 // ask returns an Acquire for app, with the instance of the same name.
 func ask(app string) AcquireRequest {
@@ -115,7 +118,8 @@ func (g *rig) lease(app string) Lease {
 // named after the app or, as in TestChoice, after the epoch.
 func (g *rig) refOf(l Lease) LeaseRef {
 	ref := LeaseRef{Pool: l.Pool, Node: l.Node, Epoch: l.Epoch, Instance: hashOf(string(l.App))}
-	if rec := g.store.records[recordKey{l.Pool, l.Node}]; rec.Instance == hashOf(fmt.Sprint(l.Epoch)) {
+	if rec := g.store.records[recordKey{l.Pool,
+		l.Node}]; rec.Instance == hashOf(fmt.Sprint(l.Epoch)) {
 		ref.Instance = rec.Instance
 	}
 	return ref

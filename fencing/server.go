@@ -59,7 +59,8 @@ func NewServer(snap Snapshot, stride time.Duration, now Now) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	snap.Meta.FirstEpoch = base(clock.ms, snap.Meta.FirstEpoch) // S2: durable with the first mark, before any grant
+	// S2: durable with the first mark, before any grant
+	snap.Meta.FirstEpoch = base(clock.ms, snap.Meta.FirstEpoch)
 	s := &Server{
 		time:     clock,
 		meta:     snap.Meta,
@@ -70,7 +71,8 @@ func NewServer(snap Snapshot, stride time.Duration, now Now) (*Server, error) {
 	}
 	for _, settings := range snap.Pools {
 		if r := settings.Validate(stride); r != nil {
-			return nil, fmt.Errorf("pool %q of this store cannot be served with a stride of %v: %w", settings.Name, stride, r)
+			return nil, fmt.Errorf("pool %q of this store cannot be served with a stride of %v: %w",
+				settings.Name, stride, r)
 		}
 		settings.remember(0)
 		s.pools[settings.Name] = newPool(settings, snap.Meta.FirstEpoch, now.Steady)
@@ -90,7 +92,8 @@ func NewServer(snap Snapshot, stride time.Duration, now Now) (*Server, error) {
 func (s *Server) RequireTTL(shortest time.Duration) error {
 	for _, name := range s.PoolNames() {
 		if r := s.pools[name].ValidTTL(shortest); r != nil {
-			return fmt.Errorf("pool %q of this store cannot be served by several replicas: %w", name, r)
+			return fmt.Errorf("pool %q of this store cannot be served by several replicas: %w",
+				name, r)
 		}
 	}
 	s.shortestTTL = shortest
@@ -141,13 +144,15 @@ func (s *Server) restore(records []Record, now Now) error {
 }
 
 func noSuchPool(rec *Record) error {
-	return fmt.Errorf("the store holds a lease of node ID %d in pool %q, but no such pool: restore it from a copy and recover it", rec.Node, rec.Pool)
+	return fmt.Errorf(
+		"the store holds a lease of node ID %d in pool %q, but no such pool: restore it from a copy and recover it", rec.Node, rec.Pool)
 }
 
 // Fail stops all promises: after a failed write it is unknown what the store holds
 // (S9).
 func (s *Server) Fail(cause error) {
-	s.failed = refuse(ReasonStoreFailed, "the store failed, so this server promises nothing any more: look at its log (%v), mend the disk and start it again", cause)
+	s.failed = refuse(ReasonStoreFailed,
+		"the store failed, so this server promises nothing any more: look at its log (%v), mend the disk and start it again", cause)
 }
 
 // Wait says what the caller must wait for before it asks again.

@@ -11,7 +11,8 @@ import (
 // server decides, and only then answers.
 func ExampleServer() {
 	const wall = 1_700_000_000_000
-	batch, err := fencing.NewStore(wall, fencing.DefaultStride, true, fencing.NewPool(fencing.DefaultPool))
+	batch, err := fencing.NewStore(wall, fencing.DefaultStride, true,
+		fencing.NewPool(fencing.DefaultPool))
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -32,7 +33,8 @@ func ExampleServer() {
 	durable(mark)
 
 	instance := fencing.InstanceID("3b1f0c9a5d7e42861fa0c4d2b8e96573").Hash()
-	request := fencing.AcquireRequest{Pool: fencing.DefaultPool, App: "checkout-1", Instance: instance}
+	request := fencing.AcquireRequest{Pool: fencing.DefaultPool,
+		App: "checkout-1", Instance: instance}
 	decision, _ := server.Acquire(now, request)
 	fmt.Println("to be written:", decision.Write != nil)
 	durable(decision.Write)
@@ -44,7 +46,9 @@ func ExampleServer() {
 	now.Wall += 10_000
 	mark, _ = server.Tick(now)
 	durable(mark)
-	decision, _ = server.Heartbeat(now, fencing.LeaseRef{Pool: lease.Pool, Node: lease.Node, Epoch: lease.Epoch, Instance: instance})
+	decision, _ = server.Heartbeat(now,
+		fencing.LeaseRef{Pool: lease.Pool, Node: lease.Node, Epoch: lease.Epoch,
+			Instance: instance})
 	fmt.Printf("now up to %d\n", decision.Lease.Ceiling)
 	// Output:
 	// to be written: true

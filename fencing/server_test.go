@@ -30,7 +30,8 @@ func TestChoice(t *testing.T) {
 				g.pass(time.Second)
 				g.s.Settle(g.now, DefaultPool)
 			}
-			if u := &uses[rapid.IntRange(0, len(uses)-1).Draw(t, "release")]; u.Epoch != 0 && u.free > g.now.Steady+p.Quarantine {
+			if u := &uses[rapid.IntRange(0, len(uses)-1).Draw(t, "release")]; u.Epoch != 0 &&
+				u.free > g.now.Steady+p.Quarantine {
 				u.free = g.now.Steady + u.Ceiling.Sub(g.s.time.ms) + time.Millisecond
 				var last *snowflake.Millis
 				if rapid.Bool().Draw(t, "says the last timestamp") {
@@ -47,7 +48,9 @@ func TestChoice(t *testing.T) {
 					longest = n
 				}
 			}
-			d, r := g.s.Acquire(g.now, AcquireRequest{Pool: DefaultPool, App: app, Instance: hashOf(fmt.Sprint(g.s.pools[DefaultPool].highest + 1))})
+			d, r := g.s.Acquire(g.now,
+				AcquireRequest{Pool: DefaultPool, App: app,
+					Instance: hashOf(fmt.Sprint(g.s.pools[DefaultPool].highest + 1))})
 			if (r != nil) != (longest < 0) {
 				t.Fatalf("Acquire: refusal %v, want node ID %d (-1: a refusal)", r, longest)
 			}
@@ -58,15 +61,20 @@ func TestChoice(t *testing.T) {
 			n := rec.Node
 			switch own, ok := held[app]; {
 			case uses[n].free > g.now.Steady:
-				t.Fatalf("node ID %d was granted at %v, but is free only at %v", n, g.now.Steady, uses[n].free)
+				t.Fatalf("node ID %d was granted at %v, but is free only at %v", n, g.now.Steady,
+					uses[n].free)
 			case ok && uses[own].free <= g.now.Steady && uses[own].App == app && n != own:
-				t.Fatalf("node ID %d was granted to %s, want the free one that it held last, %d", n, app, own)
+				t.Fatalf("node ID %d was granted to %s, want the free one that it held last, %d", n,
+					app, own)
 			case (!ok || n != own) && uses[n].free > uses[longest].free+time.Second:
-				t.Fatalf("node ID %d, free since %v, was granted, want %d, free since %v", n, uses[n].free, longest, uses[longest].free)
+				t.Fatalf("node ID %d, free since %v, was granted, want %d, free since %v", n,
+					uses[n].free, longest, uses[longest].free)
 			}
 			g.do(d.Write)
 			held[app] = n
-			uses[n] = use{Lease: Lease{Pool: DefaultPool, Node: n, Epoch: rec.Epoch, App: app, Floor: rec.Floor, Ceiling: rec.Ceiling}, free: g.now.Steady + rec.TTL + p.Quarantine}
+			uses[n] = use{Lease: Lease{Pool: DefaultPool, Node: n, Epoch: rec.Epoch, App: app,
+				Floor: rec.Floor, Ceiling: rec.Ceiling},
+				free: g.now.Steady + rec.TTL + p.Quarantine}
 		}
 	})
 }
@@ -136,7 +144,8 @@ func TestHeartbeatMovesForward(t *testing.T) {
 		p.Quarantine = time.Hour // nothing is noted as ended
 		g := newRig(t, 10*time.Second, p)
 		req := ask("a")
-		req.TTL = rapid.SampledFrom([]time.Duration{0, MinTTL, 7 * time.Second, p.MaxTTL}).Draw(t, "ttl")
+		req.TTL = rapid.SampledFrom([]time.Duration{0, MinTTL, 7 * time.Second, p.MaxTTL}).Draw(t,
+			"ttl")
 		first, r := g.acquire(req)
 		wantReason(t, "Acquire", r, "")
 		before := first
@@ -149,7 +158,8 @@ func TestHeartbeatMovesForward(t *testing.T) {
 			case 2:
 				g.pass(time.Duration(rapid.IntRange(0, 90).Draw(t, "seconds")) * time.Second)
 			case 3:
-				d, _ := g.s.UpdatePool(g.now, DefaultPool, PoolChange{TTL: ptr(2 * time.Second), MaxTTL: ptr(3 * time.Second)})
+				d, _ := g.s.UpdatePool(g.now, DefaultPool,
+					PoolChange{TTL: ptr(2 * time.Second), MaxTTL: ptr(3 * time.Second)})
 				g.do(d.Write)
 			}
 			g.tick()
@@ -158,10 +168,13 @@ func TestHeartbeatMovesForward(t *testing.T) {
 			wantReason(t, "Heartbeat", r, "")
 			deadline := g.s.pools[DefaultPool].slots.at(0).deadline
 			if deadline != max(was, g.now.Steady+first.TTL) {
-				t.Fatalf("after a heartbeat the deadline is %v at %v, with TTL %v and %v before; want it moved forward to now + TTL", deadline, g.now.Steady, first.TTL, was)
+				t.Fatalf(
+					"after a heartbeat the deadline is %v at %v, with TTL %v and %v before; want it moved forward to now + TTL", deadline, g.now.Steady, first.TTL, was)
 			}
-			if l.Ceiling < before.Ceiling || l.Ceiling < l.ServerTime.Add(l.TTL) || l.Floor != first.Floor || l.Epoch != first.Epoch || l.TTL != first.TTL {
-				t.Fatalf("a heartbeat answers %+v after %+v, want no ceiling below the one before or server time + TTL, and the rest unchanged", l, before)
+			if l.Ceiling < before.Ceiling || l.Ceiling < l.ServerTime.Add(l.TTL) ||
+				l.Floor != first.Floor || l.Epoch != first.Epoch || l.TTL != first.TTL {
+				t.Fatalf(
+					"a heartbeat answers %+v after %+v, want no ceiling below the one before or server time + TTL, and the rest unchanged", l, before)
 			}
 			before = l
 		}
@@ -204,7 +217,8 @@ func TestReleaseCeiling(t *testing.T) {
 			wantReason(t, "Release", r, "")
 			rec := g.store.records[recordKey{DefaultPool, 0}]
 			if rec.Status != Ended || rec.Ceiling != l.Floor+c.want || rec.Epoch != l.Epoch {
-				t.Errorf("the record is %v with ceiling %d (floor %d) and epoch %d, want it ended with ceiling floor + %d and epoch %d", rec.Status, rec.Ceiling, rec.Floor, rec.Epoch, c.want, l.Epoch)
+				t.Errorf(
+					"the record is %v with ceiling %d (floor %d) and epoch %d, want it ended with ceiling floor + %d and epoch %d", rec.Status, rec.Ceiling, rec.Floor, rec.Epoch, c.want, l.Epoch)
 			}
 			if d, r := g.s.Release(g.now, g.refOf(l), c.last); r != nil || d.Write != nil {
 				t.Errorf("the release repeated: %+v, %v, want neither Write nor refusal", d, r)
@@ -258,7 +272,8 @@ func TestNotesAreLimited(t *testing.T) {
 		}
 	}
 	if most != maxNotes || len(first) > 20 {
-		t.Errorf("%d batches with at most %d notes, want at most 20 with up to %d", len(first), most, maxNotes)
+		t.Errorf("%d batches with at most %d notes, want at most 20 with up to %d", len(first),
+			most, maxNotes)
 	}
 	for range 5 {
 		if !reflect.DeepEqual(run(), first) {
@@ -273,7 +288,8 @@ func TestGenesis(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Meta{Mark: startOfWorld, Stride: 3 * time.Second, CreatedAt: startOfWorld, FirstEpoch: Epoch(startOfWorld/1000) << 20}
+	want := Meta{Mark: startOfWorld, Stride: 3 * time.Second, CreatedAt: startOfWorld,
+		FirstEpoch: Epoch(startOfWorld/1000) << 20}
 	if *b.Meta != want || b.Pools[0].Opened || b.Pools[0].CreatedAt != startOfWorld {
 		t.Errorf("a new store has %+v, %+v", *b.Meta, b.Pools[0])
 	}
@@ -291,7 +307,8 @@ func TestGenesis(t *testing.T) {
 		t.Fatal(err)
 	}
 	mark := wall.Add(3 * time.Second) // the longer stride
-	if b.Meta.Mark != mark || b.Meta.Stride != 3*time.Second || b.Meta.Vouched || b.Meta.FirstEpoch != Epoch(wall/1000)<<20 || b.Pools[0].Opened {
+	if b.Meta.Mark != mark || b.Meta.Stride != 3*time.Second || b.Meta.Vouched ||
+		b.Meta.FirstEpoch != Epoch(wall/1000)<<20 || b.Pools[0].Opened {
 		t.Errorf("a recovered store has %+v, %+v", *b.Meta, b.Pools[0])
 	}
 	if len(b.Records) != 3 {
@@ -299,7 +316,8 @@ func TestGenesis(t *testing.T) {
 	}
 	for _, rec := range b.Records {
 		if rec.Status != Ended || rec.Ceiling != mark.Add(time.Minute) {
-			t.Errorf("node ID %d was recovered as %v with ceiling %d, want ended with %d", rec.Node, rec.Status, rec.Ceiling, mark.Add(time.Minute))
+			t.Errorf("node ID %d was recovered as %v with ceiling %d, want ended with %d", rec.Node,
+				rec.Status, rec.Ceiling, mark.Add(time.Minute))
 		}
 	}
 	g.store.commit(b)
@@ -326,9 +344,13 @@ func TestRecoverOnlyRaises(t *testing.T) {
 		})
 		p := smallPool(1)
 		snap := Snapshot{
-			Meta:    Meta{Mark: millis.Draw(t, "mark"), Stride: 5 * time.Second, FirstEpoch: Epoch(rapid.Uint64Range(1, 1<<60).Draw(t, "first epoch"))},
-			Pools:   []Pool{p},
-			Records: []Record{{Pool: p.Name, Epoch: 7, TTL: 2 * time.Minute, Status: Ended, Ceiling: millis.Draw(t, "ceiling") + 500_000*rapid.SampledFrom([]snowflake.Millis{0, 1}).Draw(t, "far")}},
+			Meta: Meta{Mark: millis.Draw(t, "mark"), Stride: 5 * time.Second,
+				FirstEpoch: Epoch(rapid.Uint64Range(1, 1<<60).Draw(t, "first epoch"))},
+			Pools: []Pool{p},
+			Records: []Record{{Pool: p.Name, Epoch: 7, TTL: 2 * time.Minute, Status: Ended,
+				Ceiling: millis.Draw(t,
+					"ceiling") + 500_000*rapid.SampledFrom([]snowflake.Millis{0, 1}).Draw(t,
+					"far")}},
 		}
 		wall := millis.Draw(t, "wall")
 		b, err := Recover(snap, wall, 10*time.Second, 0)
@@ -341,12 +363,14 @@ func TestRecoverOnlyRaises(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if b.Meta.Mark < snap.Meta.Mark || b.Meta.Mark < wall+10_000 || b.Meta.FirstEpoch < snap.Meta.FirstEpoch || b.Meta.FirstEpoch < Epoch(wall/1000)<<20 {
+		if b.Meta.Mark < snap.Meta.Mark || b.Meta.Mark < wall+10_000 ||
+			b.Meta.FirstEpoch < snap.Meta.FirstEpoch || b.Meta.FirstEpoch < Epoch(wall/1000)<<20 {
 			t.Fatalf("Recover makes %+v of %+v at %d, want nothing lower", *b.Meta, snap.Meta, wall)
 		}
 		// The record's own TTL was granted under an older max_ttl.
 		if c := b.Records[0].Ceiling; c < snap.Records[0].Ceiling || c < b.Meta.Mark+120_000 {
-			t.Fatalf("Recover makes ceiling %d of %d with mark %d, want at least mark + 2 min", c, snap.Records[0].Ceiling, b.Meta.Mark)
+			t.Fatalf("Recover makes ceiling %d of %d with mark %d, want at least mark + 2 min", c,
+				snap.Records[0].Ceiling, b.Meta.Mark)
 		}
 	})
 }
@@ -365,8 +389,10 @@ func TestSuspicionOutlastsTheLongerStride(t *testing.T) {
 		g.pass(time.Second)
 		_, r := g.acquire(ask("a"))
 		wantReason(t, fmt.Sprintf("Acquire at %v", g.now.Steady), r, ReasonNotOpened)
-		if _, left, _ := g.s.Pool(g.now, DefaultPool); left != opens-g.now.Steady || r.RetryAfter != left {
-			t.Fatalf("at %v the pool opens in %v and RetryAfter is %v, want %v", g.now.Steady, left, r.RetryAfter, opens-g.now.Steady)
+		if _, left, _ := g.s.Pool(g.now, DefaultPool); left != opens-g.now.Steady ||
+			r.RetryAfter != left {
+			t.Fatalf("at %v the pool opens in %v and RetryAfter is %v, want %v", g.now.Steady, left,
+				r.RetryAfter, opens-g.now.Steady)
 		}
 	}
 	if g.s.Stride() != time.Second {
@@ -385,13 +411,15 @@ func TestStrideShortens(t *testing.T) {
 	g.restart(time.Second)
 	for g.now.Steady < 20*time.Second {
 		if g.s.Stride() != 20*time.Second || g.store.meta.Stride != 20*time.Second {
-			t.Fatalf("at %v the stride is %v, stored as %v, want 20s", g.now.Steady, g.s.Stride(), g.store.meta.Stride)
+			t.Fatalf("at %v the stride is %v, stored as %v, want 20s", g.now.Steady, g.s.Stride(),
+				g.store.meta.Stride)
 		}
 		g.pass(time.Second)
 	}
 	g.pass(time.Second)
 	if g.s.Stride() != time.Second || g.store.meta.Stride != time.Second {
-		t.Errorf("after 21 s the stride is %v, stored as %v, want 1s", g.s.Stride(), g.store.meta.Stride)
+		t.Errorf("after 21 s the stride is %v, stored as %v, want 1s", g.s.Stride(),
+			g.store.meta.Stride)
 	}
 	// A longer stride is stored at once.
 	g.restart(5 * time.Second)
@@ -414,37 +442,50 @@ func TestServerTime(t *testing.T) {
 		base := st.ms
 		fast := slow
 		for range rapid.IntRange(1, 50).Draw(t, "readings") {
-			d := time.Duration(rapid.Int64Range(0, int64(rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second, time.Hour, 24 * time.Hour}).Draw(t, "about"))).Draw(t, "elapsed"))
+			d := time.Duration(rapid.Int64Range(0,
+				int64(
+					rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second, time.Hour,
+						24 * time.Hour}).Draw(t, "about"))).Draw(t, "elapsed"))
 			now.Steady += d
 			now.Wall = now.Wall.Add(d)
 			if rapid.IntRange(0, 2).Draw(t, "jump") == 0 {
-				now.Wall += snowflake.Millis(rapid.SampledFrom([]int{-1, 1, -1000, 1000, -3_600_000, 599_000, 601_000, 86_400_000, -1 << 60, 1 << 60}).Draw(t, "by"))
+				now.Wall += snowflake.Millis(
+					rapid.SampledFrom([]int{-1, 1, -1000, 1000, -3_600_000, 599_000, 601_000,
+						86_400_000, -1 << 60, 1 << 60}).Draw(t, "by"))
 			}
 			now.Wall = min(max(now.Wall, 0), lastServerTime)
 			before := st.ms
 			got := st.advance(now)
 			slow, fast = slow+d-d/slew, fast+d+d/slew
-			low, high := base+snowflake.Millis(slow/time.Millisecond), base+snowflake.Millis(fast/time.Millisecond)+1
+			low, high := base+snowflake.Millis(slow/time.Millisecond),
+				base+snowflake.Millis(fast/time.Millisecond)+1
 			lead := now.Wall - (before + snowflake.Millis(d/time.Millisecond))
 			switch {
 			case got < before:
 				t.Fatalf("server time is %d after %d, want it never to go back", got, before)
 			case got < low:
 				t.Fatalf("server time is %d, more than 1 %% slow: want at least %d", got, low)
-			case got < now.Wall && lead <= 0 && before+snowflake.Millis(d/time.Millisecond) > now.Wall:
-				t.Fatalf("server time, %d, fell behind the wall clock, %d, while it ran slow", got, now.Wall)
+			case got < now.Wall && lead <= 0 &&
+				before+snowflake.Millis(d/time.Millisecond) > now.Wall:
+				t.Fatalf("server time, %d, fell behind the wall clock, %d, while it ran slow", got,
+					now.Wall)
 			case now.Wall < before && got > before+snowflake.Millis((d-d/slew)/time.Millisecond)+1:
-				t.Fatalf("server time is %d after %d and %v: want it to run slow until the wall clock, %d, meets it", got, before, d, now.Wall)
+				t.Fatalf(
+					"server time is %d after %d and %v: want it to run slow until the wall clock, %d, meets it", got, before, d, now.Wall)
 			case lead > 0 && lead < 600_000 && got != now.Wall && got != now.Wall+1:
-				t.Fatalf("server time is %d, want the wall clock, %d, which was %d ms ahead", got, now.Wall, lead)
-			case got > high && (got != now.Wall || got-before > 600_001+snowflake.Millis(d/time.Millisecond)):
-				t.Fatalf("server time leapt to %d from %d with the wall clock at %d, want no leap", got, before, now.Wall)
+				t.Fatalf("server time is %d, want the wall clock, %d, which was %d ms ahead", got,
+					now.Wall, lead)
+			case got > high &&
+				(got != now.Wall || got-before > 600_001+snowflake.Millis(d/time.Millisecond)):
+				t.Fatalf("server time leapt to %d from %d with the wall clock at %d, want no leap",
+					got, before, now.Wall)
 			}
 			if got == now.Wall || got > high {
 				base, slow, fast = got, 0, 0
 			}
 			if st.offset != now.Wall.Sub(got) || st.alarmed() != (now.Wall-got > 600_000) {
-				t.Fatalf("offset %v and alarm %v at server time %d and wall clock %d", st.offset, st.alarmed(), got, now.Wall)
+				t.Fatalf("offset %v and alarm %v at server time %d and wall clock %d", st.offset,
+					st.alarmed(), got, now.Wall)
 			}
 		}
 	})
@@ -468,7 +509,8 @@ func TestServerTimeStarts(t *testing.T) {
 	} {
 		st, err := startServerTime(Now{Wall: c.wall}, c.mark, 10*time.Second)
 		if (err != nil) != (c.want == 0) || err == nil && st.ms != c.want {
-			t.Errorf("wall clock %d, mark %d: server time starts at %d (%v), want %d (0: refused)", c.wall, c.mark, st.ms, err, c.want)
+			t.Errorf("wall clock %d, mark %d: server time starts at %d (%v), want %d (0: refused)",
+				c.wall, c.mark, st.ms, err, c.want)
 		}
 		if err != nil && !strings.Contains(err.Error(), "set the clock") {
 			t.Errorf("the error %q does not say to set the clock", err)
@@ -606,7 +648,8 @@ func TestTwoLiveRecords(t *testing.T) {
 			t.Error(err)
 		}
 		if l := g.lease("a"); l.Node != rec.Node || l.Epoch != rec.Epoch {
-			t.Errorf("the instance gets node ID %d under epoch %d, want %d under %d", l.Node, l.Epoch, rec.Node, rec.Epoch)
+			t.Errorf("the instance gets node ID %d under epoch %d, want %d under %d", l.Node,
+				l.Epoch, rec.Node, rec.Epoch)
 		}
 	}
 }
@@ -641,8 +684,10 @@ func TestPoolChanges(t *testing.T) {
 			t.Errorf("%s: a refused change has a Write, want none", c.name)
 		}
 		if d.Write != nil {
-			if again, r := g.s.UpdatePool(g.now, DefaultPool, c.change); r != nil || again.Wait != WaitKey {
-				t.Errorf("%s: UpdatePool while the change is in progress: %+v, %v, want WaitKey", c.name, again, r)
+			if again, r := g.s.UpdatePool(g.now, DefaultPool, c.change); r != nil ||
+				again.Wait != WaitKey {
+				t.Errorf("%s: UpdatePool while the change is in progress: %+v, %v, want WaitKey",
+					c.name, again, r)
 			}
 		}
 		g.do(d.Write)
@@ -658,7 +703,8 @@ func TestGrownRange(t *testing.T) {
 	p.First = 2
 	g := newRig(t, 10*time.Second, p)
 	d, _ := g.s.Acquire(g.now, ask("a"))
-	change, r := g.s.UpdatePool(g.now, DefaultPool, PoolChange{First: ptr(snowflake.NodeID(1)), Last: ptr(snowflake.NodeID(3))})
+	change, r := g.s.UpdatePool(g.now, DefaultPool,
+		PoolChange{First: ptr(snowflake.NodeID(1)), Last: ptr(snowflake.NodeID(3))})
 	wantReason(t, "UpdatePool", r, "")
 	_, r = g.acquire(ask("b"))
 	wantReason(t, "Acquire before the change is durable", r, ReasonNoFreeNodeID)
@@ -709,13 +755,16 @@ func TestCreatePool(t *testing.T) {
 		d, r := g.s.CreatePool(g.now, p, Confirmed{})
 		wantReason(t, c.name, r, c.want)
 		if d.Write != nil {
-			if again, r := g.s.CreatePool(g.now, p, Confirmed{}); r != nil || again.Wait != WaitKey {
-				t.Errorf("%s: CreatePool while the creation is in progress: %+v, %v, want WaitKey", c.name, again, r)
+			if again, r := g.s.CreatePool(g.now, p, Confirmed{}); r != nil ||
+				again.Wait != WaitKey {
+				t.Errorf("%s: CreatePool while the creation is in progress: %+v, %v, want WaitKey",
+					c.name, again, r)
 			}
 		}
 		g.do(d.Write)
 		if _, ok := g.store.pools[p.Name]; ok != (c.want == "" || c.want == ReasonPoolExists) {
-			t.Errorf("%s: the pool is in the store: %v, want it there only if it was created", c.name, ok)
+			t.Errorf("%s: the pool is in the store: %v, want it there only if it was created",
+				c.name, ok)
 		}
 	}
 	g.tick()
@@ -763,7 +812,8 @@ func TestFree(t *testing.T) {
 				}
 				g.do(d.Write)
 				rec := g.store.records[recordKey{DefaultPool, l.Node}]
-				if rec.Status != Ended || rec.Ceiling != startOfWorld+c.want || rec.Epoch != l.Epoch {
+				if rec.Status != Ended || rec.Ceiling != startOfWorld+c.want ||
+					rec.Epoch != l.Epoch {
 					t.Errorf("the record is %+v, want it ended at the floor + %d", rec, c.want)
 				}
 				again, r = g.s.Free(g.now, DefaultPool, l.Node, l.Epoch, nil)
@@ -874,7 +924,8 @@ func TestForgotten(t *testing.T) {
 	l := g.lease("a")
 	forgotten := func(node snowflake.NodeID, e Epoch) bool {
 		t.Helper()
-		_, r := g.s.Heartbeat(g.now, LeaseRef{Pool: DefaultPool, Node: node, Epoch: e, Instance: hashOf("b")})
+		_, r := g.s.Heartbeat(g.now,
+			LeaseRef{Pool: DefaultPool, Node: node, Epoch: e, Instance: hashOf("b")})
 		wantReason(t, "Heartbeat", r, ReasonLeaseLost)
 		return r.Forgotten
 	}
@@ -956,7 +1007,9 @@ func TestStatsMatchTheListing(t *testing.T) {
 				d, _ = g.s.Acquire(g.now, ask(fmt.Sprint(i)))
 			case 2:
 				if known {
-					d, _ = g.s.Release(g.now, LeaseRef{Pool: DefaultPool, Node: node, Epoch: rec.Epoch, Instance: rec.Instance}, nil)
+					d, _ = g.s.Release(g.now,
+						LeaseRef{Pool: DefaultPool, Node: node, Epoch: rec.Epoch,
+							Instance: rec.Instance}, nil)
 				}
 			case 3:
 				if known {
@@ -991,7 +1044,8 @@ func TestStatsMatchTheListing(t *testing.T) {
 				}
 			}
 			want.Free = 6 - want.Held - want.Quarantined
-			if st, _ := g.s.Stats(g.now, DefaultPool); st.Held != want.Held || st.Quarantined != want.Quarantined || st.Free != want.Free {
+			if st, _ := g.s.Stats(g.now, DefaultPool); st.Held != want.Held ||
+				st.Quarantined != want.Quarantined || st.Free != want.Free {
 				t.Fatalf("Stats are %+v, but the listing has %+v in %+v", st, want, leases)
 			}
 		}
@@ -1015,7 +1069,8 @@ func TestLeapFrees(t *testing.T) {
 		t.Fatalf("the node ID is %v after the leap, want free", s)
 	}
 	if b := g.lease("b"); b.Floor <= l.Ceiling {
-		t.Errorf("one window ends at %d and the next begins at %d, want it above", l.Ceiling, b.Floor)
+		t.Errorf("one window ends at %d and the next begins at %d, want it above", l.Ceiling,
+			b.Floor)
 	}
 }
 
@@ -1112,7 +1167,8 @@ func TestMalformed(t *testing.T) {
 			t.Errorf("app ID %q: %v, want INVALID_FIELD for app_id", app, r)
 		}
 	}
-	for _, i := range []InstanceID{"", "fifteen-letters", InstanceID(strings.Repeat("a", 65)), "sixteen letters\n"} {
+	for _, i := range []InstanceID{"", "fifteen-letters", InstanceID(strings.Repeat("a", 65)),
+		"sixteen letters\n"} {
 		switch r := i.Validate(); {
 		case r == nil || r.Field != "instance_id":
 			t.Errorf("instance ID %q: %v, want INVALID_FIELD for instance_id", i, r)

@@ -43,14 +43,17 @@ func startServerTime(now Now, mark snowflake.Millis, stride time.Duration) (serv
 	been := mark.Add(-stride)
 	switch behind, ahead := been-now.Wall, now.Wall-been; {
 	case now.Wall < 0 || now.Wall > lastServerTime:
-		return serverTime{}, fmt.Errorf("the wall clock says %d ms since 1970, which no clock that is right does: set the clock and start again", now.Wall)
+		return serverTime{}, fmt.Errorf(
+			"the wall clock says %d ms since 1970, which no clock that is right does: set the clock and start again", now.Wall)
 	case behind > snowflake.Millis(maxWallBehind.Milliseconds()):
-		return serverTime{}, fmt.Errorf("the wall clock (%d) is %d s behind a time at which the store was served (%d): set the clock and start again; "+
-			"if the clock is right, the store was served under a wrong one and IDs may carry timestamps up to %d: serve a new store whose node IDs are disjoint from this one's",
+		return serverTime{}, fmt.Errorf(
+			"the wall clock (%d) is %d s behind a time at which the store was served (%d): set the clock and start again; "+
+				"if the clock is right, the store was served under a wrong one and IDs may carry timestamps up to %d: serve a new store whose node IDs are disjoint from this one's",
 			now.Wall, behind/1000, been, mark)
 	case ahead > snowflake.Millis(maxWallAhead.Milliseconds()):
-		return serverTime{}, fmt.Errorf("the wall clock (%d) is %d days ahead of when the store was served last (%d): set the clock and start again; "+
-			"if the clock is right and the store has rested for that long, recover it first",
+		return serverTime{}, fmt.Errorf(
+			"the wall clock (%d) is %d days ahead of when the store was served last (%d): set the clock and start again; "+
+				"if the clock is right and the store has rested for that long, recover it first",
 			now.Wall, ahead/(24*3600*1000), been)
 	}
 	ms := max(now.Wall, been)

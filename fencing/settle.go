@@ -97,7 +97,8 @@ func (p *pool) sweepOn(s *Server, at reading) {
 // applies to it.
 func (p *pool) restAnew(l *slot, at reading) {
 	staying := l.pending == nil || l.pending.kind == pendingSilenceNote
-	if staying && l.status != Ended && (l.indexedAs == Quarantined || l.indexedAs == Free && !p.isFree(l, at)) {
+	if staying && l.status != Ended &&
+		(l.indexedAs == Quarantined || l.indexedAs == Free && !p.isFree(l, at)) {
 		p.unplace(l)
 		p.rest(l, at)
 	}
@@ -106,7 +107,8 @@ func (p *pool) restAnew(l *slot, at reading) {
 // isDue reports whether a slot is due to leave its part of the index; a held one
 // counts only if it has been due for at least late.
 func (p *pool) isDue(at reading, late time.Duration) bool {
-	return p.expiring.due(at.steady-late) != nil || p.resting.due(at.steady) != nil || p.cooling.due((at.server-1).Sub(0)) != nil
+	return p.expiring.due(at.steady-late) != nil || p.resting.due(at.steady) != nil ||
+		p.cooling.due((at.server-1).Sub(0)) != nil
 }
 
 // mayHaveFree reports whether a node ID may be free that the index does not have

@@ -20,7 +20,8 @@ func BenchmarkCrowd(b *testing.B) {
 		{"a refused Acquire", func(s *Server, now Now, _ int) { _, _ = s.Acquire(now, ask("other")) }},
 		{"a wake-up of a Watch", func(s *Server, now Now, _ int) { s.Settle(now, DefaultPool) }},
 		{"UpdatePool", func(s *Server, now Now, i int) {
-			d, _ := s.UpdatePool(now, DefaultPool, PoolChange{Quarantine: ptr(30*time.Second + time.Duration(i%2)*time.Second)})
+			d, _ := s.UpdatePool(now, DefaultPool,
+				PoolChange{Quarantine: ptr(30*time.Second + time.Duration(i%2)*time.Second)})
 			if d.Write != nil {
 				s.Written(now, d.Write)
 			}
@@ -64,13 +65,17 @@ func benchCrowd(b *testing.B, n int) (*Server, *Now, []LeaseRef) {
 	refs, records := make([]LeaseRef, n), make([]Record, n)
 	for i := range records {
 		records[i] = Record{
-			Pool: p.Name, Node: snowflake.NodeID(i), Epoch: batch.Meta.FirstEpoch + Epoch(i), App: AppID(fmt.Sprint(i)),
-			Instance: hashOf(fmt.Sprint(i)), TTL: p.TTL, Status: Live, Floor: startOfWorld, Ceiling: startOfWorld.Add(p.TTL),
+			Pool: p.Name, Node: snowflake.NodeID(i), Epoch: batch.Meta.FirstEpoch + Epoch(i),
+			App:      AppID(fmt.Sprint(i)),
+			Instance: hashOf(fmt.Sprint(i)), TTL: p.TTL, Status: Live, Floor: startOfWorld,
+			Ceiling: startOfWorld.Add(p.TTL),
 		}
-		refs[i] = LeaseRef{Pool: p.Name, Node: records[i].Node, Epoch: records[i].Epoch, Instance: records[i].Instance}
+		refs[i] = LeaseRef{Pool: p.Name, Node: records[i].Node, Epoch: records[i].Epoch,
+			Instance: records[i].Instance}
 	}
 	now := &Now{Steady: time.Hour, Wall: startOfWorld}
-	s, err := NewServer(Snapshot{Meta: *batch.Meta, Pools: batch.Pools, Records: records}, DefaultStride, *now)
+	s, err := NewServer(Snapshot{Meta: *batch.Meta, Pools: batch.Pools, Records: records},
+		DefaultStride, *now)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -25,8 +25,10 @@ func crowd(t tester, ttl func(i int) time.Duration) *rig {
 	g := &rig{t: t, store: newMemStore(b), now: Now{Steady: time.Hour, Wall: startOfWorld}}
 	for i := range many {
 		g.store.commit(Batch{Records: []Record{{
-			Pool: DefaultPool, Node: snowflake.NodeID(i), Epoch: b.Meta.FirstEpoch + Epoch(i), App: AppID(fmt.Sprint(i)),
-			Instance: hashOf(fmt.Sprint(i)), TTL: ttl(i), Status: Live, Floor: startOfWorld, Ceiling: startOfWorld.Add(ttl(i)),
+			Pool: DefaultPool, Node: snowflake.NodeID(i), Epoch: b.Meta.FirstEpoch + Epoch(i),
+			App:      AppID(fmt.Sprint(i)),
+			Instance: hashOf(fmt.Sprint(i)), TTL: ttl(i), Status: Live, Floor: startOfWorld,
+			Ceiling: startOfWorld.Add(ttl(i)),
 		}}})
 	}
 	g.restart(10 * time.Second)
@@ -38,7 +40,9 @@ func alike(int) time.Duration { return DefaultTTL }
 // beatAll sends a heartbeat of every lease.
 func (g *rig) beatAll() {
 	for node, rec := range g.store.records {
-		if _, r := g.s.Heartbeat(g.now, LeaseRef{Pool: node.pool, Node: node.node, Epoch: rec.Epoch, Instance: rec.Instance}); r != nil {
+		if _, r := g.s.Heartbeat(g.now,
+			LeaseRef{Pool: node.pool, Node: node.node, Epoch: rec.Epoch,
+				Instance: rec.Instance}); r != nil {
 			g.t.Fatal(r)
 		}
 	}
@@ -94,10 +98,16 @@ func TestCallsKeepToTheirPortion(t *testing.T) {
 		"a shorter quarantine": quarantine(15 * time.Second),
 	}
 	times := map[string]func(g *rig){
-		"heartbeats have moved all deadlines": func(g *rig) { g.set(20 * time.Second); g.tick(); g.beatAll(); g.set(25 * time.Second) },
-		"all expire":                          func(g *rig) { g.set(41 * time.Second) },
-		"all come free":                       func(g *rig) { g.set(71 * time.Second) },
-		"all have come free":                  func(g *rig) { g.set(71 * time.Second); g.settleAll() },
+		"heartbeats have moved all deadlines": func(
+			g *rig) {
+			g.set(20 * time.Second)
+			g.tick()
+			g.beatAll()
+			g.set(25 * time.Second)
+		},
+		"all expire":         func(g *rig) { g.set(41 * time.Second) },
+		"all come free":      func(g *rig) { g.set(71 * time.Second) },
+		"all have come free": func(g *rig) { g.set(71 * time.Second); g.settleAll() },
 	}
 	for when, prepare := range times {
 		for what, call := range calls {
@@ -106,7 +116,8 @@ func TestCallsKeepToTheirPortion(t *testing.T) {
 				prepare(g)
 				g.tick() // the mark, so that promises may be made
 				if n := g.moved(func() { call(g) }); n > 2*portion+maxRepairs+maxNotes {
-					t.Errorf("one call moved %d of %d slots, want at most %d", n, many, 2*portion+maxRepairs+maxNotes)
+					t.Errorf("one call moved %d of %d slots, want at most %d", n, many,
+						2*portion+maxRepairs+maxNotes)
 				}
 				if err := g.s.Check(); err != nil {
 					t.Error(err)
@@ -183,7 +194,9 @@ func TestFreeIsFoundWhereItLags(t *testing.T) {
 			g.tick()
 			for node, rec := range g.store.records {
 				if node.node != many-7 {
-					_, _ = g.s.Heartbeat(g.now, LeaseRef{Pool: node.pool, Node: node.node, Epoch: rec.Epoch, Instance: rec.Instance})
+					_, _ = g.s.Heartbeat(g.now,
+						LeaseRef{Pool: node.pool, Node: node.node, Epoch: rec.Epoch,
+							Instance: rec.Instance})
 				}
 			}
 		}

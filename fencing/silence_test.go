@@ -72,7 +72,8 @@ func TestHeardAgainAfterRestarts(t *testing.T) {
 		t.Fatal(r)
 	}
 	g.restart(10 * time.Second) // its note is durably removed, so it gets stride + TTL
-	if v, _ := g.s.Lease(g.now, l.Pool, l.Node); v.State != Held || v.TimeLeft != time.Hour+10*time.Second {
+	if v, _ := g.s.Lease(g.now, l.Pool, l.Node); v.State != Held ||
+		v.TimeLeft != time.Hour+10*time.Second {
 		t.Errorf("the lease is %+v, want it held for TTL + stride", v)
 	}
 }
@@ -93,8 +94,10 @@ func TestNotedCeilingIsBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if v, _ := s.Lease(g.now, l.Pool, l.Node); v.Ceiling != c.want || v.TimeLeft != time.Minute {
-			t.Errorf("a note with ceiling %d gives %+v, want ceiling %d and one minute left", c.noted, v, c.want)
+		if v, _ := s.Lease(g.now, l.Pool, l.Node); v.Ceiling != c.want ||
+			v.TimeLeft != time.Minute {
+			t.Errorf("a note with ceiling %d gives %+v, want ceiling %d and one minute left",
+				c.noted, v, c.want)
 		}
 	}
 }
@@ -106,7 +109,8 @@ func TestLeftIsRoundedUp(t *testing.T) {
 		0: 0, 1: time.Millisecond, time.Millisecond: time.Millisecond, -1: 0,
 		-time.Millisecond: -time.Millisecond, -time.Millisecond - 1: -time.Millisecond,
 		time.Hour + 1: time.Hour + time.Millisecond, MaxDuration: MaxDuration,
-		-MaxDuration: -MaxDuration, -MaxDuration - time.Hour: -MaxDuration, // as long as no quarantine
+		// as long as no quarantine
+		-MaxDuration: -MaxDuration, -MaxDuration - time.Hour: -MaxDuration,
 	} {
 		if got := timeLeft(d); got != want {
 			t.Errorf("timeLeft(%v) = %v, want %v", d, got, want)
@@ -129,7 +133,8 @@ func TestGrantHasNoNote(t *testing.T) {
 	}
 	g.s.mark.sent, g.s.meta.Mark = g.now.Steady, g.now.Wall+10_000
 	if next := g.lease("b"); next.Node != l.Node || g.store.records[key].Silence.Noted {
-		t.Errorf("the next record is %+v after lease %+v, want the same node ID and no note", g.store.records[key], l)
+		t.Errorf("the next record is %+v after lease %+v, want the same node ID and no note",
+			g.store.records[key], l)
 	}
 }
 
@@ -198,7 +203,8 @@ func TestNotesAreShared(t *testing.T) {
 		g.set(g.s.mark.stride / 20) // there are more, so the next notes are due soon
 	}
 	if kinds[Ended] != maxNotes || kinds[Live] != maxNotes || others != 10 {
-		t.Errorf("two writes noted %v, %d of them in the other pool, want half of each kind and all 10 of the other pool", kinds, others)
+		t.Errorf(
+			"two writes noted %v, %d of them in the other pool, want half of each kind and all 10 of the other pool", kinds, others)
 	}
 }
 
@@ -240,7 +246,9 @@ func TestLeasesWithHeartbeatsCostLittle(t *testing.T) {
 			g.do(w)
 		}
 		for l := range p.slots.all() {
-			if _, r := g.s.Heartbeat(g.now, LeaseRef{Pool: DefaultPool, Node: l.node, Epoch: l.epoch, Instance: l.instance}); r != nil {
+			if _, r := g.s.Heartbeat(g.now,
+				LeaseRef{Pool: DefaultPool, Node: l.node, Epoch: l.epoch,
+					Instance: l.instance}); r != nil {
 				t.Fatal(r)
 			}
 		}
@@ -269,8 +277,10 @@ func TestJoin(t *testing.T) {
 	g.do(Join(writes))
 	for _, l := range leases {
 		d, r := g.s.Heartbeat(g.now, g.refOf(l))
-		if r != nil || d.Lease.Epoch != l.Epoch || g.store.records[recordKey{l.Pool, l.Node}].Silence.Noted {
-			t.Errorf("Heartbeat after the joined write: %+v, %v, want the lease without a note", d, r)
+		if r != nil || d.Lease.Epoch != l.Epoch ||
+			g.store.records[recordKey{l.Pool, l.Node}].Silence.Noted {
+			t.Errorf("Heartbeat after the joined write: %+v, %v, want the lease without a note", d,
+				r)
 		}
 	}
 }

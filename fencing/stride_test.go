@@ -35,7 +35,8 @@ func TestStrideBounds(t *testing.T) {
 		_, err2 := NewServer(g.store.load(), c.stride, g.now)
 		_, err3 := Recover(g.store.load(), g.now.Wall, c.stride, 0)
 		if (err == nil) != c.good || (err2 == nil) != c.good || (err3 == nil) != c.good {
-			t.Errorf("stride %v: NewStore %v, NewServer %v, Recover %v, want accepted: %v", c.stride, err, err2, err3, c.good)
+			t.Errorf("stride %v: NewStore %v, NewServer %v, Recover %v, want accepted: %v",
+				c.stride, err, err2, err3, c.good)
 		}
 	}
 }
@@ -50,15 +51,18 @@ func TestShorterStrideKeepsServerTime(t *testing.T) {
 	g.keep(31 * time.Minute)
 	g.restart(short)
 	if got := g.s.ServerTime(); got != g.now.Wall {
-		t.Errorf("server time is %v ahead of the wall clock after the start, want equal", got.Sub(g.now.Wall))
+		t.Errorf("server time is %v ahead of the wall clock after the start, want equal",
+			got.Sub(g.now.Wall))
 	}
 	g.keep(long - time.Second)
 	if g.store.meta.Stride != long {
-		t.Errorf("stride %v is stored before the longer one has passed, want %v", g.store.meta.Stride, long)
+		t.Errorf("stride %v is stored before the longer one has passed, want %v",
+			g.store.meta.Stride, long)
 	}
 	g.keep(10 * time.Second)
 	if g.store.meta.Stride != short {
-		t.Errorf("stride %v is stored once the longer one has passed, want %v", g.store.meta.Stride, short)
+		t.Errorf("stride %v is stored once the longer one has passed, want %v", g.store.meta.Stride,
+			short)
 	}
 	g.restart(short)
 	if ahead := g.s.ServerTime().Sub(g.now.Wall); ahead > short {
@@ -76,7 +80,8 @@ func TestStrideShrinksOnlyWhereTheMarkIsNear(t *testing.T) {
 	g.restart(10 * time.Second)
 	g.keep(time.Hour + time.Second)
 	if ahead := g.s.Mark().Sub(g.s.ServerTime()); g.store.meta.Stride < ahead {
-		t.Errorf("stride %v is stored with a mark %v ahead, want no shorter stride", g.store.meta.Stride, ahead)
+		t.Errorf("stride %v is stored with a mark %v ahead, want no shorter stride",
+			g.store.meta.Stride, ahead)
 	}
 	g.keep(2 * time.Minute)
 	if g.store.meta.Stride != 10*time.Second {
@@ -92,8 +97,10 @@ func TestTermKeepsItsOwnStride(t *testing.T) {
 	g := newRig(t, time.Minute, p)
 	l := g.lease("a")
 	g.restart(2 * time.Second)
-	if got, want := g.s.pools[DefaultPool].slots.at(l.Node).deadline, g.now.Steady+time.Minute+l.TTL; got != want {
-		t.Errorf("the deadline of a loaded lease is %v, want now + stored stride + TTL = %v", got, want)
+	if got, want := g.s.pools[DefaultPool].slots.at(
+		l.Node).deadline, g.now.Steady+time.Minute+l.TTL; got != want {
+		t.Errorf("the deadline of a loaded lease is %v, want now + stored stride + TTL = %v", got,
+			want)
 	}
 	g.set(2*time.Second - 1)
 	if _, r := g.beat(l); r != nil {
@@ -111,7 +118,8 @@ func TestTermKeepsItsOwnStride(t *testing.T) {
 // S8: with right clocks a store can be started and recovered whatever its stored
 // stride, even one that only an older version allowed.
 func TestLongStridesRestart(t *testing.T) {
-	for _, stride := range []time.Duration{time.Minute, 5 * time.Minute, time.Hour, 23 * time.Hour, 25 * time.Hour, MaxDuration} {
+	for _, stride := range []time.Duration{time.Minute, 5 * time.Minute, time.Hour, 23 * time.Hour,
+		25 * time.Hour, MaxDuration} {
 		p := smallPool(0)
 		p.Unsafe = true
 		g := newRig(t, 10*time.Second, p)
@@ -121,7 +129,8 @@ func TestLongStridesRestart(t *testing.T) {
 		g.set(time.Second)
 		g.restart(10 * time.Second)
 		if got := g.s.ServerTime(); got != g.now.Wall {
-			t.Errorf("stride %v: server time is %v ahead of a right wall clock", stride, got.Sub(g.now.Wall))
+			t.Errorf("stride %v: server time is %v ahead of a right wall clock", stride,
+				got.Sub(g.now.Wall))
 		}
 		if _, r := g.beat(l); r != nil {
 			t.Errorf("stride %v: Heartbeat: %v", stride, r)
@@ -138,7 +147,8 @@ func TestLongStridesRestart(t *testing.T) {
 			t.Errorf("stride %v: the second Recover: %v", stride, err)
 		}
 		if want := g.now.Wall.Add(stride); b.Meta.Mark < want {
-			t.Errorf("stride %v: Recover stores mark %d, want at least now + stride = %d", stride, b.Meta.Mark, want)
+			t.Errorf("stride %v: Recover stores mark %d, want at least now + stride = %d", stride,
+				b.Meta.Mark, want)
 		}
 	}
 }
@@ -150,7 +160,8 @@ func TestRecoverByAWrongClock(t *testing.T) {
 	been := g.store.meta.Mark.Add(-10 * time.Second)
 	for behind, good := range map[snowflake.Millis]bool{60_000: true, 60_001: false} {
 		if _, err := Recover(g.store.load(), been-behind, 10*time.Second, 0); (err == nil) != good {
-			t.Errorf("a wall clock %d ms behind mark − stride: %v, want accepted: %v", behind, err, good)
+			t.Errorf("a wall clock %d ms behind mark − stride: %v, want accepted: %v", behind, err,
+				good)
 		}
 	}
 }

@@ -93,7 +93,8 @@ func TestSettingsCannotShortenSuspicion(t *testing.T) {
 		}
 		g.restart(10 * time.Second)
 		if left := g.opensIn(); left < wait {
-			t.Errorf("%s, then a restart: the pool opens in %v, want at least %v", c.what, left, wait)
+			t.Errorf("%s, then a restart: the pool opens in %v, want at least %v", c.what, left,
+				wait)
 		}
 		g.leap(4 * time.Hour)
 		g.wantOpensIn("at last", 0)
@@ -118,16 +119,20 @@ func TestLowerMaxTTLAfterRecover(t *testing.T) {
 	g.set(time.Minute)
 	g.recovered(copied, 0)
 
-	wantReason(t, "max_ttl lowered", g.change(PoolChange{MaxTTL: ptr(30 * time.Second)}), ReasonForbidden)
+	wantReason(t, "max_ttl lowered", g.change(PoolChange{MaxTTL: ptr(30 * time.Second)}),
+		ReasonForbidden)
 	for g.opensIn() > 0 {
 		g.leap(g.opensIn())
 	}
 	if rests := old.TTL / 10; g.now.Steady < liveUntil+rests {
-		t.Errorf("the pool opened %v after the deadline of the lost store's holder, want at least %v", g.now.Steady-liveUntil, rests)
+		t.Errorf(
+			"the pool opened %v after the deadline of the lost store's holder, want at least %v",
+			g.now.Steady-liveUntil, rests)
 	}
 	l, r := g.acquire(ask("new"))
 	if wantReason(t, "Acquire once it is opened", r, ""); l.Floor <= old.Ceiling {
-		t.Errorf("the new lease has floor %d, want it above the lost window, which ends at %d", l.Floor, old.Ceiling)
+		t.Errorf("the new lease has floor %d, want it above the lost window, which ends at %d",
+			l.Floor, old.Ceiling)
 	}
 }
 
@@ -146,7 +151,8 @@ func TestRecoverByTheLongestTTL(t *testing.T) {
 	g.wantOpensIn("told of the longest TTL", day+day/10+10*time.Second)
 	rec := g.store.records[recordKey{DefaultPool, before.Node}]
 	if want := g.store.meta.Mark.Add(day); rec.Ceiling != want {
-		t.Errorf("the earlier lease is ended with ceiling %d, want mark + 24 h = %d", rec.Ceiling, want)
+		t.Errorf("the earlier lease is ended with ceiling %d, want mark + 24 h = %d", rec.Ceiling,
+			want)
 	}
 	g.restart(10 * time.Second)
 	g.wantOpensIn("after a restart", day+day/10+10*time.Second)
@@ -262,16 +268,19 @@ func TestQuarantineFollowsTheTTL(t *testing.T) {
 			g.leap(deadline - g.now.Steady)
 			v, _ := g.s.Lease(g.now, DefaultPool, l.Node)
 			if v.State != Quarantined || v.TimeLeft != c.rests {
-				t.Errorf("%s at its deadline is %v for %v, want quarantined for %v", c.what, v.State, v.TimeLeft, c.rests)
+				t.Errorf("%s at its deadline is %v for %v, want quarantined for %v", c.what,
+					v.State, v.TimeLeft, c.rests)
 			}
 			if st, _ := g.s.Stats(g.now, DefaultPool); st.NextFree != c.rests {
-				t.Errorf("%s: the next node ID is free in %v, want %v", c.what, st.NextFree, c.rests)
+				t.Errorf("%s: the next node ID is free in %v, want %v", c.what, st.NextFree,
+					c.rests)
 			}
 			g.leap(c.rests - time.Millisecond)
 			_, r = g.acquire(ask("b"))
 			wantReason(t, c.what+", a ms too early", r, ReasonNoFreeNodeID)
 			if rec := g.store.records[recordKey{DefaultPool, l.Node}]; rec.Status != Live {
-				t.Errorf("%s: its record is %v before the end of its quarantine, want live", c.what, rec.Status)
+				t.Errorf("%s: its record is %v before the end of its quarantine, want live", c.what,
+					rec.Status)
 			}
 			if err := g.s.Check(); err != nil {
 				t.Error(err)
@@ -303,7 +312,8 @@ func TestUnsafeChangesTheQuarantine(t *testing.T) {
 		}
 		l := g.s.pools[DefaultPool].slots.at(0)
 		if got := g.state(0); got != c.want || l.indexedAs != c.want {
-			t.Errorf("unsafe %v: node ID 0 is %v and indexed as %v, want %v", c.unsafe, got, l.indexedAs, c.want)
+			t.Errorf("unsafe %v: node ID 0 is %v and indexed as %v, want %v", c.unsafe, got,
+				l.indexedAs, c.want)
 		}
 		if err := g.s.Check(); err != nil {
 			t.Error(err)
@@ -323,7 +333,9 @@ func TestNoteWhileTheQuarantineGrows(t *testing.T) {
 		note, _ = g.s.Tick(g.now)
 	}
 	g.s.SetWatched(DefaultPool, true)
-	wantReason(t, "quarantine raised", g.change(PoolChange{Quarantine: ptr(MaxDuration), Confirmed: Confirmed{LongTimes: true}}), "")
+	wantReason(t, "quarantine raised",
+		g.change(PoolChange{Quarantine: ptr(MaxDuration), Confirmed: Confirmed{LongTimes: true}}),
+		"")
 	g.do(note)
 	if err := g.s.Check(); err != nil {
 		t.Error(err)

@@ -172,7 +172,8 @@ func (s *transcript) create() string {
 	if s.first == 0 {
 		s.first = b.Meta.FirstEpoch + epochsPerSecond // the first start's base
 	}
-	return fmt.Sprintf("mark %s, first epoch %s, open: %v", s.at(b.Meta.Mark), s.epoch(b.Meta.FirstEpoch+epochsPerSecond), b.Pools[0].Opened)
+	return fmt.Sprintf("mark %s, first epoch %s, open: %v", s.at(b.Meta.Mark),
+		s.epoch(b.Meta.FirstEpoch+epochsPerSecond), b.Pools[0].Opened)
 }
 
 func (s *transcript) start() string {
@@ -183,7 +184,8 @@ func (s *transcript) start() string {
 	}
 	s.s, s.slow = server, nil
 	clear(s.tickets)
-	return fmt.Sprintf("server time %s, mark %s, stride %v", s.at(server.time.ms), s.at(server.Mark()), server.Stride())
+	return fmt.Sprintf("server time %s, mark %s, stride %v", s.at(server.time.ms),
+		s.at(server.Mark()), server.Stride())
 }
 
 // passTime lets time pass and returns the notes and openings that Tick wrote.
@@ -223,10 +225,12 @@ func (s *transcript) batch(b Batch) string {
 		told = append(told, fmt.Sprintf("mark %s stride %v", s.at(b.Meta.Mark), b.Meta.Stride))
 	}
 	for _, p := range b.Pools {
-		told = append(told, fmt.Sprintf("pool %s open: %v ids %d-%d quarantine %v", p.Name, p.Opened, p.First, p.Last, p.Quarantine))
+		told = append(told, fmt.Sprintf("pool %s open: %v ids %d-%d quarantine %v", p.Name,
+			p.Opened, p.First, p.Last, p.Quarantine))
 	}
 	for _, r := range b.Records {
-		line := fmt.Sprintf("node ID %d %s %v %s to %s (%s)", r.Node, s.epoch(r.Epoch), r.Status, s.at(r.Floor), s.at(r.Ceiling), r.App)
+		line := fmt.Sprintf("node ID %d %s %v %s to %s (%s)", r.Node, s.epoch(r.Epoch), r.Status,
+			s.at(r.Floor), s.at(r.Ceiling), r.App)
 		if r.Silence.Noted {
 			line += fmt.Sprintf(", silent with %v left", r.Silence.Left)
 		}
@@ -287,7 +291,8 @@ func (s *transcript) when(at time.Duration) string {
 func (s *transcript) lease(l Lease) string {
 	s.leases[string(l.App)] = l
 	v, _ := s.s.Lease(s.now, l.Pool, l.Node)
-	return fmt.Sprintf("node ID %d %s window %s to %s, held for %v\n", l.Node, s.epoch(l.Epoch), s.at(l.Floor), s.at(l.Ceiling), v.TimeLeft)
+	return fmt.Sprintf("node ID %d %s window %s to %s, held for %v\n", l.Node, s.epoch(l.Epoch),
+		s.at(l.Floor), s.at(l.Ceiling), v.TimeLeft)
 }
 
 func (s *transcript) acquire(app string) string {

@@ -37,7 +37,8 @@ type twin struct {
 
 // twinCounts counts what happened, so that a test can check that enough did.
 type twinCounts struct {
-	grants, reissues, revivals, takenOver, released, noted, silent, heard, lost, refused, minted, queued, shared, disasters int
+	grants, reissues, revivals, takenOver, released, noted, silent, heard, lost, refused, minted,
+	queued, shared, disasters int
 }
 
 type twinID struct {
@@ -148,26 +149,32 @@ func (w *twin) granting(server int, steady time.Duration, g twinLease) error {
 	}
 	s.decided = g.epoch
 	if g.floor > s.mark {
-		return fmt.Errorf("S10: a grant was decided on at server time %d, above the mark, %d", g.floor, s.mark)
+		return fmt.Errorf("S10: a grant was decided on at server time %d, above the mark, %d",
+			g.floor, s.mark)
 	}
 	if !w.opened {
 		return fmt.Errorf("S7: a grant was decided on in a pool that is not durably opened")
 	}
 	if g.top != g.floor+g.ttl.Milliseconds() {
-		return fmt.Errorf("S2: a grant has window %d to %d, which does not suit its TTL, %v", g.floor, g.top, g.ttl)
+		return fmt.Errorf("S2: a grant has window %d to %d, which does not suit its TTL, %v",
+			g.floor, g.top, g.ttl)
 	}
 	if !s.marked || steady >= s.markSent+s.stride {
-		return fmt.Errorf("S10: a grant at steady %v, after a mark sent at %v (%v) with stride %v", steady, s.markSent, s.marked, s.stride)
+		return fmt.Errorf("S10: a grant at steady %v, after a mark sent at %v (%v) with stride %v",
+			steady, s.markSent, s.marked, s.stride)
 	}
 	for _, l := range w.leases {
 		if l.node != g.node {
 			continue
 		}
 		if g.floor <= l.top {
-			return fmt.Errorf("P2: node ID %d granted from %d under epoch %d, but promised to %d under %d", g.node, g.floor, g.epoch, l.top, l.epoch)
+			return fmt.Errorf(
+				"P2: node ID %d granted from %d under epoch %d, but promised to %d under %d",
+				g.node, g.floor, g.epoch, l.top, l.epoch)
 		}
 		if w.exclusive && !w.stopped[l.instance] && l.clock() < l.until {
-			return fmt.Errorf("P1: node ID %d granted under epoch %d, but its holder under %d lives until %v, and it is %v there", g.node, g.epoch, l.epoch, l.until, l.clock())
+			return fmt.Errorf(
+				"P1: node ID %d granted under epoch %d, but its holder under %d lives until %v, and it is %v there", g.node, g.epoch, l.epoch, l.until, l.clock())
 		}
 		if err := w.rested(s, server, l, steady); err != nil {
 			return err
@@ -184,10 +191,13 @@ func (w *twin) rested(s *twinServer, server int, l *twinLease, steady time.Durat
 		return nil
 	}
 	if d, ok := l.deadlines[server]; ok && steady < d+w.quarantine {
-		return fmt.Errorf("S2: node ID %d taken from epoch %d at %v, within deadline %v + quarantine %v", l.node, l.epoch, steady, d, w.quarantine)
+		return fmt.Errorf(
+			"S2: node ID %d taken from epoch %d at %v, within deadline %v + quarantine %v", l.node,
+			l.epoch, steady, d, w.quarantine)
 	}
 	if d, ok := s.loaded[l]; ok && steady < d+w.quarantine {
-		return fmt.Errorf("S6: node ID %d taken from epoch %d at %v, within deadline %v of a start at %v with stride %v, + quarantine %v",
+		return fmt.Errorf(
+			"S6: node ID %d taken from epoch %d at %v, within deadline %v of a start at %v with stride %v, + quarantine %v",
 			l.node, l.epoch, steady, d, s.since, s.stride, w.quarantine)
 	}
 	return nil
@@ -209,28 +219,37 @@ func (w *twin) granted(g twinLease) {
 
 // promised reports that a server is about to answer an Acquire or a heartbeat
 // that was sent when the holder's clock showed sentAt.
-func (w *twin) promised(server int, leads bool, steady time.Duration, sentAt time.Duration, at int64, p twinLease) error {
+func (w *twin) promised(server int, leads bool, steady time.Duration, sentAt time.Duration,
+	at int64, p twinLease) error {
 	s, l := w.servers[server], w.lease(p.node, p.epoch)
 	if l == nil || l.instance != p.instance {
-		return fmt.Errorf("S1: node ID %d promised under epoch %d to %q, which is not durable", p.node, p.epoch, p.instance)
+		return fmt.Errorf("S1: node ID %d promised under epoch %d to %q, which is not durable",
+			p.node, p.epoch, p.instance)
 	}
 	if rec := w.onDisk[p.node]; leads && (rec.epoch != p.epoch || !rec.live) {
-		return fmt.Errorf("S3: node ID %d promised under epoch %d, but the record is %+v", p.node, p.epoch, rec)
+		return fmt.Errorf("S3: node ID %d promised under epoch %d, but the record is %+v", p.node,
+			p.epoch, rec)
 	}
-	if rec := w.onDisk[p.node]; rec.epoch == p.epoch && rec.silence.noted && (leads || w.exclusive) {
-		return fmt.Errorf("S5: node ID %d promised under epoch %d, whose record has a silence note", p.node, p.epoch)
+	if rec := w.onDisk[p.node]; rec.epoch == p.epoch && rec.silence.noted &&
+		(leads || w.exclusive) {
+		return fmt.Errorf("S5: node ID %d promised under epoch %d, whose record has a silence note",
+			p.node, p.epoch)
 	}
 	if at > s.mark {
 		return fmt.Errorf("S10: a promise at server time %d, above the mark %d", at, s.mark)
 	}
 	if !s.marked || steady >= s.markSent+s.stride {
-		return fmt.Errorf("S10: a promise at steady %v, after a mark sent at %v (%v) with stride %v", steady, s.markSent, s.marked, s.stride)
+		return fmt.Errorf(
+			"S10: a promise at steady %v, after a mark sent at %v (%v) with stride %v", steady,
+			s.markSent, s.marked, s.stride)
 	}
 	if p.floor != l.floor || p.ttl != l.ttl {
-		return fmt.Errorf("S3: floor %d and TTL %v became %d and %v, want them unchanged", l.floor, l.ttl, p.floor, p.ttl)
+		return fmt.Errorf("S3: floor %d and TTL %v became %d and %v, want them unchanged", l.floor,
+			l.ttl, p.floor, p.ttl)
 	}
 	if p.top < at+l.ttl.Milliseconds() {
-		return fmt.Errorf("S3: ceiling %d was promised at server time %d with a TTL of %v", p.top, at, l.ttl)
+		return fmt.Errorf("S3: ceiling %d was promised at server time %d with a TTL of %v", p.top,
+			at, l.ttl)
 	}
 	if w.stopped[l.instance] {
 		return nil // nobody will use it
@@ -255,11 +274,13 @@ func (w *twin) apart(l *twinLease) error {
 			continue
 		}
 		if o.floor <= l.top && l.floor <= o.top {
-			return fmt.Errorf("P2: node ID %d has windows %d-%d under epoch %d and %d-%d under %d", l.node, l.floor, l.top, l.epoch, o.floor, o.top, o.epoch)
+			return fmt.Errorf("P2: node ID %d has windows %d-%d under epoch %d and %d-%d under %d",
+				l.node, l.floor, l.top, l.epoch, o.floor, o.top, o.epoch)
 		}
 		live := func(l *twinLease) bool { return !w.stopped[l.instance] && l.clock() < l.until }
 		if w.exclusive && live(o) && live(l) {
-			return fmt.Errorf("P1: node ID %d has live holders under epochs %d and %d", l.node, o.epoch, l.epoch)
+			return fmt.Errorf("P1: node ID %d has live holders under epochs %d and %d", l.node,
+				o.epoch, l.epoch)
 		}
 	}
 	return nil
@@ -269,7 +290,8 @@ func (w *twin) apart(l *twinLease) error {
 func (w *twin) losing(node int, epoch uint64, instance string) error {
 	w.seen.lost++
 	if rec := w.onDisk[node]; rec.live && rec.epoch == epoch && rec.instance == instance {
-		return fmt.Errorf("S3: LEASE_LOST for node ID %d under epoch %d, whose record is live", node, epoch)
+		return fmt.Errorf("S3: LEASE_LOST for node ID %d under epoch %d, whose record is live",
+			node, epoch)
 	}
 	return nil
 }
@@ -287,7 +309,9 @@ func (w *twin) released(node int, epoch uint64, last, ceiling int64) error {
 		l.top = min(l.top, max(last, l.floor-1))
 	}
 	if ceiling < l.top || ceiling < l.used {
-		return fmt.Errorf("S4: node ID %d released with ceiling %d, but used to %d and promised to %d", node, ceiling, l.used, l.top)
+		return fmt.Errorf(
+			"S4: node ID %d released with ceiling %d, but used to %d and promised to %d", node,
+			ceiling, l.used, l.top)
 	}
 	return nil
 }
@@ -300,33 +324,40 @@ func (w *twin) revoked(node int) {
 }
 
 // noting reports that the leading server has decided to note a record as ended.
-func (w *twin) noting(server int, steady time.Duration, node int, epoch uint64, ceiling, at int64) error {
+func (w *twin) noting(server int, steady time.Duration, node int, epoch uint64, ceiling,
+	at int64) error {
 	l, rec := w.lease(node, epoch), w.onDisk[node]
 	if l == nil || rec.epoch != epoch || rec.ended {
-		return fmt.Errorf("S5: node ID %d noted as ended under epoch %d, but the record is %+v", node, epoch, rec)
+		return fmt.Errorf("S5: node ID %d noted as ended under epoch %d, but the record is %+v",
+			node, epoch, rec)
 	}
 	if at <= ceiling || ceiling < l.top {
-		return fmt.Errorf("S5: node ID %d noted with ceiling %d at %d, but promised to %d", node, ceiling, at, l.top)
+		return fmt.Errorf("S5: node ID %d noted with ceiling %d at %d, but promised to %d", node,
+			ceiling, at, l.top)
 	}
 	return w.rested(w.servers[server], server, l, steady)
 }
 
 // silencing reports that the leading server has decided to note a record as silent,
 // together with a mark.
-func (w *twin) silencing(server int, steady time.Duration, node int, epoch uint64, left time.Duration, ceiling, mark int64) error {
+func (w *twin) silencing(server int, steady time.Duration, node int, epoch uint64,
+	left time.Duration, ceiling, mark int64) error {
 	s, l, rec := w.servers[server], w.lease(node, epoch), w.onDisk[node]
 	if l == nil || rec.epoch != epoch || rec.ended {
-		return fmt.Errorf("S5: node ID %d noted as silent under epoch %d, but the record is %+v", node, epoch, rec)
+		return fmt.Errorf("S5: node ID %d noted as silent under epoch %d, but the record is %+v",
+			node, epoch, rec)
 	}
 	if ceiling < l.top || ceiling > mark+l.ttl.Milliseconds() {
-		return fmt.Errorf("S5: node ID %d noted with ceiling %d under mark %d, but promised to %d", node, ceiling, mark, l.top)
+		return fmt.Errorf("S5: node ID %d noted with ceiling %d under mark %d, but promised to %d",
+			node, ceiling, mark, l.top)
 	}
 	deadline, ok := s.loaded[l]
 	if d, told := l.deadlines[server]; told && (!ok || d > deadline) {
 		deadline = d
 	}
 	if steady+left < deadline {
-		return fmt.Errorf("S5: node ID %d noted at %v with %v left, but its deadline is %v", node, steady, left, deadline)
+		return fmt.Errorf("S5: node ID %d noted at %v with %v left, but its deadline is %v", node,
+			steady, left, deadline)
 	}
 	return nil
 }
@@ -382,7 +413,8 @@ func (w *twin) mints(node int, epoch uint64, ms int64) error {
 	w.seen.minted++
 	l := w.lease(node, epoch)
 	if ms < l.floor || ms > l.top {
-		return fmt.Errorf("P2: node ID %d minted %d under epoch %d, outside %d-%d", node, ms, epoch, l.floor, l.top)
+		return fmt.Errorf("P2: node ID %d minted %d under epoch %d, outside %d-%d", node, ms, epoch,
+			l.floor, l.top)
 	}
 	l.used = max(l.used, ms)
 	if other, ok := w.minted[twinID{node, ms}]; ok && other != epoch {
@@ -414,7 +446,8 @@ func (w *twin) queues(waiter int, instance string) {
 
 func (w *twin) leaves(waiter int) {
 	for i := range w.line {
-		w.line[i].requests = slices.DeleteFunc(w.line[i].requests, func(other int) bool { return other == waiter })
+		w.line[i].requests = slices.DeleteFunc(w.line[i].requests,
+			func(other int) bool { return other == waiter })
 	}
 	w.line = slices.DeleteFunc(w.line, func(p twinPlace) bool { return len(p.requests) == 0 })
 }

@@ -17,7 +17,8 @@ type AppID string
 func (a AppID) Validate() *Refusal {
 	switch {
 	case len(a) == 0 || len(a) > MaxAppID:
-		return invalid("app_id", "it has %d bytes: give 1 to %d, such as the name of the app or pod", len(a), MaxAppID)
+		return invalid("app_id",
+			"it has %d bytes: give 1 to %d, such as the name of the app or pod", len(a), MaxAppID)
 	case !utf8.ValidString(string(a)):
 		return invalid("app_id", "%q is not UTF-8: give text", string(a))
 	}
@@ -32,11 +33,14 @@ type InstanceID string
 // Validate refuses a malformed instance ID, without repeating the secret.
 func (i InstanceID) Validate() *Refusal {
 	if len(i) < MinInstanceID || len(i) > MaxInstanceID {
-		return invalid("instance_id", "it has %d characters: give %d to %d, or none to get one", len(i), MinInstanceID, MaxInstanceID)
+		return invalid("instance_id", "it has %d characters: give %d to %d, or none to get one",
+			len(i), MinInstanceID, MaxInstanceID)
 	}
 	for n, c := range []byte(i) {
 		if c < ' ' || c > '~' {
-			return invalid("instance_id", "character %d is not printable ASCII: give, for instance, 128 random bits in hex", n+1)
+			return invalid("instance_id",
+				"character %d is not printable ASCII: give, for instance, 128 random bits in hex",
+				n+1)
 		}
 	}
 	return nil

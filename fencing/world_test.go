@@ -159,11 +159,15 @@ func newWorld(t *rapid.T, with climate) *world {
 	p := NewPool(DefaultPool)
 	p.Unsafe = true
 	p.Last = snowflake.NodeID(rapid.IntRange(0, 3).Draw(t, "last node ID"))
-	p.TTL = rapid.SampledFrom([]time.Duration{2 * time.Second, 3 * time.Second, 6 * time.Second}).Draw(t, "ttl")
-	p.MaxTTL = p.TTL + rapid.SampledFrom([]time.Duration{0, 0, 2 * time.Second}).Draw(t, "above ttl")
-	p.Quarantine = rapid.SampledFrom([]time.Duration{0, time.Second, 3 * time.Second}).Draw(t, "quarantine")
+	p.TTL = rapid.SampledFrom([]time.Duration{2 * time.Second, 3 * time.Second,
+		6 * time.Second}).Draw(t, "ttl")
+	p.MaxTTL = p.TTL + rapid.SampledFrom([]time.Duration{0, 0, 2 * time.Second}).Draw(t,
+		"above ttl")
+	p.Quarantine = rapid.SampledFrom([]time.Duration{0, time.Second, 3 * time.Second}).Draw(t,
+		"quarantine")
 	w.maxTTL, w.quarantine = p.MaxTTL, p.Quarantine
-	w.strides = []time.Duration{rapid.SampledFrom([]time.Duration{500 * time.Millisecond, time.Second, 3 * time.Second}).Draw(t, "stride")}
+	w.strides = []time.Duration{rapid.SampledFrom([]time.Duration{500 * time.Millisecond,
+		time.Second, 3 * time.Second}).Draw(t, "stride")}
 	if !with.disasters && rapid.Bool().Draw(t, "stride changes") {
 		w.strides = append(w.strides, 2*w.strides[0])
 	}
@@ -239,7 +243,8 @@ func (w *world) start() {
 	s.portion = rapid.SampledFrom([]int{1, 2, portion}).Draw(w.t, "portion")
 	p.Server, p.opened, w.leader = s, w.disk.pools[DefaultPool].Opened, p
 	w.twin.started(p.id, now.Steady, longer)
-	w.logf("server %d starts at %v, stride %v, mark %d", p.id, now.Steady, longer, s.Mark()-startOfWorld)
+	w.logf("server %d starts at %v, stride %v, mark %d", p.id, now.Steady, longer,
+		s.Mark()-startOfWorld)
 	w.tick(p)
 	if rapid.IntRange(0, 3).Draw(w.t, "mark is slow") > 0 {
 		w.landAll(p)
@@ -293,9 +298,11 @@ func (w *world) tick(p *process) {
 // noting reports to the twin a note that a server has decided on.
 func (w *world) noting(p *process, now Now, rec Record, mark snowflake.Millis) error {
 	if rec.Status == Ended {
-		return w.twin.noting(p.id, now.Steady, int(rec.Node), uint64(rec.Epoch), int64(rec.Ceiling), int64(p.time.ms))
+		return w.twin.noting(p.id, now.Steady, int(rec.Node), uint64(rec.Epoch), int64(rec.Ceiling),
+			int64(p.time.ms))
 	}
-	return w.twin.silencing(p.id, now.Steady, int(rec.Node), uint64(rec.Epoch), rec.Silence.Left, int64(rec.Silence.Ceiling), int64(mark))
+	return w.twin.silencing(p.id, now.Steady, int(rec.Node), uint64(rec.Epoch), rec.Silence.Left,
+		int64(rec.Silence.Ceiling), int64(mark))
 }
 
 // fly sends a write to the store.
@@ -316,7 +323,8 @@ func clash(a, b Batch) error {
 	for _, x := range a.Records {
 		for _, y := range b.Records {
 			if x.Node == y.Node {
-				return fmt.Errorf("S1: two writes of the record of node ID %d are in progress", x.Node)
+				return fmt.Errorf("S1: two writes of the record of node ID %d are in progress",
+					x.Node)
 			}
 		}
 	}
@@ -398,7 +406,8 @@ func (w *world) describe(b Batch) string {
 		s = fmt.Sprintf("mark %d ", b.Meta.Mark-startOfWorld)
 	}
 	for _, rec := range b.Records {
-		s += fmt.Sprintf("[node ID %d epoch %d %v %d-%d %v] ", rec.Node, rec.Epoch-b0(rec), rec.Status, rec.Floor-startOfWorld, rec.Ceiling-startOfWorld, rec.Silence)
+		s += fmt.Sprintf("[node ID %d epoch %d %v %d-%d %v] ", rec.Node, rec.Epoch-b0(rec),
+			rec.Status, rec.Floor-startOfWorld, rec.Ceiling-startOfWorld, rec.Silence)
 	}
 	for _, p := range b.Pools {
 		s += fmt.Sprintf("pool %+v", p)
@@ -431,7 +440,8 @@ func (w *world) serve(p *process, wt *waiter) {
 	var r *Refusal
 	switch wt.kind {
 	case callAcquire:
-		d, r = p.Acquire(now, AcquireRequest{Pool: DefaultPool, App: wt.app, Instance: wt.ref.Instance, TTL: wt.ttl, Queue: wt.queue, Ticket: wt.ticket})
+		d, r = p.Acquire(now, AcquireRequest{Pool: DefaultPool, App: wt.app,
+			Instance: wt.ref.Instance, TTL: wt.ttl, Queue: wt.queue, Ticket: wt.ticket})
 	case callHeartbeat:
 		d, r = p.Heartbeat(now, wt.ref)
 	case callRelease:
@@ -489,16 +499,20 @@ func (w *world) promise(p *process, wt *waiter, l Lease, now Now) {
 		for _, f := range p.flights {
 			for _, rec := range f.w.Batch.Records {
 				if rec.Node == l.Node {
-					w.t.Fatalf("S1: node ID %d was promised while a write of its record is in progress", l.Node)
+					w.t.Fatalf(
+						"S1: node ID %d was promised while a write of its record is in progress",
+						l.Node)
 				}
 			}
 		}
 	}
 	w.fatal(w.twin.showed(p.id, int64(l.ServerTime)))
 	w.fatal(w.twin.promised(p.id, leads, now.Steady, wt.sentAt, int64(l.ServerTime), twinLease{
-		node: int(l.Node), epoch: uint64(l.Epoch), instance: wt.secret, ttl: l.TTL, floor: int64(l.Floor), top: int64(l.Ceiling),
+		node: int(l.Node), epoch: uint64(l.Epoch), instance: wt.secret, ttl: l.TTL,
+		floor: int64(l.Floor), top: int64(l.Ceiling),
 	}))
-	w.logf("server %d (%v): %s has node ID %d epoch %d %d-%d", p.id, now.Steady, wt.secret, l.Node, l.Epoch-firstEpoch(startOfWorld), l.Floor-startOfWorld, l.Ceiling-startOfWorld)
+	w.logf("server %d (%v): %s has node ID %d epoch %d %d-%d", p.id, now.Steady, wt.secret, l.Node,
+		l.Epoch-firstEpoch(startOfWorld), l.Floor-startOfWorld, l.Ceiling-startOfWorld)
 	w.reply(letter{request: wt.request, answer: true, lease: l})
 }
 
@@ -511,7 +525,9 @@ func (w *world) refuse(p *process, wt *waiter, r *Refusal) {
 			w.fatal(w.twin.losing(int(wt.ref.Node), uint64(wt.ref.Epoch), wt.secret))
 		}
 		if r.Forgotten && !w.with.disasters {
-			w.t.Fatalf("S12: an alarm was raised for node ID %d under epoch %d, but no write was lost", wt.ref.Node, wt.ref.Epoch)
+			w.t.Fatalf(
+				"S12: an alarm was raised for node ID %d under epoch %d, but no write was lost",
+				wt.ref.Node, wt.ref.Epoch)
 		}
 		w.reply(letter{request: wt.request, answer: true, lost: true})
 	case ReasonNoFreeNodeID:
@@ -599,7 +615,8 @@ func (w *world) hear(l letter) {
 func (w *world) call(h *testHolder, kind callKind) letter {
 	r := request{
 		kind: kind, from: h, sentAt: h.machine.steady(w.now), secret: h.secret, app: h.app,
-		ref: LeaseRef{Pool: DefaultPool, Node: h.lease.Node, Epoch: h.lease.Epoch, Instance: InstanceID(h.secret).Hash()},
+		ref: LeaseRef{Pool: DefaultPool, Node: h.lease.Node, Epoch: h.lease.Epoch,
+			Instance: InstanceID(h.secret).Hash()},
 	}
 	return letter{request: r}
 }
@@ -656,7 +673,8 @@ func (w *world) mint(h *testHolder) {
 	if low > h.lease.Ceiling {
 		return
 	}
-	ms := rapid.SampledFrom([]snowflake.Millis{low, h.lease.Ceiling, (low + h.lease.Ceiling) / 2}).Draw(w.t, "timestamp")
+	ms := rapid.SampledFrom([]snowflake.Millis{low, h.lease.Ceiling,
+		(low + h.lease.Ceiling) / 2}).Draw(w.t, "timestamp")
 	h.used = ms
 	w.fatal(w.twin.mints(int(h.lease.Node), uint64(h.lease.Epoch), int64(ms)))
 }

@@ -37,12 +37,14 @@ type base struct {
 }
 
 func newBase(cfg Config) *base {
-	return &base{cfg: cfg, log: cfg.Logger, metrics: newMetrics(cfg.Cluster != nil), turns: newTurns(), closing: make(chan struct{})}
+	return &base{cfg: cfg, log: cfg.Logger, metrics: newMetrics(cfg.Cluster != nil),
+		turns: newTurns(), closing: make(chan struct{})}
 }
 
 // now reads both clocks.
 func (s *base) now() fencing.Now {
-	return fencing.Now{Steady: s.cfg.Steady.Now(), Wall: snowflake.Millis(s.cfg.Clock.Now().UnixMilli())}
+	return fencing.Now{Steady: s.cfg.Steady.Now(),
+		Wall: snowflake.Millis(s.cfg.Clock.Now().UnixMilli())}
 }
 
 // stopping reports whether StopRequests was called.

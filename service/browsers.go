@@ -29,13 +29,16 @@ func NewBrowsers(origins, hosts []string) (*Browsers, error) {
 	for _, text := range origins {
 		u, err := url.Parse(text)
 		if err != nil || u.Scheme == "" || u.Host == "" || text != u.Scheme+"://"+u.Host {
-			return nil, fmt.Errorf("the origin %s is none: give a scheme and a host, and the port unless it is the scheme's own, such as https://console.example", quoted(text))
+			return nil, fmt.Errorf(
+				"the origin %s is none: give a scheme and a host, and the port unless it is the scheme's own, such as https://console.example", quoted(text))
 		}
 		b.origins[strings.ToLower(text)] = true
 	}
 	for _, text := range hosts {
-		if hostName(text) != strings.ToLower(text) || strings.ContainsAny(text, "/*") || text == "" {
-			return nil, fmt.Errorf("the host %s is none: give a name or an IP address, without a port, such as cirrus.example", quoted(text))
+		if hostName(text) != strings.ToLower(text) || strings.ContainsAny(text, "/*") ||
+			text == "" {
+			return nil, fmt.Errorf(
+				"the host %s is none: give a name or an IP address, without a port, such as cirrus.example", quoted(text))
 		}
 		b.hosts[strings.ToLower(text)] = true
 	}

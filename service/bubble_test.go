@@ -59,7 +59,8 @@ func inBubble(t *testing.T, opts bubbleOptions, test func(b *bubble)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Until(time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)))
-		b := &bubble{t: t, log: &syncBuffer{}, net: newPipeListener(), wall: &wallClock{Clock: clockwork.NewRealClock()}}
+		b := &bubble{t: t, log: &syncBuffer{}, net: newPipeListener(),
+			wall: &wallClock{Clock: clockwork.NewRealClock()}}
 		b.store = newTestStore(newBatch(t, time.Now(), !opts.suspicious, opts.pool))
 		b.store.crowd(opts.crowd)
 		b.begin(opts)
@@ -75,7 +76,8 @@ func newBatch(t testing.TB, wall time.Time, vouched bool, edit func(*fencing.Poo
 	if edit != nil {
 		edit(&p)
 	}
-	batch, err := fencing.NewStore(snowflake.Millis(wall.UnixMilli()), fencing.DefaultStride, vouched, p)
+	batch, err := fencing.NewStore(snowflake.Millis(wall.UnixMilli()), fencing.DefaultStride,
+		vouched, p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +85,8 @@ func newBatch(t testing.TB, wall time.Time, vouched bool, edit func(*fencing.Poo
 }
 
 func (b *bubble) begin(opts bubbleOptions) {
-	cfg := Config{Store: b.store, Clock: b.wall, Steady: steadyClock{time.Now()}, Logger: slog.New(slog.NewTextHandler(b.log, nil)), Observer: opts.observer}
+	cfg := Config{Store: b.store, Clock: b.wall, Steady: steadyClock{time.Now()},
+		Logger: slog.New(slog.NewTextHandler(b.log, nil)), Observer: opts.observer}
 	if opts.log != nil {
 		cfg.Logger = slog.New(opts.log)
 	}
@@ -104,7 +107,8 @@ func (b *bubble) begin(opts bubbleOptions) {
 			b.t.Error(err)
 		}
 	}()
-	b.http = &http.Client{Transport: &http.Transport{DialContext: b.net.dial, MaxIdleConnsPerHost: 100}}
+	b.http = &http.Client{Transport: &http.Transport{DialContext: b.net.dial,
+		MaxIdleConnsPerHost: 100}}
 	b.leases = cirrusv1connect.NewLeaseServiceClient(b.http, "http://cirrus")
 	b.admin = cirrusv1connect.NewAdminServiceClient(b.http, "http://cirrus")
 }
@@ -276,13 +280,15 @@ func (b *bubble) released(l *cirrusv1.Lease) {
 
 func (b *bubble) revoke(l *cirrusv1.Lease) *call[*cirrusv1.RevokeResponse] {
 	return start(func(ctx context.Context) (*cirrusv1.RevokeResponse, error) {
-		return b.admin.Revoke(ctx, &cirrusv1.RevokeRequest{Pool: l.Pool, NodeId: l.NodeId, Epoch: l.Epoch})
+		return b.admin.Revoke(ctx,
+			&cirrusv1.RevokeRequest{Pool: l.Pool, NodeId: l.NodeId, Epoch: l.Epoch})
 	})
 }
 
 func (b *bubble) list(pool string) []*cirrusv1.LeaseStatus {
 	b.t.Helper()
-	resp, err := b.admin.ListLeases(context.Background(), &cirrusv1.ListLeasesRequest{Pool: pool, PageSize: MaxPage})
+	resp, err := b.admin.ListLeases(context.Background(),
+		&cirrusv1.ListLeasesRequest{Pool: pool, PageSize: MaxPage})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -298,11 +304,13 @@ func acquireRequest(pool, word string, wait time.Duration) *cirrusv1.AcquireRequ
 }
 
 func heartbeatRequest(l *cirrusv1.Lease) *cirrusv1.HeartbeatRequest {
-	return &cirrusv1.HeartbeatRequest{Pool: l.Pool, NodeId: l.NodeId, Epoch: l.Epoch, InstanceId: l.InstanceId}
+	return &cirrusv1.HeartbeatRequest{Pool: l.Pool, NodeId: l.NodeId, Epoch: l.Epoch,
+		InstanceId: l.InstanceId}
 }
 
 func releaseRequest(l *cirrusv1.Lease, last *int64) *cirrusv1.ReleaseRequest {
-	return &cirrusv1.ReleaseRequest{Pool: l.Pool, NodeId: l.NodeId, Epoch: l.Epoch, InstanceId: l.InstanceId, LastTimestampMs: last}
+	return &cirrusv1.ReleaseRequest{Pool: l.Pool, NodeId: l.NodeId, Epoch: l.Epoch,
+		InstanceId: l.InstanceId, LastTimestampMs: last}
 }
 
 // steadyClock is a bubble's steady clock.

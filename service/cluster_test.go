@@ -29,7 +29,8 @@ type testCluster struct {
 }
 
 func newTestCluster(data *testStore) *testCluster {
-	return &testCluster{data: data, id: "store-1", news: make(chan struct{}), count: map[string]int{}}
+	return &testCluster{data: data, id: "store-1", news: make(chan struct{}),
+		count: map[string]int{}}
 }
 
 // clusterOp is an operation that waits for the test's word.

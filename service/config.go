@@ -84,7 +84,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("service: Config needs a Steady clock, and a Store or a Cluster")
 	}
 	if c.SuspectFor < 0 || c.SuspectFor > fencing.MaxSuspicion {
-		return c, fmt.Errorf("suspecting a new store for %v is out of range: give 0 to %v", c.SuspectFor, time.Duration(fencing.MaxSuspicion))
+		return c, fmt.Errorf("suspecting a new store for %v is out of range: give 0 to %v",
+			c.SuspectFor, time.Duration(fencing.MaxSuspicion))
 	}
 	if c.Clock == nil {
 		c.Clock = clockwork.NewRealClock()

@@ -24,10 +24,12 @@ func poolName(name string) (fencing.PoolName, *fencing.Refusal) {
 }
 
 // leaseRef reads which lease a request is about.
-func leaseRef(pool string, node uint32, epoch uint64, instance string) (fencing.LeaseRef, *fencing.Refusal) {
+func leaseRef(pool string, node uint32, epoch uint64, instance string) (fencing.LeaseRef,
+	*fencing.Refusal) {
 	id := fencing.InstanceID(instance)
 	if instance == "" {
-		return fencing.LeaseRef{}, badField("instance_id", "it is missing: give the one that Acquire answered")
+		return fencing.LeaseRef{},
+			badField("instance_id", "it is missing: give the one that Acquire answered")
 	}
 	if r := id.Validate(); r != nil {
 		return fencing.LeaseRef{}, r
@@ -55,10 +57,13 @@ func duration(field string, d *durationpb.Duration) (time.Duration, *fencing.Ref
 		return 0, nil
 	}
 	if err := d.CheckValid(); err != nil {
-		return 0, badField(field, "it is no valid duration: give seconds and nanoseconds of one sign, such as \"30s\"")
+		return 0, badField(field,
+			"it is no valid duration: give seconds and nanoseconds of one sign, such as \"30s\"")
 	}
-	if d.Seconds > math.MaxInt64/int64(time.Second) || d.Seconds < math.MinInt64/int64(time.Second) {
-		return 0, badField(field, fmt.Sprintf("%d s is out of range: give at most %v", d.Seconds, fencing.MaxDuration))
+	if d.Seconds > math.MaxInt64/int64(time.Second) ||
+		d.Seconds < math.MinInt64/int64(time.Second) {
+		return 0, badField(field,
+			fmt.Sprintf("%d s is out of range: give at most %v", d.Seconds, fencing.MaxDuration))
 	}
 	return d.AsDuration(), nil
 }
@@ -67,7 +72,8 @@ func duration(field string, d *durationpb.Duration) (time.Duration, *fencing.Ref
 func positive(field string, d *durationpb.Duration) (time.Duration, *fencing.Refusal) {
 	v, r := duration(field, d)
 	if r == nil && d != nil && v <= 0 {
-		return 0, badField(field, fmt.Sprintf("%v is not above 0: give a positive duration, or leave the field out", v))
+		return 0, badField(field,
+			fmt.Sprintf("%v is not above 0: give a positive duration, or leave the field out", v))
 	}
 	return v, r
 }
@@ -82,7 +88,10 @@ func wireLayout(l snowflake.Layout) *cirrusv1.Layout {
 func layout(l *cirrusv1.Layout) (snowflake.Layout, *fencing.Refusal) {
 	for _, bits := range []uint32{l.TimestampBits, l.NodeBits, l.SequenceBits} {
 		if bits > 63 {
-			return snowflake.Layout{}, badField("layout", fmt.Sprintf("%d bits do not fit into 63: give three numbers that do, such as 41, 10 and 12", bits))
+			return snowflake.Layout{},
+				badField("layout",
+					fmt.Sprintf(
+						"%d bits do not fit into 63: give three numbers that do, such as 41, 10 and 12", bits))
 		}
 	}
 	return snowflake.Layout{
@@ -131,7 +140,8 @@ func setDuration(m *durationpb.Duration, d time.Duration) {
 
 func setLayout(m *cirrusv1.Layout, l snowflake.Layout) {
 	m.OriginMs = int64(l.Origin)
-	m.TimestampBits, m.NodeBits, m.SequenceBits = uint32(l.TimestampBits), uint32(l.NodeBits), uint32(l.SequenceBits)
+	m.TimestampBits, m.NodeBits, m.SequenceBits = uint32(l.TimestampBits), uint32(l.NodeBits),
+		uint32(l.SequenceBits)
 }
 
 var wireStates = map[fencing.State]cirrusv1.LeaseState{

@@ -28,8 +28,10 @@ func (s *testStore) crowd(n int) {
 	p := s.pools[fencing.DefaultPool]
 	for i := range n {
 		rec := fencing.Record{
-			Pool: p.Name, Node: snowflake.NodeID(i), Epoch: s.meta.FirstEpoch + fencing.Epoch(i), App: fencing.AppID(fmt.Sprint(i)),
-			Instance: crowdInstance(i).Hash(), TTL: p.TTL, Status: fencing.Live, Floor: s.meta.Mark, Ceiling: s.meta.Mark.Add(p.TTL),
+			Pool: p.Name, Node: snowflake.NodeID(i), Epoch: s.meta.FirstEpoch + fencing.Epoch(i),
+			App:      fencing.AppID(fmt.Sprint(i)),
+			Instance: crowdInstance(i).Hash(), TTL: p.TTL, Status: fencing.Live, Floor: s.meta.Mark,
+			Ceiling: s.meta.Mark.Add(p.TTL),
 		}
 		s.records[nodeKey{rec.Pool, rec.Node}] = rec
 	}
@@ -141,7 +143,8 @@ func TestWatchPages(t *testing.T) {
 	inBubble(t, crowded(n), func(b *bubble) {
 		revoke := func(node uint32) {
 			epoch := b.store.records[nodeKey{fencing.DefaultPool, snowflake.NodeID(node)}].Epoch
-			if _, err := b.admin.Revoke(context.Background(), &cirrusv1.RevokeRequest{NodeId: node, Epoch: uint64(epoch)}); err != nil {
+			if _, err := b.admin.Revoke(context.Background(),
+				&cirrusv1.RevokeRequest{NodeId: node, Epoch: uint64(epoch)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -170,7 +173,8 @@ func TestWatchPages(t *testing.T) {
 		if next != n {
 			t.Errorf("%d rows are present, want %d", next, n)
 		}
-		if e := <-w.events; e.Kind != fencing.EventRevoked || e.Lease.Node != 5 || len(w.events) != 0 {
+		if e := <-w.events; e.Kind != fencing.EventRevoked || e.Lease.Node != 5 ||
+			len(w.events) != 0 {
 			t.Errorf("told %+v and %d more, want that node ID 5 was revoked", e, len(w.events))
 		}
 	})
@@ -182,7 +186,9 @@ func TestWaiterIsServedWhereItLags(t *testing.T) {
 	inBubble(t, crowded(10_000), func(b *bubble) {
 		b.pass(fencing.DefaultStride + 30*time.Second + time.Second)
 		c := start(func(ctx context.Context) (*cirrusv1.AcquireResponse, error) {
-			return b.leases.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "a", InstanceId: "instance-of-a-who-waits", Wait: durationpb.New(time.Minute)})
+			return b.leases.Acquire(ctx,
+				&cirrusv1.AcquireRequest{AppId: "a", InstanceId: "instance-of-a-who-waits",
+					Wait: durationpb.New(time.Minute)})
 		})
 		b.pass(28 * time.Second)
 		c.waits(t, "an Acquire before any has rested")
@@ -228,7 +234,8 @@ func TestWaiters(t *testing.T) {
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			if len(there) == 0 || rapid.Bool().Draw(t, "one comes") {
 				w := &waiter{
-					pool:     fencing.PoolName(rapid.SampledFrom([]string{"a", "b"}).Draw(t, "pool")),
+					pool: fencing.PoolName(rapid.SampledFrom([]string{"a", "b"}).Draw(t,
+						"pool")),
 					instance: fencing.InstanceHash{byte(rapid.IntRange(0, 3).Draw(t, "instance"))},
 					ticket:   fencing.Ticket(rapid.IntRange(1, 9).Draw(t, "ticket")),
 				}
@@ -239,20 +246,24 @@ func TestWaiters(t *testing.T) {
 				ws.drop(there[gone])
 				there = slices.Delete(there, gone, gone+1)
 			}
-			pools, instances, tickets := map[fencing.PoolName]int{}, map[fencing.InstanceHash]int{}, map[fencing.Ticket]int{}
+			pools, instances, tickets := map[fencing.PoolName]int{}, map[fencing.InstanceHash]int{},
+				map[fencing.Ticket]int{}
 			for _, w := range there {
 				pools[w.pool]++
 				instances[w.instance]++
 				tickets[w.ticket]++
 				if !slices.Contains(ws.byTicket[w.ticket], w) {
-					t.Fatalf("ticket %d leads to %v, want %v among them", w.ticket, ws.byTicket[w.ticket], w)
+					t.Fatalf("ticket %d leads to %v, want %v among them", w.ticket,
+						ws.byTicket[w.ticket], w)
 				}
 			}
 			if len(ws.byTicket) != len(tickets) {
 				t.Fatalf("%d tickets, want %d", len(ws.byTicket), len(tickets))
 			}
-			if ws.len() != len(there) || len(ws.byInstance) != len(instances) || len(ws.inPool) != len(pools) {
-				t.Fatalf("%d waiters of %d instances in %d pools, want %d, %d, %d", ws.len(), len(ws.byInstance), len(ws.inPool), len(there), len(instances), len(pools))
+			if ws.len() != len(there) || len(ws.byInstance) != len(instances) ||
+				len(ws.inPool) != len(pools) {
+				t.Fatalf("%d waiters of %d instances in %d pools, want %d, %d, %d", ws.len(),
+					len(ws.byInstance), len(ws.inPool), len(there), len(instances), len(pools))
 			}
 			for instance, n := range instances {
 				if len(ws.byInstance[instance]) != n {
@@ -268,15 +279,20 @@ func TestWaiters(t *testing.T) {
 func BenchmarkWake(b *testing.B) {
 	for _, n := range []int{100, 10_000, 100_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			core, err := fencing.NewServer(fencing.Snapshot{Meta: fencing.Meta{Mark: 1, Stride: fencing.DefaultStride}}, fencing.DefaultStride, fencing.Now{Wall: 1})
+			core, err := fencing.NewServer(
+				fencing.Snapshot{Meta: fencing.Meta{Mark: 1, Stride: fencing.DefaultStride}},
+				fencing.DefaultStride, fencing.Now{Wall: 1})
 			if err != nil {
 				b.Fatal(err)
 			}
 			t := &term{core: core, waiting: newWaiters()}
 			for i := range n {
-				t.waiting.add(&waiter{pool: "p", ticket: fencing.Ticket(i + 1), instance: fencing.InstanceHash{byte(i), byte(i >> 8), byte(i >> 16)}, wake: make(chan struct{}, 1)})
+				t.waiting.add(&waiter{pool: "p", ticket: fencing.Ticket(i + 1),
+					instance: fencing.InstanceHash{byte(i), byte(i >> 8), byte(i >> 16)},
+					wake:     make(chan struct{}, 1)})
 			}
-			w := &fencing.Write{Batch: fencing.Batch{Meta: &fencing.Meta{}, Records: make([]fencing.Record, 100)}}
+			w := &fencing.Write{Batch: fencing.Batch{Meta: &fencing.Meta{},
+				Records: make([]fencing.Record, 100)}}
 			for b.Loop() {
 				t.wakeAfter(w)
 			}
@@ -331,7 +347,8 @@ func TestNoTurnWaitsForTheWire(t *testing.T) {
 		for i := range 100 {
 			rec := b.store.records[nodeKey{fencing.DefaultPool, snowflake.NodeID(i)}]
 			batch.Heartbeats = append(batch.Heartbeats, &cirrusv1.HeartbeatRequest{
-				NodeId: uint32(i), Epoch: uint64(rec.Epoch), InstanceId: string(crowdInstance(i)), Pool: strings.Repeat("x", fencing.MaxPoolName),
+				NodeId: uint32(i), Epoch: uint64(rec.Epoch), InstanceId: string(crowdInstance(i)),
+				Pool: strings.Repeat("x", fencing.MaxPoolName),
 			})
 		}
 		heartbeats, err := protojson.Marshal(batch)
@@ -344,12 +361,15 @@ func TestNoTurnWaitsForTheWire(t *testing.T) {
 		} {
 			held := 0
 			look := func() { held += len(b.s.turns) }
-			r := httptest.NewRequest(http.MethodPost, path, readerFunc{strings.NewReader(body), look})
+			r := httptest.NewRequest(http.MethodPost, path,
+				readerFunc{strings.NewReader(body), look})
 			r.Header.Set("Content-Type", "application/json")
 			w := writerFunc{httptest.NewRecorder(), look}
 			b.s.Handler().ServeHTTP(w, r)
 			if w.Code != http.StatusOK || held != 0 || len(b.s.turns) != 0 {
-				t.Errorf("%s: status %d; %d turns were held at the wire, and %d are still, want none", path, w.Code, held, len(b.s.turns))
+				t.Errorf(
+					"%s: status %d; %d turns were held at the wire, and %d are still, want none",
+					path, w.Code, held, len(b.s.turns))
 			}
 		}
 	})
@@ -372,7 +392,8 @@ func TestWhatNeedsATurn(t *testing.T) {
 		for range cap(b.s.turns) {
 			b.s.turns <- struct{}{}
 		}
-		large := `{"heartbeats": [{}` + strings.Repeat(", {}", batchTurn) + strings.Repeat(" ", turnBytes) + "]}"
+		large := `{"heartbeats": [{}` +
+			strings.Repeat(", {}", batchTurn) + strings.Repeat(" ", turnBytes) + "]}"
 		for _, c := range []struct {
 			path, body string
 			turns      time.Duration
@@ -383,15 +404,19 @@ func TestWhatNeedsATurn(t *testing.T) {
 			{cirrusv1connect.AdminServiceListPoolsProcedure, "{}", 0},
 		} {
 			if got := took(c.path, c.body); got != c.turns*turnTimeout {
-				t.Errorf("%s with %d bytes waited %v for turns, want %v", c.path, len(c.body), got, c.turns*turnTimeout)
+				t.Errorf("%s with %d bytes waited %v for turns, want %v", c.path, len(c.body), got,
+					c.turns*turnTimeout)
 			}
 		}
 		const batches = cirrusv1connect.LeaseServiceHeartbeatBatchProcedure
-		if got := took(batches, string(zipped([]byte(large))), "Content-Encoding", "gzip"); got != 3*turnTimeout {
+		if got := took(batches, string(zipped([]byte(large))), "Content-Encoding",
+			"gzip"); got != 3*turnTimeout {
 			t.Errorf("a large request in gzip waited %v for turns, want %v", got, 3*turnTimeout)
 		}
-		if got := took(batches, "", "Content-Type", "application/grpc", "Grpc-Encoding", "gzip"); got != turnTimeout {
-			t.Errorf("a gRPC request that may be compressed waited %v for turns, want %v", got, turnTimeout)
+		if got := took(batches, "", "Content-Type", "application/grpc", "Grpc-Encoding",
+			"gzip"); got != turnTimeout {
+			t.Errorf("a gRPC request that may be compressed waited %v for turns, want %v", got,
+				turnTimeout)
 		}
 		if got := took(batches, `{"heartbeats": [{}]}`, "Content-Encoding", "identity"); got != 0 {
 			t.Errorf("a small request that is not compressed waited %v for turns", got)
@@ -408,9 +433,12 @@ func TestWhatNeedsATurn(t *testing.T) {
 			encoding := len(b.s.turns)
 			_, _ = w.Write(nil)
 			if written := len(b.s.turns); encoding != 1 || written != 0 {
-				t.Errorf("%d turns are held while a reply is encoded, and %d when it is written, want 1 and 0", encoding, written)
+				t.Errorf(
+					"%d turns are held while a reply is encoded, and %d when it is written, want 1 and 0", encoding, written)
 			}
-		})).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, cirrusv1connect.AdminServiceListLeasesProcedure, nil))
+		})).ServeHTTP(httptest.NewRecorder(),
+			httptest.NewRequest(http.MethodPost, cirrusv1connect.AdminServiceListLeasesProcedure,
+				nil))
 	})
 }
 

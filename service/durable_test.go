@@ -24,7 +24,8 @@ func TestGrantShowsWhenDurable(t *testing.T) {
 		rec := held.batch.Records[0]
 
 		again := b.acquire("app", 0)
-		foreseen := &cirrusv1.Lease{NodeId: uint32(rec.Node), Epoch: uint64(rec.Epoch), InstanceId: secret("app")}
+		foreseen := &cirrusv1.Lease{NodeId: uint32(rec.Node), Epoch: uint64(rec.Epoch),
+			InstanceId: secret("app")}
 		beat, back, taken := b.heartbeat(foreseen), b.release(foreseen, nil), b.revoke(foreseen)
 		beside := b.heartbeat(other)
 		b.settle()
@@ -50,7 +51,8 @@ func TestGrantShowsWhenDurable(t *testing.T) {
 		held.let(nil)
 		b.settle()
 		lease := granted.done(t, "the grant").Lease
-		if a := again.done(t, "the same instance").Lease; a.Epoch != lease.Epoch || a.NodeId != lease.NodeId {
+		if a := again.done(t, "the same instance").Lease; a.Epoch != lease.Epoch ||
+			a.NodeId != lease.NodeId {
 			t.Errorf("the same instance got %v, want %v", a, lease)
 		}
 		if beat.done(t, "the heartbeat").Lease.Epoch != uint64(rec.Epoch) {
@@ -100,7 +102,8 @@ func TestWritesOfOneKeyWait(t *testing.T) {
 				})
 				go c.write(b, lease)
 				held := b.oneHeld()
-				a := asked{b.heartbeat(lease), b.release(lease, nil), b.revoke(lease), b.acquire("app", 0)}
+				a := asked{b.heartbeat(lease), b.release(lease, nil), b.revoke(lease),
+					b.acquire("app", 0)}
 				beside := b.heartbeat(other)
 				b.settle()
 				gone := b.release(other, nil)
@@ -111,7 +114,8 @@ func TestWritesOfOneKeyWait(t *testing.T) {
 				a.again.waits(t, "the instance's Acquire")
 				beside.done(t, "another node ID's heartbeat")
 				gone.done(t, "another node ID's release")
-				if row := b.list("")[0]; row.State != cirrusv1.LeaseState_LEASE_STATE_HELD || row.Revoked {
+				if row := b.list("")[0]; row.State != cirrusv1.LeaseState_LEASE_STATE_HELD ||
+					row.Revoked {
 					t.Errorf("the listing shows %v before it is durable", row)
 				}
 				b.store.holdIf(nil)
@@ -128,7 +132,9 @@ func TestPoolShowsWhenDurable(t *testing.T) {
 	inBubble(t, bubbleOptions{}, func(b *bubble) {
 		create := func(ttl time.Duration) *call[*cirrusv1.CreatePoolResponse] {
 			return start(func(ctx context.Context) (*cirrusv1.CreatePoolResponse, error) {
-				return b.admin.CreatePool(ctx, &cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{Name: "east", Ttl: proto3(ttl)}})
+				return b.admin.CreatePool(ctx,
+					&cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{Name: "east",
+						Ttl: proto3(ttl)}})
 			})
 		}
 		b.store.holdIf(anyPool)
@@ -140,16 +146,19 @@ func TestPoolShowsWhenDurable(t *testing.T) {
 		same.waits(t, "the same creation")
 		different.waits(t, "another creation")
 		_, err := b.admin.GetPool(context.Background(), &cirrusv1.GetPoolRequest{Name: "east"})
-		wanted{code: connect.CodeNotFound, reason: fencing.ReasonPoolNotFound}.check(t, "GetPool", err)
+		wanted{code: connect.CodeNotFound, reason: fencing.ReasonPoolNotFound}.check(t,
+			"GetPool", err)
 		_, err = b.leases.Acquire(context.Background(), acquireRequest("east", "app", 0))
-		wanted{code: connect.CodeNotFound, reason: fencing.ReasonPoolNotFound}.check(t, "Acquire", err)
+		wanted{code: connect.CodeNotFound, reason: fencing.ReasonPoolNotFound}.check(t,
+			"Acquire", err)
 		held.let(nil)
 		b.settle()
 		if p := first.done(t, "the creation").Pool; !p.Opened || p.OpensAtMs != 0 {
 			t.Errorf("got %v, want an opened pool", p)
 		}
 		same.done(t, "the same creation")
-		different.failed(t, "another creation", wanted{code: connect.CodeAlreadyExists, reason: fencing.ReasonPoolExists})
+		different.failed(t, "another creation",
+			wanted{code: connect.CodeAlreadyExists, reason: fencing.ReasonPoolExists})
 	})
 }
 
@@ -183,7 +192,8 @@ func TestFailedWriteEndsAll(t *testing.T) {
 		lease, spare := b.acquired("app"), b.acquired("spare")
 		b.createPool("tiny", 1)
 		b.acquiredIn("tiny", "first")
-		queued := []*acquireCall{b.acquireIn("tiny", "second", time.Minute), b.acquireIn("tiny", "third", time.Minute)}
+		queued := []*acquireCall{b.acquireIn("tiny", "second", time.Minute),
+			b.acquireIn("tiny", "third", time.Minute)}
 		watch := b.watch("")
 		b.settle()
 
@@ -243,10 +253,26 @@ func (b *bubble) allRefuse(l *cirrusv1.Lease, want wanted) {
 	b.t.Helper()
 	ctx := context.Background()
 	for name, do := range map[string]func() error{
-		"Acquire":       func() error { _, err := b.leases.Acquire(ctx, acquireRequest("", "new", time.Second)); return err },
-		"Acquire again": func() error { _, err := b.leases.Acquire(ctx, acquireRequest("", "app", 0)); return err },
-		"Heartbeat":     func() error { _, err := b.leases.Heartbeat(ctx, heartbeatRequest(l)); return err },
-		"Release":       func() error { _, err := b.leases.Release(ctx, releaseRequest(l, nil)); return err },
+		"Acquire": func() error {
+			_,
+				err := b.leases.Acquire(ctx, acquireRequest("", "new", time.Second))
+			return err
+		},
+		"Acquire again": func() error {
+			_,
+				err := b.leases.Acquire(ctx, acquireRequest("", "app", 0))
+			return err
+		},
+		"Heartbeat": func() error {
+			_,
+				err := b.leases.Heartbeat(ctx, heartbeatRequest(l))
+			return err
+		},
+		"Release": func() error {
+			_,
+				err := b.leases.Release(ctx, releaseRequest(l, nil))
+			return err
+		},
 		"Revoke": func() error {
 			_, err := b.admin.Revoke(ctx, &cirrusv1.RevokeRequest{NodeId: l.NodeId, Epoch: l.Epoch})
 			return err
@@ -256,19 +282,37 @@ func (b *bubble) allRefuse(l *cirrusv1.Lease, want wanted) {
 			return err
 		},
 		"CreatePool": func() error {
-			_, err := b.admin.CreatePool(ctx, &cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{Name: "new"}})
+			_, err := b.admin.CreatePool(ctx,
+				&cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{Name: "new"}})
 			return err
 		},
-		"UpdatePool": func() error { _, err := b.admin.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{}); return err },
-		"GetPool":    func() error { _, err := b.admin.GetPool(ctx, &cirrusv1.GetPoolRequest{}); return err },
-		"ListPools":  func() error { _, err := b.admin.ListPools(ctx, &cirrusv1.ListPoolsRequest{}); return err },
+		"UpdatePool": func() error {
+			_,
+				err := b.admin.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{})
+			return err
+		},
+		"GetPool": func() error {
+			_,
+				err := b.admin.GetPool(ctx, &cirrusv1.GetPoolRequest{})
+			return err
+		},
+		"ListPools": func() error {
+			_,
+				err := b.admin.ListPools(ctx, &cirrusv1.ListPoolsRequest{})
+			return err
+		},
 		"ListPools, past": func() error {
 			_, err := b.admin.ListPools(ctx, &cirrusv1.ListPoolsRequest{PageToken: "zzz"})
 			return err
 		},
-		"ListLeases": func() error { _, err := b.admin.ListLeases(ctx, &cirrusv1.ListLeasesRequest{}); return err },
+		"ListLeases": func() error {
+			_,
+				err := b.admin.ListLeases(ctx, &cirrusv1.ListLeasesRequest{})
+			return err
+		},
 		"HeartbeatBatch": func() error {
-			_, err := b.leases.HeartbeatBatch(ctx, &cirrusv1.HeartbeatBatchRequest{Heartbeats: []*cirrusv1.HeartbeatRequest{heartbeatRequest(l)}})
+			_, err := b.leases.HeartbeatBatch(ctx,
+				&cirrusv1.HeartbeatBatchRequest{Heartbeats: []*cirrusv1.HeartbeatRequest{heartbeatRequest(l)}})
 			return err
 		},
 		"HeartbeatBatch, empty": func() error {
@@ -296,7 +340,8 @@ func TestMarkHeld(t *testing.T) {
 			b.heartbeatDone(lease)
 		}
 		b.pass(6 * time.Second)
-		beat, again, fresh := b.heartbeat(lease), b.acquire("app", 0), b.acquire("fresh", time.Second)
+		beat, again, fresh := b.heartbeat(lease), b.acquire("app", 0),
+			b.acquire("fresh", time.Second)
 		b.settle()
 		beat.waits(t, "a heartbeat without the mark's lease")
 		again.waits(t, "an Acquire again")
@@ -308,7 +353,8 @@ func TestMarkHeld(t *testing.T) {
 		again.failed(t, "the Acquire again", storeSlow)
 		fresh.failed(t, "the new Acquire", storeSlow)
 
-		beat, again, fresh = b.heartbeat(lease), b.acquire("app", 0), b.acquire("fresh", time.Second)
+		beat, again, fresh = b.heartbeat(lease), b.acquire("app", 0),
+			b.acquire("fresh", time.Second)
 		b.settle()
 		beat.waits(t, "a heartbeat, long after")
 		b.store.holdIf(nil)
@@ -338,7 +384,8 @@ func TestGrantLookedAtAgain(t *testing.T) {
 		b.store.holdIf(nil)
 		mark.let(nil)
 		b.settle()
-		if l := granted.done(t, "the grant").Lease; l.CeilingMs > b.store.mark()+30_000 || l.ServerTimeMs > b.store.mark() {
+		if l := granted.done(t, "the grant").Lease; l.CeilingMs > b.store.mark()+30_000 ||
+			l.ServerTimeMs > b.store.mark() {
 			t.Errorf("promised %v above the mark %d", l, b.store.mark())
 		}
 	})
@@ -374,14 +421,16 @@ func TestLeapOfWallClock(t *testing.T) {
 		lease := b.acquired("app")
 		b.wall.lead.Store(int64(time.Minute))
 		got := b.heartbeatDone(lease)
-		if got.ServerTimeMs != time.Now().Add(time.Minute).UnixMilli() || got.ServerTimeMs > b.store.mark() {
+		if got.ServerTimeMs != time.Now().Add(time.Minute).UnixMilli() ||
+			got.ServerTimeMs > b.store.mark() {
 			t.Errorf("promised at %d, the mark is %d", got.ServerTimeMs, b.store.mark())
 		}
 		b.wall.lead.Store(int64(2 * time.Minute))
 		b.acquired("another")
 		b.wall.lead.Store(0) // and it goes back: server time does not
 		if late := b.heartbeatDone(lease); late.ServerTimeMs < got.ServerTimeMs+60_000 {
-			t.Errorf("server time went back to %d from %d", late.ServerTimeMs, got.ServerTimeMs+60_000)
+			t.Errorf("server time went back to %d from %d", late.ServerTimeMs,
+				got.ServerTimeMs+60_000)
 		}
 	})
 }
@@ -407,16 +456,19 @@ func TestClockAlarmTold(t *testing.T) {
 
 // S7: a pool of a suspicious store opens when it said that it would.
 func TestSuspiciousPoolOpens(t *testing.T) {
-	inBubble(t, bubbleOptions{suspicious: true, pool: func(p *fencing.Pool) { p.Quarantine = 12 * time.Second }}, func(b *bubble) {
+	inBubble(t, bubbleOptions{suspicious: true,
+		pool: func(p *fencing.Pool) { p.Quarantine = 12 * time.Second }}, func(b *bubble) {
 		c := b.acquire("app", time.Minute)
 		b.settle()
-		c.failed(t, "an Acquire", wanted{code: connect.CodeUnavailable, reason: fencing.ReasonNotOpened, retry: true})
+		c.failed(t, "an Acquire",
+			wanted{code: connect.CodeUnavailable, reason: fencing.ReasonNotOpened, retry: true})
 		opens := retryAfter(t, c.err)
 		if opens != 52*time.Second {
 			t.Errorf("it opens in %v, want TTL + quarantine + stride", opens)
 		}
 		shown, err := b.admin.GetPool(context.Background(), &cirrusv1.GetPoolRequest{})
-		if err != nil || shown.Pool.Opened || shown.Pool.OpensAtMs != time.Now().Add(opens).UnixMilli() {
+		if err != nil || shown.Pool.Opened ||
+			shown.Pool.OpensAtMs != time.Now().Add(opens).UnixMilli() {
 			t.Errorf("GetPool says %v, %v", shown, err)
 		}
 		b.pass(opens - time.Millisecond)

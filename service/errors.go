@@ -106,7 +106,8 @@ const retrySoon = 100 * time.Millisecond
 
 // badField refuses a field before the rules see it.
 func badField(field, sentence string) *fencing.Refusal {
-	return &fencing.Refusal{Reason: fencing.ReasonInvalid, Field: field, Message: field + ": " + sentence}
+	return &fencing.Refusal{Reason: fencing.ReasonInvalid, Field: field,
+		Message: field + ": " + sentence}
 }
 
 // partial is an error of an answer of which a part was sent, so that the request is
@@ -163,7 +164,9 @@ func toWire(err error) error {
 	case errors.As(err, &r):
 		return wireRefusal(r)
 	case errors.Is(err, context.DeadlineExceeded):
-		return connect.NewError(connect.CodeDeadlineExceeded, errors.New("the request's deadline passed before there was an answer: ask again, with more time"))
+		return connect.NewError(connect.CodeDeadlineExceeded,
+			errors.New(
+				"the request's deadline passed before there was an answer: ask again, with more time"))
 	case errors.Is(err, context.Canceled):
 		return connect.NewError(connect.CodeCanceled, errors.New("the request was cancelled"))
 	}
@@ -185,9 +188,10 @@ func wireRefusal(r *fencing.Refusal) *connect.Error {
 		addDetail(e, &errdetails.RetryInfo{RetryDelay: durationpb.New(r.RetryAfter)})
 	}
 	if r.Field != "" {
-		addDetail(e, &errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{
-			{Field: r.Field, Description: r.Message},
-		}})
+		addDetail(
+			e, &errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{
+				{Field: r.Field, Description: r.Message},
+			}})
 	}
 	return e
 }

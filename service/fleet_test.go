@@ -50,14 +50,17 @@ type replica struct {
 // inFleet runs a test with replicas of these names; nobody leads yet.
 func inFleet(t *testing.T, names []string, test func(f *fleet)) {
 	t.Helper()
-	inFleetOf(t, newTestStore(newBatch(t, time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), true, nil)), names, test)
+	inFleetOf(
+		t, newTestStore(newBatch(t, time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), true, nil)),
+		names, test)
 }
 
 func inFleetOf(t *testing.T, data *testStore, names []string, test func(f *fleet)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Until(time.Date(2026, 11, 22, 0, 0, 1, 0, time.UTC)))
-		f := &fleet{t: t, c: newTestCluster(data), replicas: map[string]*replica{}, faults: map[[2]string]fault{}, calls: map[[2]string]int{}}
+		f := &fleet{t: t, c: newTestCluster(data), replicas: map[string]*replica{},
+			faults: map[[2]string]fault{}, calls: map[[2]string]int{}}
 		defer f.end()
 		for _, name := range names {
 			f.start(name)
@@ -77,7 +80,8 @@ func (f *fleet) startAt(name, address string, edit ...func(*Config)) *replica {
 	f.t.Helper()
 	r := &replica{f: f, name: name, steady: steadyClock{time.Now()}}
 	r.member = f.c.join(store.Member{ID: fmt.Sprintf("%s-%d", name, len(f.all)), Address: address})
-	r.bubble = &bubble{t: f.t, log: &syncBuffer{}, net: newPipeListener(), wall: &wallClock{Clock: clockwork.NewRealClock()}}
+	r.bubble = &bubble{t: f.t, log: &syncBuffer{}, net: newPipeListener(),
+		wall: &wallClock{Clock: clockwork.NewRealClock()}}
 	cfg := Config{
 		Cluster: r.member, Clock: r.wall, Steady: r.steady,
 		Logger: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -97,7 +101,8 @@ func (f *fleet) startAt(name, address string, edit ...func(*Config)) *replica {
 			f.t.Error(err)
 		}
 	}()
-	r.http = &http.Client{Transport: &http.Transport{DialContext: r.net.dial, MaxIdleConnsPerHost: 100}}
+	r.http = &http.Client{Transport: &http.Transport{DialContext: r.net.dial,
+		MaxIdleConnsPerHost: 100}}
 	noting := notes{r.http, r}
 	r.leases = cirrusv1connect.NewLeaseServiceClient(noting, "http://cirrus")
 	r.admin = cirrusv1connect.NewAdminServiceClient(noting, "http://cirrus")
@@ -138,13 +143,15 @@ func (f *fleet) client(from *replica, address string) connect.HTTPClient {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	transport := &http.Transport{MaxIdleConnsPerHost: 100, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-		to := f.at(address)
-		if to == nil || f.fault(from.name, u.Hostname()) == faultCut {
-			return nil, &net.OpError{Op: "dial", Net: network, Err: errors.New("connection refused")}
-		}
-		return to.net.dial(ctx, network, addr)
-	}}
+	transport := &http.Transport{MaxIdleConnsPerHost: 100,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			to := f.at(address)
+			if to == nil || f.fault(from.name, u.Hostname()) == faultCut {
+				return nil, &net.OpError{Op: "dial", Net: network,
+					Err: errors.New("connection refused")}
+			}
+			return to.net.dial(ctx, network, addr)
+		}}
 	f.t.Cleanup(transport.CloseIdleConnections)
 	from.closers = append(from.closers, transport.CloseIdleConnections)
 	return &cuttable{&http.Client{Transport: transport}, f, from.name, u.Hostname()}
@@ -308,13 +315,16 @@ var (
 // sameLease compares what a takeover must not change.
 func sameLease(t testing.TB, what string, got, want *cirrusv1.Lease) {
 	t.Helper()
-	if got.GetNodeId() != want.GetNodeId() || got.GetEpoch() != want.GetEpoch() || got.GetFloorMs() != want.GetFloorMs() || got.GetInstanceId() != want.GetInstanceId() {
+	if got.GetNodeId() != want.GetNodeId() || got.GetEpoch() != want.GetEpoch() ||
+		got.GetFloorMs() != want.GetFloorMs() || got.GetInstanceId() != want.GetInstanceId() {
 		t.Errorf("%s: got %v, want %v", what, got, want)
 	}
 }
 
 func (r *replica) updatePool(ttl time.Duration) *call[*cirrusv1.UpdatePoolResponse] {
 	return start(func(ctx context.Context) (*cirrusv1.UpdatePoolResponse, error) {
-		return r.admin.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{Ttl: proto3(ttl), MaxTtl: proto3(ttl)}})
+		return r.admin.UpdatePool(ctx,
+			&cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{Ttl: proto3(ttl),
+				MaxTtl: proto3(ttl)}})
 	})
 }

@@ -27,11 +27,13 @@ type answering struct {
 	cirrusv1connect.UnimplementedAdminServiceHandler
 }
 
-func (answering) Acquire(context.Context, *cirrusv1.AcquireRequest) (*cirrusv1.AcquireResponse, error) {
+func (answering) Acquire(context.Context, *cirrusv1.AcquireRequest) (*cirrusv1.AcquireResponse,
+	error) {
 	return &cirrusv1.AcquireResponse{}, nil
 }
 
-func (answering) Watch(_ context.Context, _ *cirrusv1.WatchRequest, to *connect.ServerStream[cirrusv1.WatchResponse]) error {
+func (answering) Watch(_ context.Context, _ *cirrusv1.WatchRequest,
+	to *connect.ServerStream[cirrusv1.WatchResponse]) error {
 	return to.Send(&cirrusv1.WatchResponse{})
 }
 

@@ -118,7 +118,8 @@ func (p *peer) suspect(cause error) {
 	d.late = d.late || late
 	d.mu.Unlock()
 	if log {
-		p.s.log.Warn("requests can't be forwarded to the replica that leads: check that the address which it advertises can be reached from here, and that it has a majority of the store's members",
+		p.s.log.Warn(
+			"requests can't be forwarded to the replica that leads: check that the address which it advertises can be reached from here, and that it has a majority of the store's members",
 			"leader", p.member.Address, "error", cause)
 	}
 	if late {

@@ -58,7 +58,8 @@ type beat struct {
 
 // Heartbeat implements answerer: it forwards a heartbeat, in a batch with others that
 // arrive at about the same time.
-func (p *peer) Heartbeat(ctx context.Context, req *cirrusv1.HeartbeatRequest) (*cirrusv1.HeartbeatResponse, error) {
+func (p *peer) Heartbeat(ctx context.Context,
+	req *cirrusv1.HeartbeatRequest) (*cirrusv1.HeartbeatResponse, error) {
 	// The leader would refuse a malformed one with the whole batch.
 	if _, r := leaseRef(req.GetPool(), req.GetNodeId(), req.GetEpoch(), req.GetInstanceId()); r != nil {
 		return nil, r
@@ -180,13 +181,15 @@ func (g *gatherer) takeLocked() []*beat {
 func (g *gatherer) call(beats []*beat) {
 	p := g.p
 	p.s.metrics.gathered.Observe(float64(len(beats)))
-	req := &cirrusv1.HeartbeatBatchRequest{Heartbeats: make([]*cirrusv1.HeartbeatRequest, len(beats))}
+	req := &cirrusv1.HeartbeatBatchRequest{Heartbeats: make([]*cirrusv1.HeartbeatRequest,
+		len(beats))}
 	for i, b := range beats {
 		req.Heartbeats[i] = b.req
 	}
 	resp, err := p.HeartbeatBatch(context.Background(), req)
 	if err == nil && len(resp.Results) != len(beats) {
-		err = &unreachable{cause: errors.New("the leader answered another number of heartbeats than it was sent")}
+		err = &unreachable{cause: errors.New(
+			"the leader answered another number of heartbeats than it was sent")}
 	}
 	for i, b := range beats {
 		switch {

@@ -157,7 +157,8 @@ func TestGatheredBatchIsBounded(t *testing.T) {
 // What is malformed is refused where it arrives.
 func TestMalformedHeartbeatGoesNoFurther(t *testing.T) {
 	following(t, func(f *fleet, _, b *replica) {
-		_, err := b.leases.Heartbeat(context.Background(), &cirrusv1.HeartbeatRequest{Epoch: 1, InstanceId: "short"})
+		_, err := b.leases.Heartbeat(context.Background(),
+			&cirrusv1.HeartbeatRequest{Epoch: 1, InstanceId: "short"})
 		badInput("instance_id").check(t, "a malformed heartbeat", err)
 		if n := f.called("b", "a"); n != 0 {
 			t.Errorf("it cost the leader %d calls", n)
@@ -172,7 +173,8 @@ func TestGaveUpLeavesAlone(t *testing.T) {
 		leases := a.leasesOf(2)
 		stays := b.heartbeat(leases[1])
 		gone := start(func(ctx context.Context) (*cirrusv1.HeartbeatResponse, error) {
-			return handlers.Heartbeat(ctx, heartbeatRequest(leases[0])) // no connection between that would end for it
+			// no connection between that would end for it
+			return handlers.Heartbeat(ctx, heartbeatRequest(leases[0]))
 		})
 		f.settle()
 		gone.cancel()
@@ -254,7 +256,8 @@ func TestBatchIsPassedOnAsItIs(t *testing.T) {
 			reqs = append(reqs, heartbeatRequest(l))
 		}
 		reqs[1].InstanceId = "short"
-		resp, err := b.leases.HeartbeatBatch(context.Background(), &cirrusv1.HeartbeatBatchRequest{Heartbeats: reqs})
+		resp, err := b.leases.HeartbeatBatch(context.Background(),
+			&cirrusv1.HeartbeatBatchRequest{Heartbeats: reqs})
 		if err != nil || len(resp.Results) != 3 {
 			t.Fatalf("got %v, %v", resp, err)
 		}

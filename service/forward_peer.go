@@ -57,13 +57,15 @@ type peer struct {
 type forwarding struct{ cancel context.CancelFunc }
 
 func newPeer(s *base, m store.Member, wakeWaiting func()) *peer {
-	p := &peer{s: s, member: m, wakeWaiting: wakeWaiting, calls: map[*forwarding]bool{}, closed: make(chan struct{})}
+	p := &peer{s: s, member: m, wakeWaiting: wakeWaiting, calls: map[*forwarding]bool{},
+		closed: make(chan struct{})}
 	p.doubt.started = make(chan struct{})
 	p.doubt.proved = s.cfg.Steady.Now()
 	var client connect.HTTPClient
 	client, p.hangUp = httpClient(s, m.Address)
 	http := stamped{client, s.cfg.Cluster}
-	plain := connect.WithAcceptCompression("gzip", nil, nil) // in a near network compression only costs
+	// in a near network compression only costs
+	plain := connect.WithAcceptCompression("gzip", nil, nil)
 	forward := connect.WithInterceptors(connect.UnaryInterceptorFunc(p.forward))
 	p.LeaseServiceClient = cirrusv1connect.NewLeaseServiceClient(http, m.Address, plain, forward)
 	p.AdminServiceClient = cirrusv1connect.NewAdminServiceClient(http, m.Address, plain, forward)
@@ -209,7 +211,8 @@ func (p *peer) noticeOtherStore(e *connect.Error) {
 	}
 	p.s.metrics.refusals.WithLabelValues(string(reasonWrongStore)).Inc()
 	if p.otherStore.CompareAndSwap(false, true) {
-		p.s.log.Error("the leader's address leads to a replica of another store: check what the replicas are told to advertise",
+		p.s.log.Error(
+			"the leader's address leads to a replica of another store: check what the replicas are told to advertise",
 			"leader", p.member.Address, "our_store", p.s.cfg.Cluster.ID())
 		p.wakeWaiting() // the replica is no longer ready
 	}
@@ -239,7 +242,8 @@ func (p *peer) sign(ctx context.Context, err error) error {
 }
 
 // Watch implements answerer: it forwards a stream until either side ends it.
-func (p *peer) Watch(ctx context.Context, req *cirrusv1.WatchRequest, to *connect.ServerStream[cirrusv1.WatchResponse]) error {
+func (p *peer) Watch(ctx context.Context, req *cirrusv1.WatchRequest,
+	to *connect.ServerStream[cirrusv1.WatchResponse]) error {
 	answered := false
 	err := p.call(ctx, cirrusv1connect.AdminServiceWatchProcedure, func(ctx context.Context) error {
 		return p.copyStream(ctx, req, to, &answered)
@@ -255,7 +259,8 @@ func (p *peer) Watch(ctx context.Context, req *cirrusv1.WatchRequest, to *connec
 
 // copyStream sends on what the leader sends. answered is set before the first
 // message.
-func (p *peer) copyStream(ctx context.Context, req *cirrusv1.WatchRequest, to *connect.ServerStream[cirrusv1.WatchResponse], answered *bool) error {
+func (p *peer) copyStream(ctx context.Context, req *cirrusv1.WatchRequest,
+	to *connect.ServerStream[cirrusv1.WatchResponse], answered *bool) error {
 	from, err := p.AdminServiceClient.Watch(ctx, req)
 	if err != nil {
 		return err

@@ -56,19 +56,23 @@ func TestEveryRPCIsPassedOn(t *testing.T) {
 			return err
 		})
 		ask("HeartbeatBatch", func() error {
-			resp, err := b.leases.HeartbeatBatch(ctx, &cirrusv1.HeartbeatBatchRequest{Heartbeats: []*cirrusv1.HeartbeatRequest{heartbeatRequest(lease)}})
+			resp, err := b.leases.HeartbeatBatch(ctx,
+				&cirrusv1.HeartbeatBatchRequest{Heartbeats: []*cirrusv1.HeartbeatRequest{heartbeatRequest(lease)}})
 			sameLease(t, "HeartbeatBatch", resp.GetResults()[0].GetLease(), lease)
 			return err
 		})
 		ask("CreatePool", func() error {
-			resp, err := b.admin.CreatePool(ctx, &cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{Name: "east"}})
+			resp, err := b.admin.CreatePool(ctx,
+				&cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{Name: "east"}})
 			if resp.GetPool().GetName() != "east" {
 				t.Errorf("CreatePool answers %v", resp)
 			}
 			return err
 		})
 		ask("UpdatePool", func() error {
-			_, err := b.admin.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{Name: "east", MaxTtl: proto3(time.Minute)}})
+			_, err := b.admin.UpdatePool(ctx,
+				&cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{Name: "east",
+					MaxTtl: proto3(time.Minute)}})
 			return err
 		})
 		ask("GetPool", func() error {
@@ -98,7 +102,8 @@ func TestEveryRPCIsPassedOn(t *testing.T) {
 			t.Errorf("Watch: answered by %q", got)
 		}
 		ask("Revoke", func() error {
-			resp, err := b.admin.Revoke(ctx, &cirrusv1.RevokeRequest{NodeId: lease.NodeId, Epoch: lease.Epoch})
+			resp, err := b.admin.Revoke(ctx,
+				&cirrusv1.RevokeRequest{NodeId: lease.NodeId, Epoch: lease.Epoch})
 			if !resp.GetLease().GetRevoked() {
 				t.Errorf("Revoke answers %v", resp)
 			}
@@ -107,7 +112,9 @@ func TestEveryRPCIsPassedOn(t *testing.T) {
 		w.sees(t, "REVOKED app quarantined revoked")
 		ask("Free", func() error {
 			last := lease.FloorMs - 1
-			resp, err := b.admin.Free(ctx, &cirrusv1.FreeRequest{NodeId: lease.NodeId, Epoch: lease.Epoch, LastTimestampMs: &last})
+			resp, err := b.admin.Free(ctx,
+				&cirrusv1.FreeRequest{NodeId: lease.NodeId, Epoch: lease.Epoch,
+					LastTimestampMs: &last})
 			if resp.GetLease().GetState() != cirrusv1.LeaseState_LEASE_STATE_FREE {
 				t.Errorf("Free answers %v", resp)
 			}
@@ -138,22 +145,34 @@ func TestErrorsArePassedOn(t *testing.T) {
 		lease := a.acquired("app")
 		ctx := context.Background()
 		for name, ask := range map[string]func(r *replica) error{
-			"no free node ID": func(r *replica) error { _, err := r.leases.Acquire(ctx, acquireRequest("", "other", 0)); return err },
+			"no free node ID": func(r *replica) error {
+				_,
+					err := r.leases.Acquire(ctx, acquireRequest("", "other", 0))
+				return err
+			},
 			"malformed app ID": func(r *replica) error {
 				_, err := r.leases.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: letters(300)})
 				return err
 			},
 			"ttl too long": func(r *replica) error {
-				_, err := r.leases.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "a", Ttl: proto3(time.Hour)})
+				_, err := r.leases.Acquire(ctx,
+					&cirrusv1.AcquireRequest{AppId: "a", Ttl: proto3(time.Hour)})
 				return err
 			},
-			"no such pool": func(r *replica) error { _, err := r.leases.Acquire(ctx, acquireRequest("west", "a", 0)); return err },
+			"no such pool": func(r *replica) error {
+				_,
+					err := r.leases.Acquire(ctx, acquireRequest("west", "a", 0))
+				return err
+			},
 			"lease lost": func(r *replica) error {
-				_, err := r.leases.Heartbeat(ctx, &cirrusv1.HeartbeatRequest{NodeId: 0, Epoch: lease.Epoch, InstanceId: secret("thief")})
+				_, err := r.leases.Heartbeat(ctx,
+					&cirrusv1.HeartbeatRequest{NodeId: 0, Epoch: lease.Epoch,
+						InstanceId: secret("thief")})
 				return err
 			},
 			"heartbeat, malformed instance": func(r *replica) error {
-				_, err := r.leases.Heartbeat(ctx, &cirrusv1.HeartbeatRequest{Epoch: 1, InstanceId: "short"})
+				_, err := r.leases.Heartbeat(ctx,
+					&cirrusv1.HeartbeatRequest{Epoch: 1, InstanceId: "short"})
 				return err
 			},
 			"heartbeat, no instance": func(r *replica) error {
@@ -161,49 +180,60 @@ func TestErrorsArePassedOn(t *testing.T) {
 				return err
 			},
 			"heartbeat, malformed pool": func(r *replica) error {
-				_, err := r.leases.Heartbeat(ctx, &cirrusv1.HeartbeatRequest{Pool: "A", Epoch: 1, InstanceId: secret("x")})
+				_, err := r.leases.Heartbeat(ctx,
+					&cirrusv1.HeartbeatRequest{Pool: "A", Epoch: 1, InstanceId: secret("x")})
 				return err
 			},
 			"heartbeat, node ID too large": func(r *replica) error {
-				_, err := r.leases.Heartbeat(ctx, &cirrusv1.HeartbeatRequest{NodeId: 1 << 20, Epoch: 1, InstanceId: secret("x")})
+				_, err := r.leases.Heartbeat(ctx,
+					&cirrusv1.HeartbeatRequest{NodeId: 1 << 20, Epoch: 1, InstanceId: secret("x")})
 				return err
 			},
 			"heartbeat, epoch 0": func(r *replica) error {
-				_, err := r.leases.Heartbeat(ctx, &cirrusv1.HeartbeatRequest{InstanceId: secret("x")})
+				_, err := r.leases.Heartbeat(ctx,
+					&cirrusv1.HeartbeatRequest{InstanceId: secret("x")})
 				return err
 			},
 			"heartbeat, no such pool": func(r *replica) error {
-				_, err := r.leases.Heartbeat(ctx, &cirrusv1.HeartbeatRequest{Pool: "west", Epoch: 1, InstanceId: secret("x")})
+				_, err := r.leases.Heartbeat(ctx,
+					&cirrusv1.HeartbeatRequest{Pool: "west", Epoch: 1, InstanceId: secret("x")})
 				return err
 			},
 			"too many heartbeats": func(r *replica) error {
-				_, err := r.leases.HeartbeatBatch(ctx, &cirrusv1.HeartbeatBatchRequest{Heartbeats: make([]*cirrusv1.HeartbeatRequest, MaxBatch+1)})
+				_, err := r.leases.HeartbeatBatch(ctx,
+					&cirrusv1.HeartbeatBatchRequest{Heartbeats: make([]*cirrusv1.HeartbeatRequest,
+						MaxBatch+1)})
 				return err
 			},
 			"release of another's": func(r *replica) error {
-				_, err := r.leases.Release(ctx, &cirrusv1.ReleaseRequest{Epoch: lease.Epoch, InstanceId: secret("thief")})
+				_, err := r.leases.Release(ctx,
+					&cirrusv1.ReleaseRequest{Epoch: lease.Epoch, InstanceId: secret("thief")})
 				return err
 			},
 			"watch of no pool": func(r *replica) error { return watchError(ctx, r, "west") },
 			"pool exists": func(r *replica) error {
-				_, err := r.admin.CreatePool(ctx, &cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{}})
+				_, err := r.admin.CreatePool(ctx,
+					&cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{}})
 				return err
 			},
 			"forbidden change": func(r *replica) error {
-				_, err := r.admin.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{Layout: &cirrusv1.Layout{TimestampBits: 42, NodeBits: 10, SequenceBits: 10}}})
+				_, err := r.admin.UpdatePool(ctx,
+					&cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{Layout: &cirrusv1.Layout{TimestampBits: 42, NodeBits: 10, SequenceBits: 10}}})
 				return err
 			},
 		} {
 			direct, through := ask(a), ask(b)
 			sameError(t, name, through, direct)
 			// What is malformed a replica may tell by itself.
-			if by := metaOf(through).Get(LeaderHeader); connect.CodeOf(through) != connect.CodeInvalidArgument && by != "http://a" {
+			if by := metaOf(through).Get(LeaderHeader); connect.CodeOf(
+				through) != connect.CodeInvalidArgument && by != "http://a" {
 				t.Errorf("%s: the answer says that %q led", name, by)
 			}
 		}
 		f.c.failIf(opIs("confirm"), errTimeout)
 		ask := func(r *replica) error {
-			_, err := r.leases.Heartbeat(ctx, &cirrusv1.HeartbeatRequest{NodeId: 0, Epoch: 1, InstanceId: secret("thief")})
+			_, err := r.leases.Heartbeat(ctx,
+				&cirrusv1.HeartbeatRequest{NodeId: 0, Epoch: 1, InstanceId: secret("thief")})
 			return err
 		}
 		direct, through := ask(a), ask(b)
@@ -255,7 +285,8 @@ func sameError(t testing.TB, what string, got, want error) {
 			t.Errorf("%s: got the detail %v, want %v", what, pair[0], pair[1])
 		}
 	}
-	if got, want := g.Meta().Values("Content-Type"), w.Meta().Values("Content-Type"); len(got) != len(want) {
+	if got, want := g.Meta().Values("Content-Type"), w.Meta().Values("Content-Type"); len(
+		got) != len(want) {
 		t.Errorf("%s: the headers were passed on, too: %v", what, g.Meta())
 	}
 }
@@ -322,7 +353,8 @@ func TestEmptyInstanceIDIsFilledIn(t *testing.T) {
 		if f.called("b", "a") < 3 {
 			t.Errorf("it was sent %d times", f.called("b", "a"))
 		}
-		if rows := a.list(""); len(rows) != 1 || rows[0].Epoch != lease.Epoch || lease.InstanceId == "" {
+		if rows := a.list(""); len(rows) != 1 || rows[0].Epoch != lease.Epoch ||
+			lease.InstanceId == "" {
 			t.Errorf("the leader has %v, the app %v", rows, lease)
 		}
 	})
@@ -335,7 +367,9 @@ func TestUpdateIsSentOnce(t *testing.T) {
 		f.befall("b", "a", faultMute)
 		c := b.updatePool(40 * time.Second)
 		f.settle()
-		c.failed(t, "the update", wanted{code: connect.CodeUnavailable, reason: reasonNoLeader, retry: true, words: "not known whether this was done"})
+		c.failed(t, "the update",
+			wanted{code: connect.CodeUnavailable, reason: reasonNoLeader, retry: true,
+				words: "not known whether this was done"})
 		if n := f.called("b", "a"); n != 1 {
 			t.Errorf("it was sent %d times", n)
 		}
@@ -383,7 +417,8 @@ func TestWaitsForALeader(t *testing.T) {
 		c = b.acquire("app", 0)
 		f.pass(leaderTimeout / 2)
 		f.leads(a)
-		after(f, c, leaderTimeout).done(t, "an Acquire as one leads") // which may not have begun its term yet when asked
+		// which may not have begun its term yet when asked
+		after(f, c, leaderTimeout).done(t, "an Acquire as one leads")
 		watched := b.metric("cirrus_refusals_total", string(reasonNoLeader))
 		if watched != 1 {
 			t.Errorf("%v refusals are counted", watched)
@@ -448,13 +483,15 @@ func TestLeaderCantBeReached(t *testing.T) {
 		f.pass(2 * probePauseMax)
 		after(f, b.heartbeat(lease), time.Second).done(t, "a heartbeat once the way is clear")
 		f.befall("b", "a", faultStalled)
-		stalled, listing := b.heartbeat(lease), start(func(ctx context.Context) (*cirrusv1.ListLeasesResponse, error) {
-			return b.admin.ListLeases(ctx, &cirrusv1.ListLeasesRequest{})
-		})
+		stalled, listing := b.heartbeat(lease),
+			start(func(ctx context.Context) (*cirrusv1.ListLeasesResponse, error) {
+				return b.admin.ListLeases(ctx, &cirrusv1.ListLeasesRequest{})
+			})
 		f.pass(10 * time.Second)
 		stalled.waits(t, "a heartbeat at a leader that is stopped")
 		f.leads(c)
-		sameLease(t, "the heartbeat", after(f, stalled, time.Second).done(t, "the heartbeat").Lease, lease)
+		sameLease(t, "the heartbeat", after(f, stalled, time.Second).done(t, "the heartbeat").Lease,
+			lease)
 		after(f, listing, time.Second).done(t, "the listing")
 		if got := b.answeredBy(); got != "http://c" {
 			t.Errorf("answered by %q", got)
@@ -504,7 +541,8 @@ func TestLeaderInDoubt(t *testing.T) {
 		default:
 			t.Error("that it is no longer ready was no news")
 		}
-		if text, ready, _ := b.s.State(); ready || !strings.Contains(text, "following http://a") || !strings.Contains(text, "does not lead") {
+		if text, ready, _ := b.s.State(); ready || !strings.Contains(text, "following http://a") ||
+			!strings.Contains(text, "does not lead") {
 			t.Errorf("ready is %v: %q", ready, text)
 		}
 		asked := time.Now()
@@ -562,7 +600,8 @@ func TestSlowStoreIsNoDoubt(t *testing.T) {
 	following(t, func(f *fleet, a, b *replica) {
 		f.c.holdIf(opIs("confirm"))
 		before := f.called("b", "a")
-		for passed := time.Duration(0); passed < 3*b.member.SessionTTL(); passed += 100 * time.Millisecond {
+		for passed := time.Duration(
+			0); passed < 3*b.member.SessionTTL(); passed += 100 * time.Millisecond {
 			f.pass(100 * time.Millisecond)
 			if text, _, _ := b.s.State(); text != "following http://a" {
 				t.Fatalf("after %v it is %q", passed, text)
@@ -581,7 +620,8 @@ func TestIdleFollower(t *testing.T) {
 		f.leads(a)
 		f.befall("b", "a", faultCut)
 		f.pass(2*b.member.SessionTTL() + 2*probePauseMax)
-		if text, ready, _ := b.s.State(); ready || !strings.Contains(text, "following http://a, to which nothing can be forwarded: ") {
+		if text, ready, _ := b.s.State(); ready ||
+			!strings.Contains(text, "following http://a, to which nothing can be forwarded: ") {
 			t.Errorf("ready is %v: %q", ready, text)
 		}
 		if b.logged("can't be forwarded") != 1 {
@@ -622,7 +662,8 @@ func TestNoLoops(t *testing.T) {
 		f.settle()
 		c := a.acquire("app", 0)
 		after(f, c, 3*time.Second).failed(t, "an Acquire", noLeader)
-		if sent, back := f.called("a", "b"), f.called("b", "a"); back != 0 || sent < 2 || sent > int(leaderTimeout/retryPause)+1 {
+		if sent, back := f.called("a", "b"), f.called("b", "a"); back != 0 || sent < 2 ||
+			sent > int(leaderTimeout/retryPause)+1 {
 			t.Errorf("%d calls to b, %d back", sent, back)
 		}
 		if got := b.metric("cirrus_forwarded_requests_total"); got != 0 {
@@ -640,9 +681,11 @@ func TestWrongStore(t *testing.T) {
 		a, b := f.all[0], f.all[1]
 		b.member.id = "store-2"
 		b.stop() // its peer is made anew with the other ID
-		b2 := f.startAt("b2", "http://b2", func(c *Config) { c.Cluster.(*testMember).id = "store-2" })
+		b2 := f.startAt("b2", "http://b2",
+			func(c *Config) { c.Cluster.(*testMember).id = "store-2" })
 		f.leads(a)
-		wrong := wanted{code: connect.CodeUnavailable, reason: reasonWrongStore, words: "another store"}
+		wrong := wanted{code: connect.CodeUnavailable, reason: reasonWrongStore,
+			words: "another store"}
 		for range 2 {
 			c := b2.acquire("app", 0)
 			f.settle()
@@ -656,13 +699,17 @@ func TestWrongStore(t *testing.T) {
 		if n := f.called("b2", "a") - asked; n < 10 || n > int(2*time.Minute/probePauseMax) {
 			t.Errorf("the leader was asked %d times in a minute whether it serves this store", n)
 		}
-		if a.logged("store-2") == 0 || a.logged("level=ERROR") != 0 || b2.logged("leads to a replica of another store") != 1 {
+		if a.logged("store-2") == 0 || a.logged("level=ERROR") != 0 ||
+			b2.logged("leads to a replica of another store") != 1 {
 			t.Errorf("the logs don't say so:\n%s\n%s", a.log, b2.log)
 		}
-		if got := b2.metric("cirrus_refusals_total", string(reasonWrongStore)); got != float64(f.called("b2", "a")) {
+		if got := b2.metric("cirrus_refusals_total",
+			string(reasonWrongStore)); got != float64(f.called("b2", "a")) {
 			t.Errorf("the metrics count %v", got)
 		}
-		if text, ready, _ := b2.s.State(); ready || !strings.Contains(text, "following http://a, to which nothing can be forwarded: a replica of another store") {
+		if text, ready, _ := b2.s.State(); ready ||
+			!strings.Contains(text,
+				"following http://a, to which nothing can be forwarded: a replica of another store") {
 			t.Errorf("ready is %v: %q", ready, text)
 		}
 		if n := len(a.list("")); n != 0 {
@@ -699,7 +746,8 @@ func TestWrongStoreEnds(t *testing.T) {
 func TestHeadersOfAnotherStore(t *testing.T) {
 	leading(t, func(f *fleet, a *replica) {
 		for range 100 {
-			req := must(http.NewRequest(http.MethodPost, "http://cirrus/cirrus.v1.AdminService/GetPool", strings.NewReader("{}")))
+			req := must(http.NewRequest(http.MethodPost,
+				"http://cirrus/cirrus.v1.AdminService/GetPool", strings.NewReader("{}")))
 			req.Header.Set("Content-Type", "application/json")
 			req.Header.Set(memberHeader, "x")
 			req.Header.Set(storeHeader, letters(1000))
@@ -711,11 +759,13 @@ func TestHeadersOfAnotherStore(t *testing.T) {
 			if err := resp.Body.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(body), string(reasonWrongStore)) {
+			if resp.StatusCode != http.StatusServiceUnavailable ||
+				!strings.Contains(string(body), string(reasonWrongStore)) {
 				t.Fatalf("%s: %s", resp.Status, body)
 			}
 		}
-		if a.logged("another store") != 1 || a.logged("level=ERROR") != 0 || a.logged(letters(1000)) != 0 {
+		if a.logged("another store") != 1 || a.logged("level=ERROR") != 0 ||
+			a.logged(letters(1000)) != 0 {
 			t.Errorf("the log says:\n%s", a.log)
 		}
 		if got := a.metric("cirrus_refusals_total", string(reasonWrongStore)); got != 0 {
@@ -807,13 +857,16 @@ func TestMetricsOfReplicas(t *testing.T) {
 			}
 		}
 		shown := r.probe("/metrics")
-		for _, name := range []string{"cirrus_leading 0", "cirrus_takeovers_total 0", "cirrus_takeover_seconds_count 0",
-			`cirrus_etcd_round_trip_seconds_count{operation="commit",outcome="error"} 1`, "cirrus_mark_left_seconds 0"} {
+		for _, name := range []string{"cirrus_leading 0", "cirrus_takeovers_total 0",
+			"cirrus_takeover_seconds_count 0",
+			`cirrus_etcd_round_trip_seconds_count{operation="commit",outcome="error"} 1`,
+			"cirrus_mark_left_seconds 0"} {
 			if !strings.Contains(shown, name) {
 				t.Errorf("the metrics have no %q:\n%s", name, shown)
 			}
 		}
-		if got := b.metric("cirrus_forwarded_requests_total", "/cirrus.v1.LeaseService/Acquire", "ok"); got != 1 {
+		if got := b.metric("cirrus_forwarded_requests_total", "/cirrus.v1.LeaseService/Acquire",
+			"ok"); got != 1 {
 			t.Errorf("%v Acquires are counted", got)
 		}
 		grants := a.metric("cirrus_grants_total")

@@ -38,12 +38,15 @@ func newFuzzed(t testing.TB) *fuzzed {
 	clock := clockwork.NewFakeClockAt(theDay)
 	f := &fuzzed{store: newTestStore(newBatch(t, theDay, true, nodes(fuzzedNodes)))}
 	var err error
-	f.s, err = New(context.Background(), Config{Store: f.store, Clock: clock, Steady: fakeSteady{clock, theDay}, Logger: slog.New(slog.DiscardHandler), Random: bytes.NewReader(make([]byte, 1<<20))})
+	f.s, err = New(context.Background(),
+		Config{Store: f.store, Clock: clock, Steady: fakeSteady{clock, theDay},
+			Logger: slog.New(slog.DiscardHandler), Random: bytes.NewReader(make([]byte, 1<<20))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.handler = f.s.Handler()
-	resp, err := leases{f.s}.Acquire(context.Background(), &cirrusv1.AcquireRequest{AppId: "held", InstanceId: "0123456789abcdef"})
+	resp, err := leases{f.s}.Acquire(context.Background(),
+		&cirrusv1.AcquireRequest{AppId: "held", InstanceId: "0123456789abcdef"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +93,8 @@ func (f *fuzzed) checkRefused(t *testing.T, w *httptest.ResponseRecorder, body [
 	switch {
 	case err != nil:
 		t.Fatalf("%q: the error %q is no JSON: %v", body, reply, err)
-	case w.Code >= 500 && e.Code != "deadline_exceeded", e.Code == "internal", e.Code == "unknown", len(e.Message) < 10:
+	case w.Code >= 500 && e.Code != "deadline_exceeded", e.Code == "internal", e.Code == "unknown",
+		len(e.Message) < 10:
 		t.Fatalf("%q: %d %q", body, w.Code, reply)
 	}
 	if after := dumpOf(t, f.s, f.store); after != f.before {
@@ -123,27 +127,37 @@ func fuzz(f *testing.F, procedure, ctype string, seeds ...string) {
 
 func FuzzAcquireJSON(f *testing.F) {
 	fuzz(f, cirrusv1connect.LeaseServiceAcquireProcedure, asJSON,
-		`{"appId":"a"}`, `{"appId":"a","instanceId":"0123456789abcdef"}`, `{"appId":"a","ttl":"5s","wait":"10s","pool":"default"}`,
-		`{"appId":"a","pool":"west"}`, `{"appId":"a","ttl":"-1s"}`, `{"appId":5}`, `{}`, ``, `null`, `{"appId":"\u0000"}`,
-		`{"appId":"a","wait":"9223372036.999999999s"}`, `{"appId":"a","instanceId":"0123456789abcde\n"}`)
+		`{"appId":"a"}`, `{"appId":"a","instanceId":"0123456789abcdef"}`,
+		`{"appId":"a","ttl":"5s","wait":"10s","pool":"default"}`,
+		`{"appId":"a","pool":"west"}`, `{"appId":"a","ttl":"-1s"}`, `{"appId":5}`, `{}`, ``, `null`,
+		`{"appId":"\u0000"}`,
+		`{"appId":"a","wait":"9223372036.999999999s"}`,
+		`{"appId":"a","instanceId":"0123456789abcde\n"}`)
 }
 
 func FuzzHeartbeatJSON(f *testing.F) {
 	fuzz(f, cirrusv1connect.LeaseServiceHeartbeatProcedure, asJSON,
-		`{"instanceId":"0123456789abcdef","epoch":"1882559664357376"}`, `{"nodeId":63,"epoch":"1","instanceId":"0123456789abcdef"}`,
-		`{"nodeId":4294967295,"epoch":18446744073709551615,"instanceId":"0123456789abcdef"}`, `{"nodeId":-1}`)
+		`{"instanceId":"0123456789abcdef","epoch":"1882559664357376"}`,
+		`{"nodeId":63,"epoch":"1","instanceId":"0123456789abcdef"}`,
+		`{"nodeId":4294967295,"epoch":18446744073709551615,"instanceId":"0123456789abcdef"}`,
+		`{"nodeId":-1}`)
 }
 
 func FuzzHeartbeatProto(f *testing.F) {
-	held := &cirrusv1.HeartbeatRequest{NodeId: 0, Epoch: fuzzedEpoch, InstanceId: "0123456789abcdef"}
+	held := &cirrusv1.HeartbeatRequest{NodeId: 0, Epoch: fuzzedEpoch,
+		InstanceId: "0123456789abcdef"}
 	fuzz(f, cirrusv1connect.LeaseServiceHeartbeatProcedure, asProto, wire(held),
-		wire(&cirrusv1.HeartbeatRequest{Pool: "default", NodeId: 63, Epoch: 1<<64 - 1, InstanceId: strings.Repeat("~", 64)}), "", "\x0a\x01\xff", "\xff\xff\xff\xff")
+		wire(&cirrusv1.HeartbeatRequest{Pool: "default", NodeId: 63, Epoch: 1<<64 - 1,
+			InstanceId: strings.Repeat("~", 64)}), "", "\x0a\x01\xff", "\xff\xff\xff\xff")
 }
 
 func FuzzBatchProto(f *testing.F) {
-	held := &cirrusv1.HeartbeatRequest{NodeId: 0, Epoch: fuzzedEpoch, InstanceId: "0123456789abcdef"}
+	held := &cirrusv1.HeartbeatRequest{NodeId: 0, Epoch: fuzzedEpoch,
+		InstanceId: "0123456789abcdef"}
 	fuzz(f, cirrusv1connect.LeaseServiceHeartbeatBatchProcedure, asProto,
-		wire(&cirrusv1.HeartbeatBatchRequest{Heartbeats: []*cirrusv1.HeartbeatRequest{held, {}, {Pool: "west", Epoch: 1, InstanceId: held.InstanceId}, held}}),
+		wire(
+			&cirrusv1.HeartbeatBatchRequest{Heartbeats: []*cirrusv1.HeartbeatRequest{held, {},
+				{Pool: "west", Epoch: 1, InstanceId: held.InstanceId}, held}}),
 		strings.Repeat("\x0a\x00", 1025), "\x0a\x05\x10", "")
 }
 
@@ -157,26 +171,31 @@ func FuzzReleaseJSON(f *testing.F) {
 
 func FuzzRevokeProto(f *testing.F) {
 	fuzz(f, cirrusv1connect.AdminServiceRevokeProcedure, asProto,
-		wire(&cirrusv1.RevokeRequest{Epoch: fuzzedEpoch}), wire(&cirrusv1.RevokeRequest{NodeId: 1 << 31, Epoch: 1}), "")
+		wire(&cirrusv1.RevokeRequest{Epoch: fuzzedEpoch}),
+		wire(&cirrusv1.RevokeRequest{NodeId: 1 << 31, Epoch: 1}), "")
 }
 
 func FuzzCreatePoolJSON(f *testing.F) {
 	fuzz(f, cirrusv1connect.AdminServiceCreatePoolProcedure, asJSON,
 		`{"pool":{"name":"east","ttl":"20s","maxTtl":"60s","quarantine":"15s","nodeIds":{"first":1,"last":9}}}`,
 		`{"pool":{"name":"x","layout":{"originMs":"0","timestampBits":45,"nodeBits":9,"sequenceBits":9}}}`,
-		`{"pool":{"layout":{"timestampBits":297,"nodeBits":4294967295}}}`, `{"pool":{"name":"x","unsafe":true,"quarantine":"0s","ttl":"1s"}}`,
+		`{"pool":{"layout":{"timestampBits":297,"nodeBits":4294967295}}}`,
+		`{"pool":{"name":"x","unsafe":true,"quarantine":"0s","ttl":"1s"}}`,
 		`{"pool":{"layout":{"originMs":"-9223372036854775808","timestampBits":41,"nodeBits":10,"sequenceBits":12}}}`, `{"pool":null}`, `{}`)
 }
 
 func FuzzUpdatePoolJSON(f *testing.F) {
 	fuzz(f, cirrusv1connect.AdminServiceUpdatePoolProcedure, asJSON,
-		`{"pool":{"nodeIds":{"last":1023}}}`, `{"pool":{"ttl":"1s","quarantine":"2592000s"}}`, `{"pool":{"layout":{}}}`,
-		`{"pool":{"nodeIds":{"first":4294967295,"last":0}}}`, `{"pool":{"unsafe":false}}`, `{"pool":null}`, `{}`)
+		`{"pool":{"nodeIds":{"last":1023}}}`, `{"pool":{"ttl":"1s","quarantine":"2592000s"}}`,
+		`{"pool":{"layout":{}}}`,
+		`{"pool":{"nodeIds":{"first":4294967295,"last":0}}}`, `{"pool":{"unsafe":false}}`,
+		`{"pool":null}`, `{}`)
 }
 
 func FuzzListLeasesJSON(f *testing.F) {
 	fuzz(f, cirrusv1connect.AdminServiceListLeasesProcedure, asJSON,
-		`{}`, `{"pageToken":"0","pageSize":1}`, `{"pageToken":"4294967295"}`, `{"pageToken":"١"}`, `{"pageSize":4294967295}`, `{"pool":"\u0000"}`)
+		`{}`, `{"pageToken":"0","pageSize":1}`, `{"pageToken":"4294967295"}`, `{"pageToken":"١"}`,
+		`{"pageSize":4294967295}`, `{"pool":"\u0000"}`)
 }
 
 // fuzzedEpoch is what the first grant after a start on theDay gets (S2).
@@ -188,9 +207,12 @@ func wire(m proto.Message) string { return string(must(proto.Marshal(m))) }
 func TestFuzzedServiceAnswers(t *testing.T) {
 	f := newFuzzed(t)
 	defer f.s.Close()
-	f.send(t, cirrusv1connect.LeaseServiceHeartbeatProcedure, asProto, []byte(wire(heartbeatRequest(f.held))))
-	f.send(t, cirrusv1connect.LeaseServiceReleaseProcedure, asProto, []byte(wire(releaseRequest(f.held, nil))))
-	if rec, _ := f.store.record(fencing.DefaultPool, 0); rec.Status != fencing.Ended || uint64(rec.Epoch) != fuzzedEpoch {
+	f.send(t, cirrusv1connect.LeaseServiceHeartbeatProcedure, asProto,
+		[]byte(wire(heartbeatRequest(f.held))))
+	f.send(t, cirrusv1connect.LeaseServiceReleaseProcedure, asProto,
+		[]byte(wire(releaseRequest(f.held, nil))))
+	if rec, _ := f.store.record(fencing.DefaultPool, 0); rec.Status != fencing.Ended ||
+		uint64(rec.Epoch) != fuzzedEpoch {
 		t.Errorf("the seeds speak of epoch %d, the store has %v", fuzzedEpoch, rec)
 	}
 }

@@ -47,7 +47,10 @@ func (f fakeSteady) Now() time.Duration { return f.clock.Since(f.start) }
 var theDay = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 // newHost serves a vouched store with the default pool, edited.
-func newHost(t *testing.T, edit func(*fencing.Pool)) *host { return newHostWith(t, true, edit, nil) }
+func newHost(t *testing.T, edit func(*fencing.Pool)) *host {
+	return newHostWith(t, true, edit,
+		nil)
+}
 
 func newHostWith(t *testing.T, vouched bool, edit func(*fencing.Pool), random io.Reader) *host {
 	t.Helper()
@@ -59,7 +62,9 @@ func newHostWith(t *testing.T, vouched bool, edit func(*fencing.Pool), random io
 		t.Fatal(err)
 	}
 	h.store = st
-	h.s, err = New(context.Background(), Config{Store: st, Clock: h.clock, Steady: fakeSteady{h.clock, theDay}, Logger: log, Random: random})
+	h.s, err = New(context.Background(),
+		Config{Store: st, Clock: h.clock, Steady: fakeSteady{h.clock, theDay}, Logger: log,
+			Random: random})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +114,8 @@ type protocol struct {
 func (h *host) protocols() []protocol {
 	var all []protocol
 	add := func(name string, c *http.Client, opts ...connect.ClientOption) {
-		all = append(all, protocol{name, cirrusv1connect.NewLeaseServiceClient(c, h.url, opts...), cirrusv1connect.NewAdminServiceClient(c, h.url, opts...)})
+		all = append(all, protocol{name, cirrusv1connect.NewLeaseServiceClient(c, h.url, opts...),
+			cirrusv1connect.NewAdminServiceClient(c, h.url, opts...)})
 	}
 	add("Connect JSON", h.h1, connect.WithProtoJSON())
 	add("Connect proto", h.h1)

@@ -51,9 +51,12 @@ func (s *Service) refuseBrowsers(next http.Handler) http.Handler {
 			return
 		}
 		if since, ok := lines.may(s.cfg.Steady.Now()); ok {
-			s.log.Warn("a request was refused that a web page may have sent", "why", refused.Message, "path", quoted(r.URL.Path), "from", r.RemoteAddr, "since_last_told", since)
+			s.log.Warn("a request was refused that a web page may have sent",
+				"why", refused.Message, "path", quoted(r.URL.Path), "from", r.RemoteAddr,
+				"since_last_told", since)
 		}
-		if ctype := r.Header.Get("Content-Type"); ctype != "application/grpc" && !strings.HasPrefix(ctype, "application/grpc+") {
+		if ctype := r.Header.Get("Content-Type"); ctype != "application/grpc" &&
+			!strings.HasPrefix(ctype, "application/grpc+") {
 			// The answer has the status 403, whatever the request was. Only gRPC,
 			// which no browser can send, has the code in a place of its own.
 			r = &http.Request{Method: http.MethodPost, Header: http.Header{}}

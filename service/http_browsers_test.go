@@ -27,7 +27,8 @@ type asked struct {
 func TestBrowsersAreRefused(t *testing.T) {
 	h := newHost(t, nil)
 	var err error
-	if h.s.cfg.Browsers, err = NewBrowsers([]string{"https://console.example"}, []string{"Cirrus.example", "192.0.2.7"}); err != nil {
+	if h.s.cfg.Browsers, err = NewBrowsers([]string{"https://console.example"},
+		[]string{"Cirrus.example", "192.0.2.7"}); err != nil {
 		t.Fatal(err)
 	}
 	const badHost, badOrigin = string(reasonBadHost), string(reasonBadOrigin)
@@ -72,7 +73,8 @@ func TestBrowsersAreRefused(t *testing.T) {
 	for name, cases := range map[string][]asked{"loopback": loopback, "elsewhere": elsewhere} {
 		url := serveAs(t, h, name == "loopback")
 		for _, c := range cases {
-			for _, path := range []string{acquirePath, cirrusv1connect.AdminServiceUpdatePoolProcedure, healthCheckProcedure, "/nothing"} {
+			for _, path := range []string{acquirePath,
+				cirrusv1connect.AdminServiceUpdatePoolProcedure, healthCheckProcedure, "/nothing"} {
 				c.ask(t, h, name, http.MethodPost, url[0]+path)
 			}
 			for _, path := range []string{"/metrics", "/livez", "/readyz"} {
@@ -88,7 +90,8 @@ func TestBrowsersAreRefused(t *testing.T) {
 // serveAs serves both sides of a host, and returns their URLs.
 func serveAs(t *testing.T, h *host, loopback bool) (urls [2]string) {
 	log := slog.New(slog.DiscardHandler)
-	for i, server := range []*http.Server{NewHTTPServer(h.s.Handler(), log), NewMetricsServer(h.s.MetricsHandler(), log)} {
+	for i, server := range []*http.Server{NewHTTPServer(h.s.Handler(), log),
+		NewMetricsServer(h.s.MetricsHandler(), log)} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -124,15 +127,18 @@ func (a asked) ask(t *testing.T, h *host, listener, method, url string) {
 	defer resp.Body.Close()
 	body := must(io.ReadAll(resp.Body))
 	if (resp.StatusCode == http.StatusForbidden) != (a.reason != "") {
-		t.Errorf("%s %s, Host %q, Origin %q: %s %s, want the refusal %q", listener, url, a.host, a.origin, resp.Status, body, a.reason)
+		t.Errorf("%s %s, Host %q, Origin %q: %s %s, want the refusal %q", listener, url, a.host,
+			a.origin, resp.Status, body, a.reason)
 	}
 	if a.reason == "" {
 		return
 	}
 	var said struct{ Code, Message string }
-	if err := json.Unmarshal(body, &said); err != nil || said.Code != "permission_denied" || !strings.Contains(string(body), a.reason) ||
+	if err := json.Unmarshal(body, &said); err != nil || said.Code != "permission_denied" ||
+		!strings.Contains(string(body), a.reason) ||
 		!strings.Contains(said.Message, "allowed-") || resp.Header.Get("Content-Type") != asJSON {
-		t.Errorf("%s %s, Host %q, Origin %q: the refusal says %s (%v)", listener, url, a.host, a.origin, body, err)
+		t.Errorf("%s %s, Host %q, Origin %q: the refusal says %s (%v)", listener, url, a.host,
+			a.origin, body, err)
 	}
 }
 
@@ -144,7 +150,9 @@ func TestBrowsersInEveryProtocol(t *testing.T) {
 		ctx, info := connect.NewClientContext(context.Background())
 		info.RequestHeader().Set("Origin", "http://evil.example")
 		_, err := p.leases.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "a"})
-		if connect.CodeOf(err) != connect.CodePermissionDenied || !strings.Contains(err.Error(), "allowed-origins") && p.name != "gRPC-Web" && p.name != "gRPC-Web JSON" {
+		if connect.CodeOf(err) != connect.CodePermissionDenied ||
+			!strings.Contains(err.Error(), "allowed-origins") && p.name != "gRPC-Web" &&
+				p.name != "gRPC-Web JSON" {
 			t.Errorf("%s: %v", p.name, err)
 		}
 	}

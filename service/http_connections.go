@@ -27,7 +27,8 @@ type ConnectionLimit struct {
 // would take a descriptor that the store may need.
 func (s *Service) Limit(l net.Listener, limit ConnectionLimit) (net.Listener, error) {
 	if limit.Listener == "" || limit.Most < 1 || limit.PerAddress < 0 {
-		return nil, errors.New("service: a ConnectionLimit needs the name of its listener, and Most of at least 1")
+		return nil, errors.New(
+			"service: a ConnectionLimit needs the name of its listener, and Most of at least 1")
 	}
 	if limit.PerAddress == 0 {
 		limit.PerAddress = max(1, limit.Most/4)
@@ -108,7 +109,8 @@ func (l *limited) log(remote net.Addr, open int, why prometheus.Counter) {
 	if why == l.refusedPeer {
 		text, most = "too many open connections from one address: new ones from there are closed at once; find out who leaves them open, or raise the limit", l.limit.PerAddress
 	}
-	l.s.log.Warn(text, "listener", l.limit.Listener, "from", remote.String(), "most", most, "open", open, "refused_since_last_told", since)
+	l.s.log.Warn(text, "listener", l.limit.Listener, "from", remote.String(), "most", most,
+		"open", open, "refused_since_last_told", since)
 }
 
 // counted is a connection that is counted until it is closed.

@@ -42,7 +42,9 @@ func (l *lineUp) Accept() (net.Conn, error) {
 
 func (l *lineUp) come(from ...string) (all []*fakeConn) {
 	for _, f := range from {
-		all = append(all, &fakeConn{from: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(f), 1))})
+		all = append(
+			all, &fakeConn{from: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(f),
+				1))})
 	}
 	l.line = append(l.line, all...)
 	return all
@@ -67,7 +69,8 @@ func TestConnectionLimit(t *testing.T) {
 			got = append(got, c)
 		}
 	}
-	inner.come("10.0.0.1", "10.0.0.1", "::ffff:10.0.0.1", "10.0.0.1", "2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:1::1")
+	inner.come("10.0.0.1", "10.0.0.1", "::ffff:10.0.0.1", "10.0.0.1", "2001:db8::1", "2001:db8::2",
+		"2001:db8::3", "2001:db8:1::1")
 	got := accept()
 	if len(got) != 5 { // two and two of one address each, and one
 		t.Fatalf("%d connections were accepted, want 5", len(got))
@@ -90,7 +93,8 @@ func TestConnectionLimit(t *testing.T) {
 	if more := accept(); len(more) != 1 {
 		t.Errorf("%d connections were accepted in the place of one, want 1", len(more))
 	}
-	if n := strings.Count(h.log.String(), "too many open connections"); n != 2 || !strings.Contains(h.log.String(), `"refused_since_last_told":5`) {
+	if n := strings.Count(h.log.String(), "too many open connections"); n != 2 ||
+		!strings.Contains(h.log.String(), `"refused_since_last_told":5`) {
 		t.Errorf("the log tells %d times, want 2, and that 5 were refused since:\n%s", n, h.log)
 	}
 	m := h.s.metrics.connections()
@@ -118,7 +122,8 @@ func valueOf(t *testing.T, m prometheus.Metric) float64 {
 // What can't be a limit is refused.
 func TestConnectionLimitIsOne(t *testing.T) {
 	h := newHost(t, nil)
-	for _, limit := range []ConnectionLimit{{}, {Listener: "a"}, {Most: 1}, {Listener: "a", Most: -1}, {Listener: "a", Most: 1, PerAddress: -1}} {
+	for _, limit := range []ConnectionLimit{{}, {Listener: "a"}, {Most: 1},
+		{Listener: "a", Most: -1}, {Listener: "a", Most: 1, PerAddress: -1}} {
 		if _, err := h.s.Limit(&lineUp{}, limit); err == nil {
 			t.Errorf("%+v was taken", limit)
 		}
@@ -198,9 +203,11 @@ func TestAcceptErrorsAreWarnings(t *testing.T) {
 	server := NewHTTPServer(http.NotFoundHandler(), slog.New(slog.NewTextHandler(&b, nil)))
 	server.ErrorLog.Print("http: TLS handshake error from a stranger")
 	for range 3 {
-		server.ErrorLog.Print("http: Accept error: accept tcp 127.0.0.1:1: accept4: too many open files; retrying in 5ms")
+		server.ErrorLog.Print(
+			"http: Accept error: accept tcp 127.0.0.1:1: accept4: too many open files; retrying in 5ms")
 	}
-	if got := b.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "level=WARN") || !strings.Contains(got, "too many open files") {
+	if got := b.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "level=WARN") ||
+		!strings.Contains(got, "too many open files") {
 		t.Errorf("the log says\n%s", got)
 	}
 }

@@ -48,7 +48,8 @@ func Middleware(next http.Handler) http.Handler { return defaultTimes.middleware
 
 func (t httpTimes) middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		x := &exchange{ResponseWriter: w, r: r, rc: http.NewResponseController(w), times: t, one: r.ProtoMajor == 1}
+		x := &exchange{ResponseWriter: w, r: r, rc: http.NewResponseController(w), times: t,
+			one: r.ProtoMajor == 1}
 		talks := conversations[r.URL.Path]
 		x.rests = talks || streams[r.URL.Path]
 		if x.rests {
@@ -135,7 +136,8 @@ func (x *exchange) WriteHeader(status int) {
 		x.ResponseWriter.WriteHeader(status)
 		return
 	}
-	body, err := json.Marshal(map[string]string{"code": connect.CodeInvalidArgument.String(), "message": text})
+	body, err := json.Marshal(map[string]string{"code": connect.CodeInvalidArgument.String(),
+		"message": text})
 	if err != nil {
 		body = nil // strings can be encoded
 	}
@@ -148,10 +150,12 @@ func (x *exchange) WriteHeader(status int) {
 func (x *exchange) notACall(status int) string {
 	switch status {
 	case http.StatusMethodNotAllowed:
-		return fmt.Sprintf("%s is not how a procedure is called: send a %s, with the header Content-Type: application/json and the request as JSON, {} if it is empty",
+		return fmt.Sprintf(
+			"%s is not how a procedure is called: send a %s, with the header Content-Type: application/json and the request as JSON, {} if it is empty",
 			quoted(x.r.Method), x.Header().Get("Allow"))
 	case http.StatusUnsupportedMediaType:
-		return fmt.Sprintf("the Content-Type %s is none that this procedure takes: send the request with one of %s",
+		return fmt.Sprintf(
+			"the Content-Type %s is none that this procedure takes: send the request with one of %s",
 			quoted(x.r.Header.Get("Content-Type")), x.Header().Get("Accept-Post"))
 	}
 	return ""
@@ -180,10 +184,12 @@ func (a *arrival) Read(b []byte) (int, error) {
 		return n, err
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return n, connect.NewError(connect.CodeDeadlineExceeded,
-			fmt.Errorf("the request's body had not arrived after %v: send it at once", a.times.arrive))
+			fmt.Errorf("the request's body had not arrived after %v: send it at once",
+				a.times.arrive))
 	case a.one && !errors.As(err, &tooLarge):
 		return n, connect.NewError(connect.CodeInvalidArgument,
-			fmt.Errorf("the request's body is incomplete or malformed: %w; send as much as its Content-Length says, or whole chunks", err))
+			fmt.Errorf(
+				"the request's body is incomplete or malformed: %w; send as much as its Content-Length says, or whole chunks", err))
 	}
 	return n, err
 }

@@ -106,7 +106,8 @@ func (i *impatient) dial() net.Conn {
 
 // post sends a request over HTTP/1.1, as text.
 func post(c net.Conn, path, ctype, header, body string) {
-	fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: %s\r\n%s\r\n%s", path, ctype, header, body)
+	fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: %s\r\n%s\r\n%s", path,
+		ctype, header, body)
 }
 
 func length(n int) string { return fmt.Sprintf("Content-Length: %d\r\n", n) }
@@ -130,10 +131,12 @@ func (i *impatient) frames(window uint32) *framed {
 func (f *framed) ask(stream uint32, path, ctype string, body []byte) {
 	var b bytes.Buffer
 	e := hpack.NewEncoder(&b)
-	for _, kv := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", path}, {":authority", "127.0.0.1"}, {"content-type", ctype}} {
+	for _, kv := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", path},
+		{":authority", "127.0.0.1"}, {"content-type", ctype}} {
 		_ = e.WriteField(hpack.HeaderField{Name: kv[0], Value: kv[1]})
 	}
-	_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: b.Bytes(), EndHeaders: true})
+	_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: b.Bytes(),
+		EndHeaders: true})
 	if body != nil {
 		_ = f.WriteData(stream, true, body)
 	}
@@ -192,7 +195,9 @@ func TestQuietStreamsLive(t *testing.T) {
 			return stream.Msg().Event.String()
 		}
 	}
-	health, err := healthClient(h2, i.url, healthWatchProcedure, connect.WithGRPC()).CallServerStream(ctx, connect.NewRequest(&healthv1.HealthCheckRequest{}))
+	health, err := healthClient(h2, i.url, healthWatchProcedure,
+		connect.WithGRPC()).CallServerStream(ctx,
+		connect.NewRequest(&healthv1.HealthCheckRequest{}))
 	if err != nil || !health.Receive() {
 		t.Fatalf("health: %v, %v", err, health.Err())
 	}
@@ -201,7 +206,8 @@ func TestQuietStreamsLive(t *testing.T) {
 		f.ask(1, watchPath, "application/connect+json", envelope(0, 2, []byte("{}")))
 		f.untilReset(t)
 	}
-	lease = must(cirrusv1connect.NewLeaseServiceClient(h2, i.url).Acquire(ctx, acquireRequest("", "a", 0))).Lease
+	lease = must(cirrusv1connect.NewLeaseServiceClient(h2, i.url).Acquire(ctx,
+		acquireRequest("", "a", 0))).Lease
 	for name, receive := range next {
 		if got := receive(); got != "EVENT_GRANTED" {
 			t.Errorf("%s, after a rest: %s, want the grant of node ID %d", name, got, lease.NodeId)
@@ -223,7 +229,8 @@ func TestWaitIsNoArrival(t *testing.T) {
 	for name, c := range map[string]*http.Client{"HTTP/1.1": h.h1, "HTTP/2": h.h2} {
 		answers := make(chan error, 1)
 		go func() {
-			got, err := cirrusv1connect.NewLeaseServiceClient(c, i.url).Acquire(context.Background(), acquireRequest("", name, time.Minute))
+			got, err := cirrusv1connect.NewLeaseServiceClient(c,
+				i.url).Acquire(context.Background(), acquireRequest("", name, time.Minute))
 			if err == nil {
 				held = got.Lease
 			}
@@ -231,14 +238,17 @@ func TestWaitIsNoArrival(t *testing.T) {
 		}()
 		i.wait(acquirePath, 1)
 		for range 2 { // so the deadline has passed by now
-			i.tooSlow(fmt.Sprintf("POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", cirrusv1connect.LeaseServiceHeartbeatProcedure))
+			i.tooSlow(
+				fmt.Sprintf(
+					"POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", cirrusv1connect.LeaseServiceHeartbeatProcedure))
 		}
 		select {
 		case err := <-answers:
 			t.Fatalf("%s: an Acquire that waits was answered: %v", name, err)
 		default:
 		}
-		if _, err := p.leases.Release(context.Background(), releaseRequest(held, unused(held))); err != nil {
+		if _, err := p.leases.Release(context.Background(),
+			releaseRequest(held, unused(held))); err != nil {
 			t.Fatal(err)
 		}
 		if err := <-answers; err != nil {
@@ -247,7 +257,8 @@ func TestWaitIsNoArrival(t *testing.T) {
 	}
 	ctx, hangUp := context.WithCancel(context.Background())
 	go func() {
-		_, _ = cirrusv1connect.NewLeaseServiceClient(h.h1, i.url).Acquire(ctx, acquireRequest("", "leaves", time.Minute))
+		_, _ = cirrusv1connect.NewLeaseServiceClient(h.h1, i.url).Acquire(ctx,
+			acquireRequest("", "leaves", time.Minute))
 	}()
 	i.wait(acquirePath, 1)
 	hangUp()
@@ -271,7 +282,8 @@ func (i *impatient) tooSlow(text string) {
 		i.t.Fatalf("no answer to a body that didn't arrive: %v", err)
 	}
 	defer resp.Body.Close()
-	if body := must(io.ReadAll(resp.Body)); resp.StatusCode != http.StatusGatewayTimeout || !strings.Contains(string(body), "had not arrived") {
+	if body := must(io.ReadAll(resp.Body)); resp.StatusCode != http.StatusGatewayTimeout ||
+		!strings.Contains(string(body), "had not arrived") {
 		i.t.Fatalf("a body that didn't arrive: %s %s", resp.Status, body)
 	}
 }
@@ -281,13 +293,15 @@ func TestBodyHasToArrive(t *testing.T) {
 	h := newHost(t, nil)
 	i := serveSoon(t, h.s.handler(soon))
 	for _, path := range []string{acquirePath, cirrusv1connect.AdminServiceCreatePoolProcedure} {
-		head := "POST " + path + " HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+		head := "POST " + path +
+			" HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
 		i.tooSlow(head + "Content-Length: 5\r\n\r\n")
 		i.tooSlow(head + "Content-Length: 5\r\n\r\n{")
 		i.tooSlow(head + "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n")
 		i.wait(path, 0)
 	}
-	for path, ctype := range map[string]string{acquirePath: "application/grpc+json", watchPath: "application/connect+json"} {
+	for path, ctype := range map[string]string{acquirePath: "application/grpc+json",
+		watchPath: "application/connect+json"} {
 		f := i.frames(1 << 16)
 		f.ask(1, path, ctype, nil) // and no body
 		i.wait(path, 1)
@@ -308,13 +322,16 @@ func TestMalformedBody(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _ = io.WriteString(c, "POST "+acquirePath+" HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"+rest)
+		_, _ = io.WriteString(c,
+			"POST "+acquirePath+
+				" HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"+rest)
 		_ = c.(*net.TCPConn).CloseWrite()
 		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if body := must(io.ReadAll(resp.Body)); resp.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), "invalid_argument") {
+		if body := must(io.ReadAll(resp.Body)); resp.StatusCode != http.StatusBadRequest ||
+			!strings.Contains(string(body), "invalid_argument") {
 			t.Errorf("%s: %s %s, want 400", name, resp.Status, body)
 		}
 		resp.Body.Close()
@@ -356,20 +373,21 @@ func TestUnreadLargeAnswersEnd(t *testing.T) {
 	const one, stream = "/one", watchPath
 	large := make([]byte, 64<<20)
 	wrote := make(chan error, 1)
-	i := serveSoon(t, soon.middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == one {
-			_, err := w.Write(large)
-			wrote <- err
-			return
-		}
-		for {
-			if _, err := w.Write(large[:1<<10]); err != nil {
+	i := serveSoon(
+		t, soon.middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == one {
+				_, err := w.Write(large)
 				wrote <- err
 				return
 			}
-			w.(http.Flusher).Flush()
-		}
-	})))
+			for {
+				if _, err := w.Write(large[:1<<10]); err != nil {
+					wrote <- err
+					return
+				}
+				w.(http.Flusher).Flush()
+			}
+		})))
 	for _, path := range []string{one, stream} {
 		for name, ask := range map[string]func(){
 			"HTTP/1.1": func() { post(i.dial(), path, asJSON, length(2), "{}") },
@@ -403,7 +421,8 @@ func TestFailedFlushEndsStream(t *testing.T) {
 		soon.middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.(http.Flusher).Flush()
 			ended = r.Context().Err() != nil
-		})).ServeHTTP(brokenFlush{httptest.NewRecorder()}, httptest.NewRequest(http.MethodPost, path, nil))
+		})).ServeHTTP(brokenFlush{httptest.NewRecorder()},
+			httptest.NewRequest(http.MethodPost, path, nil))
 		if ended != want {
 			t.Errorf("%s: ended %v after a flush that failed", path, ended)
 		}
@@ -450,8 +469,10 @@ func TestDeadlinesAreLifted(t *testing.T) {
 			must(w.Write([]byte("event")))
 			w.(http.Flusher).Flush()
 		})).ServeHTTP(d, httptest.NewRequest(http.MethodPost, c.path, strings.NewReader("{}")))
-		if reads, writes := kinds(d.reads), kinds(d.writes); reads != c.reads || writes != c.writes {
-			t.Errorf("%s: read deadlines %s, write deadlines %s, want %s and %s", c.path, reads, writes, c.reads, c.writes)
+		if reads, writes := kinds(d.reads), kinds(d.writes); reads != c.reads ||
+			writes != c.writes {
+			t.Errorf("%s: read deadlines %s, write deadlines %s, want %s and %s", c.path, reads,
+				writes, c.reads, c.writes)
 		}
 	}
 }

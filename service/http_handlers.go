@@ -30,17 +30,20 @@ func (h leases) Acquire(ctx context.Context, req *cirrusv1.AcquireRequest) (*cir
 }
 
 // Heartbeat extends a lease.
-func (h leases) Heartbeat(ctx context.Context, req *cirrusv1.HeartbeatRequest) (*cirrusv1.HeartbeatResponse, error) {
+func (h leases) Heartbeat(ctx context.Context,
+	req *cirrusv1.HeartbeatRequest) (*cirrusv1.HeartbeatResponse, error) {
 	return route(ctx, h.s, req, answerer.Heartbeat, retries{})
 }
 
 // HeartbeatBatch extends many leases, and answers for each of them.
-func (h leases) HeartbeatBatch(ctx context.Context, req *cirrusv1.HeartbeatBatchRequest) (*cirrusv1.HeartbeatBatchResponse, error) {
+func (h leases) HeartbeatBatch(ctx context.Context,
+	req *cirrusv1.HeartbeatBatchRequest) (*cirrusv1.HeartbeatBatchResponse, error) {
 	return route(ctx, h.s, req, answerer.HeartbeatBatch, retries{})
 }
 
 // Release ends a lease.
-func (h leases) Release(ctx context.Context, req *cirrusv1.ReleaseRequest) (*cirrusv1.ReleaseResponse, error) {
+func (h leases) Release(ctx context.Context,
+	req *cirrusv1.ReleaseRequest) (*cirrusv1.ReleaseResponse, error) {
 	return route(ctx, h.s, req, answerer.Release, retries{})
 }
 
@@ -48,52 +51,61 @@ func (h leases) Release(ctx context.Context, req *cirrusv1.ReleaseRequest) (*cir
 type admin struct{ s *Service }
 
 // CreatePool creates a pool. Repeating it with the same settings succeeds.
-func (h admin) CreatePool(ctx context.Context, req *cirrusv1.CreatePoolRequest) (*cirrusv1.CreatePoolResponse, error) {
+func (h admin) CreatePool(ctx context.Context,
+	req *cirrusv1.CreatePoolRequest) (*cirrusv1.CreatePoolResponse, error) {
 	return route(ctx, h.s, req, answerer.CreatePool, retries{})
 }
 
 // UpdatePool changes those settings of a pool that can change.
-func (h admin) UpdatePool(ctx context.Context, req *cirrusv1.UpdatePoolRequest) (*cirrusv1.UpdatePoolResponse, error) {
+func (h admin) UpdatePool(ctx context.Context,
+	req *cirrusv1.UpdatePoolRequest) (*cirrusv1.UpdatePoolResponse, error) {
 	// A repetition could undo what somebody else has changed since.
 	return route(ctx, h.s, req, answerer.UpdatePool, retries{once: true})
 }
 
 // GetPool shows one pool.
-func (h admin) GetPool(ctx context.Context, req *cirrusv1.GetPoolRequest) (*cirrusv1.GetPoolResponse, error) {
+func (h admin) GetPool(ctx context.Context,
+	req *cirrusv1.GetPoolRequest) (*cirrusv1.GetPoolResponse, error) {
 	return route(ctx, h.s, req, answerer.GetPool, retries{})
 }
 
 // ListPools shows pools by name.
-func (h admin) ListPools(ctx context.Context, req *cirrusv1.ListPoolsRequest) (*cirrusv1.ListPoolsResponse, error) {
+func (h admin) ListPools(ctx context.Context,
+	req *cirrusv1.ListPoolsRequest) (*cirrusv1.ListPoolsResponse, error) {
 	return route(ctx, h.s, req, answerer.ListPools, retries{})
 }
 
 // ListLeases shows the node IDs that were ever granted, in order.
-func (h admin) ListLeases(ctx context.Context, req *cirrusv1.ListLeasesRequest) (*cirrusv1.ListLeasesResponse, error) {
+func (h admin) ListLeases(ctx context.Context,
+	req *cirrusv1.ListLeasesRequest) (*cirrusv1.ListLeasesResponse, error) {
 	return route(ctx, h.s, req, answerer.ListLeases, retries{})
 }
 
 // Revoke makes the service refuse further heartbeats of a lease.
-func (h admin) Revoke(ctx context.Context, req *cirrusv1.RevokeRequest) (*cirrusv1.RevokeResponse, error) {
+func (h admin) Revoke(ctx context.Context, req *cirrusv1.RevokeRequest) (*cirrusv1.RevokeResponse,
+	error) {
 	return route(ctx, h.s, req, answerer.Revoke, retries{})
 }
 
 // Free ends a lease on the caller's word that its holder is dead.
-func (h admin) Free(ctx context.Context, req *cirrusv1.FreeRequest) (*cirrusv1.FreeResponse, error) {
+func (h admin) Free(ctx context.Context, req *cirrusv1.FreeRequest) (*cirrusv1.FreeResponse,
+	error) {
 	return route(ctx, h.s, req, answerer.Free, retries{})
 }
 
 // Watch streams the leases that are present in a pool, and then what happens to
 // them.
-func (h admin) Watch(ctx context.Context, req *cirrusv1.WatchRequest, stream *connect.ServerStream[cirrusv1.WatchResponse]) error {
+func (h admin) Watch(ctx context.Context, req *cirrusv1.WatchRequest,
+	stream *connect.ServerStream[cirrusv1.WatchResponse]) error {
 	leave, refused := h.s.shareOfWatches(ctx)
 	if refused != nil {
 		return h.s.wireError(refused)
 	}
 	defer leave()
-	_, err := route(ctx, h.s, req, func(a answerer, ctx context.Context, req *cirrusv1.WatchRequest) (*struct{}, error) {
-		return nil, a.Watch(ctx, req, stream)
-	}, retries{})
+	_, err := route(ctx, h.s, req,
+		func(a answerer, ctx context.Context, req *cirrusv1.WatchRequest) (*struct{}, error) {
+			return nil, a.Watch(ctx, req, stream)
+		}, retries{})
 	return err
 }
 
@@ -113,8 +125,9 @@ func (s *Service) shareOfWatches(ctx context.Context) (leave func(), refused *fe
 	defer s.mu.Unlock()
 	if !s.watches.take(remote) {
 		return nil, &fencing.Refusal{
-			Reason:  reasonTooMany,
-			Message: fmt.Sprintf("%d streams of Watch of your address are open, which is the most for one: close one, or share one", maxWatchesPerAddress),
+			Reason: reasonTooMany,
+			Message: fmt.Sprintf(
+				"%d streams of Watch of your address are open, which is the most for one: close one, or share one", maxWatchesPerAddress),
 		}
 	}
 	return func() {

@@ -22,14 +22,18 @@ const (
 func newHealthHandler(s *Service, opts ...connect.HandlerOption) (string, http.Handler) {
 	mux := http.NewServeMux()
 	mux.Handle(healthCheckProcedure, connect.NewUnaryHandlerSimple(healthCheckProcedure,
-		func(_ context.Context, req *healthv1.HealthCheckRequest) (*healthv1.HealthCheckResponse, error) {
+		func(_ context.Context, req *healthv1.HealthCheckRequest) (*healthv1.HealthCheckResponse,
+			error) {
 			if !knownService(req.Service) {
-				return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("there is no service %s: ask for %q, %q or the empty name",
-					quoted(req.Service), cirrusv1connect.LeaseServiceName, cirrusv1connect.AdminServiceName))
+				return nil, connect.NewError(connect.CodeNotFound,
+					fmt.Errorf("there is no service %s: ask for %q, %q or the empty name",
+						quoted(req.Service), cirrusv1connect.LeaseServiceName,
+						cirrusv1connect.AdminServiceName))
 			}
 			return s.health(), nil
 		}, opts...))
-	mux.Handle(healthWatchProcedure, connect.NewServerStreamHandlerSimple(healthWatchProcedure, s.watchHealth, opts...))
+	mux.Handle(healthWatchProcedure,
+		connect.NewServerStreamHandlerSimple(healthWatchProcedure, s.watchHealth, opts...))
 	return "/" + healthName + "/", mux
 }
 
@@ -49,7 +53,8 @@ func (s *Service) health() *healthv1.HealthCheckResponse {
 }
 
 // watchHealth sends the state now, and each change, until the service ends.
-func (s *Service) watchHealth(ctx context.Context, req *healthv1.HealthCheckRequest, stream *connect.ServerStream[healthv1.HealthCheckResponse]) error {
+func (s *Service) watchHealth(ctx context.Context, req *healthv1.HealthCheckRequest,
+	stream *connect.ServerStream[healthv1.HealthCheckResponse]) error {
 	sent := healthv1.HealthCheckResponse_UNKNOWN
 	for {
 		news := s.state.Load().news

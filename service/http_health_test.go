@@ -21,8 +21,11 @@ import (
 	"github.com/cirrus-id/cirrus/proto/cirrus/v1/cirrusv1connect"
 )
 
-func healthClient(c *http.Client, url, procedure string, opts ...connect.ClientOption) *connect.Client[healthv1.HealthCheckRequest, healthv1.HealthCheckResponse] {
-	return connect.NewClient[healthv1.HealthCheckRequest, healthv1.HealthCheckResponse](c, url+procedure, opts...)
+func healthClient(c *http.Client, url, procedure string,
+	opts ...connect.ClientOption) *connect.Client[healthv1.HealthCheckRequest,
+	healthv1.HealthCheckResponse] {
+	return connect.NewClient[healthv1.HealthCheckRequest, healthv1.HealthCheckResponse](c,
+		url+procedure, opts...)
 }
 
 // Health answers for each service that there is, by gRPC and without.
@@ -33,14 +36,17 @@ func TestHealthCheck(t *testing.T) {
 		healthClient(h.h2, h.url, healthCheckProcedure, connect.WithGRPC()),
 		healthClient(h.h1, h.url, healthCheckProcedure, connect.WithProtoJSON()),
 	} {
-		for _, name := range []string{"", healthName, cirrusv1connect.LeaseServiceName, cirrusv1connect.AdminServiceName} {
-			resp, err := c.CallUnary(ctx, connect.NewRequest(&healthv1.HealthCheckRequest{Service: name}))
+		for _, name := range []string{"", healthName, cirrusv1connect.LeaseServiceName,
+			cirrusv1connect.AdminServiceName} {
+			resp, err := c.CallUnary(ctx,
+				connect.NewRequest(&healthv1.HealthCheckRequest{Service: name}))
 			if err != nil || resp.Msg.Status != healthv1.HealthCheckResponse_SERVING {
 				t.Errorf("health of %q: %v, %v", name, resp, err)
 			}
 		}
 		for _, name := range []string{"cirrus.v2.LeaseService", letters(100_000)} {
-			_, err := c.CallUnary(ctx, connect.NewRequest(&healthv1.HealthCheckRequest{Service: name}))
+			_, err := c.CallUnary(ctx,
+				connect.NewRequest(&healthv1.HealthCheckRequest{Service: name}))
 			wanted{code: connect.CodeNotFound}.check(t, "an unknown service", err)
 		}
 	}
@@ -49,7 +55,9 @@ func TestHealthCheck(t *testing.T) {
 // healthWatch is a health stream that is read beside the test.
 func (b *bubble) healthWatch(name string) *call[string] {
 	return start(func(ctx context.Context) (string, error) {
-		stream, err := healthClient(b.http, "http://cirrus", healthWatchProcedure).CallServerStream(ctx, connect.NewRequest(&healthv1.HealthCheckRequest{Service: name}))
+		stream, err := healthClient(b.http, "http://cirrus",
+			healthWatchProcedure).CallServerStream(ctx,
+			connect.NewRequest(&healthv1.HealthCheckRequest{Service: name}))
 		if err != nil {
 			return "", err
 		}
@@ -82,7 +90,8 @@ func TestHealthWatch(t *testing.T) {
 				if got := known.done(t, "the stream"); got != "SERVING NOT_SERVING" {
 					t.Errorf("the stream said %s", got)
 				}
-				if got := unknown.done(t, "the stream"); !strings.HasPrefix(got, "SERVICE_UNKNOWN") {
+				if got := unknown.done(t, "the stream"); !strings.HasPrefix(got,
+					"SERVICE_UNKNOWN") {
 					t.Errorf("the stream of an unknown service said %s", got)
 				}
 				if got := b.probe("/readyz"); got != "503 not serving" {
@@ -128,7 +137,9 @@ func TestHealthAfterFailure(t *testing.T) {
 		b.store.failWith(errDisk)
 		b.acquire("a", 0)
 		b.settle()
-		resp, err := healthClient(b.http, "http://cirrus", healthCheckProcedure).CallUnary(context.Background(), connect.NewRequest(&healthv1.HealthCheckRequest{}))
+		resp, err := healthClient(b.http, "http://cirrus",
+			healthCheckProcedure).CallUnary(context.Background(),
+			connect.NewRequest(&healthv1.HealthCheckRequest{}))
 		if err != nil || resp.Msg.Status != healthv1.HealthCheckResponse_NOT_SERVING {
 			t.Errorf("health says %v, %v", resp, err)
 		}
@@ -140,14 +151,17 @@ func TestFirstMarkMustBeWritten(t *testing.T) {
 	st := newTestStore(newBatch(t, theDay, true, nil))
 	st.failWith(errDisk)
 	h := newHost(t, nil) // for its clock
-	_, err := New(context.Background(), Config{Store: st, Clock: h.clock, Steady: fakeSteady{h.clock, theDay}, Logger: h.s.log})
+	_, err := New(context.Background(),
+		Config{Store: st, Clock: h.clock, Steady: fakeSteady{h.clock, theDay}, Logger: h.s.log})
 	if !errors.Is(err, errDisk) {
 		t.Errorf("New says %v", err)
 	}
 	if _, err := New(context.Background(), Config{Store: st}); err == nil {
 		t.Error("New takes a Config without a steady clock")
 	}
-	if _, err := New(context.Background(), Config{Store: st, Clock: h.clock, Steady: fakeSteady{h.clock, theDay}, Stride: time.Millisecond}); err == nil {
+	if _, err := New(context.Background(),
+		Config{Store: st, Clock: h.clock, Steady: fakeSteady{h.clock, theDay},
+			Stride: time.Millisecond}); err == nil {
 		t.Error("New takes a stride of 1 ms")
 	}
 }
@@ -178,7 +192,8 @@ func TestReflection(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := fmt.Sprint(names); got != "[cirrus.v1.LeaseService cirrus.v1.AdminService grpc.health.v1.Health]" {
+		if got := fmt.Sprint(
+			names); got != "[cirrus.v1.LeaseService cirrus.v1.AdminService grpc.health.v1.Health]" {
 			t.Errorf("the services are %s", got)
 		}
 		for _, name := range names {
@@ -200,7 +215,9 @@ func TestMetrics(t *testing.T) {
 	two := must(p.leases.Acquire(ctx, acquireRequest("", "two", 0))).Lease
 	must(p.leases.Heartbeat(ctx, heartbeatRequest(one)))
 	must(p.leases.Release(ctx, releaseRequest(two, nil)))
-	must(p.leases.HeartbeatBatch(ctx, &cirrusv1.HeartbeatBatchRequest{Heartbeats: []*cirrusv1.HeartbeatRequest{heartbeatRequest(one), heartbeatRequest(two)}}))
+	must(p.leases.HeartbeatBatch(ctx,
+		&cirrusv1.HeartbeatBatchRequest{Heartbeats: []*cirrusv1.HeartbeatRequest{heartbeatRequest(
+			one), heartbeatRequest(two)}}))
 	h.s.cfg.DiskSpace = func() (free, size uint64, known bool) { return 3, 7, true }
 	for _, c := range []struct {
 		name, label string
@@ -225,7 +242,8 @@ func TestMetrics(t *testing.T) {
 	if err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v, %v", problems, err)
 	}
-	if got := probe(h.s, "/metrics"); !strings.Contains(got, "cirrus_store_write_seconds_bucket") || !strings.HasPrefix(got, "200") {
+	if got := probe(h.s, "/metrics"); !strings.Contains(got, "cirrus_store_write_seconds_bucket") ||
+		!strings.HasPrefix(got, "200") {
 		t.Errorf("/metrics answers %.300s", got)
 	}
 }
@@ -245,7 +263,8 @@ func TestPanicIsContained(t *testing.T) {
 	if got := strings.Count(h.log.String(), "a handler panicked"); got != len(h.protocols()) {
 		t.Errorf("logged %d panics, want %d:\n%s", got, len(h.protocols()), h.log)
 	}
-	if !strings.Contains(h.log.String(), "newInstance") || !strings.Contains(h.log.String(), cirrusv1connect.LeaseServiceAcquireProcedure) {
+	if !strings.Contains(h.log.String(), "newInstance") ||
+		!strings.Contains(h.log.String(), cirrusv1connect.LeaseServiceAcquireProcedure) {
 		t.Errorf("the log does not say where:\n%s", h.log)
 	}
 	must(h.protocols()[0].leases.Acquire(context.Background(), acquireRequest("", "goes-on", 0)))
@@ -257,7 +276,8 @@ func TestPanicInRulesEndsTheTerm(t *testing.T) {
 	func() {
 		defer func() { _ = recover() }()
 		w := storeWait{t: h.s.state.Load().term}
-		_, _ = w.carryOut(context.Background(), func(fencing.Now) (fencing.Decision, *fencing.Refusal) { panic("a rule") }, w.nextWrite)
+		_, _ = w.carryOut(context.Background(),
+			func(fencing.Now) (fencing.Decision, *fencing.Refusal) { panic("a rule") }, w.nextWrite)
 	}()
 	if !h.s.state.Load().term.mu.TryLock() {
 		t.Fatal("the core is locked for ever")
@@ -283,9 +303,10 @@ func TestPanicAfterWriteEndsTheTerm(t *testing.T) {
 	h := newHost(t, nil)
 	term := h.s.state.Load().term
 	w := storeWait{t: term}
-	err := w.write(context.Background(), &fencing.Write{Batch: fencing.Batch{Records: []fencing.Record{
-		{Pool: "no-such-pool", App: "a", Instance: fencing.InstanceHash{1}, Epoch: 1, TTL: time.Second, Status: fencing.Live},
-	}}})
+	err := w.write(context.Background(),
+		&fencing.Write{Batch: fencing.Batch{Records: []fencing.Record{
+			{Pool: "no-such-pool", App: "a", Instance: fencing.InstanceHash{1}, Epoch: 1, TTL: time.Second, Status: fencing.Live},
+		}}})
 	if err == nil || !strings.Contains(err.Error(), "not known whether") {
 		t.Errorf("a write that the rules can't take in: got %v, want that it may be done", err)
 	}
@@ -294,7 +315,8 @@ func TestPanicAfterWriteEndsTheTerm(t *testing.T) {
 	default:
 		t.Error("the service goes on with half a decision in its memory")
 	}
-	if log := h.log.String(); !strings.Contains(log, "a panic interrupted the rules") || !strings.Contains(log, "recordWritten") {
+	if log := h.log.String(); !strings.Contains(log, "a panic interrupted the rules") ||
+		!strings.Contains(log, "recordWritten") {
 		t.Errorf("the log does not say where:\n%s", log)
 	}
 }
@@ -323,9 +345,12 @@ func TestInstanceIDIsSecret(t *testing.T) {
 		bad := heartbeatRequest(made)
 		bad.InstanceId += "\x00"
 		_, e2 := p.leases.Heartbeat(ctx, bad)
-		_, e3 := p.leases.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "", InstanceId: given.InstanceId})
+		_, e3 := p.leases.Acquire(ctx,
+			&cirrusv1.AcquireRequest{AppId: "", InstanceId: given.InstanceId})
 		fmt.Fprintln(&shown, e1, e2, e3)
-		fmt.Fprintln(&shown, must(p.admin.Revoke(ctx, &cirrusv1.RevokeRequest{NodeId: given.NodeId, Epoch: given.Epoch})))
+		fmt.Fprintln(
+			&shown, must(p.admin.Revoke(ctx,
+				&cirrusv1.RevokeRequest{NodeId: given.NodeId, Epoch: given.Epoch})))
 		must(p.leases.Release(ctx, releaseRequest(made, nil)))
 		for event := ""; !strings.Contains(event, "RELEASED"); {
 			if !stream.Receive() {
@@ -334,10 +359,12 @@ func TestInstanceIDIsSecret(t *testing.T) {
 			event = stream.Msg().String()
 			fmt.Fprintln(&shown, event)
 		}
-		fmt.Fprintln(&shown, must(p.admin.ListLeases(ctx, &cirrusv1.ListLeasesRequest{})), must(p.admin.ListPools(ctx, &cirrusv1.ListPoolsRequest{})))
+		fmt.Fprintln(&shown, must(p.admin.ListLeases(ctx, &cirrusv1.ListLeasesRequest{})),
+			must(p.admin.ListPools(ctx, &cirrusv1.ListPoolsRequest{})))
 		stream.Close()
 		h.clock.Advance(2 * time.Minute)
-		await(t, "the mark to follow", func() bool { return metricOf(t, h.s, "cirrus_mark_ahead_seconds") > 0 })
+		await(t, "the mark to follow",
+			func() bool { return metricOf(t, h.s, "cirrus_mark_ahead_seconds") > 0 })
 	}
 	fmt.Fprintln(&shown, probe(h.s, "/metrics"), h.log.String(), h.dump())
 	for _, s := range append(secrets, "s3cr3t") { // and no part of one

@@ -46,7 +46,8 @@ func (c jsonCodec) Unmarshal(data []byte, msg any) error {
 	if mistake := findMistake(data, desc); mistake != nil {
 		return mistake
 	}
-	return fmt.Errorf("this is no JSON of a %s: %w; send its fields as the API describes them", desc.FullName(), err)
+	return fmt.Errorf("this is no JSON of a %s: %w; send its fields as the API describes them",
+		desc.FullName(), err)
 }
 
 // findMistake looks for one of the usual mistakes in JSON that could not be
@@ -79,7 +80,9 @@ func mistakeIn(tree any, desc protoreflect.MessageDescriptor, path string) error
 			field = desc.Fields().ByTextName(name)
 		}
 		if field == nil {
-			return fmt.Errorf("%s: there is no such field in %s, which has %s: correct its name or leave it out", quoted(path+name), desc.FullName(), fieldsOf(desc))
+			return fmt.Errorf(
+				"%s: there is no such field in %s, which has %s: correct its name or leave it out",
+				quoted(path+name), desc.FullName(), fieldsOf(desc))
 		}
 		if err := mistakeInField(fields[name], field, path+name); err != nil {
 			return err
@@ -95,7 +98,8 @@ func mistakeInField(tree any, field protoreflect.FieldDescriptor, path string) e
 		return nil
 	case field.IsList() && ok:
 		for i, item := range list {
-			if err := mistakeInMessage(item, field.Message(), fmt.Sprintf("%s[%d]", path, i)); err != nil {
+			if err := mistakeInMessage(item, field.Message(),
+				fmt.Sprintf("%s[%d]", path, i)); err != nil {
 				return err
 			}
 		}
@@ -143,7 +147,8 @@ func mistakenDuration(tree any, path string) error {
 	if d, err := meantDuration(tree); err == nil {
 		write = fmt.Sprintf("write %q", strconv.FormatFloat(d.Seconds(), 'f', -1, 64)+"s")
 	}
-	return fmt.Errorf(`%s: %s is no duration in JSON: %s; durations look like "30s" or "1.5s"`, path, abridged(string(sent)), write)
+	return fmt.Errorf(`%s: %s is no duration in JSON: %s; durations look like "30s" or "1.5s"`,
+		path, abridged(string(sent)), write)
 }
 
 // abridged is a text, cut where it gets long.

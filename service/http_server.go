@@ -46,8 +46,11 @@ func HandlerOptions(log *slog.Logger) []connect.HandlerOption {
 // recovered logs a panic in a handler and answers INTERNAL; the process goes on.
 func recovered(log *slog.Logger) func(context.Context, connect.Spec, http.Header, any) error {
 	return func(_ context.Context, spec connect.Spec, _ http.Header, p any) error {
-		log.Error("a handler panicked", "procedure", spec.Procedure, "panic", p, "stack", string(debug.Stack()))
-		return connect.NewError(connect.CodeInternal, fmt.Errorf("%s failed inside the server: report it with the server's log", spec.Procedure))
+		log.Error("a handler panicked", "procedure", spec.Procedure, "panic", p,
+			"stack", string(debug.Stack()))
+		return connect.NewError(connect.CodeInternal,
+			fmt.Errorf("%s failed inside the server: report it with the server's log",
+				spec.Procedure))
 	}
 }
 
@@ -67,9 +70,12 @@ func (s *Service) handler(times httpTimes) http.Handler {
 	onDemand(mux, healthName, func() (string, http.Handler) { return newHealthHandler(s, opts...) })
 	reflector := grpcreflect.NewStaticReflector(
 		cirrusv1connect.LeaseServiceName, cirrusv1connect.AdminServiceName, healthName)
-	onDemand(mux, grpcreflect.ReflectV1ServiceName, func() (string, http.Handler) { return grpcreflect.NewHandlerV1(reflector, opts...) })
-	onDemand(mux, grpcreflect.ReflectV1AlphaServiceName, func() (string, http.Handler) { return grpcreflect.NewHandlerV1Alpha(reflector, opts...) })
-	return times.middleware(s.refuseBrowsers(s.refuseWhenStopping(s.refuseOtherStores(s.inTurns(mux)))))
+	onDemand(mux, grpcreflect.ReflectV1ServiceName,
+		func() (string, http.Handler) { return grpcreflect.NewHandlerV1(reflector, opts...) })
+	onDemand(mux, grpcreflect.ReflectV1AlphaServiceName,
+		func() (string, http.Handler) { return grpcreflect.NewHandlerV1Alpha(reflector, opts...) })
+	return times.middleware(
+		s.refuseBrowsers(s.refuseWhenStopping(s.refuseOtherStores(s.inTurns(mux)))))
 }
 
 // onDemand mounts a service's handler. It is made at the first request.
@@ -78,7 +84,8 @@ func onDemand(mux *http.ServeMux, service string, handler func() (string, http.H
 		_, h := handler()
 		return h
 	})
-	mux.HandleFunc("/"+service+"/", func(w http.ResponseWriter, r *http.Request) { once().ServeHTTP(w, r) })
+	mux.HandleFunc("/"+service+"/",
+		func(w http.ResponseWriter, r *http.Request) { once().ServeHTTP(w, r) })
 }
 
 // refuseWhenStopping refuses new requests while those in flight end.
@@ -118,8 +125,10 @@ func (s *Service) refuseOtherStores(next http.Handler) http.Handler {
 		}
 		s.metrics.foreign.Inc()
 		if since, ok := lines.may(s.cfg.Steady.Now()); ok {
-			s.log.Info("requests were refused whose headers say that a replica of another store forwards them; if one does, its own log has an error about it",
-				"its_store", quoted(theirs), "our_store", ours, "from", r.RemoteAddr, "refused_since_last_told", since)
+			s.log.Info(
+				"requests were refused whose headers say that a replica of another store forwards them; if one does, its own log has an error about it",
+				"its_store", quoted(theirs), "our_store", ours, "from", r.RemoteAddr,
+				"refused_since_last_told", since)
 		}
 		_ = errs.Write(w, r, toWire(errWrongStore)) // the client may be gone
 	})

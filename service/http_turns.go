@@ -21,7 +21,8 @@ func (s *Service) inTurns(next http.Handler) http.Handler {
 		t := &turn{turns: s.turns, clock: s.cfg.Clock, wired: true}
 		ctx := context.WithValue(r.Context(), turnKey{}, t)
 		switch r.URL.Path {
-		case cirrusv1connect.AdminServiceListLeasesProcedure, cirrusv1connect.AdminServiceWatchProcedure:
+		case cirrusv1connect.AdminServiceListLeasesProcedure,
+			cirrusv1connect.AdminServiceWatchProcedure:
 		case cirrusv1connect.LeaseServiceHeartbeatBatchProcedure:
 			b := bodies.Get().(*bytes.Buffer)
 			defer giveBack(b)

@@ -71,7 +71,8 @@ func jsonCases(l *cirrusv1.Lease) []rawCase {
 	const create, update = cirrusv1connect.AdminServiceCreatePoolProcedure, cirrusv1connect.AdminServiceUpdatePoolProcedure
 	ref := fmt.Sprintf(`"instanceId":%q,"epoch":"%d"`, l.InstanceId, l.Epoch)
 	bad := func(name, path, body, words string) rawCase {
-		return rawCase{name: name, path: path, ctype: asJSON, body: []byte(body), status: 400, code: "invalid_argument", words: words}
+		return rawCase{name: name, path: path, ctype: asJSON, body: []byte(body), status: 400,
+			code: "invalid_argument", words: words}
 	}
 	return []rawCase{
 		bad("nothing", acquire, ``, "JSON"),
@@ -84,43 +85,69 @@ func jsonCases(l *cirrusv1.Lease) []rawCase {
 		bad("an app ID that is not UTF-8", acquire, "{\"appId\":\"\xff\xfe\"}", "UTF-8"),
 		bad("half a surrogate pair", acquire, `{"appId":"\ud800"}`, ""),
 		bad("a field twice", acquire, `{"appId":"a","app_id":"b"}`, "duplicate"),
-		bad("a TTL that is a number", acquire, `{"appId":"a","ttl":30}`, `ttl: 30 is no duration in JSON: write \"30s\"`),
+		bad("a TTL that is a number", acquire, `{"appId":"a","ttl":30}`,
+			`ttl: 30 is no duration in JSON: write \"30s\"`),
 		bad("a TTL that is a fraction", acquire, `{"appId":"a","ttl":1.5}`, `write \"1.5s\"`),
-		bad("a TTL that is a word", acquire, `{"appId":"a","ttl":"soon"}`, "write seconds with an s"),
+		bad("a TTL that is a word", acquire, `{"appId":"a","ttl":"soon"}`,
+			"write seconds with an s"),
 		bad("a TTL that is nothing", acquire, `{"appId":"a","ttl":""}`, "write seconds with an s"),
 		bad("a TTL that is true", acquire, `{"appId":"a","ttl":true}`, "write seconds with an s"),
 		bad("a TTL without a unit", acquire, `{"appId":"a","ttl":"30"}`, `write \"30s\"`),
 		bad("a TTL in minutes", acquire, `{"appId":"a","ttl":"1m"}`, `write \"60s\"`),
-		bad("a TTL of several units", acquire, `{"appId":"a","ttl":"1h2m3.5s"}`, `write \"3723.5s\"`),
+		bad("a TTL of several units", acquire, `{"appId":"a","ttl":"1h2m3.5s"}`,
+			`write \"3723.5s\"`),
 		bad("a TTL in milliseconds", acquire, `{"appId":"a","ttl":"1500ms"}`, `write \"1.5s\"`),
 		bad("a TTL as its fields", acquire, `{"appId":"a","ttl":{"seconds":30}}`, `write \"30s\"`),
-		bad("a TTL as more of its fields", acquire, `{"appId":"a","ttl":{"seconds":30,"nanos":1}}`, "write seconds with an s"),
-		bad("a TTL as a field that is none", acquire, `{"appId":"a","ttl":{"minutes":30}}`, "write seconds with an s"),
-		bad("a wait in minutes", acquire, `{"appId":"a","wait":"1m"}`, `wait: \"1m\" is no duration`),
-		bad("a quarantine in hours, within a pool", create, `{"pool":{"name":"p","quarantine":"1h"}}`, `pool.quarantine: \"1h\" is no duration in JSON: write \"3600s\"`),
-		bad("a misspelt field", acquire, `{"appId":"a","instanceID":"c0ffee00c0ffee00c0ffee00c0ffee00"}`, `\"instanceID\": there is no such field in cirrus.v1.AcquireRequest, which has pool, appId, instanceId, ttl, wait`),
-		bad("a field of another name", acquire, `{"appId":"a","ttlSeconds":5}`, `\"ttlSeconds\": there is no such field`),
-		bad("a misspelt field within a pool", update, `{"pool":{"name":"default","quarentine":"60s"}}`, `\"pool.quarentine\": there is no such field in cirrus.v1.Pool`),
-		bad("an origin beside its layout", create, `{"pool":{"name":"p","originMs":"1577836800000","layout":{"timestampBits":41,"nodeBits":10,"sequenceBits":12}}}`, `layout {originMs, timestampBits`),
-		bad("a misspelt field in a batch", cirrusv1connect.LeaseServiceHeartbeatBatchProcedure, `{"heartbeats":[{},{"nodeID":1}]}`, `\"heartbeats[1].nodeID\"`),
+		bad("a TTL as more of its fields", acquire, `{"appId":"a","ttl":{"seconds":30,"nanos":1}}`,
+			"write seconds with an s"),
+		bad("a TTL as a field that is none", acquire, `{"appId":"a","ttl":{"minutes":30}}`,
+			"write seconds with an s"),
+		bad("a wait in minutes", acquire, `{"appId":"a","wait":"1m"}`,
+			`wait: \"1m\" is no duration`),
+		bad("a quarantine in hours, within a pool", create,
+			`{"pool":{"name":"p","quarantine":"1h"}}`,
+			`pool.quarantine: \"1h\" is no duration in JSON: write \"3600s\"`),
+		bad("a misspelt field", acquire,
+			`{"appId":"a","instanceID":"c0ffee00c0ffee00c0ffee00c0ffee00"}`,
+			`\"instanceID\": there is no such field in cirrus.v1.AcquireRequest, which has pool, appId, instanceId, ttl, wait`),
+		bad("a field of another name", acquire, `{"appId":"a","ttlSeconds":5}`,
+			`\"ttlSeconds\": there is no such field`),
+		bad("a misspelt field within a pool", update,
+			`{"pool":{"name":"default","quarentine":"60s"}}`,
+			`\"pool.quarentine\": there is no such field in cirrus.v1.Pool`),
+		bad("an origin beside its layout", create,
+			`{"pool":{"name":"p","originMs":"1577836800000","layout":{"timestampBits":41,"nodeBits":10,"sequenceBits":12}}}`, `layout {originMs, timestampBits`),
+		bad("a misspelt field in a batch", cirrusv1connect.LeaseServiceHeartbeatBatchProcedure,
+			`{"heartbeats":[{},{"nodeID":1}]}`, `\"heartbeats[1].nodeID\"`),
 		bad("a field that is no text", acquire, "{\"appId\":\"a\",\"\x01\":1}", "JSON"),
-		bad("a long field", acquire, `{"appId":"a","`+letters(100_000)+`":1}`, "there is no such field"),
+		bad("a long field", acquire, `{"appId":"a","`+letters(100_000)+`":1}`,
+			"there is no such field"),
 		bad("a TTL of an age", acquire, `{"appId":"a","ttl":"315576000000s"}`, "ttl"),
-		bad("a TTL of more than an age", acquire, `{"appId":"a","ttl":"999999999999999999s"}`, "ttl: "),
+		bad("a TTL of more than an age", acquire, `{"appId":"a","ttl":"999999999999999999s"}`,
+			"ttl: "),
 		bad("a wait of an age", acquire, `{"appId":"a","wait":"-315576000000s"}`, "wait"),
 		bad("a node ID that is negative", beat, `{`+ref+`,"nodeId":-1}`, "nodeId"),
-		bad("a node ID that is too large for its type", beat, `{`+ref+`,"nodeId":4294967296}`, "nodeId"),
+		bad("a node ID that is too large for its type", beat, `{`+ref+`,"nodeId":4294967296}`,
+			"nodeId"),
 		bad("a node ID that is a fraction", beat, `{`+ref+`,"nodeId":0.5}`, "nodeId"),
 		bad("a node ID that is out of range", beat, `{`+ref+`,"nodeId":1024}`, "node_id"),
-		bad("an epoch that is negative", beat, `{"instanceId":"0123456789abcdef","epoch":"-1"}`, "epoch"),
-		bad("an epoch that is too large for its type", beat, `{"instanceId":"0123456789abcdef","epoch":"18446744073709551616"}`, "epoch"),
+		bad("an epoch that is negative", beat, `{"instanceId":"0123456789abcdef","epoch":"-1"}`,
+			"epoch"),
+		bad("an epoch that is too large for its type", beat,
+			`{"instanceId":"0123456789abcdef","epoch":"18446744073709551616"}`, "epoch"),
 		bad("an epoch that is left out", beat, `{"instanceId":"0123456789abcdef"}`, "epoch"),
-		bad("a deep nest", acquire, strings.Repeat(`{"layout":`, 20_000)+strings.Repeat(`}`, 20_000), ""),
-		bad("a batch with a null in it", cirrusv1connect.LeaseServiceHeartbeatBatchProcedure, `{"heartbeats":[null]}`, ""),
-		bad("a batch that is none", cirrusv1connect.LeaseServiceHeartbeatBatchProcedure, `{"heartbeats":{}}`, ""),
-		bad("a page of a negative size", cirrusv1connect.AdminServiceListLeasesProcedure, `{"pageSize":-1}`, "pageSize"),
-		bad("a last timestamp of 0", cirrusv1connect.LeaseServiceReleaseProcedure, `{`+ref+`,"lastTimestampMs":"0"}`, "last_timestamp_ms"),
-		bad("a last timestamp that is a word", cirrusv1connect.LeaseServiceReleaseProcedure, `{`+ref+`,"lastTimestampMs":"now"}`, "lastTimestampMs"),
+		bad("a deep nest", acquire,
+			strings.Repeat(`{"layout":`, 20_000)+strings.Repeat(`}`, 20_000), ""),
+		bad("a batch with a null in it", cirrusv1connect.LeaseServiceHeartbeatBatchProcedure,
+			`{"heartbeats":[null]}`, ""),
+		bad("a batch that is none", cirrusv1connect.LeaseServiceHeartbeatBatchProcedure,
+			`{"heartbeats":{}}`, ""),
+		bad("a page of a negative size", cirrusv1connect.AdminServiceListLeasesProcedure,
+			`{"pageSize":-1}`, "pageSize"),
+		bad("a last timestamp of 0", cirrusv1connect.LeaseServiceReleaseProcedure,
+			`{`+ref+`,"lastTimestampMs":"0"}`, "last_timestamp_ms"),
+		bad("a last timestamp that is a word", cirrusv1connect.LeaseServiceReleaseProcedure,
+			`{`+ref+`,"lastTimestampMs":"now"}`, "lastTimestampMs"),
 	}
 }
 
@@ -131,17 +158,21 @@ func protoCases() []rawCase {
 	}
 	// A Duration whose parts have different signs, and one of too many nanoseconds.
 	odd := func(seconds, nanos int64) []byte {
-		d := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), uint64(seconds))
+		d := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType),
+			uint64(seconds))
 		d = protowire.AppendVarint(protowire.AppendTag(d, 2, protowire.VarintType), uint64(nanos))
-		return append(str(2, "app"), protowire.AppendBytes(protowire.AppendTag(nil, 4, protowire.BytesType), d)...)
+		return append(str(2, "app"),
+			protowire.AppendBytes(protowire.AppendTag(nil, 4, protowire.BytesType), d)...)
 	}
 	bad := func(name, words string, body []byte) rawCase {
-		return rawCase{name: name, path: acquire, ctype: asProto, body: body, status: 400, code: "invalid_argument", words: words}
+		return rawCase{name: name, path: acquire, ctype: asProto, body: body, status: 400,
+			code: "invalid_argument", words: words}
 	}
 	return []rawCase{
 		bad("proto: noise", "", []byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff")),
 		bad("proto: an app ID that is not UTF-8", "UTF-8", str(2, "\xff\xfe")),
-		bad("proto: an app ID that is longer than the message", "", protowire.AppendVarint(protowire.AppendTag(nil, 2, protowire.BytesType), 1<<40)),
+		bad("proto: an app ID that is longer than the message",
+			"", protowire.AppendVarint(protowire.AppendTag(nil, 2, protowire.BytesType), 1<<40)),
 		bad("proto: nothing", "app_id", nil),
 		bad("proto: a TTL of two signs", "ttl", odd(5, -5)),
 		bad("proto: a TTL of too many nanoseconds", "ttl", odd(5, 2_000_000_000)),
@@ -163,23 +194,41 @@ func httpCases() []rawCase {
 	five := []byte(`{"appId":"` + strings.Repeat("a", 5<<20) + `"}`)
 	packed := http.Header{"Content-Encoding": {"gzip"}}
 	var cases []rawCase
-	for _, path := range []string{acquire, cirrusv1connect.LeaseServiceHeartbeatProcedure, cirrusv1connect.LeaseServiceHeartbeatBatchProcedure, cirrusv1connect.AdminServiceCreatePoolProcedure} {
+	for _, path := range []string{acquire, cirrusv1connect.LeaseServiceHeartbeatProcedure,
+		cirrusv1connect.LeaseServiceHeartbeatBatchProcedure,
+		cirrusv1connect.AdminServiceCreatePoolProcedure} {
 		cases = append(cases,
-			rawCase{name: "5 MB to " + path, path: path, ctype: asJSON, body: five, status: 429, code: "resource_exhausted"},
-			rawCase{name: "5 MB of proto to " + path, path: path, ctype: asProto, body: five, status: 429, code: "resource_exhausted"},
-			rawCase{name: "a gzip bomb to " + path, path: path, ctype: asJSON, body: bomb(), header: packed, status: 429, code: "resource_exhausted"})
+			rawCase{name: "5 MB to " + path, path: path, ctype: asJSON, body: five, status: 429,
+				code: "resource_exhausted"},
+			rawCase{name: "5 MB of proto to " + path, path: path, ctype: asProto, body: five,
+				status: 429, code: "resource_exhausted"},
+			rawCase{name: "a gzip bomb to " + path, path: path, ctype: asJSON, body: bomb(),
+				header: packed, status: 429, code: "resource_exhausted"})
 	}
 	return append(cases,
-		rawCase{name: "a gzip bomb in an envelope", path: acquire, ctype: asWeb, body: envelope(1, len(bomb()), bomb()), header: http.Header{"Grpc-Encoding": {"gzip"}}, status: 200, code: "8"},
-		rawCase{name: "gzip that is none", path: acquire, ctype: asJSON, body: []byte(`{"appId":"a"}`), header: packed, status: 400, code: "invalid_argument"},
-		rawCase{name: "an unknown compression", path: acquire, ctype: asJSON, body: []byte(`{"appId":"a"}`), header: http.Header{"Content-Encoding": {"zip"}}, status: 501, code: "unimplemented"},
-		rawCase{name: "an unknown type", path: acquire, ctype: "text/plain", body: []byte(`{"appId":"a"}`), status: 415, code: "invalid_argument", words: "application/json"},
-		rawCase{name: "no type", path: acquire, body: []byte(`{"appId":"a"}`), status: 415, code: "invalid_argument", words: `Content-Type \"\"`},
-		rawCase{name: "an unknown charset", path: acquire, ctype: asJSON + "; charset=latin1", body: []byte(`{"appId":"a"}`), status: 415},
-		rawCase{name: "an unknown path", path: "/nothing", ctype: asJSON, body: []byte(`{}`), status: 404},
-		rawCase{name: "an unknown procedure", path: "/cirrus.v1.LeaseService/Steal", ctype: asJSON, body: []byte(`{}`), status: 404},
+		rawCase{name: "a gzip bomb in an envelope", path: acquire, ctype: asWeb,
+			body: envelope(1, len(bomb()), bomb()), header: http.Header{"Grpc-Encoding": {"gzip"}},
+			status: 200, code: "8"},
+		rawCase{name: "gzip that is none", path: acquire, ctype: asJSON,
+			body: []byte(`{"appId":"a"}`), header: packed, status: 400, code: "invalid_argument"},
+		rawCase{name: "an unknown compression", path: acquire, ctype: asJSON,
+			body: []byte(`{"appId":"a"}`), header: http.Header{"Content-Encoding": {"zip"}},
+			status: 501, code: "unimplemented"},
+		rawCase{name: "an unknown type", path: acquire, ctype: "text/plain",
+			body: []byte(`{"appId":"a"}`), status: 415,
+			code: "invalid_argument", words: "application/json"},
+		rawCase{name: "no type", path: acquire, body: []byte(`{"appId":"a"}`), status: 415,
+			code: "invalid_argument", words: `Content-Type \"\"`},
+		rawCase{name: "an unknown charset", path: acquire, ctype: asJSON + "; charset=latin1",
+			body: []byte(`{"appId":"a"}`), status: 415},
+		rawCase{name: "an unknown path", path: "/nothing", ctype: asJSON, body: []byte(`{}`),
+			status: 404},
+		rawCase{name: "an unknown procedure", path: "/cirrus.v1.LeaseService/Steal", ctype: asJSON,
+			body: []byte(`{}`), status: 404},
 		rawCase{name: "the root", path: "/", ctype: asJSON, body: []byte(`{}`), status: 404},
-		rawCase{name: "a malformed timeout", path: acquire, ctype: asJSON, body: []byte(`{"appId":"a"}`), header: http.Header{"Connect-Timeout-Ms": {"soon"}}, status: 400, code: "invalid_argument"},
+		rawCase{name: "a malformed timeout", path: acquire, ctype: asJSON,
+			body: []byte(`{"appId":"a"}`), header: http.Header{"Connect-Timeout-Ms": {"soon"}},
+			status: 400, code: "invalid_argument"},
 	)
 }
 
@@ -247,7 +296,8 @@ func webStatus(header http.Header, body []byte) string {
 // A gzip bomb is not unpacked further than its size has to be known; what is
 // just large enough still is.
 func TestGunzipStops(t *testing.T) {
-	for size, want := range map[int]error{MaxRequestBytes: nil, MaxRequestBytes + 2: errUnpacked, 32 << 20: errUnpacked} {
+	for size, want := range map[int]error{MaxRequestBytes: nil, MaxRequestBytes + 2: errUnpacked,
+		32 << 20: errUnpacked} {
 		packed := bytes.NewReader(bomb())
 		if size < 32<<20 {
 			packed = bytes.NewReader(zipped(make([]byte, size)))
@@ -270,7 +320,10 @@ func TestGunzipStops(t *testing.T) {
 func TestGet(t *testing.T) {
 	h := newHost(t, nil)
 	before := h.dump()
-	for _, path := range []string{cirrusv1connect.LeaseServiceAcquireProcedure, cirrusv1connect.LeaseServiceReleaseProcedure, cirrusv1connect.AdminServiceCreatePoolProcedure, cirrusv1connect.AdminServiceListPoolsProcedure, healthCheckProcedure} {
+	for _, path := range []string{cirrusv1connect.LeaseServiceAcquireProcedure,
+		cirrusv1connect.LeaseServiceReleaseProcedure,
+		cirrusv1connect.AdminServiceCreatePoolProcedure,
+		cirrusv1connect.AdminServiceListPoolsProcedure, healthCheckProcedure} {
 		resp, err := h.h1.Get(h.url + path + `?encoding=json&message={"appId":"a"}`)
 		if err != nil {
 			t.Fatal(err)
@@ -300,7 +353,8 @@ func TestBodyCutOff(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: cirrus\r\nContent-Type: application/json\r\n%s", cirrusv1connect.LeaseServiceAcquireProcedure, head)
+		fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: cirrus\r\nContent-Type: application/json\r\n%s",
+			cirrusv1connect.LeaseServiceAcquireProcedure, head)
 		if err := c.(*net.TCPConn).CloseWrite(); err != nil {
 			t.Fatal(err)
 		}
@@ -338,12 +392,14 @@ func TestEndlessBody(t *testing.T) {
 			c.Close()
 			return resp.Status, err
 		})
-		fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: cirrus\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", cirrusv1connect.LeaseServiceAcquireProcedure)
+		fmt.Fprintf(
+			c, "POST %s HTTP/1.1\r\nHost: cirrus\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", cirrusv1connect.LeaseServiceAcquireProcedure)
 		b.pass(defaultTimes.arrive - time.Second)
 		answered.waits(t, "a request whose body goes on")
 		b.pass(2 * time.Second)
 		if !answered.ended() || strings.HasPrefix(answered.resp, "200") {
-			t.Errorf("a request without an end: %v, %v, %q", answered.ended(), answered.err, answered.resp)
+			t.Errorf("a request without an end: %v, %v, %q", answered.ended(), answered.err,
+				answered.resp)
 		}
 		b.acquired("a")
 		w.sees(t, "SYNCED", "GRANTED a held")
@@ -353,15 +409,19 @@ func TestEndlessBody(t *testing.T) {
 // What is no POST is told what to send.
 func TestOtherMethods(t *testing.T) {
 	h := newHost(t, nil)
-	for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodDelete, http.MethodOptions, "BREW"} {
-		resp, err := h.h1.Do(must(http.NewRequest(method, h.url+cirrusv1connect.LeaseServiceAcquireProcedure, strings.NewReader(`{"appId":"a"}`))))
+	for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodDelete,
+		http.MethodOptions, "BREW"} {
+		resp, err := h.h1.Do(
+			must(http.NewRequest(method, h.url+cirrusv1connect.LeaseServiceAcquireProcedure,
+				strings.NewReader(`{"appId":"a"}`))))
 		if err != nil {
 			t.Fatal(err)
 		}
 		var e struct{ Code, Message string }
 		err = json.NewDecoder(resp.Body).Decode(&e)
 		resp.Body.Close()
-		if err != nil || resp.StatusCode != http.StatusMethodNotAllowed || e.Code != "invalid_argument" || !strings.Contains(e.Message, "send a POST") {
+		if err != nil || resp.StatusCode != http.StatusMethodNotAllowed ||
+			e.Code != "invalid_argument" || !strings.Contains(e.Message, "send a POST") {
 			t.Errorf("%s: %s %+v, %v", method, resp.Status, e, err)
 		}
 		checkSentence(t, method, e.Message)
@@ -389,7 +449,8 @@ func TestJSONShowsZero(t *testing.T) {
 			t.Errorf("%s answers %s, without %s", c.path, got, c.want)
 		}
 	}
-	if got := send(cirrusv1connect.AdminServiceListLeasesProcedure, `{}`); !strings.Contains(got, `"nodeId":0`) || !strings.Contains(got, `"revoked":false`) {
+	if got := send(cirrusv1connect.AdminServiceListLeasesProcedure, `{}`); !strings.Contains(got,
+		`"nodeId":0`) || !strings.Contains(got, `"revoked":false`) {
 		t.Errorf("ListLeases answers %s", got)
 	}
 }

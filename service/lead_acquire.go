@@ -10,7 +10,8 @@ import (
 // acquire leads a request to a lease: through a grant's write, through a place
 // in the queue for as long as wait, or straight to the lease that the instance
 // holds already.
-func (t *term) acquire(ctx context.Context, req fencing.AcquireRequest, wait time.Duration) (fencing.Lease, error) {
+func (t *term) acquire(ctx context.Context, req fencing.AcquireRequest,
+	wait time.Duration) (fencing.Lease, error) {
 	a := &acquiring{t: t, req: req, until: t.s.cfg.Steady.Now() + wait, store: storeWait{t: t}}
 	a.req.Queue = wait > 0
 	defer a.leaveQueue()
@@ -37,7 +38,8 @@ func (a *acquiring) ask(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
 	if d.Ticket != a.req.Ticket {
 		a.dropPlace() // another request of the instance has ended the one before
 		a.req.Ticket = d.Ticket
-		a.place = &waiter{pool: a.req.Pool, instance: a.req.Instance, ticket: d.Ticket, wake: make(chan struct{}, 1)}
+		a.place = &waiter{pool: a.req.Pool, instance: a.req.Instance, ticket: d.Ticket,
+			wake: make(chan struct{}, 1)}
 		t.waiting.add(a.place)
 	}
 	return d, nil

@@ -20,14 +20,18 @@ const (
 )
 
 // CreatePool implements answerer.
-func (t *term) CreatePool(ctx context.Context, req *cirrusv1.CreatePoolRequest) (*cirrusv1.CreatePoolResponse, error) {
+func (t *term) CreatePool(ctx context.Context,
+	req *cirrusv1.CreatePoolRequest) (*cirrusv1.CreatePoolResponse, error) {
 	p, r := newPool(req.GetPool())
 	if r != nil {
 		return nil, r
 	}
-	shown, err := t.changePool(ctx, p.Name, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
-		return t.core.CreatePool(now, p, fencing.Confirmed{LongTimes: req.GetConfirmLongTimes(), EarlyOrigin: req.GetConfirmEarlyOrigin()})
-	})
+	shown, err := t.changePool(ctx, p.Name,
+		func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
+			return t.core.CreatePool(now, p,
+				fencing.Confirmed{LongTimes: req.GetConfirmLongTimes(),
+					EarlyOrigin: req.GetConfirmEarlyOrigin()})
+		})
 	return &cirrusv1.CreatePoolResponse{Pool: shown}, err
 }
 
@@ -42,7 +46,8 @@ func newPool(req *cirrusv1.Pool) (fencing.Pool, *fencing.Refusal) {
 }
 
 // UpdatePool implements answerer.
-func (t *term) UpdatePool(ctx context.Context, req *cirrusv1.UpdatePoolRequest) (*cirrusv1.UpdatePoolResponse, error) {
+func (t *term) UpdatePool(ctx context.Context,
+	req *cirrusv1.UpdatePoolRequest) (*cirrusv1.UpdatePoolResponse, error) {
 	name, r := poolName(req.GetPool().GetName())
 	if r != nil {
 		return nil, r
@@ -56,14 +61,16 @@ func (t *term) UpdatePool(ctx context.Context, req *cirrusv1.UpdatePoolRequest) 
 	return &cirrusv1.UpdatePoolResponse{Pool: shown}, err
 }
 
-func (t *term) updatePool(ctx context.Context, name fencing.PoolName, c fencing.PoolChange) (*cirrusv1.Pool, error) {
+func (t *term) updatePool(ctx context.Context, name fencing.PoolName,
+	c fencing.PoolChange) (*cirrusv1.Pool, error) {
 	return t.changePool(ctx, name, func(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
 		return t.core.UpdatePool(now, name, c)
 	})
 }
 
 // changePool makes a change durable and returns the pool as it is then.
-func (t *term) changePool(ctx context.Context, name fencing.PoolName, ask question) (*cirrusv1.Pool, error) {
+func (t *term) changePool(ctx context.Context, name fencing.PoolName, ask question) (*cirrusv1.Pool,
+	error) {
 	w := storeWait{t: t}
 	d, err := w.carryOut(ctx, ask, w.nextWrite)
 	if err != nil {
@@ -90,7 +97,8 @@ func (t *term) showPool(name fencing.PoolName) (*cirrusv1.Pool, *fencing.Refusal
 }
 
 // confirmedPool returns a pool as listings show it.
-func (w *storeWait) confirmedPool(ctx context.Context, name fencing.PoolName) (*cirrusv1.Pool, error) {
+func (w *storeWait) confirmedPool(ctx context.Context, name fencing.PoolName) (*cirrusv1.Pool,
+	error) {
 	shown, r := w.t.showPool(name)
 	if r != nil {
 		return nil, w.refused(ctx, r)
@@ -99,7 +107,8 @@ func (w *storeWait) confirmedPool(ctx context.Context, name fencing.PoolName) (*
 }
 
 // GetPool implements answerer.
-func (t *term) GetPool(ctx context.Context, req *cirrusv1.GetPoolRequest) (*cirrusv1.GetPoolResponse, error) {
+func (t *term) GetPool(ctx context.Context,
+	req *cirrusv1.GetPoolRequest) (*cirrusv1.GetPoolResponse, error) {
 	name, r := poolName(req.Name)
 	if r != nil {
 		return nil, r
@@ -110,7 +119,8 @@ func (t *term) GetPool(ctx context.Context, req *cirrusv1.GetPoolRequest) (*cirr
 }
 
 // ListPools implements answerer. A page's token is the last name on it.
-func (t *term) ListPools(ctx context.Context, req *cirrusv1.ListPoolsRequest) (*cirrusv1.ListPoolsResponse, error) {
+func (t *term) ListPools(ctx context.Context,
+	req *cirrusv1.ListPoolsRequest) (*cirrusv1.ListPoolsResponse, error) {
 	size, r := pageSize(req.PageSize)
 	if r != nil {
 		return nil, r
@@ -150,14 +160,16 @@ func pageSize(asked uint32) (int, *fencing.Refusal) {
 	case asked == 0:
 		return DefaultPage, nil
 	case asked > MaxPage:
-		return 0, badField("page_size", fmt.Sprintf("%d is too many: ask for at most %d", asked, MaxPage))
+		return 0, badField("page_size",
+			fmt.Sprintf("%d is too many: ask for at most %d", asked, MaxPage))
 	}
 	return int(asked), nil
 }
 
 // ListLeases implements answerer. A page's token is the node ID with which the
 // next page begins.
-func (t *term) ListLeases(ctx context.Context, req *cirrusv1.ListLeasesRequest) (*cirrusv1.ListLeasesResponse, error) {
+func (t *term) ListLeases(ctx context.Context,
+	req *cirrusv1.ListLeasesRequest) (*cirrusv1.ListLeasesResponse, error) {
 	size, r := pageSize(req.PageSize)
 	if r != nil {
 		return nil, r
@@ -184,7 +196,8 @@ func (t *term) ListLeases(ctx context.Context, req *cirrusv1.ListLeasesRequest) 
 		return nil, err
 	}
 	// The messages are made without the lock (S14).
-	resp := &cirrusv1.ListLeasesResponse{Leases: make([]*cirrusv1.LeaseStatus, len(rows)), ServerTimeMs: int64(server)}
+	resp := &cirrusv1.ListLeasesResponse{Leases: make([]*cirrusv1.LeaseStatus, len(rows)),
+		ServerTimeMs: int64(server)}
 	for i, row := range rows {
 		resp.Leases[i] = wireStatus(row)
 	}
@@ -195,7 +208,9 @@ func (t *term) ListLeases(ctx context.Context, req *cirrusv1.ListLeasesRequest) 
 }
 
 // rows returns a page of a listing.
-func (t *term) rows(pool fencing.PoolName, from snowflake.NodeID, size int) (rows []fencing.LeaseStatus, next snowflake.NodeID, more bool, server snowflake.Millis, r *fencing.Refusal) {
+func (t *term) rows(pool fencing.PoolName, from snowflake.NodeID,
+	size int) (rows []fencing.LeaseStatus, next snowflake.NodeID, more bool,
+	server snowflake.Millis, r *fencing.Refusal) {
 	now := t.enter()
 	defer t.leave()
 	rows, next, more, r = t.core.List(now, pool, from, size)
@@ -214,15 +229,19 @@ func leaseToken(token string) (snowflake.NodeID, *fencing.Refusal) {
 }
 
 func badToken(token string) *fencing.Refusal {
-	return badField("page_token", quoted(token)+" was not given out: pass on the next_page_token of the page before")
+	return badField("page_token", quoted(token)+
+		" was not given out: pass on the next_page_token of the page before")
 }
 
 // Revoke implements answerer.
-func (t *term) Revoke(ctx context.Context, req *cirrusv1.RevokeRequest) (*cirrusv1.RevokeResponse, error) {
+func (t *term) Revoke(ctx context.Context, req *cirrusv1.RevokeRequest) (*cirrusv1.RevokeResponse,
+	error) {
 	epoch := fencing.Epoch(req.Epoch)
-	lease, err := t.changeLease(ctx, req.Pool, req.NodeId, func(now fencing.Now, pool fencing.PoolName, node snowflake.NodeID) (fencing.Decision, *fencing.Refusal) {
-		return t.core.Revoke(now, pool, node, epoch)
-	})
+	lease, err := t.changeLease(ctx, req.Pool, req.NodeId,
+		func(now fencing.Now, pool fencing.PoolName, node snowflake.NodeID) (fencing.Decision,
+			*fencing.Refusal) {
+			return t.core.Revoke(now, pool, node, epoch)
+		})
 	if err != nil {
 		return nil, err
 	}
@@ -231,7 +250,9 @@ func (t *term) Revoke(ctx context.Context, req *cirrusv1.RevokeRequest) (*cirrus
 
 // changeLease makes durable what an operator has decided about the lease of a node
 // ID, and returns the lease as it is then.
-func (t *term) changeLease(ctx context.Context, name string, id uint32, ask func(fencing.Now, fencing.PoolName, snowflake.NodeID) (fencing.Decision, *fencing.Refusal)) (*cirrusv1.LeaseStatus, error) {
+func (t *term) changeLease(ctx context.Context, name string, id uint32,
+	ask func(fencing.Now, fencing.PoolName, snowflake.NodeID) (fencing.Decision,
+		*fencing.Refusal)) (*cirrusv1.LeaseStatus, error) {
 	pool, r := poolName(name)
 	if r != nil {
 		return nil, r
@@ -259,11 +280,14 @@ func (t *term) showLease(pool fencing.PoolName, node snowflake.NodeID) *cirrusv1
 }
 
 // Free implements answerer.
-func (t *term) Free(ctx context.Context, req *cirrusv1.FreeRequest) (*cirrusv1.FreeResponse, error) {
+func (t *term) Free(ctx context.Context, req *cirrusv1.FreeRequest) (*cirrusv1.FreeResponse,
+	error) {
 	epoch, last := fencing.Epoch(req.Epoch), (*snowflake.Millis)(req.LastTimestampMs)
-	lease, err := t.changeLease(ctx, req.Pool, req.NodeId, func(now fencing.Now, pool fencing.PoolName, node snowflake.NodeID) (fencing.Decision, *fencing.Refusal) {
-		return t.core.Free(now, pool, node, epoch, last)
-	})
+	lease, err := t.changeLease(ctx, req.Pool, req.NodeId,
+		func(now fencing.Now, pool fencing.PoolName, node snowflake.NodeID) (fencing.Decision,
+			*fencing.Refusal) {
+			return t.core.Free(now, pool, node, epoch, last)
+		})
 	if err != nil {
 		return nil, err
 	}

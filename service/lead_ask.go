@@ -26,7 +26,8 @@ type storeWait struct {
 // promise leads a request to a lease: after a write that the rules decided, such as
 // a grant's or one that removes a silence note (S5), it asks them again. The
 // instance has a live record then, and gets it as if by heartbeat.
-func (w *storeWait) promise(ctx context.Context, ask question, wait waitFor) (fencing.Lease, error) {
+func (w *storeWait) promise(ctx context.Context, ask question, wait waitFor) (fencing.Lease,
+	error) {
 	for {
 		d, err := w.carryOut(ctx, ask, wait)
 		if err != nil || d.Write == nil {
@@ -36,7 +37,8 @@ func (w *storeWait) promise(ctx context.Context, ask question, wait waitFor) (fe
 }
 
 // carryOut asks the rules and makes durable what they decide.
-func (w *storeWait) carryOut(ctx context.Context, ask question, wait waitFor) (fencing.Decision, error) {
+func (w *storeWait) carryOut(ctx context.Context, ask question, wait waitFor) (fencing.Decision,
+	error) {
 	d, err := w.decide(ctx, ask, wait)
 	if err == nil && d.Write != nil {
 		err = w.write(ctx, d.Write)
@@ -46,7 +48,8 @@ func (w *storeWait) carryOut(ctx context.Context, ask question, wait waitFor) (f
 
 // decide asks the rules until they decide: while the key has a write in flight, or
 // the mark must be written first, it waits and asks again.
-func (w *storeWait) decide(ctx context.Context, ask question, wait waitFor) (fencing.Decision, error) {
+func (w *storeWait) decide(ctx context.Context, ask question, wait waitFor) (fencing.Decision,
+	error) {
 	for {
 		d, changed, r := w.t.askOnce(ask)
 		switch {
@@ -76,7 +79,8 @@ func (t *term) askOnce(ask question) (fencing.Decision, <-chan struct{}, *fencin
 }
 
 // nextWrite is the waitFor of requests that wait for writes alone.
-func (w *storeWait) nextWrite(ctx context.Context, _ fencing.Decision, changed <-chan struct{}) error {
+func (w *storeWait) nextWrite(ctx context.Context, _ fencing.Decision,
+	changed <-chan struct{}) error {
 	return w.wait(ctx, changed, math.MaxInt64)
 }
 

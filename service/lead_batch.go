@@ -12,9 +12,11 @@ import (
 )
 
 // HeartbeatBatch implements answerer.
-func (t *term) HeartbeatBatch(ctx context.Context, req *cirrusv1.HeartbeatBatchRequest) (*cirrusv1.HeartbeatBatchResponse, error) {
+func (t *term) HeartbeatBatch(ctx context.Context,
+	req *cirrusv1.HeartbeatBatchRequest) (*cirrusv1.HeartbeatBatchResponse, error) {
 	if n := len(req.Heartbeats); n > MaxBatch {
-		return nil, badField("heartbeats", fmt.Sprintf("%d are too many: send at most %d at once", n, MaxBatch))
+		return nil, badField("heartbeats",
+			fmt.Sprintf("%d are too many: send at most %d at once", n, MaxBatch))
 	}
 	if err := t.alive(); err != nil {
 		return nil, err
@@ -129,7 +131,8 @@ func readBatch(reqs []*cirrusv1.HeartbeatRequest) *batch {
 	}
 	for i, req := range reqs {
 		it := &b.items[i]
-		b.refs[i], it.refused = leaseRef(req.GetPool(), req.GetNodeId(), req.GetEpoch(), req.GetInstanceId())
+		b.refs[i], it.refused = leaseRef(req.GetPool(), req.GetNodeId(), req.GetEpoch(),
+			req.GetInstanceId())
 		b.results[i] = &it.result
 	}
 	return b
@@ -206,5 +209,6 @@ func endsBatch(err error) bool {
 	if !errors.As(err, &r) {
 		return err != nil
 	}
-	return r.Reason == reasonStopping || r.Reason == reasonNotLeader || r.Reason == fencing.ReasonStoreFailed
+	return r.Reason == reasonStopping || r.Reason == reasonNotLeader ||
+		r.Reason == fencing.ReasonStoreFailed
 }

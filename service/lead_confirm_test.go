@@ -12,7 +12,8 @@ import (
 
 // stranger is a heartbeat that nobody's lease answers to.
 func (r *replica) stranger(node int) *call[*cirrusv1.HeartbeatResponse] {
-	return r.heartbeat(&cirrusv1.Lease{NodeId: uint32(node), Epoch: 1, InstanceId: secret("stranger")})
+	return r.heartbeat(&cirrusv1.Lease{NodeId: uint32(node), Epoch: 1,
+		InstanceId: secret("stranger")})
 }
 
 // leading is a fleet of one, which leads.
@@ -79,7 +80,8 @@ func TestPromisesConfirmNothing(t *testing.T) {
 			t.Errorf("%d Confirms", n)
 		}
 		// Nor does what is malformed.
-		_, err := a.leases.Heartbeat(context.Background(), &cirrusv1.HeartbeatRequest{Epoch: 1, InstanceId: "short"})
+		_, err := a.leases.Heartbeat(context.Background(),
+			&cirrusv1.HeartbeatRequest{Epoch: 1, InstanceId: "short"})
 		badInput("instance_id").check(t, "a malformed heartbeat", err)
 		if n := f.c.ops("confirm"); n != 0 {
 			t.Errorf("%d Confirms", n)
@@ -141,11 +143,15 @@ func TestBatchConfirmsOnce(t *testing.T) {
 		lease := a.acquired("app")
 		var reqs []*cirrusv1.HeartbeatRequest
 		for i := range 200 {
-			reqs = append(reqs, &cirrusv1.HeartbeatRequest{NodeId: uint32(i), Epoch: 1, InstanceId: secret("stranger")})
+			reqs = append(reqs,
+				&cirrusv1.HeartbeatRequest{NodeId: uint32(i), Epoch: 1,
+					InstanceId: secret("stranger")})
 		}
-		reqs = append(reqs, heartbeatRequest(lease), &cirrusv1.HeartbeatRequest{Epoch: 1, InstanceId: "short"})
+		reqs = append(reqs, heartbeatRequest(lease),
+			&cirrusv1.HeartbeatRequest{Epoch: 1, InstanceId: "short"})
 		send := func() []*cirrusv1.HeartbeatResult {
-			resp, err := a.leases.HeartbeatBatch(context.Background(), &cirrusv1.HeartbeatBatchRequest{Heartbeats: reqs})
+			resp, err := a.leases.HeartbeatBatch(context.Background(),
+				&cirrusv1.HeartbeatBatchRequest{Heartbeats: reqs})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -159,7 +165,8 @@ func TestBatchConfirmsOnce(t *testing.T) {
 					t.Fatalf("item %d: %v, want %s", i, res, want)
 				}
 			}
-			if results[200].GetLease().GetEpoch() != lease.Epoch || results[201].GetError().GetReason() != string(fencing.ReasonInvalid) {
+			if results[200].GetLease().GetEpoch() != lease.Epoch ||
+				results[201].GetError().GetReason() != string(fencing.ReasonInvalid) {
 				t.Errorf("the others got %v", results[200:])
 			}
 		}

@@ -23,7 +23,8 @@ func (t *term) Acquire(ctx context.Context, req *cirrusv1.AcquireRequest) (*cirr
 	return &cirrusv1.AcquireResponse{Lease: wireLease(lease, req.InstanceId)}, nil
 }
 
-func readAcquire(req *cirrusv1.AcquireRequest) (ask fencing.AcquireRequest, wait time.Duration, r *fencing.Refusal) {
+func readAcquire(req *cirrusv1.AcquireRequest) (ask fencing.AcquireRequest, wait time.Duration,
+	r *fencing.Refusal) {
 	instance := fencing.InstanceID(req.InstanceId)
 	if r = instance.Validate(); r != nil {
 		return ask, 0, r
@@ -48,7 +49,8 @@ func readAcquire(req *cirrusv1.AcquireRequest) (ask fencing.AcquireRequest, wait
 }
 
 // Heartbeat implements answerer.
-func (t *term) Heartbeat(ctx context.Context, req *cirrusv1.HeartbeatRequest) (*cirrusv1.HeartbeatResponse, error) {
+func (t *term) Heartbeat(ctx context.Context,
+	req *cirrusv1.HeartbeatRequest) (*cirrusv1.HeartbeatResponse, error) {
 	lease, err := t.heartbeat(ctx, req, &storeWait{t: t})
 	if err != nil {
 		return nil, err
@@ -57,7 +59,8 @@ func (t *term) Heartbeat(ctx context.Context, req *cirrusv1.HeartbeatRequest) (*
 }
 
 // heartbeat extends a lease. w is the request's, or that of the batch it is of.
-func (t *term) heartbeat(ctx context.Context, req *cirrusv1.HeartbeatRequest, w *storeWait) (*cirrusv1.Lease, error) {
+func (t *term) heartbeat(ctx context.Context, req *cirrusv1.HeartbeatRequest,
+	w *storeWait) (*cirrusv1.Lease, error) {
 	ref, r := leaseRef(req.GetPool(), req.GetNodeId(), req.GetEpoch(), req.GetInstanceId())
 	if r != nil {
 		return nil, r
@@ -73,7 +76,8 @@ func (t *term) heartbeat(ctx context.Context, req *cirrusv1.HeartbeatRequest, w 
 }
 
 // Release implements answerer.
-func (t *term) Release(ctx context.Context, req *cirrusv1.ReleaseRequest) (*cirrusv1.ReleaseResponse, error) {
+func (t *term) Release(ctx context.Context,
+	req *cirrusv1.ReleaseRequest) (*cirrusv1.ReleaseResponse, error) {
 	ref, r := leaseRef(req.Pool, req.NodeId, req.Epoch, req.InstanceId)
 	if r != nil {
 		return nil, r

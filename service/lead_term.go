@@ -183,7 +183,8 @@ func (t *term) commit(w *fencing.Write) error {
 func (t *term) applied(w *fencing.Write, err error) (outcome error) {
 	defer func() {
 		if p := caught(recover()); p != nil {
-			t.s.log.Error("a panic interrupted the rules after a write", "panic", p, "stack", string(debug.Stack()))
+			t.s.log.Error("a panic interrupted the rules after a write", "panic", p,
+				"stack", string(debug.Stack()))
 			outcome = t.cause()
 		}
 	}()
@@ -340,7 +341,8 @@ func (t *term) keep(next time.Duration) {
 		ended := t.failure != nil
 		t.leave()
 		if alarm && !alarmed {
-			t.s.log.Error("the wall clock is far ahead of server time, which follows it at 1 % only: check the clock", "offset", offset)
+			t.s.log.Error(
+				"the wall clock is far ahead of server time, which follows it at 1 % only: check the clock", "offset", offset)
 		}
 		alarmed = alarm
 		switch {
@@ -387,7 +389,8 @@ func (t *term) unopened() map[fencing.PoolName]time.Duration {
 // logUnopened logs which pools grant nothing yet, and until when.
 func (t *term) logUnopened() {
 	for name, in := range t.unopened() {
-		t.s.log.Warn("the store is new or was recovered, so node IDs may still be held from an earlier one: the pool grants nothing yet",
+		t.s.log.Warn(
+			"the store is new or was recovered, so node IDs may still be held from an earlier one: the pool grants nothing yet",
 			"pool", name, "opens_in", in.Round(time.Millisecond))
 	}
 }

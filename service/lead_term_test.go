@@ -21,7 +21,8 @@ func TestTakeoverKeepsLeases(t *testing.T) {
 			t.Errorf("/readyz says %s", got)
 		}
 		f.leads(b)
-		got := after(f, b.heartbeat(lease), time.Second).done(t, "a heartbeat after the takeover").Lease
+		got := after(f, b.heartbeat(lease), time.Second).done(t,
+			"a heartbeat after the takeover").Lease
 		sameLease(t, "the heartbeat", got, lease)
 		again := after(f, b.acquire("app", 0), time.Second).done(t, "the instance's Acquire").Lease
 		sameLease(t, "the Acquire", again, lease)
@@ -29,7 +30,8 @@ func TestTakeoverKeepsLeases(t *testing.T) {
 		if other.Epoch <= lease.Epoch || other.NodeId == lease.NodeId {
 			t.Errorf("the next grant is %v after %v", other, lease)
 		}
-		if b.metric("cirrus_takeovers_total") != 1 || b.metric("cirrus_leading") != 1 || a.metric("cirrus_leading") != 0 {
+		if b.metric("cirrus_takeovers_total") != 1 || b.metric("cirrus_leading") != 1 ||
+			a.metric("cirrus_leading") != 0 {
 			t.Error("the metrics of the takeover are wrong")
 		}
 		checkTerm(t, b.s.state.Load().term)
@@ -50,7 +52,8 @@ func TestTakeoverCountsFromLoading(t *testing.T) {
 		f.pass(8 * time.Second)
 		held.let()
 		f.settle()
-		if left := b.list("")[0].TimeLeft.AsDuration(); left != fencing.DefaultStride+fencing.DefaultTTL {
+		if left := b.list(
+			"")[0].TimeLeft.AsDuration(); left != fencing.DefaultStride+fencing.DefaultTTL {
 			t.Errorf("%v are left after the loading, want stride + TTL", left)
 		}
 	})
@@ -84,7 +87,8 @@ func TestDeposedLeadersGrant(t *testing.T) {
 				got := after(f, granted, 3*time.Second)
 				lease := got.done(t, "the grant, by the new leader").Lease
 				if lands && lease.Epoch != uint64(held.batch.Records[0].Epoch) {
-					t.Errorf("the new leader gave %v, but had loaded %v", lease, held.batch.Records[0])
+					t.Errorf("the new leader gave %v, but had loaded %v", lease,
+						held.batch.Records[0])
 				}
 				if rows := b.list(""); len(rows) != 1 || rows[0].Epoch != lease.Epoch {
 					t.Errorf("the new leader lists %v after %v", rows, lease)
@@ -114,9 +118,12 @@ func TestUnknownWriteDropsMemory(t *testing.T) {
 					}
 				}
 				held.end(errTimeout)
-				lease := after(f, granted, 3*time.Second).done(t, "the grant, by the next term").Lease
-				if same := lease.Epoch == uint64(held.batch.Records[0].Epoch); same != lands && lands {
-					t.Errorf("the next term gave %v, the write was %v", lease, held.batch.Records[0])
+				lease := after(f, granted, 3*time.Second).done(t,
+					"the grant, by the next term").Lease
+				if same := lease.Epoch == uint64(held.batch.Records[0].Epoch); same != lands &&
+					lands {
+					t.Errorf("the next term gave %v, the write was %v", lease,
+						held.batch.Records[0])
 				}
 				if now := a.s.state.Load().term; now == before || before.cause() == nil {
 					t.Error("the term goes on after an unknown write")
@@ -129,7 +136,8 @@ func TestUnknownWriteDropsMemory(t *testing.T) {
 					t.Error("a write of the term before landed after the next one began")
 				}
 				if f.c.ops("take over") != 2 || a.member.resigned != 0 {
-					t.Errorf("%d takeovers, %d resignations, want 2 under one office", f.c.ops("take over"), a.member.resigned)
+					t.Errorf("%d takeovers, %d resignations, want 2 under one office",
+						f.c.ops("take over"), a.member.resigned)
 				}
 				select {
 				case <-a.s.Failed():
@@ -152,9 +160,11 @@ func TestUnknownUpdateIsTold(t *testing.T) {
 		f.c.holdIf(nil)
 		held.end(errTimeout)
 		f.settle()
-		updated.failed(t, "the update", wanted{code: connect.CodeUnavailable, reason: fencing.ReasonStoreFailed, retry: true})
+		updated.failed(t, "the update",
+			wanted{code: connect.CodeUnavailable, reason: fencing.ReasonStoreFailed, retry: true})
 		f.pass(time.Second)
-		if got := after(f, a.updatePool(40*time.Second), time.Second).done(t, "the update").Pool.Ttl.AsDuration(); got != 40*time.Second {
+		if got := after(f, a.updatePool(40*time.Second), time.Second).done(t,
+			"the update").Pool.Ttl.AsDuration(); got != 40*time.Second {
 			t.Errorf("the TTL is %v", got)
 		}
 	})
@@ -185,29 +195,62 @@ func TestDeposedLeaderDoesNotLie(t *testing.T) {
 		f.c.failIf(opIs("confirm"), errTimeout) // so a is not told
 		ctx := context.Background()
 		for name, ask := range map[string]func() error{
-			"LEASE_LOST":      func() error { _, err := a.leases.Heartbeat(ctx, heartbeatRequest(lost)); return err },
-			"LEASE_LOST, old": func() error { _, err := a.leases.Release(ctx, releaseRequest(lost, nil)); return err },
-			"NO_FREE_NODE_ID": func() error { _, err := a.leases.Acquire(ctx, acquireRequest("", "new", 0)); return err },
-			"POOL_NOT_FOUND":  func() error { _, err := a.leases.Acquire(ctx, acquireRequest("east", "new", 0)); return err },
+			"LEASE_LOST": func() error {
+				_,
+					err := a.leases.Heartbeat(ctx, heartbeatRequest(lost))
+				return err
+			},
+			"LEASE_LOST, old": func() error {
+				_,
+					err := a.leases.Release(ctx, releaseRequest(lost, nil))
+				return err
+			},
+			"NO_FREE_NODE_ID": func() error {
+				_,
+					err := a.leases.Acquire(ctx, acquireRequest("", "new", 0))
+				return err
+			},
+			"POOL_NOT_FOUND": func() error {
+				_,
+					err := a.leases.Acquire(ctx, acquireRequest("east", "new", 0))
+				return err
+			},
 			"ALREADY_EXISTS": func() error {
-				_, err := a.admin.CreatePool(ctx, &cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{Name: "default", Ttl: proto3(50 * time.Second)}})
+				_, err := a.admin.CreatePool(ctx,
+					&cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{Name: "default",
+						Ttl: proto3(50 * time.Second)}})
 				return err
 			},
 			"created already": func() error { // with the same settings
-				_, err := a.admin.CreatePool(ctx, &cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{Name: "default", NodeIds: &cirrusv1.NodeRange{Last: 2}}})
+				_, err := a.admin.CreatePool(ctx,
+					&cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{Name: "default",
+						NodeIds: &cirrusv1.NodeRange{Last: 2}}})
 				return err
 			},
 			"forbidden": func() error {
-				_, err := a.admin.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{NodeIds: &cirrusv1.NodeRange{Last: 1}}})
+				_, err := a.admin.UpdatePool(ctx,
+					&cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{NodeIds: &cirrusv1.NodeRange{Last: 1}}})
 				return err
 			},
 			"nothing to update": func() error {
 				_, err := a.admin.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{})
 				return err
 			},
-			"ListLeases": func() error { _, err := a.admin.ListLeases(ctx, &cirrusv1.ListLeasesRequest{}); return err },
-			"ListPools":  func() error { _, err := a.admin.ListPools(ctx, &cirrusv1.ListPoolsRequest{}); return err },
-			"GetPool":    func() error { _, err := a.admin.GetPool(ctx, &cirrusv1.GetPoolRequest{}); return err },
+			"ListLeases": func() error {
+				_,
+					err := a.admin.ListLeases(ctx, &cirrusv1.ListLeasesRequest{})
+				return err
+			},
+			"ListPools": func() error {
+				_,
+					err := a.admin.ListPools(ctx, &cirrusv1.ListPoolsRequest{})
+				return err
+			},
+			"GetPool": func() error {
+				_,
+					err := a.admin.GetPool(ctx, &cirrusv1.GetPoolRequest{})
+				return err
+			},
 			"Revoke": func() error {
 				_, err := a.admin.Revoke(ctx, &cirrusv1.RevokeRequest{NodeId: 1, Epoch: 1})
 				return err
@@ -217,7 +260,8 @@ func TestDeposedLeaderDoesNotLie(t *testing.T) {
 				return err
 			},
 			"Revoke again": func() error {
-				_, err := a.admin.Revoke(ctx, &cirrusv1.RevokeRequest{NodeId: revoked.NodeId, Epoch: revoked.Epoch})
+				_, err := a.admin.Revoke(ctx,
+					&cirrusv1.RevokeRequest{NodeId: revoked.NodeId, Epoch: revoked.Epoch})
 				return err
 			},
 			"Watch": func() error {
@@ -256,6 +300,7 @@ func TestDeposedLeaderDoesNotLie(t *testing.T) {
 		}
 		after(f, lostBeat, 3*time.Second).failed(t, "LEASE_LOST at a deposed leader", noLeader)
 		f.befall("a", "b", 0)
-		after(f, a.heartbeat(lost), 3*time.Second).failed(t, "LEASE_LOST by the new leader", lostLease)
+		after(f, a.heartbeat(lost), 3*time.Second).failed(t, "LEASE_LOST by the new leader",
+			lostLease)
 	})
 }

@@ -32,7 +32,8 @@ type waiters struct {
 }
 
 func newWaiters() waiters {
-	return waiters{byTicket: map[fencing.Ticket][]*waiter{}, byInstance: map[fencing.InstanceHash][]*waiter{}, inPool: map[fencing.PoolName]int{}}
+	return waiters{byTicket: map[fencing.Ticket][]*waiter{},
+		byInstance: map[fencing.InstanceHash][]*waiter{}, inPool: map[fencing.PoolName]int{}}
 }
 
 func (ws *waiters) len() int { return ws.all }
@@ -55,7 +56,8 @@ func (ws *waiters) drop(w *waiter) {
 }
 
 func dropFrom[K comparable](m map[K][]*waiter, key K, w *waiter) {
-	if m[key] = slices.DeleteFunc(m[key], func(other *waiter) bool { return other == w }); len(m[key]) == 0 {
+	if m[key] = slices.DeleteFunc(m[key],
+		func(other *waiter) bool { return other == w }); len(m[key]) == 0 {
 		delete(m, key)
 	}
 }

@@ -69,7 +69,8 @@ var wireEvents = map[fencing.EventKind]cirrusv1.Event{
 
 // Watch implements answerer. It streams what is present in a pool, and then events,
 // until either side ends it.
-func (t *term) Watch(ctx context.Context, req *cirrusv1.WatchRequest, stream *connect.ServerStream[cirrusv1.WatchResponse]) error {
+func (t *term) Watch(ctx context.Context, req *cirrusv1.WatchRequest,
+	stream *connect.ServerStream[cirrusv1.WatchResponse]) error {
 	pool, r := poolName(req.Pool)
 	if r != nil {
 		return r
@@ -86,7 +87,8 @@ func (t *term) Watch(ctx context.Context, req *cirrusv1.WatchRequest, stream *co
 	return err
 }
 
-func (t *term) stream(ctx context.Context, w *watcher, stream *connect.ServerStream[cirrusv1.WatchResponse]) error {
+func (t *term) stream(ctx context.Context, w *watcher,
+	stream *connect.ServerStream[cirrusv1.WatchResponse]) error {
 	for !w.synced {
 		if err := t.present(ctx, w, stream); err != nil {
 			return err
@@ -101,8 +103,10 @@ func (t *term) startWatch(pool fencing.PoolName) (*watcher, *fencing.Refusal) {
 	defer t.leave()
 	if len(t.watchers) >= MaxWatches {
 		return nil, &fencing.Refusal{
-			Reason:  reasonTooMany,
-			Message: fmt.Sprintf("%d streams of Watch are open, which is the most: close one, or share one", MaxWatches),
+			Reason: reasonTooMany,
+			Message: fmt.Sprintf(
+				"%d streams of Watch are open, which is the most: close one, or share one",
+				MaxWatches),
 		}
 	}
 	w := &watcher{pool: pool, events: make(chan fencing.Event, MaxWatchBehind)}
@@ -129,7 +133,8 @@ func (t *term) page(w *watcher) ([]fencing.LeaseStatus, snowflake.Millis, *fenci
 
 // present sends a page of what is present, and then the events of the node IDs that
 // were shown before. Each page is a listing of its own, and confirmed as one (S10).
-func (t *term) present(ctx context.Context, w *watcher, stream *connect.ServerStream[cirrusv1.WatchResponse]) error {
+func (t *term) present(ctx context.Context, w *watcher,
+	stream *connect.ServerStream[cirrusv1.WatchResponse]) error {
 	turn := t.s.turn(ctx)
 	if err := turn.take(ctx); err != nil {
 		return err
@@ -148,7 +153,8 @@ func (t *term) present(ctx context.Context, w *watcher, stream *connect.ServerSt
 		return err
 	}
 	if w.synced {
-		return stream.Send(&cirrusv1.WatchResponse{Event: cirrusv1.Event_EVENT_SYNCED, ServerTimeMs: int64(server)})
+		return stream.Send(&cirrusv1.WatchResponse{Event: cirrusv1.Event_EVENT_SYNCED,
+			ServerTimeMs: int64(server)})
 	}
 	turn.end() // it is still held if no row was sent, and events may have to be confirmed
 	for len(w.events) > 0 {
@@ -171,7 +177,8 @@ func (t *term) present(ctx context.Context, w *watcher, stream *connect.ServerSt
 }
 
 // sendPresent sends rows, each in a turn of its own.
-func sendPresent(ctx context.Context, turn *turn, rows []fencing.LeaseStatus, server snowflake.Millis, stream *connect.ServerStream[cirrusv1.WatchResponse]) error {
+func sendPresent(ctx context.Context, turn *turn, rows []fencing.LeaseStatus,
+	server snowflake.Millis, stream *connect.ServerStream[cirrusv1.WatchResponse]) error {
 	for _, row := range rows {
 		if row.State == fencing.Free {
 			continue
@@ -179,7 +186,8 @@ func sendPresent(ctx context.Context, turn *turn, rows []fencing.LeaseStatus, se
 		if err := turn.take(ctx); err != nil { // it ended when the previous row was written
 			return err
 		}
-		if err := stream.Send(&cirrusv1.WatchResponse{Event: cirrusv1.Event_EVENT_PRESENT, Lease: wireStatus(row), ServerTimeMs: int64(server)}); err != nil {
+		if err := stream.Send(&cirrusv1.WatchResponse{Event: cirrusv1.Event_EVENT_PRESENT,
+			Lease: wireStatus(row), ServerTimeMs: int64(server)}); err != nil {
 			return err
 		}
 	}
@@ -250,7 +258,8 @@ func (t *term) makeRoom(pool fencing.PoolName, steady time.Duration) {
 
 // follow sends events as they happen. Events of time alone happen because this
 // stream wakes up for them (S5).
-func (t *term) follow(ctx context.Context, w *watcher, stream *connect.ServerStream[cirrusv1.WatchResponse]) error {
+func (t *term) follow(ctx context.Context, w *watcher,
+	stream *connect.ServerStream[cirrusv1.WatchResponse]) error {
 	for {
 		timer := t.s.cfg.Clock.NewTimer(t.settle(w.pool))
 		select {
@@ -282,8 +291,9 @@ func (t *term) follow(ctx context.Context, w *watcher, stream *connect.ServerStr
 
 func (t *term) tooFarBehind() error {
 	return &fencing.Refusal{
-		Reason:  reasonTooBehind,
-		Message: fmt.Sprintf("this watcher is %d events behind: watch again, from what is present then, and read faster", MaxWatchBehind),
+		Reason: reasonTooBehind,
+		Message: fmt.Sprintf(
+			"this watcher is %d events behind: watch again, from what is present then, and read faster", MaxWatchBehind),
 	}
 }
 
@@ -307,14 +317,16 @@ func (w *watcher) take(events []fencing.Event) (_ []fencing.Event, open bool) {
 
 // send sends events. Those of time alone may no longer be true if another term has
 // started, so they are confirmed after they happened (S10).
-func (t *term) send(ctx context.Context, events []fencing.Event, stream *connect.ServerStream[cirrusv1.WatchResponse]) error {
+func (t *term) send(ctx context.Context, events []fencing.Event,
+	stream *connect.ServerStream[cirrusv1.WatchResponse]) error {
 	if slices.ContainsFunc(events, byTime) {
 		if err := t.confirm(ctx); err != nil {
 			return err
 		}
 	}
 	for _, e := range events {
-		if err := stream.Send(&cirrusv1.WatchResponse{Event: wireEvents[e.Kind], Lease: wireStatus(e.Lease), ServerTimeMs: int64(e.ServerTime)}); err != nil {
+		if err := stream.Send(&cirrusv1.WatchResponse{Event: wireEvents[e.Kind],
+			Lease: wireStatus(e.Lease), ServerTimeMs: int64(e.ServerTime)}); err != nil {
 			return err
 		}
 	}

@@ -47,10 +47,13 @@ func TestWatchFreed(t *testing.T) {
 		b.settle()
 		revoking.done(t, "a revoke")
 		w := b.watch("")
-		w.sees(t, "PRESENT dead held", "PRESENT unused held", "PRESENT taken quarantined revoked", "SYNCED")
+		w.sees(t, "PRESENT dead held", "PRESENT unused held", "PRESENT taken quarantined revoked",
+			"SYNCED")
 		free := func(l *cirrusv1.Lease, last *int64) {
-			resp, err := b.admin.Free(context.Background(), &cirrusv1.FreeRequest{NodeId: l.NodeId, Epoch: l.Epoch, LastTimestampMs: last})
-			if err != nil || resp.Lease.GetNodeId() != l.NodeId || resp.Lease.GetEpoch() != l.Epoch {
+			resp, err := b.admin.Free(context.Background(),
+				&cirrusv1.FreeRequest{NodeId: l.NodeId, Epoch: l.Epoch, LastTimestampMs: last})
+			if err != nil || resp.Lease.GetNodeId() != l.NodeId ||
+				resp.Lease.GetEpoch() != l.Epoch {
 				t.Fatalf("Free of %s: %v, %v", l.AppId, resp, err)
 			}
 		}
@@ -201,7 +204,8 @@ func TestWatchesBounded(t *testing.T) {
 		}
 		last := b.watch("")
 		last.sees(t, "SYNCED")
-		wanted{code: connect.CodeResourceExhausted, reason: reasonTooMany}.check(t, "one too many", b.watch("").err(t))
+		wanted{code: connect.CodeResourceExhausted, reason: reasonTooMany}.check(t, "one too many",
+			b.watch("").err(t))
 		last.cancel()
 		b.settle()
 		b.watch("").cancel()
@@ -215,7 +219,8 @@ func TestWatchesBounded(t *testing.T) {
 // A watch of no pool, of a bad one, and of one after its caller is gone.
 func TestWatchRefused(t *testing.T) {
 	inBubble(t, bubbleOptions{}, func(b *bubble) {
-		wanted{code: connect.CodeNotFound, reason: fencing.ReasonPoolNotFound}.check(t, "an unknown pool", b.watch("west").err(t))
+		wanted{code: connect.CodeNotFound, reason: fencing.ReasonPoolNotFound}.check(t,
+			"an unknown pool", b.watch("west").err(t))
 		badInput("pool").check(t, "a bad name", b.watch("W EST").err(t))
 		w := b.watch("")
 		w.cancel()

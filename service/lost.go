@@ -69,7 +69,8 @@ func (s *base) logLost() {
 		if l.n == 0 {
 			return
 		}
-		s.log.Error("a holder knows of a later grant than the store does, so the store has lost a write: stop the service, check the disk, and recover the store (S12)",
+		s.log.Error(
+			"a holder knows of a later grant than the store does, so the store has lost a write: stop the service, check the disk, and recover the store (S12)",
 			"refusal", l.last.Message, "since_last_told", l.n)
 		s.pause(lostPause)
 	}

@@ -23,7 +23,8 @@ func (b *bubble) wantLost(count float64, lines int) {
 
 // beyond is a heartbeat of which the store ought to know, and doesn't.
 func beyond(l *cirrusv1.Lease, node uint32) *cirrusv1.HeartbeatRequest {
-	return &cirrusv1.HeartbeatRequest{NodeId: node, Epoch: l.Epoch + 1000, InstanceId: secret("beyond")}
+	return &cirrusv1.HeartbeatRequest{NodeId: node, Epoch: l.Epoch + 1000,
+		InstanceId: secret("beyond")}
 }
 
 func (b *bubble) batch(reqs ...*cirrusv1.HeartbeatRequest) *call[*cirrusv1.HeartbeatBatchResponse] {
@@ -37,7 +38,8 @@ func (b *bubble) batch(reqs ...*cirrusv1.HeartbeatRequest) *call[*cirrusv1.Heart
 func TestLostWriteIsTold(t *testing.T) {
 	inBubble(t, bubbleOptions{}, func(b *bubble) {
 		lease := b.acquired("app")
-		ahead := &cirrusv1.Lease{NodeId: lease.NodeId, Epoch: lease.Epoch + 1, InstanceId: secret("ahead")}
+		ahead := &cirrusv1.Lease{NodeId: lease.NodeId, Epoch: lease.Epoch + 1,
+			InstanceId: secret("ahead")}
 		unknown := &cirrusv1.Lease{NodeId: 7, Epoch: lease.Epoch + 2, InstanceId: secret("unknown")}
 		for range 3 {
 			for _, l := range []*cirrusv1.Lease{ahead, unknown} {

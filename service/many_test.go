@@ -44,7 +44,8 @@ func TestManyAtOnce(t *testing.T) {
 	callers.Wait()
 	stop()
 	others.Wait()
-	await(t, "the mark to follow", func() bool { return metricOf(t, h.s, "cirrus_mark_ahead_seconds") > 0 })
+	await(t, "the mark to follow",
+		func() bool { return metricOf(t, h.s, "cirrus_mark_ahead_seconds") > 0 })
 	snap := must(h.store.Load(context.Background()))
 	rows := must(admin{h.s}.ListLeases(context.Background(), &cirrusv1.ListLeasesRequest{}))
 	if len(snap.Records) != len(rows.Leases) {
@@ -52,7 +53,8 @@ func TestManyAtOnce(t *testing.T) {
 	}
 	for i, rec := range snap.Records {
 		row := rows.Leases[i]
-		if uint64(rec.Epoch) != row.Epoch || uint32(rec.Node) != row.NodeId || string(rec.App) != row.AppId || (rec.Status == fencing.Revoked) != row.Revoked {
+		if uint64(rec.Epoch) != row.Epoch || uint32(rec.Node) != row.NodeId ||
+			string(rec.App) != row.AppId || (rec.Status == fencing.Revoked) != row.Revoked {
 			t.Errorf("the store has %+v, the listing shows %v", rec, row)
 		}
 	}
@@ -67,7 +69,8 @@ func oneLife(t *testing.T, p protocol, r *rand.Rand, epochs *sync.Map, i int) {
 		defer impatient.Stop()
 	}
 	word := fmt.Sprintf("app-%d-%d", i, r.Uint64())
-	resp, err := p.leases.Acquire(ctx, acquireRequest("", word, time.Duration(r.IntN(40))*time.Second))
+	resp, err := p.leases.Acquire(ctx,
+		acquireRequest("", word, time.Duration(r.IntN(40))*time.Second))
 	if err != nil {
 		if !expected(err, connect.CodeResourceExhausted) {
 			t.Errorf("Acquire: %v", err)
@@ -79,7 +82,8 @@ func oneLife(t *testing.T, p protocol, r *rand.Rand, epochs *sync.Map, i int) {
 		t.Errorf("epoch %d went to %s and to %s", l.Epoch, who, word)
 	}
 	for range r.IntN(4) {
-		if _, err := p.leases.Heartbeat(ctx, heartbeatRequest(l)); err != nil && !expected(err, connect.CodeFailedPrecondition) {
+		if _, err := p.leases.Heartbeat(ctx, heartbeatRequest(l)); err != nil &&
+			!expected(err, connect.CodeFailedPrecondition) {
 			t.Errorf("Heartbeat: %v", err)
 		}
 	}

@@ -43,16 +43,20 @@ func newMetrics(replicated bool) *metrics {
 			Name: "cirrus_heartbeats_total", Help: "Heartbeats that kept a lease.",
 		}, []string{"pool"}),
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "cirrus_refusals_total", Help: "Requests that were refused, by the reason that the ErrorInfo gives.",
+			Name: "cirrus_refusals_total",
+			Help: "Requests that were refused, by the reason that the ErrorInfo gives.",
 		}, []string{"reason"}),
 		forgotten: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "cirrus_forgotten_writes_total", Help: "Node IDs and epochs whose holder knew of a later grant than the store: the store has lost a write (S12).",
+			Name: "cirrus_forgotten_writes_total",
+			Help: "Node IDs and epochs whose holder knew of a later grant than the store: the store has lost a write (S12).",
 		}),
 		madeUp: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "cirrus_made_up_leases_total", Help: "Requests about a lease that no store can have granted by now: no sign of a lost write (S12).",
+			Name: "cirrus_made_up_leases_total",
+			Help: "Requests about a lease that no store can have granted by now: no sign of a lost write (S12).",
 		}),
 		storeWrite: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "cirrus_store_write_seconds", Help: "How long the store took to make a commit durable.",
+			Name:    "cirrus_store_write_seconds",
+			Help:    "How long the store took to make a commit durable.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 10),
 		}),
 	}
@@ -68,18 +72,22 @@ func (m *metrics) ofReplicas() {
 		Name: "cirrus_takeovers_total", Help: "Terms that this replica started.",
 	})
 	m.took = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name: "cirrus_takeover_seconds", Help: "How long it took from winning the election, or the end of the term before, until this replica could promise.",
+		Name:    "cirrus_takeover_seconds",
+		Help:    "How long it took from winning the election, or the end of the term before, until this replica could promise.",
 		Buckets: prometheus.ExponentialBuckets(0.01, 2, 12),
 	})
 	m.calls = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "cirrus_forwarded_requests_total", Help: "Calls to the leader, by procedure and code; a batch of gathered heartbeats is one.",
+		Name: "cirrus_forwarded_requests_total",
+		Help: "Calls to the leader, by procedure and code; a batch of gathered heartbeats is one.",
 	}, []string{"procedure", "code"})
 	m.gathered = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name: "cirrus_gathered_heartbeats", Help: "How many heartbeats were sent to the leader in one call.",
+		Name:    "cirrus_gathered_heartbeats",
+		Help:    "How many heartbeats were sent to the leader in one call.",
 		Buckets: prometheus.ExponentialBuckets(1, 2, 11),
 	})
 	m.foreign = prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "cirrus_foreign_requests_total", Help: "Requests that were refused because their headers say that a replica of another store forwards them; anybody can send such headers.",
+		Name: "cirrus_foreign_requests_total",
+		Help: "Requests that were refused because their headers say that a replica of another store forwards them; anybody can send such headers.",
 	})
 }
 
@@ -116,7 +124,8 @@ type RoundTrips struct {
 // NewRoundTrips returns RoundTrips that have seen none.
 func NewRoundTrips() *RoundTrips {
 	return &RoundTrips{seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "cirrus_etcd_round_trip_seconds", Help: "How long etcd took to answer, by operation and outcome (ok or error).",
+		Name:    "cirrus_etcd_round_trip_seconds",
+		Help:    "How long etcd took to answer, by operation and outcome (ok or error).",
 		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
 	}, []string{"operation", "outcome"})}
 }
@@ -153,10 +162,12 @@ type connectionMetrics struct {
 func newConnectionMetrics() *connectionMetrics {
 	return &connectionMetrics{
 		accepted: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "cirrus_connections_accepted_total", Help: "Connections that were accepted, by listener.",
+			Name: "cirrus_connections_accepted_total",
+			Help: "Connections that were accepted, by listener.",
 		}, []string{"listener"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "cirrus_connections_refused_total", Help: "Connections that were closed at once, by listener and reason: full, or address where one remote address had its share.",
+			Name: "cirrus_connections_refused_total",
+			Help: "Connections that were closed at once, by listener and reason: full, or address where one remote address had its share.",
 		}, []string{"listener", "reason"}),
 		open: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "cirrus_connections_open", Help: "Connections that are open, by listener.",

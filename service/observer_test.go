@@ -29,7 +29,8 @@ func TestObserverOfAStore(t *testing.T) {
 		}
 		lease := b.acquired("app")
 		if st, known := told.terms[0].Rules().Stats(b.s.now(), "default"); !known || st.Held != 1 {
-			t.Errorf("the observed rules count %d node IDs as held (the pool is known: %v), want 1", st.Held, known)
+			t.Errorf("the observed rules count %d node IDs as held (the pool is known: %v), want 1",
+				st.Held, known)
 		}
 		if told.terms[0].Locked() {
 			t.Error("the lock is reported as held while no request is in progress")
@@ -45,7 +46,8 @@ func TestObserverOfAStore(t *testing.T) {
 		if len(told.lost) != 1 || told.lost[0] != 2 {
 			t.Errorf("the observer was told of %v lost writes, want [2]", told.lost)
 		}
-		b.heartbeatDone(&cirrusv1.Lease{NodeId: lease.NodeId, Epoch: lease.Epoch, InstanceId: lease.InstanceId})
+		b.heartbeatDone(&cirrusv1.Lease{NodeId: lease.NodeId, Epoch: lease.Epoch,
+			InstanceId: lease.InstanceId})
 	})
 	if len(told.terms) != 1 {
 		t.Errorf("the observer was told of %d terms, want 1", len(told.terms))
@@ -61,8 +63,10 @@ func TestObserverOfAReplica(t *testing.T) {
 		for _, leader := range []*replica{a, b, a} {
 			f.leads(leader)
 		}
-		if len(told.terms) != 3 || told.terms[0] == nil || told.terms[1] != nil || told.terms[2] == nil {
-			t.Fatalf("the observer was told of the terms %v, want one, nil, and another one", told.terms)
+		if len(told.terms) != 3 || told.terms[0] == nil || told.terms[1] != nil ||
+			told.terms[2] == nil {
+			t.Fatalf("the observer was told of the terms %v, want one, nil, and another one",
+				told.terms)
 		}
 		if told.terms[0].Rules() == told.terms[2].Rules() {
 			t.Error("two terms have the same rules, want those that each has loaded")

@@ -183,7 +183,8 @@ func TestHeadGoneAtItsTurn(t *testing.T) {
 				b.released(line[0].resp.Lease)
 			}
 			b.settle()
-			if rec, _ := b.store.record(fencing.DefaultPool, 0); !line[1].ended() && (rec.App != "a" || rec.Status != fencing.Live) {
+			if rec, _ := b.store.record(fencing.DefaultPool, 0); !line[1].ended() &&
+				(rec.App != "a" || rec.Status != fencing.Live) {
 				t.Fatalf("the second waits for %v", rec)
 			}
 			if !line[1].ended() {
@@ -204,7 +205,8 @@ func TestHeadTimesOutAtItsTurn(t *testing.T) {
 			t.Parallel()
 			inBubble(t, bubbleOptions{pool: nodes(1)}, func(b *bubble) {
 				one := b.acquired("one")
-				line := []*acquireCall{b.queue(10*time.Second, "short")[0], b.queue(time.Minute, "long")[0]}
+				line := []*acquireCall{b.queue(10*time.Second, "short")[0],
+					b.queue(time.Minute, "long")[0]}
 				back := start(func(ctx context.Context) (*cirrusv1.ReleaseResponse, error) {
 					time.Sleep(10 * time.Second)
 					unused := one.FloorMs - 1
@@ -215,7 +217,10 @@ func TestHeadTimesOutAtItsTurn(t *testing.T) {
 				if line[0].err == nil && line[0].ended() {
 					b.released(line[0].resp.Lease)
 				} else {
-					line[0].failed(t, "the short wait", wanted{code: connect.CodeResourceExhausted, reason: fencing.ReasonNoFreeNodeID, retry: retryAfter(t, line[0].err) > 0})
+					line[0].failed(t, "the short wait",
+						wanted{code: connect.CodeResourceExhausted,
+							reason: fencing.ReasonNoFreeNodeID,
+							retry:  retryAfter(t, line[0].err) > 0})
 				}
 				b.settle()
 				line[1].done(t, "the long wait")
@@ -232,7 +237,8 @@ func TestSameInstanceTwice(t *testing.T) {
 		b.released(one)
 		b.settle()
 		holds(t, "after a release", "+.+.+", line)
-		if line[0].resp.Lease.Epoch != line[2].resp.Lease.Epoch || line[0].resp.Lease.Epoch != line[4].resp.Lease.Epoch {
+		if line[0].resp.Lease.Epoch != line[2].resp.Lease.Epoch ||
+			line[0].resp.Lease.Epoch != line[4].resp.Lease.Epoch {
 			t.Error("one instance has several leases")
 		}
 		b.released(line[0].resp.Lease)
@@ -302,7 +308,9 @@ func TestQueueIsBounded(t *testing.T) {
 		defer cancel()
 		for i := range fencing.MaxQueue { // without a connection each
 			start(func(context.Context) (fencing.Lease, error) {
-				return b.term().acquire(ctx, fencing.AcquireRequest{Pool: fencing.DefaultPool, App: "w", Instance: fencing.InstanceID(fmt.Sprint(i)).Hash()}, time.Minute)
+				return b.term().acquire(ctx,
+					fencing.AcquireRequest{Pool: fencing.DefaultPool,
+						App: "w", Instance: fencing.InstanceID(fmt.Sprint(i)).Hash()}, time.Minute)
 			})
 		}
 		b.settle()
@@ -311,7 +319,9 @@ func TestQueueIsBounded(t *testing.T) {
 		}
 		late := b.acquire("late", time.Minute)
 		b.settle()
-		late.failed(t, "one too many", wanted{code: connect.CodeResourceExhausted, reason: fencing.ReasonQueueFull, retry: true})
+		late.failed(t, "one too many",
+			wanted{code: connect.CodeResourceExhausted, reason: fencing.ReasonQueueFull,
+				retry: true})
 		b.heartbeatDone(one)
 		cancel()
 		b.settle()
@@ -325,13 +335,15 @@ func TestGrownPoolServesQueue(t *testing.T) {
 	inBubble(t, bubbleOptions{pool: nodes(1)}, func(b *bubble) {
 		b.acquired("one")
 		line := b.queue(time.Minute, "a", "b", "c", "d")
-		_, err := b.admin.UpdatePool(context.Background(), &cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{NodeIds: &cirrusv1.NodeRange{Last: 3}}})
+		_, err := b.admin.UpdatePool(context.Background(),
+			&cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{NodeIds: &cirrusv1.NodeRange{Last: 3}}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		b.settle()
 		holds(t, "after three more IDs", "+++.", line)
-		_, err = b.admin.UpdatePool(context.Background(), &cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{NodeIds: &cirrusv1.NodeRange{Last: 4}}})
+		_, err = b.admin.UpdatePool(context.Background(),
+			&cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{NodeIds: &cirrusv1.NodeRange{Last: 4}}})
 		if err != nil {
 			t.Fatal(err)
 		}

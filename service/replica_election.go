@@ -45,7 +45,8 @@ func (s *Service) lead() {
 	for !s.stopping() {
 		leadership, err := s.cfg.Cluster.Campaign(s.ctx)
 		if err != nil {
-			s.warnUnlessStopping("this replica can't stand for election: look at the connection to the store", err)
+			s.warnUnlessStopping(
+				"this replica can't stand for election: look at the connection to the store", err)
 			s.pause(campaignPause)
 			continue
 		}
@@ -87,10 +88,12 @@ func (s *Service) serve(l store.Leadership) (pause time.Duration) {
 			s.log.Warn("another replica's term has started, so this replica does not lead any more")
 			return 0
 		case errors.As(err, &refused):
-			s.log.Error("this replica can't lead, and lets others try", "error", err, "again_in", refusedPause)
+			s.log.Error("this replica can't lead, and lets others try", "error", err,
+				"again_in", refusedPause)
 			return refusedPause
 		default:
-			s.warnUnlessStopping("a term has ended or could not start; what it knew is dropped, and another term is tried", err)
+			s.warnUnlessStopping(
+				"a term has ended or could not start; what it knew is dropped, and another term is tried", err)
 			if tries++; tries >= termTries {
 				return campaignPause
 			}
@@ -108,7 +111,8 @@ func (s *Service) whileElected(ctx context.Context, l store.Leadership, cancel c
 		cancel()
 		if idle {
 			s.resign(l)
-			s.log.Error("this replica was elected and made no progress, so it lets others lead: find out what holds it up, and restart it",
+			s.log.Error(
+				"this replica was elected and made no progress, so it lets others lead: find out what holds it up, and restart it",
 				"for", idleTimeout)
 		}
 	})
@@ -132,7 +136,8 @@ func (s *Service) untilIdle(ctx context.Context, l store.Leadership) bool {
 		switch now, p := s.cfg.Steady.Now(), s.progress(); {
 		case p != seen:
 			since, seen = now, p
-		case now-since >= idleTimeout && elected(l) && ctx.Err() == nil && s.state.Load().term == nil:
+		case now-since >= idleTimeout && elected(l) && ctx.Err() == nil &&
+			s.state.Load().term == nil:
 			return true
 		}
 	}
@@ -176,7 +181,8 @@ func (s *Service) takeOver(ctx context.Context, l store.Leadership) (*term, erro
 // unlessServable marks the errors of a store that must not be served, as opposed to
 // one that can't be served now.
 func unlessServable(err error) error {
-	for _, not := range []error{store.ErrDamaged, store.ErrNewerFormat, store.ErrUnfinished, store.ErrNotEmpty} {
+	for _, not := range []error{store.ErrDamaged, store.ErrNewerFormat, store.ErrUnfinished,
+		store.ErrNotEmpty} {
 		if errors.Is(err, not) {
 			return &refusedStart{err}
 		}
@@ -207,7 +213,8 @@ func (s *Service) create(ctx context.Context, st store.Term) error {
 	if err := st.Create(ctx, batch); err != nil && !errors.Is(err, store.ErrExists) {
 		return fmt.Errorf("creating the store: %w", err)
 	}
-	s.log.Warn("there was no store, so one was created: its pools grant nothing until everyone who could hold a node ID from an earlier one has lost it (S7)")
+	s.log.Warn(
+		"there was no store, so one was created: its pools grant nothing until everyone who could hold a node ID from an earlier one has lost it (S7)")
 	return nil
 }
 
@@ -241,7 +248,8 @@ func (s *Service) resign(l store.Leadership) {
 	s.cfg.Runner.Go(func() {
 		defer close(done)
 		if err := l.Resign(ctx); err != nil {
-			s.log.Warn("this replica could not resign; the others wait for its session to expire", "error", err)
+			s.log.Warn("this replica could not resign; the others wait for its session to expire",
+				"error", err)
 		}
 	})
 	timer := s.cfg.Clock.NewTimer(resignTime)
@@ -273,7 +281,8 @@ func (s *Service) follow(m store.Member) {
 	case sameAddress(m.Address, self.Address):
 		// After a crash this is the replica's own previous process, until its session
 		// has ended.
-		s.log.Warn("the replica that leads advertises the same address as this one, so requests can't be forwarded to it: if this lasts for longer than a session after a restart, give each replica an address of its own to advertise",
+		s.log.Warn(
+			"the replica that leads advertises the same address as this one, so requests can't be forwarded to it: if this lasts for longer than a session after a restart, give each replica an address of its own to advertise",
 			"address", m.Address, "leader", m.ID, "this", self.ID)
 	default:
 		p = newPeer(s.base, m, s.wakeWaiting)

@@ -19,10 +19,14 @@ import (
 func TestStoreIsCreated(t *testing.T) {
 	inFleetOf(t, nil, nil, func(f *fleet) {
 		ttl, last := 25*time.Second, snowflake.NodeID(9)
-		pool := func(c *Config) { c.DefaultPool = fencing.PoolChange{TTL: &ttl, MaxTTL: &ttl, Last: &last} }
+		pool := func(c *Config) {
+			c.DefaultPool = fencing.PoolChange{TTL: &ttl, MaxTTL: &ttl,
+				Last: &last}
+		}
 		a := f.start("a", pool)
 		f.leads(a)
-		if meta := f.c.data.meta; meta.Vouched || meta.ID == (fencing.StoreID{}) || len(f.c.data.pools) != 1 {
+		if meta := f.c.data.meta; meta.Vouched || meta.ID == (fencing.StoreID{}) ||
+			len(f.c.data.pools) != 1 {
 			t.Errorf("the store is %+v with %v", meta, f.c.data.pools)
 		}
 		got := a.getPool()
@@ -34,7 +38,8 @@ func TestStoreIsCreated(t *testing.T) {
 		}
 		early := a.acquire("app", 0)
 		f.settle()
-		early.failed(t, "an Acquire", wanted{code: connect.CodeUnavailable, reason: fencing.ReasonNotOpened, retry: true})
+		early.failed(t, "an Acquire",
+			wanted{code: connect.CodeUnavailable, reason: fencing.ReasonNotOpened, retry: true})
 		if opens := a.s.Unopened()[fencing.DefaultPool]; opens != ttl+30*time.Second+10*time.Second {
 			t.Errorf("it opens in %v", opens)
 		}
@@ -43,7 +48,8 @@ func TestStoreIsCreated(t *testing.T) {
 		// own flags say holds while it leads.
 		f.pass(30 * time.Second)
 		longer := 40 * time.Second
-		b := f.start("b", func(c *Config) { c.DefaultPool = fencing.PoolChange{TTL: &longer, MaxTTL: &longer} })
+		b := f.start("b",
+			func(c *Config) { c.DefaultPool = fencing.PoolChange{TTL: &longer, MaxTTL: &longer} })
 		f.leads(b)
 		if got := b.getPool(); got.Ttl.AsDuration() != longer || got.NodeIds.Last != 9 {
 			t.Errorf("the pool is %v", got)
@@ -156,9 +162,11 @@ func TestRefusedStarts(t *testing.T) {
 // S11: a pool that would not outlive a takeover is refused.
 func TestShortTTLIsRefused(t *testing.T) {
 	leading(t, func(f *fleet, a *replica) {
-		forbidden := wanted{code: connect.CodeFailedPrecondition, reason: fencing.ReasonForbidden, words: "20s"}
+		forbidden := wanted{code: connect.CodeFailedPrecondition, reason: fencing.ReasonForbidden,
+			words: "20s"}
 		create := func(ttl time.Duration) error {
-			_, err := a.admin.CreatePool(context.Background(), &cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{Name: "east", Ttl: proto3(ttl)}})
+			_, err := a.admin.CreatePool(context.Background(),
+				&cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{Name: "east", Ttl: proto3(ttl)}})
 			return err
 		}
 		forbidden.check(t, "CreatePool", create(20*time.Second-1))
@@ -194,11 +202,13 @@ func TestStopResigns(t *testing.T) {
 		f.settle()
 		granted.done(t, "the grant that was under way")
 		if a.member.resigned != 1 || term.cause() == nil {
-			t.Fatalf("it resigned %d times; the term ended with %v", a.member.resigned, term.cause())
+			t.Fatalf("it resigned %d times; the term ended with %v", a.member.resigned,
+				term.cause())
 		}
 		f.c.next()
 		f.settle()
-		got := after(f, b.heartbeat(lease), time.Second).done(t, "a heartbeat at the next leader").Lease
+		got := after(f, b.heartbeat(lease), time.Second).done(t,
+			"a heartbeat at the next leader").Lease
 		sameLease(t, "the heartbeat", got, lease)
 		if took := time.Since(begun); took > 500*time.Millisecond {
 			t.Errorf("another led after %v", took)
@@ -271,7 +281,8 @@ func TestStopsPromisingBeforeResigning(t *testing.T) {
 		term := a.s.state.Load().term
 		f.c.holdIf(func(o *clusterOp) bool {
 			if o.op == "resign" {
-				_, err := term.heartbeat(context.Background(), heartbeatRequest(lease), &storeWait{t: term})
+				_, err := term.heartbeat(context.Background(), heartbeatRequest(lease),
+					&storeWait{t: term})
 				notLeading.check(t, "a heartbeat as it resigns", toWire(err))
 			}
 			return false
@@ -294,7 +305,8 @@ func TestOfficeLost(t *testing.T) {
 		}
 		f.c.next()
 		f.settle()
-		sameLease(t, "the heartbeat", after(f, a.heartbeat(lease), time.Second).done(t, "a heartbeat").Lease, lease)
+		sameLease(t, "the heartbeat",
+			after(f, a.heartbeat(lease), time.Second).done(t, "a heartbeat").Lease, lease)
 	})
 }
 
@@ -303,11 +315,13 @@ func TestOfficeLost(t *testing.T) {
 func TestTakeoverFails(t *testing.T) {
 	inFleet(t, []string{"a", "b"}, func(f *fleet) {
 		a, b := f.all[0], f.all[1]
-		f.c.failIf(func(o *clusterOp) bool { return o.who == a.member.self.ID && o.op == "commit" }, errTimeout)
+		f.c.failIf(func(o *clusterOp) bool { return o.who == a.member.self.ID && o.op == "commit" },
+			errTimeout)
 		f.c.lead(a.member)
 		f.pass(time.Second)
 		if n := f.c.ops("take over"); n != termTries || a.member.resigned != 1 {
-			t.Fatalf("%d takeovers and %d resignations, want %d and 1", n, a.member.resigned, termTries)
+			t.Fatalf("%d takeovers and %d resignations, want %d and 1", n, a.member.resigned,
+				termTries)
 		}
 		f.c.next()
 		f.settle()
@@ -326,7 +340,8 @@ func TestLostStore(t *testing.T) {
 		f.pass(time.Second)
 		beat, fresh := a.heartbeat(lease), a.acquire("fresh", time.Minute)
 		batch := start(func(ctx context.Context) (*cirrusv1.HeartbeatBatchResponse, error) {
-			return a.leases.HeartbeatBatch(ctx, &cirrusv1.HeartbeatBatchRequest{Heartbeats: []*cirrusv1.HeartbeatRequest{heartbeatRequest(lease), heartbeatRequest(lease)}})
+			return a.leases.HeartbeatBatch(ctx,
+				&cirrusv1.HeartbeatBatchRequest{Heartbeats: []*cirrusv1.HeartbeatRequest{heartbeatRequest(lease), heartbeatRequest(lease)}})
 		})
 		f.settle()
 		beat.waits(t, "a heartbeat past the mark")
@@ -365,7 +380,9 @@ func TestHealthOfReplicas(t *testing.T) {
 		}
 		f.c.lose(a.member)
 		f.settle()
-		resp, err := healthClient(b.http, "http://cirrus", healthCheckProcedure).CallUnary(context.Background(), connect.NewRequest(&healthv1.HealthCheckRequest{}))
+		resp, err := healthClient(b.http, "http://cirrus",
+			healthCheckProcedure).CallUnary(context.Background(),
+			connect.NewRequest(&healthv1.HealthCheckRequest{}))
 		if err != nil || resp.Msg.Status != healthv1.HealthCheckResponse_NOT_SERVING {
 			t.Errorf("health without a leader: %v, %v", resp, err)
 		}
@@ -375,7 +392,8 @@ func TestHealthOfReplicas(t *testing.T) {
 		if got := b.probe("/readyz"); got != "503 stopping" {
 			t.Errorf("/readyz says %s", got)
 		}
-		if got := watched.done(t, "the health stream"); got != "NOT_SERVING SERVING NOT_SERVING SERVING NOT_SERVING" {
+		if got := watched.done(t,
+			"the health stream"); got != "NOT_SERVING SERVING NOT_SERVING SERVING NOT_SERVING" {
 			t.Errorf("the stream told %s", got)
 		}
 	})

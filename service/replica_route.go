@@ -47,7 +47,8 @@ type retries struct {
 // route has a request answered by this replica's term if it leads, and by the
 // replica that leads if not. While nobody leads it waits for up to leaderTimeout. An
 // error that it returns is ready for the wire, and counted.
-func route[Req, Res any](ctx context.Context, s *Service, req *Req, call func(answerer, context.Context, *Req) (*Res, error), again retries) (*Res, error) {
+func route[Req, Res any](ctx context.Context, s *Service, req *Req,
+	call func(answerer, context.Context, *Req) (*Res, error), again retries) (*Res, error) {
 	var res *Res
 	var err error
 	if s.cfg.Cluster == nil {
@@ -61,7 +62,8 @@ func route[Req, Res any](ctx context.Context, s *Service, req *Req, call func(an
 	return res, nil
 }
 
-func routeAmongReplicas[Req, Res any](ctx context.Context, s *Service, req *Req, call func(answerer, context.Context, *Req) (*Res, error), again retries) (*Res, error) {
+func routeAmongReplicas[Req, Res any](ctx context.Context, s *Service, req *Req,
+	call func(answerer, context.Context, *Req) (*Res, error), again retries) (*Res, error) {
 	endTurn(ctx) // the request may have to wait for a peer, or for a leader
 	w := leaderWait{s: s}
 	for {
@@ -84,7 +86,8 @@ func routeAmongReplicas[Req, Res any](ctx context.Context, s *Service, req *Req,
 }
 
 // try asks the answerer that a state has, if there is one.
-func try[Req, Res any](ctx context.Context, r *replicaState, req *Req, call func(answerer, context.Context, *Req) (*Res, error)) (*Res, error) {
+func try[Req, Res any](ctx context.Context, r *replicaState, req *Req,
+	call func(answerer, context.Context, *Req) (*Res, error)) (*Res, error) {
 	switch {
 	case r.term != nil:
 		r.term.work.start()
@@ -149,7 +152,8 @@ func (w *leaderWait) wait(ctx context.Context, r *replicaState) error {
 	now := s.cfg.Steady.Now()
 	leader := r.term != nil || r.leader != nil
 	switch {
-	case w.until == 0 || leader && (w.tried == nil || r.term != w.tried.term || r.leader != w.tried.leader):
+	case w.until == 0 || leader &&
+		(w.tried == nil || r.term != w.tried.term || r.leader != w.tried.leader):
 		w.until = now + leaderTimeout
 	case now >= w.until:
 		return errNoLeader

@@ -46,7 +46,9 @@ func (s *Service) describe() (string, bool) {
 			return text + ", to which nothing can be forwarded: " + cause.Error(), !r.leader.lost()
 		}
 		if r.leader.otherStore.Load() {
-			return text + ", to which nothing can be forwarded: a replica of another store answers there", false
+			return text +
+					", to which nothing can be forwarded: a replica of another store answers there",
+				false
 		}
 		return text, true
 	}

@@ -77,7 +77,8 @@ func TestRooms(t *testing.T) {
 	}
 	fset, files := token.NewFileSet(), map[string]*ast.File{}
 	for _, e := range entries {
-		if name := e.Name(); strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go") {
+		if name := e.Name(); strings.HasSuffix(name, ".go") &&
+			!strings.HasSuffix(name, "_test.go") {
 			if files[name], err = parser.ParseFile(fset, name, nil, 0); err != nil {
 				t.Fatal(err)
 			}
@@ -93,6 +94,7 @@ func TestRooms(t *testing.T) {
 	}
 	files["lead_bad.go"] = bad
 	if found := upward(files); len(found) != ok+1 {
-		t.Errorf("with a file of lead_ that names peer the report is %v, want one name more than without it", found)
+		t.Errorf(
+			"with a file of lead_ that names peer the report is %v, want one name more than without it", found)
 	}
 }

@@ -52,7 +52,8 @@ func (s *Service) change(edit func(*replicaState)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.state.Load()
-	next := &replicaState{term: before.term, leader: before.leader, since: before.since, news: make(chan struct{})}
+	next := &replicaState{term: before.term, leader: before.leader, since: before.since,
+		news: make(chan struct{})}
 	edit(next)
 	if next.term != before.term || next.leader != before.leader {
 		next.since = s.cfg.Steady.Now()

@@ -33,8 +33,10 @@ func (b *bubble) silent(n int) (leases []*cirrusv1.Lease) {
 
 func (b *bubble) wantNoted(l *cirrusv1.Lease, want bool) {
 	b.t.Helper()
-	if rec, _ := b.store.record(fencing.DefaultPool, snowflake.NodeID(l.NodeId)); rec.Silence.Noted != want {
-		b.t.Fatalf("the silence note of node ID %d is %+v, want one: %v", l.NodeId, rec.Silence, want)
+	if rec, _ := b.store.record(fencing.DefaultPool,
+		snowflake.NodeID(l.NodeId)); rec.Silence.Noted != want {
+		b.t.Fatalf("the silence note of node ID %d is %+v, want one: %v", l.NodeId, rec.Silence,
+			want)
 	}
 }
 
@@ -62,8 +64,10 @@ func TestSilenceEndsBeforeTheAnswer(t *testing.T) {
 			b.store.holdIf(nil)
 			held.let(nil)
 			b.settle()
-			if got := joined.done(t, "a heartbeat that joins").Lease.CeilingMs; !answered() || got < time.Now().Add(time.Hour).UnixMilli() {
-				t.Errorf("ceiling %d at %d, the first answered: %v", got, time.Now().UnixMilli(), answered())
+			if got := joined.done(t, "a heartbeat that joins").Lease.CeilingMs; !answered() ||
+				got < time.Now().Add(time.Hour).UnixMilli() {
+				t.Errorf("ceiling %d at %d, the first answered: %v", got, time.Now().UnixMilli(),
+					answered())
 			}
 			b.wantNoted(l, false)
 		}
@@ -87,7 +91,8 @@ func TestSilenceOfABatchEndsTogether(t *testing.T) {
 			t.Fatal(err)
 		}
 		if commits := b.store.commitsSoFar() - before; commits != 3 {
-			t.Errorf("%d commits for %d leases, want 3 of at most %d records", commits, len(leases), recordsTogether)
+			t.Errorf("%d commits for %d leases, want 3 of at most %d records", commits, len(leases),
+				recordsTogether)
 		}
 		for i, r := range resp.Results {
 			if r.GetLease().GetEpoch() != leases[i].Epoch {
@@ -104,7 +109,8 @@ func TestSilenceThatDoesNotEnd(t *testing.T) {
 		l := b.silent(1)[0]
 		b.store.failWith(errDisk)
 		failed := wanted{code: connect.CodeUnavailable, reason: fencing.ReasonStoreFailed}
-		_, err := b.leases.HeartbeatBatch(context.Background(), &cirrusv1.HeartbeatBatchRequest{Heartbeats: []*cirrusv1.HeartbeatRequest{heartbeatRequest(l)}})
+		_, err := b.leases.HeartbeatBatch(context.Background(),
+			&cirrusv1.HeartbeatBatchRequest{Heartbeats: []*cirrusv1.HeartbeatRequest{heartbeatRequest(l)}})
 		failed.check(t, "a batch", err)
 		_, err = b.leases.Heartbeat(context.Background(), heartbeatRequest(l))
 		failed.check(t, "a heartbeat", err)

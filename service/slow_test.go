@@ -18,9 +18,11 @@ func TestSlowWrites(t *testing.T) {
 		b.settle()
 		grants := b.metric("cirrus_grants_total")
 		b.store.holdIf(func(batch fencing.Batch) bool { return anyRecord(batch) || anyPool(batch) })
-		granted, back, revoked := b.acquire("app", time.Minute), b.release(freed, nil), b.revoke(taken)
+		granted, back, revoked := b.acquire("app", time.Minute), b.release(freed, nil),
+			b.revoke(taken)
 		made := start(func(ctx context.Context) (*cirrusv1.CreatePoolResponse, error) {
-			return b.admin.CreatePool(ctx, &cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{Name: "east"}})
+			return b.admin.CreatePool(ctx,
+				&cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{Name: "east"}})
 		})
 		b.pass(storeTimeout - time.Millisecond)
 		granted.waits(t, "a grant")
@@ -43,7 +45,8 @@ func TestSlowWrites(t *testing.T) {
 		if got := b.metric("cirrus_grants_total") - grants; got != 1 {
 			t.Errorf("%v grants are counted, want the late one", got)
 		}
-		if commits := b.store.commitsSoFar(); b.acquired("app").NodeId != 3 || b.store.commitsSoFar() != commits {
+		if commits := b.store.commitsSoFar(); b.acquired("app").NodeId != 3 ||
+			b.store.commitsSoFar() != commits {
 			t.Error("the instance didn't get the lease that was granted late")
 		}
 		lost := b.heartbeat(freed)
@@ -81,37 +84,40 @@ func TestPatienceIsOne(t *testing.T) {
 // S9: with a Cluster, a batch waits for no further write when its time is over.
 // The write is made all the same.
 func TestSlowNotesWithACluster(t *testing.T) {
-	inFleetOf(t, newTestStore(newBatch(t, time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), true, hourly)), []string{"a"}, func(f *fleet) {
-		a := f.all[0]
-		f.leads(a)
-		a.store = f.c.data
-		req := &cirrusv1.HeartbeatBatchRequest{}
-		for _, l := range a.silent(3*recordsTogether + 1) {
-			req.Heartbeats = append(req.Heartbeats, heartbeatRequest(l))
-		}
-		f.c.holdIf(grantOf)
-		batch := start(func(ctx context.Context) (*cirrusv1.HeartbeatBatchResponse, error) {
-			return a.leases.HeartbeatBatch(ctx, req)
-		})
-		for range 2 { // the second one ends too late for a third
-			held := f.oneHeld()
-			f.pass(storeTimeout * 3 / 4)
-			batch.waits(t, "the batch")
-			held.let()
-			f.settle()
-		}
-		results := batch.done(t, "the batch").Results
-		for i, res := range results {
-			if want := i < 2*recordsTogether; (res.GetLease() != nil) != want || !want && res.GetError().GetReason() != string(reasonStoreSlow) {
-				t.Fatalf("heartbeat %d got %v", i, res)
+	inFleetOf(
+		t, newTestStore(newBatch(t, time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), true, hourly)),
+		[]string{"a"}, func(f *fleet) {
+			a := f.all[0]
+			f.leads(a)
+			a.store = f.c.data
+			req := &cirrusv1.HeartbeatBatchRequest{}
+			for _, l := range a.silent(3*recordsTogether + 1) {
+				req.Heartbeats = append(req.Heartbeats, heartbeatRequest(l))
 			}
-		}
-		f.c.letAll()
-		f.settle()
-		for _, h := range req.Heartbeats {
-			a.wantNoted(&cirrusv1.Lease{NodeId: h.NodeId}, false)
-		}
-	})
+			f.c.holdIf(grantOf)
+			batch := start(func(ctx context.Context) (*cirrusv1.HeartbeatBatchResponse, error) {
+				return a.leases.HeartbeatBatch(ctx, req)
+			})
+			for range 2 { // the second one ends too late for a third
+				held := f.oneHeld()
+				f.pass(storeTimeout * 3 / 4)
+				batch.waits(t, "the batch")
+				held.let()
+				f.settle()
+			}
+			results := batch.done(t, "the batch").Results
+			for i, res := range results {
+				if want := i < 2*recordsTogether; (res.GetLease() != nil) != want || !want &&
+					res.GetError().GetReason() != string(reasonStoreSlow) {
+					t.Fatalf("heartbeat %d got %v", i, res)
+				}
+			}
+			f.c.letAll()
+			f.settle()
+			for _, h := range req.Heartbeats {
+				a.wantNoted(&cirrusv1.Lease{NodeId: h.NodeId}, false)
+			}
+		})
 }
 
 // S9, S14: a silence note that the store doesn't take away in time holds up the

@@ -39,14 +39,16 @@ func newSockets(t testing.TB, n int, log *slog.Logger) *sockets {
 		if first == nil {
 			first = m
 		}
-		h.s, err = New(context.Background(), Config{Cluster: m, Steady: steadyClock{time.Now()}, Logger: log})
+		h.s, err = New(context.Background(),
+			Config{Cluster: m, Steady: steadyClock{time.Now()}, Logger: log})
 		if err != nil {
 			t.Fatal(err)
 		}
 		server := NewHTTPServer(h.s.Handler(), log)
 		served := make(chan error, 1)
 		go func() { served <- server.Serve(l) }()
-		h.h1, h.h2 = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}}, &http.Client{Transport: h2c()}
+		h.h1, h.h2 = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}},
+			&http.Client{Transport: h2c()}
 		s.hosts = append(s.hosts, h)
 		t.Cleanup(func() {
 			h.s.StopRequests()
@@ -86,7 +88,8 @@ func TestFollowerInEveryProtocol(t *testing.T) {
 			}
 			sameLease(t, p.name, beat.Lease, got.Lease)
 		}
-		_, err = p.leases.Heartbeat(ctx, &cirrusv1.HeartbeatRequest{Epoch: 1, InstanceId: secret("thief")})
+		_, err = p.leases.Heartbeat(ctx,
+			&cirrusv1.HeartbeatRequest{Epoch: 1, InstanceId: secret("thief")})
 		lostLease.check(t, p.name, err)
 		_, err = p.leases.Acquire(ctx, &cirrusv1.AcquireRequest{})
 		badInput("app_id").check(t, p.name, err)
@@ -98,7 +101,8 @@ func TestFollowerInEveryProtocol(t *testing.T) {
 		wanted{code: connect.CodeNotFound, reason: fencing.ReasonPoolNotFound}.check(t, p.name, err)
 		watched, cancel := context.WithCancel(ctx)
 		stream, err := p.admin.Watch(watched, &cirrusv1.WatchRequest{})
-		if err != nil || !stream.Receive() || stream.ResponseHeader().Get(LeaderHeader) != s.hosts[0].url {
+		if err != nil || !stream.Receive() ||
+			stream.ResponseHeader().Get(LeaderHeader) != s.hosts[0].url {
 			t.Errorf("%s: Watch: %v, %v", p.name, err, stream.ResponseHeader())
 		}
 		cancel()
@@ -130,7 +134,8 @@ func TestSilentLeaderIsNoticed(t *testing.T) {
 	} {
 		all.Go(func() {
 			begun := time.Now()
-			req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, "http://"+l.Addr().String()+procedure, http.NoBody)
+			req, err := http.NewRequestWithContext(context.Background(), http.MethodPost,
+				"http://"+l.Addr().String()+procedure, http.NoBody)
 			if err != nil {
 				t.Error(err)
 				return

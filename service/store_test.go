@@ -68,8 +68,9 @@ func (s *testStore) Load(context.Context) (fencing.Snapshot, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return fencing.Snapshot{
-		Meta:  s.meta,
-		Pools: slices.SortedFunc(maps.Values(s.pools), func(a, b fencing.Pool) int { return cmp.Compare(a.Name, b.Name) }),
+		Meta: s.meta,
+		Pools: slices.SortedFunc(maps.Values(s.pools),
+			func(a, b fencing.Pool) int { return cmp.Compare(a.Name, b.Name) }),
 		Records: slices.SortedFunc(maps.Values(s.records), func(a, b fencing.Record) int {
 			return cmp.Or(cmp.Compare(a.Pool, b.Pool), cmp.Compare(a.Node, b.Node))
 		}),

@@ -104,7 +104,10 @@ func TestLeadsBeforeItTells(t *testing.T) {
 func TestIdleOfficeIsResigned(t *testing.T) {
 	inFleet(t, []string{"a", "b"}, func(f *fleet) {
 		a, b := f.all[0], f.all[1]
-		f.c.holdIf(func(o *clusterOp) bool { return o.who == a.member.self.ID && o.op == "take over" })
+		f.c.holdIf(func(o *clusterOp) bool {
+			return o.who == a.member.self.ID &&
+				o.op == "take over"
+		})
 		f.c.lead(a.member)
 		f.pass(idleTimeout - time.Second)
 		if f.c.resignations(a.member) != 0 {

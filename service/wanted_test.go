@@ -26,7 +26,8 @@ var (
 	lostLease    = wanted{code: connect.CodeFailedPrecondition, reason: fencing.ReasonLeaseLost}
 	storeDown    = wanted{code: connect.CodeUnavailable, reason: fencing.ReasonStoreFailed}
 	shuttingDown = wanted{code: connect.CodeUnavailable, reason: reasonStopping, retry: true}
-	noFree       = wanted{code: connect.CodeResourceExhausted, reason: fencing.ReasonNoFreeNodeID, retry: true}
+	noFree       = wanted{code: connect.CodeResourceExhausted, reason: fencing.ReasonNoFreeNodeID,
+		retry: true}
 )
 
 func badInput(field string) wanted {
@@ -60,7 +61,8 @@ func (w wanted) check(t testing.TB, what string, err error) {
 	switch {
 	case w.field == "" && bad != nil:
 		t.Errorf("%s: got %v, want no BadRequest", what, bad)
-	case w.field != "" && (len(violations) != 1 || violations[0].Field != w.field || violations[0].Description == ""):
+	case w.field != "" && (len(violations) != 1 || violations[0].Field != w.field ||
+		violations[0].Description == ""):
 		t.Errorf("%s: got violations %v, want one of %q", what, violations, w.field)
 	}
 }
@@ -85,7 +87,8 @@ func checkSentence(t testing.TB, what, message string) {
 }
 
 // details takes an error's details apart; what is absent is nil.
-func details(t testing.TB, e *connect.Error) (info *errdetails.ErrorInfo, retry *errdetails.RetryInfo, bad *errdetails.BadRequest) {
+func details(t testing.TB, e *connect.Error) (info *errdetails.ErrorInfo,
+	retry *errdetails.RetryInfo, bad *errdetails.BadRequest) {
 	t.Helper()
 	for _, d := range e.Details() {
 		msg, err := d.Value()

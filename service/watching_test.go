@@ -177,11 +177,13 @@ func TestWatchesOfOneAddress(t *testing.T) {
 	}
 	watch := func(from string, header http.Header) *watching {
 		ctx, cancel := context.WithCancel(context.Background())
-		r := httptest.NewRequest(http.MethodPost, watchPath, bytes.NewReader(envelope(0, 2, []byte("{}")))).WithContext(ctx)
+		r := httptest.NewRequest(http.MethodPost, watchPath,
+			bytes.NewReader(envelope(0, 2, []byte("{}")))).WithContext(ctx)
 		r.Header = header
 		r.Header.Set("Content-Type", "application/connect+json")
 		r.RemoteAddr = from
-		synced := &syncedWriter{ResponseRecorder: httptest.NewRecorder(), synced: make(chan struct{})}
+		synced := &syncedWriter{ResponseRecorder: httptest.NewRecorder(),
+			synced: make(chan struct{})}
 		w := &watching{cancel, make(chan string, 1)}
 		go func() {
 			handler.ServeHTTP(synced, r)

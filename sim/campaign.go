@@ -142,7 +142,8 @@ func Campaign(ctx context.Context, o Options) (*Report, error) {
 		o.Clock = func() time.Duration { return 0 }
 	}
 	c := &campaign{Options: o, next: o.Start, report: &Report{
-		Options: o, Situations: map[string]int{}, Profiles: map[plan.Profile]int{}, Moved: map[plan.Profile]int{}, Broken: map[Promise]int{},
+		Options: o, Situations: map[string]int{}, Profiles: map[plan.Profile]int{},
+		Moved: map[plan.Profile]int{}, Broken: map[Promise]int{},
 	}}
 	started := o.Clock()
 	var wg sync.WaitGroup
@@ -300,7 +301,9 @@ func (c *campaign) floors() {
 	if n := p.Profiles[plan.Envelope]; n >= floorSeeds/20 &&
 		p.Moved[plan.Envelope]*100 < floorMoved*n {
 		p.Floors = append(p.Floors,
-			fmt.Sprintf("in %d of %d envelope runs a node ID changed its holder: it should in %d %%", p.Moved[plan.Envelope], n, floorMoved))
+			fmt.Sprintf(
+				"in %d of %d envelope runs a node ID changed its holder: it should in %d %%",
+				p.Moved[plan.Envelope], n, floorMoved))
 	}
 }
 
@@ -318,8 +321,10 @@ func (r *Report) Write(w io.Writer, commit string) error {
 	}
 	fmt.Fprintf(&b, ", %d of them repeated\n", r.Repeated)
 	if n := max(r.Seeds, 1); true {
-		fmt.Fprintf(&b, "a seed has %.1f apps, %d calls, %d grants, %d IDs, %.1f crashes of the server, %d faults, %d events\n",
-			float64(r.Apps)/float64(n), r.Calls/n, r.Grants/n, r.IDs/n, float64(r.Crashes)/float64(n), r.Faults/n, r.Events/n)
+		fmt.Fprintf(
+			&b, "a seed has %.1f apps, %d calls, %d grants, %d IDs, %.1f crashes of the server, %d faults, %d events\n",
+			float64(r.Apps)/float64(n), r.Calls/n, r.Grants/n, r.IDs/n,
+			float64(r.Crashes)/float64(n), r.Faults/n, r.Events/n)
 	}
 	for _, p := range plan.Profiles() {
 		if n := r.Profiles[p]; n > 0 {
@@ -332,7 +337,8 @@ func (r *Report) Write(w io.Writer, commit string) error {
 		fmt.Fprintf(&b, "%8d %s\n", r.Situations[s], s)
 	}
 	if n := r.Profiles[plan.Vows]; n > 0 {
-		fmt.Fprintf(&b, "vows were broken in %d runs; the server told of it in %d, and in %d something broke unreported. What broke:\n", n, r.Alarms, r.Unaware)
+		fmt.Fprintf(
+			&b, "vows were broken in %d runs; the server told of it in %d, and in %d something broke unreported. What broke:\n", n, r.Alarms, r.Unaware)
 		for _, p := range slices.Sorted(maps.Keys(r.Broken)) {
 			fmt.Fprintf(&b, "%8d %s\n", r.Broken[p], p)
 		}
@@ -369,6 +375,8 @@ func (r Result) Failure(commit string) string {
 	if commit == "" {
 		commit = "that this build was not told"
 	}
-	return fmt.Sprintf("%s: %s\n  seed %d, commit %s, profile %s, event %d, at %v\n  repeat it with: %s --trace trace.ndjson\n",
-		v.Promise.Broken(), v.Text, r.Config.Seed, commit, r.Profile, v.Event, v.At, r.Config.Command())
+	return fmt.Sprintf(
+		"%s: %s\n  seed %d, commit %s, profile %s, event %d, at %v\n  repeat it with: %s --trace trace.ndjson\n",
+		v.Promise.Broken(), v.Text, r.Config.Seed, commit, r.Profile, v.Event, v.At,
+		r.Config.Command())
 }

@@ -153,7 +153,9 @@ func TestEtcdConforms(t *testing.T) {
 			},
 			Put: func(key, value []byte) error {
 				return d.reach(func(_ *kernel.Process, c *etcd.Cluster) error {
-					_, err := d.w.etcd.state.Txn(etcd.Txn{Ops: []etcd.Op{{Key: etcd.DefaultPrefix + string(key), Value: value, Delete: value == nil}}})
+					_, err := d.w.etcd.state.Txn(
+						etcd.Txn{Ops: []etcd.Op{{Key: etcd.DefaultPrefix + string(key),
+							Value: value, Delete: value == nil}}})
 					return errors.Join(err, c.Close())
 				})
 			},

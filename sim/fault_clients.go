@@ -76,12 +76,14 @@ func (w *world) sendForged(host string, f forgery, releases bool) {
 	w.leaseAt(host, fmt.Sprintf("impostor of node ID %d, with %s", f.node, f.what),
 		func(ctx context.Context, c cirrusv1connect.LeaseServiceClient) error {
 			if releases {
-				_, err := c.Release(ctx, &cirrusv1.ReleaseRequest{Pool: f.pool, NodeId: uint32(f.node),
-					Epoch: f.epoch, InstanceId: f.instance})
+				_, err := c.Release(ctx,
+					&cirrusv1.ReleaseRequest{Pool: f.pool, NodeId: uint32(f.node),
+						Epoch: f.epoch, InstanceId: f.instance})
 				return err
 			}
-			_, err := c.Heartbeat(ctx, &cirrusv1.HeartbeatRequest{Pool: f.pool, NodeId: uint32(f.node),
-				Epoch: f.epoch, InstanceId: f.instance})
+			_, err := c.Heartbeat(ctx,
+				&cirrusv1.HeartbeatRequest{Pool: f.pool, NodeId: uint32(f.node),
+					Epoch: f.epoch, InstanceId: f.instance})
 			return err
 		})
 }
@@ -165,8 +167,9 @@ func (w *world) ask(d kernel.Dice) {
 			}
 			w.loop.Sleep(stays, "holding")
 			l := got.GetLease()
-			_, err = c.Release(ctx, &cirrusv1.ReleaseRequest{Pool: l.GetPool(), NodeId: l.GetNodeId(),
-				Epoch: l.GetEpoch(), InstanceId: l.GetInstanceId()})
+			_, err = c.Release(ctx,
+				&cirrusv1.ReleaseRequest{Pool: l.GetPool(), NodeId: l.GetNodeId(),
+					Epoch: l.GetEpoch(), InstanceId: l.GetInstanceId()})
 			return err
 		})
 	w.admin("list leases", func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {

@@ -99,7 +99,10 @@ func (w *world) double(d kernel.Dice) {
 			w.note(Record{Kind: RecordOperate, Machine: s.name(), Node: -1,
 				Text: "an older record of an instance that has one is put into its store"})
 			w.after(back, "asks again",
-				func() { ask(func() { w.saw("an instance with two live records kept the newer one") }) })
+				func() {
+					ask(
+						func() { w.saw("an instance with two live records kept the newer one") })
+				})
 		})
 	})
 }

@@ -28,7 +28,8 @@ func (w *world) cut(d kernel.Dice) {
 // foreignAnswers are what somebody between a client and the service says in the
 // service's place: a proxy, a login page, a load balancer.
 var foreignAnswers = []answer{
-	page(http.StatusUnauthorized), page(http.StatusForbidden), page(http.StatusNotFound), page(http.StatusTooManyRequests), page(http.StatusBadGateway),
+	page(http.StatusUnauthorized), page(http.StatusForbidden), page(http.StatusNotFound),
+	page(http.StatusTooManyRequests), page(http.StatusBadGateway),
 	page(http.StatusOK), // in the place of an answer
 	{status: http.StatusTemporaryRedirect, header: http.Header{"Location": {"http://elsewhere/"}}},
 	// nothing at all

@@ -78,7 +78,8 @@ func (w *world) lowerSoon() {
 		w.admin(fmt.Sprintf("max_ttl %v", w.plan.MaxTTL),
 			func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
 				_, err := c.UpdatePool(ctx,
-					&cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{Name: string(fencing.DefaultPool),
+					&cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{Name: string(
+						fencing.DefaultPool),
 						MaxTtl: durationpb.New(w.plan.MaxTTL)}})
 				return err
 			})
@@ -115,8 +116,9 @@ func (w *world) createPool(d kernel.Dice) {
 	w.admin("create pool second", func(ctx context.Context,
 		c cirrusv1connect.AdminServiceClient) error {
 		_, err := c.CreatePool(ctx, &cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{
-			Name: string(p.Name), Ttl: durationpb.New(p.TTL), MaxTtl: durationpb.New(p.MaxTTL), Quarantine: durationpb.New(p.Quarantine),
-			NodeIds: &cirrusv1.NodeRange{First: uint32(p.First), Last: uint32(p.Last)},
+			Name: string(p.Name), Ttl: durationpb.New(p.TTL), MaxTtl: durationpb.New(p.MaxTTL),
+			Quarantine: durationpb.New(p.Quarantine),
+			NodeIds:    &cirrusv1.NodeRange{First: uint32(p.First), Last: uint32(p.Last)},
 		}})
 		return err
 	})
@@ -134,7 +136,8 @@ func (w *world) grow(kernel.Dice) {
 	w.admin(fmt.Sprintf("grow to node ID %d", last),
 		func(ctx context.Context, c cirrusv1connect.AdminServiceClient) error {
 			_, err := c.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{
-				Name: string(fencing.DefaultPool), NodeIds: &cirrusv1.NodeRange{First: uint32(w.pool.First), Last: uint32(last)},
+				Name:    string(fencing.DefaultPool),
+				NodeIds: &cirrusv1.NodeRange{First: uint32(w.pool.First), Last: uint32(last)},
 			}})
 			if err == nil {
 				w.pool.Last = max(w.pool.Last, last)

@@ -34,7 +34,8 @@ func (w *world) hear(n event.News) {
 // reading reads a machine's clocks.
 func reading(m *kernel.Machine) event.Clock {
 	return event.Clock{
-		Steady: m.Steady(), Wall: int64(wallMillis(m)), Resolution: m.Resolution, Rate: m.Rate, Frozen: m.Frozen, Woke: m.Woke,
+		Steady: m.Steady(), Wall: int64(wallMillis(m)), Resolution: m.Resolution, Rate: m.Rate,
+		Frozen: m.Frozen, Woke: m.Woke,
 	}
 }
 
@@ -66,7 +67,8 @@ func (c *call) fromApp() bool { return c.w.appOf(c.from) != nil }
 
 func (c *call) asNews() event.Call {
 	return event.Call{
-		Number: c.number, Procedure: c.procedure, From: named(c.from), FromApp: c.fromApp(), Peer: c.peer, Parent: c.parent, Request: c.request,
+		Number: c.number, Procedure: c.procedure, From: named(c.from), FromApp: c.fromApp(),
+		Peer: c.peer, Parent: c.parent, Request: c.request,
 	}
 }
 

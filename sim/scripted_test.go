@@ -34,7 +34,8 @@ func TestLongLeaseComesBack(t *testing.T) {
 			w := newWorld(plan.Config{Seed: 1, Profile: plan.Calm, Apps: 2,
 				Replicas: test.replicas}, &kernel.Workers{})
 			defer w.close()
-			w.pool.TTL, w.pool.MaxTTL, w.pool.Quarantine, w.pool.Last = ttl, ttl, quarantine, w.pool.First
+			w.pool.TTL, w.pool.MaxTTL, w.pool.Quarantine, w.pool.Last = ttl, ttl, quarantine,
+				w.pool.First
 			for _, a := range w.apps {
 				a.life, a.every, a.wait, a.ttl = 100*ttl, time.Minute, time.Minute, 0
 			}

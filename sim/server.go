@@ -142,8 +142,9 @@ func (s *server) serve(p *kernel.Process) {
 	clk, flags := kernel.NewClock(p), s.flags
 	s.flags = fencing.PoolChange{} // whoever sees that they are refused drops them
 	svc, err := service.New(context.Background(), service.Config{
-		Store: &disk{s, p, s.store}, Clock: clk, Steady: clk.Steady(), Stride: s.stride, DefaultPool: flags,
-		Logger: slog.New(&logHandler{s, p}), Random: reader{w.dice("server random",
+		Store: &disk{s, p, s.store}, Clock: clk, Steady: clk.Steady(), Stride: s.stride,
+		DefaultPool: flags,
+		Logger:      slog.New(&logHandler{s, p}), Random: reader{w.dice("server random",
 			s.index<<20|p.Number)}, Runner: serviceRunner{p},
 		Observer: s.observer(p), Version: "simulated",
 	})

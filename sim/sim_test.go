@@ -50,7 +50,8 @@ func TestCampaign(t *testing.T) {
 func briefly(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("-short: one world after the other, which tells the race detector nothing that TestCampaign doesn't")
+		t.Skip(
+			"-short: one world after the other, which tells the race detector nothing that TestCampaign doesn't")
 	}
 }
 

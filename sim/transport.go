@@ -30,7 +30,8 @@ func (t transport) Do(r *http.Request) (*http.Response, error) {
 	n.calls++
 	c := &call{
 		w: t.w, number: n.calls, procedure: path.Base(r.URL.Path), from: t.proc, ctx: r.Context(),
-		method: r.Method, host: r.URL.Host, path: r.URL.Path, header: r.Header, body: body, hit: map[plan.Kind]bool{}, sent: t.proc.Machine.Steady(),
+		method: r.Method, host: r.URL.Host, path: r.URL.Path, header: r.Header, body: body,
+		hit: map[plan.Kind]bool{}, sent: t.proc.Machine.Steady(),
 	}
 	c.request = readRequest(c.procedure, body)
 	if t.peer {

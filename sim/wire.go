@@ -36,7 +36,8 @@ func readRequest(procedure string, body []byte) *event.Request {
 	case event.CallRelease:
 		var m cirrusv1.ReleaseRequest
 		read(body, &m)
-		r.Pool, r.Node, r.Epoch, r.Instance, r.Last = m.GetPool(), int(m.GetNodeId()), m.GetEpoch(), m.GetInstanceId(), m.LastTimestampMs
+		r.Pool, r.Node, r.Epoch, r.Instance, r.Last = m.GetPool(), int(m.GetNodeId()), m.GetEpoch(),
+			m.GetInstanceId(), m.LastTimestampMs
 	case event.CallRevoke:
 		var m cirrusv1.RevokeRequest
 		read(body, &m)
@@ -53,7 +54,8 @@ func poolOrDefault(r *event.Request) {
 }
 
 func takeHeartbeat(r *event.Request, m *cirrusv1.HeartbeatRequest) {
-	r.Pool, r.Node, r.Epoch, r.Instance = m.GetPool(), int(m.GetNodeId()), m.GetEpoch(), m.GetInstanceId()
+	r.Pool, r.Node, r.Epoch, r.Instance = m.GetPool(), int(m.GetNodeId()), m.GetEpoch(),
+		m.GetInstanceId()
 	poolOrDefault(r)
 }
 
@@ -106,7 +108,8 @@ func readReply(c *call, a *answer) *event.Reply {
 
 func takeLease(r *event.Reply, l *cirrusv1.Lease) {
 	r.Lease = true
-	r.Node, r.Epoch, r.Instance, r.App = int(l.GetNodeId()), l.GetEpoch(), l.GetInstanceId(), l.GetAppId()
+	r.Node, r.Epoch, r.Instance, r.App = int(l.GetNodeId()), l.GetEpoch(), l.GetInstanceId(),
+		l.GetAppId()
 	r.TTL = l.GetTtl().AsDuration()
 	r.Server, r.Floor, r.Ceiling = l.GetServerTimeMs(), l.GetFloorMs(), l.GetCeilingMs()
 }

@@ -171,7 +171,8 @@ func whatPanicked(p any) string {
 
 func newWorld(c plan.Config, ws *kernel.Workers) *world {
 	w := &world{
-		config: c, choices: c.Choices, loop: kernel.NewLoop(ws), situations: map[string]int{}, dices: map[diceKey]kernel.Dice{}, faultDices: map[faultKey]kernel.Dice{},
+		config: c, choices: c.Choices, loop: kernel.NewLoop(ws), situations: map[string]int{},
+		dices: map[diceKey]kernel.Dice{}, faultDices: map[faultKey]kernel.Dice{},
 		broken: map[Promise]int{},
 	}
 	if w.choices == nil {
@@ -404,7 +405,8 @@ func (w *world) result() Result {
 	w.stats.Calls, w.stats.Grants = w.net.calls, w.oracle.Grants()
 	w.stats.Moved, w.stats.Time = w.situations[oracle.ChangedHolder] > 0, w.now()
 	return Result{
-		Config: w.config, Profile: w.plan.Profile, Kinds: w.plan.On, Violation: w.violation, Broken: w.broken, Alarms: w.oracle.Alarms(),
+		Config: w.config, Profile: w.plan.Profile, Kinds: w.plan.On, Violation: w.violation,
+		Broken: w.broken, Alarms: w.oracle.Alarms(),
 		Hash: w.rec.hash, Situations: w.situations, Stats: w.stats, Trace: w.rec.trace,
 	}
 }

@@ -25,19 +25,22 @@ func (id ID) Base32() string {
 // it also accepts lower case, I and L for 1, and O for 0.
 func ParseBase32(s string) (ID, error) {
 	if len(s) != base32Len {
-		return 0, fmt.Errorf("base32 ID %s has %d characters: give all 13, leading zeros too", quote(s), len(s))
+		return 0, fmt.Errorf("base32 ID %s has %d characters: give all 13, leading zeros too",
+			quote(s), len(s))
 	}
 	var id uint64
 	for i := range len(s) {
 		digit := crockfordDigit(s[i])
 		if digit < 0 {
-			return 0, fmt.Errorf("base32 ID %s: %q at byte %d is not in Crockford's alphabet", quote(s), s[i], i)
+			return 0, fmt.Errorf("base32 ID %s: %q at byte %d is not in Crockford's alphabet",
+				quote(s), s[i], i)
 		}
 		id = id<<5 | uint64(digit)
 	}
 	// An ID uses three of the first character's five bits.
 	if crockfordDigit(s[0]) > 7 {
-		return 0, fmt.Errorf("base32 ID %s is above 7ZZZZZZZZZZZZ, which is 2^63−1: no ID is that large", quote(s))
+		return 0, fmt.Errorf(
+			"base32 ID %s is above 7ZZZZZZZZZZZZ, which is 2^63−1: no ID is that large", quote(s))
 	}
 	return ID(id), nil
 }

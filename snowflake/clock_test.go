@@ -51,7 +51,8 @@ func grantAt(c *testClock, l snowflake.Layout, server snowflake.Millis) snowflak
 }
 
 // started returns a generator with a session for grantAt's lease, changed by edit.
-func started(t *testing.T, c *testClock, opts snowflake.Options, edit func(*snowflake.Grant)) (*snowflake.Generator, *snowflake.Session) {
+func started(t *testing.T, c *testClock, opts snowflake.Options,
+	edit func(*snowflake.Grant)) (*snowflake.Generator, *snowflake.Session) {
 	t.Helper()
 	g := snowflake.NewGenerator(c, opts)
 	grant := grantAt(c, small, t0)

@@ -74,7 +74,8 @@ func TestManyGoroutines(t *testing.T) {
 	for node := range snowflake.NodeID(leases) {
 		now := time.Duration(clock.ns.Load())
 		grant := snowflake.Grant{
-			Layout: snowflake.Layout{Origin: small.Origin, TimestampBits: 41, NodeBits: 10, SequenceBits: 2}, Node: node,
+			Layout: snowflake.Layout{Origin: small.Origin, TimestampBits: 41, NodeBits: 10,
+				SequenceBits: 2}, Node: node,
 			Floor: t0, Ceiling: t0 + 1_000_000, Deadline: 1 << 62,
 			Time: snowflake.TimeSample{ServerTime: t0, ReceivedAt: now},
 		}
@@ -84,7 +85,8 @@ func TestManyGoroutines(t *testing.T) {
 		}
 		for beat := range snowflake.Millis(10) {
 			extend(t, lease, snowflake.Extension{Ceiling: grant.Ceiling + beat, Deadline: 1 << 62,
-				Time: snowflake.TimeSample{ServerTime: t0 + beat, RoundTrip: time.Second, ReceivedAt: now}})
+				Time: snowflake.TimeSample{ServerTime: t0 + beat, RoundTrip: time.Second,
+					ReceivedAt: now}})
 		}
 		for enough := minted.Load() + perLease; minted.Load() < enough; {
 			select {
@@ -102,7 +104,8 @@ func TestManyGoroutines(t *testing.T) {
 
 func checkMinted(t *testing.T, ids [][]snowflake.ID, last map[snowflake.NodeID]snowflake.Millis) {
 	t.Helper()
-	layout := snowflake.Layout{Origin: small.Origin, TimestampBits: 41, NodeBits: 10, SequenceBits: 2}
+	layout := snowflake.Layout{Origin: small.Origin, TimestampBits: 41, NodeBits: 10,
+		SequenceBits: 2}
 	highest := make(map[snowflake.NodeID]snowflake.Millis)
 	var all []snowflake.ID
 	for _, mine := range ids {
@@ -113,7 +116,8 @@ func checkMinted(t *testing.T, ids [][]snowflake.ID, last map[snowflake.NodeID]s
 				t.Fatal(err)
 			}
 			if p.Timestamp > last[p.Node] {
-				t.Fatalf("%+v was minted, but Stop returned %d as the last timestamp", p, last[p.Node])
+				t.Fatalf("%+v was minted, but Stop returned %d as the last timestamp", p,
+					last[p.Node])
 			}
 			if id <= before[p.Node] {
 				t.Fatalf("one goroutine minted ID %d after %d, want rising IDs", id, before[p.Node])
@@ -125,7 +129,9 @@ func checkMinted(t *testing.T, ids [][]snowflake.ID, last map[snowflake.NodeID]s
 	}
 	for node, ts := range last {
 		if highest[node] != ts {
-			t.Errorf("node ID %d: Stop returned %d as the last timestamp, want %d, the highest minted", node, ts, highest[node])
+			t.Errorf(
+				"node ID %d: Stop returned %d as the last timestamp, want %d, the highest minted",
+				node, ts, highest[node])
 		}
 	}
 	slices.Sort(all)

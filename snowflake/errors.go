@@ -14,24 +14,29 @@ var (
 
 	// ErrCeiling: the next ID's timestamp would be above the lease's ceiling.
 	// The next good heartbeat raises it.
-	ErrCeiling = errors.New("ceiling reached: the lease allows no later timestamp until its next good heartbeat")
+	ErrCeiling = errors.New(
+		"ceiling reached: the lease allows no later timestamp until its next good heartbeat")
 
 	// ErrLayoutExhausted: the next ID's timestamp would be above the last one
 	// that the layout can carry. Heartbeats don't change that.
-	ErrLayoutExhausted = errors.New("layout exhausted: no later timestamp fits its bits; move to a pool with a later origin or more timestamp bits")
+	ErrLayoutExhausted = errors.New(
+		"layout exhausted: no later timestamp fits its bits; move to a pool with a later origin or more timestamp bits")
 )
 
 // The three causes of ErrLeaseNotValid.
 var (
-	errNoLease  = fmt.Errorf("%w: none was granted yet; wait until the holder has one", ErrLeaseNotValid)
-	errDeadline = fmt.Errorf("%w: its deadline has passed; wait for the next good heartbeat", ErrLeaseNotValid)
-	errStopped  = fmt.Errorf("%w: it was stopped, and no other is held", ErrLeaseNotValid)
+	errNoLease = fmt.Errorf("%w: none was granted yet; wait until the holder has one",
+		ErrLeaseNotValid)
+	errDeadline = fmt.Errorf("%w: its deadline has passed; wait for the next good heartbeat",
+		ErrLeaseNotValid)
+	errStopped = fmt.Errorf("%w: it was stopped, and no other is held", ErrLeaseNotValid)
 )
 
 // Errors of Begin for a grant that is well-formed. Compare with errors.Is.
 var (
 	// ErrLeaseRunning: the session of the previous lease was not stopped.
-	ErrLeaseRunning = errors.New("the generator still has a lease: stop it before you begin another")
+	ErrLeaseRunning = errors.New(
+		"the generator still has a lease: stop it before you begin another")
 
 	// ErrSameLease: the grant allows timestamps that the previous lease has used
 	// under the same node ID, so it is that lease again.

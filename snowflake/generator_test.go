@@ -54,7 +54,8 @@ func TestGeneratorTime(t *testing.T) {
 				c.now += s.pass
 				if s.reply {
 					extend(t, l, snowflake.Extension{Ceiling: t0 + 5000, Time: snowflake.TimeSample{
-						ServerTime: t0 + snowflake.Millis(s.server), RoundTrip: time.Duration(s.rtt) * ms, ReceivedAt: c.now}})
+						ServerTime: t0 + snowflake.Millis(s.server),
+						RoundTrip:  time.Duration(s.rtt) * ms, ReceivedAt: c.now}})
 				}
 				if got := int64(mint(t, g).Timestamp - t0); got != s.want {
 					t.Fatalf("step %d: time is t0 + %d ms, want %d", i+1, got, s.want)
@@ -71,7 +72,8 @@ func TestGeneratorTimeOfAgedReply(t *testing.T) {
 	g, l := started(t, c, snowflake.Options{}, nil)
 	received := c.now
 	c.now += 100 * ms
-	extend(t, l, snowflake.Extension{Ceiling: t0 + 5000, Time: snowflake.TimeSample{ServerTime: t0 + 30, ReceivedAt: received}})
+	extend(t, l, snowflake.Extension{Ceiling: t0 + 5000,
+		Time: snowflake.TimeSample{ServerTime: t0 + 30, ReceivedAt: received}})
 	if got := mint(t, g).Timestamp; got != t0+130 {
 		t.Errorf("time is t0 + %d ms, want t0 + 130 ms", got-t0)
 	}
@@ -84,7 +86,8 @@ func TestNextIsSmallest(t *testing.T) {
 	g, _ := started(t, c, snowflake.Options{}, func(grant *snowflake.Grant) { grant.Floor += 3 })
 	want := func(ts snowflake.Millis, seq snowflake.Sequence) {
 		t.Helper()
-		if got := (mint(t, g)); got != (snowflake.Parts{Timestamp: t0 + ts, Node: 5, Sequence: seq}) {
+		if got := (mint(t, g)); got != (snowflake.Parts{Timestamp: t0 + ts, Node: 5,
+			Sequence: seq}) {
 			t.Fatalf("minted %+v, want timestamp t0 + %d, sequence %d, node 5", got, ts, seq)
 		}
 	}
@@ -142,7 +145,8 @@ func TestNextRefuses(t *testing.T) {
 				}
 			}
 			c.now -= tc.more // only a test's clock may go back; it shows the state
-			if got := mint(t, g); got.Timestamp != before.Timestamp || got.Sequence != before.Sequence+1 {
+			if got := mint(t, g); got.Timestamp != before.Timestamp ||
+				got.Sequence != before.Sequence+1 {
 				t.Errorf("after the errors minted %+v, want the ID after %+v", got, before)
 			}
 			if last, used := l.Stop(); last != before.Timestamp || !used {
@@ -156,7 +160,8 @@ func TestNextRefuses(t *testing.T) {
 // timestamp, not the generator's time (G4).
 func TestCeilingHoldsForIDsAheadOfTime(t *testing.T) {
 	c := &testClock{}
-	g, l := started(t, c, snowflake.Options{}, func(grant *snowflake.Grant) { grant.Ceiling = t0 + 2 })
+	g, l := started(t, c, snowflake.Options{},
+		func(grant *snowflake.Grant) { grant.Ceiling = t0 + 2 })
 	ids := make([]snowflake.ID, 20)
 	n, err := g.NextN(ids)
 	if n != 12 || !errors.Is(err, snowflake.ErrCeiling) {
@@ -187,11 +192,14 @@ func TestLead(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := &testClock{}
-			g, _ := started(t, c, snowflake.Options{MaxLead: tc.lead}, func(grant *snowflake.Grant) {
-				grant.Ceiling, grant.Deadline = t0+6000, time.Hour
-			})
-			if n, err := g.NextN(make([]snowflake.ID, tc.burst)); n != tc.burst || err != nil || len(c.naps) > 0 {
-				t.Fatalf("NextN = %d, %v after %d sleeps; want %d without a sleep", n, err, len(c.naps), tc.burst)
+			g, _ := started(t, c, snowflake.Options{MaxLead: tc.lead},
+				func(grant *snowflake.Grant) {
+					grant.Ceiling, grant.Deadline = t0+6000, time.Hour
+				})
+			if n, err := g.NextN(make([]snowflake.ID, tc.burst)); n != tc.burst || err != nil ||
+				len(c.naps) > 0 {
+				t.Fatalf("NextN = %d, %v after %d sleeps; want %d without a sleep", n, err,
+					len(c.naps), tc.burst)
 			}
 			if tc.lead == math.MaxInt64 {
 				return // at the ceiling
@@ -242,7 +250,8 @@ func TestWaitNotices(t *testing.T) {
 func TestExtendOnlyForward(t *testing.T) {
 	c := &testClock{}
 	g, l := started(t, c, snowflake.Options{}, nil)
-	extend(t, l, snowflake.Extension{Ceiling: t0 + 10, Deadline: ms, Time: snowflake.TimeSample{ServerTime: t0}})
+	extend(t, l, snowflake.Extension{Ceiling: t0 + 10, Deadline: ms,
+		Time: snowflake.TimeSample{ServerTime: t0}})
 	c.now = 900 * ms
 	if got := mint(t, g); got.Timestamp != t0+900 {
 		t.Errorf("minted %+v, want t0 + 900", got)
@@ -290,7 +299,8 @@ func TestLeaseAfterLease(t *testing.T) {
 		if _, err := g.Next(); !errors.Is(err, snowflake.ErrLeaseNotValid) {
 			t.Errorf("after Stop Next returned error %v, want ErrLeaseNotValid", err)
 		}
-		extend(t, l, snowflake.Extension{Ceiling: t0 + 9000, Deadline: time.Hour, Time: snowflake.TimeSample{ServerTime: t0}})
+		extend(t, l, snowflake.Extension{Ceiling: t0 + 9000, Deadline: time.Hour,
+			Time: snowflake.TimeSample{ServerTime: t0}})
 	}
 
 	if _, err := g.Begin(grantAt(c, small, t0+500)); !errors.Is(err, snowflake.ErrSameLease) {
@@ -303,7 +313,8 @@ func TestLeaseAfterLease(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := mint(t, g); got != (snowflake.Parts{Timestamp: t0, Node: 6}) {
-		t.Errorf("the first ID of the new lease is %+v, want timestamp t0, node ID 6, sequence 0", got)
+		t.Errorf("the first ID of the new lease is %+v, want timestamp t0, node ID 6, sequence 0",
+			got)
 	}
 }
 
@@ -362,10 +373,12 @@ func TestMalformed(t *testing.T) {
 		})
 		t.Run("extension/"+tc.name, func(t *testing.T) {
 			g, l := started(t, c, snowflake.Options{}, func(g *snowflake.Grant) { g.Ceiling = t0 })
-			e := snowflake.Extension{Ceiling: t0 + 1000, Deadline: time.Hour, Time: snowflake.TimeSample{ServerTime: t0 + 500, ReceivedAt: c.now}}
+			e := snowflake.Extension{Ceiling: t0 + 1000, Deadline: time.Hour,
+				Time: snowflake.TimeSample{ServerTime: t0 + 500, ReceivedAt: c.now}}
 			tc.edit(&e.Time)
 			wantError(t, l.Extend(e), tc.want)
-			if n, err := g.NextN(make([]snowflake.ID, 10)); n != 4 || !errors.Is(err, snowflake.ErrCeiling) {
+			if n, err := g.NextN(make([]snowflake.ID, 10)); n != 4 ||
+				!errors.Is(err, snowflake.ErrCeiling) {
 				t.Errorf("after the refusal NextN = %d, %v; want 4 and the old ceiling", n, err)
 			}
 		})
@@ -413,7 +426,8 @@ func TestExtremes(t *testing.T) {
 			g.Layout, g.Floor, g.Ceiling, g.Time.ServerTime = wide, 1, farthest, farthest
 		}, math.MaxInt64 - 1, snowflake.ErrCeiling},
 		{"an endless round trip", func(g *snowflake.Grant) {
-			g.Layout, g.Floor, g.Time.ServerTime, g.Time.RoundTrip = wide, 1, farthest, math.MaxInt64
+			g.Layout, g.Floor, g.Time.ServerTime, g.Time.RoundTrip = wide, 1, farthest,
+				math.MaxInt64
 		}, math.MaxInt64 - 1, nil},
 		{"a deadline in the far past", func(g *snowflake.Grant) { g.Deadline = math.MinInt64 }, 0, snowflake.ErrLeaseNotValid},
 		{"a floor far above the time", func(g *snowflake.Grant) {
@@ -437,7 +451,8 @@ func TestExtremes(t *testing.T) {
 
 func TestNextDoesNotAllocate(t *testing.T) {
 	c := &testClock{}
-	g, l := started(t, c, snowflake.Options{}, func(grant *snowflake.Grant) { grant.Ceiling = t0 + 1e9 })
+	g, l := started(t, c, snowflake.Options{},
+		func(grant *snowflake.Grant) { grant.Ceiling = t0 + 1e9 })
 	ids := make([]snowflake.ID, 8)
 	mints := func() {
 		_, _ = g.Next()

@@ -28,7 +28,8 @@ func (id ID) String() string { return strconv.FormatInt(int64(id), 10) }
 func Parse(s string) (ID, error) {
 	for i := range len(s) {
 		if s[i] < '0' || s[i] > '9' {
-			return 0, fmt.Errorf("ID %s is not a decimal number: %q at byte %d is no digit", quote(s), s[i], i)
+			return 0, fmt.Errorf("ID %s is not a decimal number: %q at byte %d is no digit",
+				quote(s), s[i], i)
 		}
 	}
 	switch {
@@ -96,7 +97,8 @@ func (id *ID) UnmarshalJSON(data []byte) error {
 	}
 	var s string
 	if err := json.Unmarshal(data, &s); err != nil {
-		return fmt.Errorf("ID %s is neither a JSON string nor a whole number up to 2^53−1: send it as \"123\", as JSON numbers lose digits above that", quote(string(data)))
+		return fmt.Errorf(
+			"ID %s is neither a JSON string nor a whole number up to 2^53−1: send it as \"123\", as JSON numbers lose digits above that", quote(string(data)))
 	}
 	return id.UnmarshalText([]byte(s))
 }
@@ -126,7 +128,9 @@ func (id *ID) Scan(src any) error {
 	case []byte:
 		return id.UnmarshalText(src)
 	}
-	return fmt.Errorf("ID can't be scanned from %T %s: use a BIGINT or text column, and sql.Null for NULL", src, quote(fmt.Sprint(src)))
+	return fmt.Errorf(
+		"ID can't be scanned from %T %s: use a BIGINT or text column, and sql.Null for NULL", src,
+		quote(fmt.Sprint(src)))
 }
 
 // LogValue implements slog.LogValuer: a decimal string, as in JSON.

@@ -17,13 +17,15 @@ import (
 
 func TestParse(t *testing.T) {
 	for in, want := range map[string]snowflake.ID{
-		"0": 0, "7": 7, "1541815603606036480": 1541815603606036480, "9223372036854775807": math.MaxInt64,
+		"0": 0, "7": 7, "1541815603606036480": 1541815603606036480,
+		"9223372036854775807": math.MaxInt64,
 	} {
 		if got, err := snowflake.Parse(in); err != nil || got != want || got.String() != in {
 			t.Errorf("Parse(%q) = %d, %v", in, got, err)
 		}
 	}
-	for _, in := range []string{"", "-1", "+1", " 1", "1 ", "1_0", "0x1", "007", "00", "1.0", "1e3", "٣",
+	for _, in := range []string{"", "-1", "+1", " 1", "1 ", "1_0", "0x1", "007", "00", "1.0", "1e3",
+		"٣",
 		"9223372036854775808", "99999999999999999999", "a\x00\xff"} {
 		if id, err := snowflake.Parse(in); err == nil {
 			t.Errorf("Parse(%q) = %d", in, id)
@@ -38,16 +40,20 @@ func TestParse(t *testing.T) {
 
 func TestBase32(t *testing.T) {
 	for text, want := range map[string]snowflake.ID{
-		"0000000000000": 0, "000000000000Z": 31, "0000000000010": 32, "7ZZZZZZZZZZZZ": math.MaxInt64,
+		"0000000000000": 0, "000000000000Z": 31, "0000000000010": 32,
+		"7ZZZZZZZZZZZZ": math.MaxInt64,
 	} {
-		if got, err := snowflake.ParseBase32(text); err != nil || got != want || got.Base32() != text {
+		if got, err := snowflake.ParseBase32(text); err != nil || got != want ||
+			got.Base32() != text {
 			t.Errorf("ParseBase32(%q) = %d, %v; back %q", text, got, err, got.Base32())
 		}
 	}
-	if got, err := snowflake.ParseBase32("00000000zoOiL"); err != nil || got != 31<<20|0<<15|0<<10|1<<5|1 {
+	if got, err := snowflake.ParseBase32("00000000zoOiL"); err != nil ||
+		got != 31<<20|0<<15|0<<10|1<<5|1 {
 		t.Errorf("copied by hand: %d, %v", got, err)
 	}
-	for _, in := range []string{"", "0", "00000000000000", "8000000000000", "ZZZZZZZZZZZZZ", "000000000000U", "000000-000000", "00000000000é", "000000000000\x00"} {
+	for _, in := range []string{"", "0", "00000000000000", "8000000000000", "ZZZZZZZZZZZZZ",
+		"000000000000U", "000000-000000", "00000000000é", "000000000000\x00"} {
 		if id, err := snowflake.ParseBase32(in); err == nil {
 			t.Errorf("ParseBase32(%q) = %d", in, id)
 		} else if !strings.Contains(err.Error(), strconv.Quote(in)) {
@@ -60,7 +66,8 @@ func TestBase32(t *testing.T) {
 		if (a < b) != (a.Base32() < b.Base32()) {
 			t.Fatalf("%d is %s, %d is %s: out of order", a, a.Base32(), b, b.Base32())
 		}
-		if back, err := snowflake.ParseBase32(strings.ToLower(a.Base32())); err != nil || back != a {
+		if back, err := snowflake.ParseBase32(strings.ToLower(a.Base32())); err != nil ||
+			back != a {
 			t.Fatalf("%d came back as %d, %v", a, back, err)
 		}
 	})
@@ -94,7 +101,8 @@ func TestJSON(t *testing.T) {
 		}
 	}
 	for text, quoted := range map[string]string{
-		`9007199254740992`: `"9007199254740992"`, `-1`: `"-1"`, `1e3`: `"1e3"`, `1.5`: `"1.5"`, `true`: `"true"`, `{}`: `"{}"`, `"-1"`: `"-1"`, `""`: `""`, `"x"`: `"x"`,
+		`9007199254740992`: `"9007199254740992"`, `-1`: `"-1"`, `1e3`: `"1e3"`, `1.5`: `"1.5"`,
+		`true`: `"true"`, `{}`: `"{}"`, `"-1"`: `"-1"`, `""`: `""`, `"x"`: `"x"`,
 	} {
 		wantError(t, json.Unmarshal([]byte(text), &id), quoted)
 	}
@@ -147,7 +155,8 @@ func TestLogValue(t *testing.T) {
 
 // FuzzParse checks that each text that Parse accepts is the one that String returns.
 func FuzzParse(f *testing.F) {
-	for _, seed := range []string{"0", "7", "9223372036854775807", "9223372036854775808", "-1", "007", ""} {
+	for _, seed := range []string{"0", "7", "9223372036854775807", "9223372036854775808", "-1",
+		"007", ""} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -158,12 +167,14 @@ func FuzzParse(f *testing.F) {
 }
 
 func FuzzParseBase32(f *testing.F) {
-	for _, seed := range []string{"0000000000000", "7ZZZZZZZZZZZZ", "8000000000000", "00000000zoOiL", ""} {
+	for _, seed := range []string{"0000000000000", "7ZZZZZZZZZZZZ", "8000000000000",
+		"00000000zoOiL", ""} {
 		f.Add(seed)
 	}
 	plain := strings.NewReplacer("I", "1", "L", "1", "O", "0")
 	f.Fuzz(func(t *testing.T, s string) {
-		if id, err := snowflake.ParseBase32(s); err == nil && (id < 0 || id.Base32() != plain.Replace(strings.ToUpper(s))) {
+		if id, err := snowflake.ParseBase32(s); err == nil &&
+			(id < 0 || id.Base32() != plain.Replace(strings.ToUpper(s))) {
 			t.Errorf("ParseBase32(%q) = %d, back %q", s, id, id.Base32())
 		}
 	})

@@ -41,7 +41,8 @@ func (l Layout) Validate() error {
 	case l.Origin < 0:
 		return fmt.Errorf("layout origin %d is negative: give Unix ms from 0 up", l.Origin)
 	case l.Origin > maxOrigin:
-		return fmt.Errorf("layout origin %d is past the year 9999: give Unix ms up to %d", l.Origin, maxOrigin)
+		return fmt.Errorf("layout origin %d is past the year 9999: give Unix ms up to %d", l.Origin,
+			maxOrigin)
 	case l.TimestampBits < 32 || l.TimestampBits > 45:
 		return fmt.Errorf("layout has %d timestamp bits: give 32 to 45", l.TimestampBits)
 	case l.NodeBits < 1 || l.NodeBits > 22:
@@ -60,17 +61,20 @@ func (l Layout) Validate() error {
 func ParseLayout(s string) (Layout, error) {
 	parts := strings.Split(s, "/")
 	if len(parts) != 3 {
-		return Layout{}, fmt.Errorf("layout %q is not of the form timestamp/node/sequence: write it like 41/10/12", s)
+		return Layout{}, fmt.Errorf(
+			"layout %q is not of the form timestamp/node/sequence: write it like 41/10/12", s)
 	}
 	var bits [3]uint8
 	for i, part := range parts {
 		n, err := strconv.ParseUint(part, 10, 8)
 		if err != nil {
-			return Layout{}, fmt.Errorf("layout %q: %q is not a number of bits: write it like 41/10/12", s, part)
+			return Layout{}, fmt.Errorf(
+				"layout %q: %q is not a number of bits: write it like 41/10/12", s, part)
 		}
 		bits[i] = uint8(n)
 	}
-	l := Layout{Origin: DefaultLayout.Origin, TimestampBits: bits[0], NodeBits: bits[1], SequenceBits: bits[2]}
+	l := Layout{Origin: DefaultLayout.Origin, TimestampBits: bits[0], NodeBits: bits[1],
+		SequenceBits: bits[2]}
 	if err := l.Validate(); err != nil {
 		return Layout{}, err
 	}
@@ -106,9 +110,11 @@ func (l Layout) Compose(p Parts) (ID, error) {
 		return 0, fmt.Errorf("timestamp %d is not in %d to %d, which layout %s can carry",
 			p.Timestamp, l.Origin, l.LastTimestamp(), l)
 	case p.Node > l.MaxNode():
-		return 0, fmt.Errorf("node ID %d is above %d, the highest of layout %s", p.Node, l.MaxNode(), l)
+		return 0, fmt.Errorf("node ID %d is above %d, the highest of layout %s", p.Node,
+			l.MaxNode(), l)
 	case p.Sequence > l.MaxSequence():
-		return 0, fmt.Errorf("sequence %d is above %d, the highest of layout %s", p.Sequence, l.MaxSequence(), l)
+		return 0, fmt.Errorf("sequence %d is above %d, the highest of layout %s", p.Sequence,
+			l.MaxSequence(), l)
 	}
 	return ID(p.Timestamp-l.Origin)<<(l.NodeBits+l.SequenceBits) |
 		ID(p.Node)<<l.SequenceBits | ID(p.Sequence), nil
@@ -118,7 +124,8 @@ func (l Layout) Compose(p Parts) (ID, error) {
 // than the layout.
 func (l Layout) Decompose(id ID) (Parts, error) {
 	if id < 0 || id>>(l.NodeBits+l.SequenceBits)>>l.TimestampBits != 0 {
-		return Parts{}, fmt.Errorf("ID %d does not fit layout %s: was it minted with another one?", id, l)
+		return Parts{}, fmt.Errorf("ID %d does not fit layout %s: was it minted with another one?",
+			id, l)
 	}
 	return Parts{
 		Timestamp: l.Origin + Millis(id>>(l.NodeBits+l.SequenceBits)),

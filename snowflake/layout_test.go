@@ -91,7 +91,8 @@ var layouts = rapid.Custom(func(t *rapid.T) snowflake.Layout {
 		TimestampBits: uint8(rapid.IntRange(32, 45).Draw(t, "timestamp bits")),
 	}
 	l.NodeBits = uint8(rapid.IntRange(1, min(22, 62-int(l.TimestampBits))).Draw(t, "node bits"))
-	l.SequenceBits = uint8(rapid.IntRange(1, min(22, 63-int(l.TimestampBits)-int(l.NodeBits))).Draw(t, "sequence bits"))
+	l.SequenceBits = uint8(rapid.IntRange(1,
+		min(22, 63-int(l.TimestampBits)-int(l.NodeBits))).Draw(t, "sequence bits"))
 	return l
 })
 
@@ -103,14 +104,18 @@ func TestComposeDecompose(t *testing.T) {
 		if err := l.Validate(); err != nil {
 			t.Fatal(err)
 		}
-		if again, err := snowflake.ParseLayout(l.String()); err != nil || again.String() != l.String() {
+		if again, err := snowflake.ParseLayout(l.String()); err != nil ||
+			again.String() != l.String() {
 			t.Fatalf("%s was read as %s, %v", l, again, err)
 		}
 		parts := rapid.Custom(func(t *rapid.T) snowflake.Parts {
 			return snowflake.Parts{
-				Timestamp: snowflake.Millis(rapid.Int64Range(int64(l.Origin), int64(l.LastTimestamp())).Draw(t, "timestamp")),
-				Node:      snowflake.NodeID(rapid.Uint32Range(0, uint32(l.MaxNode())).Draw(t, "node")),
-				Sequence:  snowflake.Sequence(rapid.Uint32Range(0, uint32(l.MaxSequence())).Draw(t, "sequence")),
+				Timestamp: snowflake.Millis(rapid.Int64Range(int64(l.Origin),
+					int64(l.LastTimestamp())).Draw(t, "timestamp")),
+				Node: snowflake.NodeID(rapid.Uint32Range(0, uint32(l.MaxNode())).Draw(t,
+					"node")),
+				Sequence: snowflake.Sequence(rapid.Uint32Range(0, uint32(l.MaxSequence())).Draw(t,
+					"sequence")),
 			}
 		})
 		a, b := parts.Draw(t, "a"), parts.Draw(t, "b")
@@ -134,7 +139,8 @@ func TestMillis(t *testing.T) {
 	if got := snowflake.Millis(5).Add(1999 * time.Microsecond); got != 6 {
 		t.Errorf("5 + 1.999 ms = %d, want 6", got)
 	}
-	if got := snowflake.DefaultLayout.Origin.Time().Format(time.RFC3339Nano); got != "2010-11-04T01:42:54.657Z" {
+	if got := snowflake.DefaultLayout.Origin.Time().Format(
+		time.RFC3339Nano); got != "2010-11-04T01:42:54.657Z" {
 		t.Errorf("the origin is %s", got)
 	}
 	const most = math.MaxInt64 / 1_000_000

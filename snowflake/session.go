@@ -145,7 +145,8 @@ func (s *Session) precedes(grant Grant) error {
 	// (S2), so a floor at or below a used timestamp means the same lease.
 	last, used := s.Stop()
 	if used && grant.Layout == s.grant.Layout && grant.Node == s.grant.Node && grant.Floor <= last {
-		return fmt.Errorf("%w (floor %d, but node ID %d was used up to %d)", ErrSameLease, grant.Floor, grant.Node, last)
+		return fmt.Errorf("%w (floor %d, but node ID %d was used up to %d)", ErrSameLease,
+			grant.Floor, grant.Node, last)
 	}
 	return nil
 }
@@ -157,11 +158,14 @@ func (g Grant) validate() error {
 	}
 	switch {
 	case g.Node > g.Layout.MaxNode():
-		return fmt.Errorf("node ID %d of the grant is above %d, the highest of layout %s", g.Node, g.Layout.MaxNode(), g.Layout)
+		return fmt.Errorf("node ID %d of the grant is above %d, the highest of layout %s", g.Node,
+			g.Layout.MaxNode(), g.Layout)
 	case g.Floor < g.Layout.Origin:
-		return fmt.Errorf("floor %d of the grant is below the layout's origin %d", g.Floor, g.Layout.Origin)
+		return fmt.Errorf("floor %d of the grant is below the layout's origin %d", g.Floor,
+			g.Layout.Origin)
 	case g.Floor > g.Layout.LastTimestamp():
-		return fmt.Errorf("floor %d of the grant is above %d, the layout's last timestamp", g.Floor, g.Layout.LastTimestamp())
+		return fmt.Errorf("floor %d of the grant is above %d, the layout's last timestamp", g.Floor,
+			g.Layout.LastTimestamp())
 	case g.Ceiling < g.Floor:
 		return fmt.Errorf("ceiling %d of the grant is below its floor %d", g.Ceiling, g.Floor)
 	}
@@ -189,19 +193,26 @@ func (g Grant) allowance(lead, now time.Duration, lo instant) *allowance {
 
 // bounds returns the bounds of true server time at steady time now, or what is
 // wrong with the sample. A long round trip is no error: it only widens them.
-func (s TimeSample) bounds(now time.Duration, l Layout, ceiling Millis) (lo, hi instant, err error) {
+func (s TimeSample) bounds(now time.Duration, l Layout, ceiling Millis) (lo, hi instant,
+	err error) {
 	switch {
 	case s.RoundTrip < 0:
-		return 0, 0, fmt.Errorf("round trip %s is negative: give the steady time from request to reply", s.RoundTrip)
+		return 0, 0, fmt.Errorf(
+			"round trip %s is negative: give the steady time from request to reply", s.RoundTrip)
 	case s.ReceivedAt < 0 || s.ReceivedAt > now:
-		return 0, 0, fmt.Errorf("reply received at steady time %s, which is not between 0 and now, %s: read the generator's clock",
+		return 0, 0, fmt.Errorf(
+			"reply received at steady time %s, which is not between 0 and now, %s: read the generator's clock",
 			s.ReceivedAt, now)
 	case s.ServerTime < l.Origin:
-		return 0, 0, fmt.Errorf("server time %d is below the layout's origin %d: check the server's clock", s.ServerTime, l.Origin)
+		return 0, 0, fmt.Errorf(
+			"server time %d is below the layout's origin %d: check the server's clock",
+			s.ServerTime, l.Origin)
 	case s.ServerTime > ceiling:
-		return 0, 0, fmt.Errorf("server time %d is above the ceiling %d of the same reply", s.ServerTime, ceiling)
+		return 0, 0, fmt.Errorf("server time %d is above the ceiling %d of the same reply",
+			s.ServerTime, ceiling)
 	case s.ServerTime-l.Origin > math.MaxInt64/Millis(nsPerMs):
-		return 0, 0, fmt.Errorf("server time %d is more than 292 years after the layout's origin %d: check the server's clock", s.ServerTime, l.Origin)
+		return 0, 0, fmt.Errorf(
+			"server time %d is more than 292 years after the layout's origin %d: check the server's clock", s.ServerTime, l.Origin)
 	}
 	lo = uint64(s.ServerTime-l.Origin)*nsPerMs + uint64(now-s.ReceivedAt)
 	hi = lo + uint64(s.RoundTrip)

@@ -59,7 +59,8 @@ func (w *twin) reply(s snowflake.TimeSample) {
 
 func (w *twin) begin(g snowflake.Grant) {
 	w.leases++
-	w.lease = twinLease{layout: g.Layout, node: g.Node, floor: g.Floor, ceiling: g.Ceiling, deadline: g.Deadline}
+	w.lease = twinLease{layout: g.Layout, node: g.Node, floor: g.Floor, ceiling: g.Ceiling,
+		deadline: g.Deadline}
 	w.reply(g.Time)
 }
 
@@ -153,7 +154,8 @@ func (p *pair) onNow() {
 		_ = p.settle(c) // whether it goes on is seen after the reading
 	}
 	c.fresh = false
-	if len(p.calls) > 2 || rapid.SampledFrom([]int{0, 1, 2, 3, 4, 5, 6, 7}).Draw(p.T, "at a reading") > 0 {
+	if len(p.calls) > 2 || rapid.SampledFrom([]int{0, 1, 2, 3, 4, 5, 6, 7}).Draw(p.T,
+		"at a reading") > 0 {
 		return
 	}
 	p.reading++
@@ -169,7 +171,8 @@ func (p *pair) onNow() {
 func (p *pair) onSleep(d time.Duration) {
 	c := p.calls[len(p.calls)-1]
 	if err := p.settle(c); !errors.Is(err, errWait) {
-		p.Fatalf("the generator sleeps, but the twin says %v with %d of %d minted", err, len(c.want), c.size)
+		p.Fatalf("the generator sleeps, but the twin says %v with %d of %d minted", err,
+			len(c.want), c.size)
 	}
 	if d <= 0 || d > 5*time.Millisecond {
 		p.Fatalf("the generator sleeps for %s, want more than 0 and at most 5 ms", d)
@@ -249,9 +252,13 @@ func (p *pair) sample(ceiling snowflake.Millis) snowflake.TimeSample {
 	l := &p.twin.lease
 	now := l.layout.Origin + snowflake.Millis(l.time/halfNsPerMs)
 	return snowflake.TimeSample{
-		ServerTime: min(max(l.layout.Origin, now+snowflake.Millis(rapid.SampledFrom([]int{-60, -9, -1, 0, 1, 9, 60}).Draw(p.T, "server time off"))), ceiling),
-		RoundTrip:  rapid.SampledFrom([]time.Duration{0, 1, 999_999, 5 * ms, 80 * ms}).Draw(p.T, "round trip"),
-		ReceivedAt: p.clock.now - min(p.clock.now, rapid.SampledFrom([]time.Duration{0, 0, 1, 3_000_001}).Draw(p.T, "age")),
+		ServerTime: min(max(l.layout.Origin,
+			now+snowflake.Millis(rapid.SampledFrom([]int{-60, -9, -1, 0, 1, 9, 60}).Draw(p.T,
+				"server time off"))), ceiling),
+		RoundTrip: rapid.SampledFrom([]time.Duration{0, 1, 999_999, 5 * ms, 80 * ms}).Draw(p.T,
+			"round trip"),
+		ReceivedAt: p.clock.now - min(p.clock.now,
+			rapid.SampledFrom([]time.Duration{0, 0, 1, 3_000_001}).Draw(p.T, "age")),
 	}
 }
 
@@ -263,9 +270,11 @@ func (p *pair) heartbeat() {
 	if len(p.late) > 0 && rapid.IntRange(0, 3).Draw(p.T, "late or doubled") == 0 {
 		e = rapid.SampledFrom(p.late).Draw(p.T, "reply")
 	} else {
-		e.Ceiling = p.twin.lease.ceiling + snowflake.Millis(rapid.SampledFrom([]int{-20, 0, 5, 40, 300}).Draw(p.T, "ceiling"))
+		e.Ceiling = p.twin.lease.ceiling + snowflake.Millis(
+			rapid.SampledFrom([]int{-20, 0, 5, 40, 300}).Draw(p.T, "ceiling"))
 		e.Ceiling = max(e.Ceiling, p.twin.lease.layout.Origin)
-		e.Deadline = p.clock.now + rapid.SampledFrom([]time.Duration{-20 * ms, 1, 30 * ms, 120 * ms, 400 * ms}).Draw(p.T, "deadline")
+		e.Deadline = p.clock.now + rapid.SampledFrom([]time.Duration{-20 * ms, 1, 30 * ms, 120 * ms,
+			400 * ms}).Draw(p.T, "deadline")
 		e.Time = p.sample(e.Ceiling)
 		p.late = append(p.late, e)
 	}
@@ -306,16 +315,21 @@ func (p *pair) begin() {
 	if rapid.IntRange(0, 3).Draw(p.T, "near the end") == 0 {
 		server = layout.LastTimestamp() - 50
 	}
-	floor := min(server+snowflake.Millis(rapid.IntRange(0, 20).Draw(p.T, "floor")), layout.LastTimestamp())
+	floor := min(server+snowflake.Millis(rapid.IntRange(0, 20).Draw(p.T, "floor")),
+		layout.LastTimestamp())
 	g := snowflake.Grant{
-		Layout: layout, Node: snowflake.NodeID(rapid.Uint32Range(0, 1).Draw(p.T, "node")), Floor: floor,
-		Ceiling:  floor + snowflake.Millis(rapid.SampledFrom([]int{0, 3, 60, 300}).Draw(p.T, "window")),
-		Deadline: p.clock.now + rapid.SampledFrom([]time.Duration{0, 30 * ms, 200 * ms}).Draw(p.T, "deadline"),
-		Time:     snowflake.TimeSample{ServerTime: server, ReceivedAt: p.clock.now},
+		Layout: layout, Node: snowflake.NodeID(rapid.Uint32Range(0, 1).Draw(p.T, "node")),
+		Floor: floor,
+		Ceiling: floor + snowflake.Millis(rapid.SampledFrom([]int{0, 3, 60, 300}).Draw(p.T,
+			"window")),
+		Deadline: p.clock.now + rapid.SampledFrom([]time.Duration{0, 30 * ms, 200 * ms}).Draw(p.T,
+			"deadline"),
+		Time: snowflake.TimeSample{ServerTime: server, ReceivedAt: p.clock.now},
 	}
 	if p.lease != nil && rapid.Bool().Draw(p.T, "in the same pool") {
 		g.Layout, g.Node = p.twin.lease.layout, p.twin.lease.node
-		g.Floor = max(layout.Origin, p.twin.lease.lastTS) + snowflake.Millis(rapid.IntRange(0, 3).Draw(p.T, "later"))
+		g.Floor = max(layout.Origin,
+			p.twin.lease.lastTS) + snowflake.Millis(rapid.IntRange(0, 3).Draw(p.T, "later"))
 		g.Floor = min(max(g.Floor, g.Layout.Origin), g.Layout.LastTimestamp())
 		g.Ceiling, g.Time.ServerTime = g.Floor+100, g.Floor
 	}
@@ -367,7 +381,9 @@ func (p *pair) act() {
 	case "mint":
 		p.mint()
 	case "pass":
-		p.pass(rapid.SampledFrom([]time.Duration{1, 999_999, ms, 1_000_001, 7 * ms, 20 * ms}).Draw(p.T, "time"))
+		p.pass(
+			rapid.SampledFrom([]time.Duration{1, 999_999, ms, 1_000_001, 7 * ms, 20 * ms}).Draw(p.T,
+				"time"))
 	case "heartbeat":
 		p.heartbeat()
 	case "begin":

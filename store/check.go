@@ -68,9 +68,11 @@ func checkRecord(r *fencing.Record) error {
 	case !r.Silence.Noted && r.Silence != (fencing.Silence{}):
 		return errors.New("it has the values of a silence note, but no note")
 	// Servers note −MaxDuration or more: by then the longest quarantine has ended.
-	case r.Silence.Noted && (r.Silence.Left > r.TTL+fencing.MaxDuration || r.Silence.Left < -fencing.MaxDuration ||
+	case r.Silence.Noted && (r.Silence.Left > r.TTL+fencing.MaxDuration ||
+		r.Silence.Left < -fencing.MaxDuration ||
 		r.Silence.Ceiling < r.Floor-1 || r.Silence.Ceiling > lastMillis):
-		return fmt.Errorf("its silence note says %v left and a ceiling of %d", r.Silence.Left, r.Silence.Ceiling)
+		return fmt.Errorf("its silence note says %v left and a ceiling of %d", r.Silence.Left,
+			r.Silence.Ceiling)
 	}
 	return nil
 }

@@ -39,7 +39,8 @@ func TestKeysInOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p, q := fencing.PoolName(name.Draw(t, "p")), fencing.PoolName(name.Draw(t, "q"))
 		m, n := snowflake.NodeID(node.Draw(t, "m")), snowflake.NodeID(node.Draw(t, "n"))
-		keys := [][]byte{store.MetaKey(), store.PoolKey(p), store.RecordsFrom(), store.RecordKey(p, n), store.RecordsTo()}
+		keys := [][]byte{store.MetaKey(), store.PoolKey(p), store.RecordsFrom(),
+			store.RecordKey(p, n), store.RecordsTo()}
 		if !slices.IsSortedFunc(keys, bytes.Compare) {
 			t.Fatalf("out of order: %q", keys)
 		}
@@ -47,7 +48,8 @@ func TestKeysInOrder(t *testing.T) {
 		if want == 0 {
 			want = int(m) - int(n)
 		}
-		if got := bytes.Compare(store.RecordKey(p, m), store.RecordKey(q, n)); got*want < 0 || (got == 0) != (want == 0) {
+		if got := bytes.Compare(store.RecordKey(p, m), store.RecordKey(q, n)); got*want < 0 ||
+			(got == 0) != (want == 0) {
 			t.Fatalf("%s/%d and %s/%d compare as %d", p, m, q, n, got)
 		}
 	})
@@ -66,21 +68,25 @@ func TestRoundTrip(t *testing.T) {
 		r.Ceiling = snowflake.Millis(rapid.Int64Range(int64(r.Floor)-1, 1<<49-1).Draw(t, "ceiling"))
 		if r.Status != fencing.Ended && rapid.Bool().Draw(t, "noted") {
 			r.Silence = fencing.Silence{
-				Noted:   true,
-				Left:    time.Duration(rapid.Int64Range(int64(-fencing.MaxDuration), int64(r.TTL+fencing.MaxDuration)).Draw(t, "left")),
-				Ceiling: snowflake.Millis(rapid.Int64Range(int64(r.Floor)-1, 1<<49-1).Draw(t, "noted ceiling")),
+				Noted: true,
+				Left: time.Duration(rapid.Int64Range(int64(-fencing.MaxDuration),
+					int64(r.TTL+fencing.MaxDuration)).Draw(t, "left")),
+				Ceiling: snowflake.Millis(rapid.Int64Range(int64(r.Floor)-1, 1<<49-1).Draw(t,
+					"noted ceiling")),
 			}
 		}
 		copy(r.Instance[:], rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "instance"))
 
 		var d store.Decoder
-		for _, kv := range pairs(t, fencing.Batch{Meta: &meta, Pools: []fencing.Pool{pool}, Records: []fencing.Record{r}}) {
+		for _, kv := range pairs(t,
+			fencing.Batch{Meta: &meta, Pools: []fencing.Pool{pool}, Records: []fencing.Record{r}}) {
 			if err := d.Add(kv[0], kv[1]); err != nil {
 				t.Fatal(err)
 			}
 		}
 		got, err := d.Snapshot()
-		want := fencing.Snapshot{Meta: meta, Pools: []fencing.Pool{pool}, Records: []fencing.Record{r}}
+		want := fencing.Snapshot{Meta: meta, Pools: []fencing.Pool{pool},
+			Records: []fencing.Record{r}}
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Fatalf("got %+v, %v, want %+v", got, err, want)
 		}
@@ -91,9 +97,11 @@ func TestRoundTrip(t *testing.T) {
 // silence notes. The next meta that is written has the present format.
 func TestOlderFormat(t *testing.T) {
 	meta, pool := storetest.Meta(), storetest.Pool("p")
-	want := fencing.Snapshot{Meta: meta, Pools: []fencing.Pool{pool}, Records: []fencing.Record{storetest.Record("p", 1, 1)}}
+	want := fencing.Snapshot{Meta: meta, Pools: []fencing.Pool{pool},
+		Records: []fencing.Record{storetest.Record("p", 1, 1)}}
 	var d store.Decoder
-	for _, kv := range pairs(t, fencing.Batch{Meta: &meta, Pools: want.Pools, Records: want.Records}) {
+	for _, kv := range pairs(t,
+		fencing.Batch{Meta: &meta, Pools: want.Pools, Records: want.Records}) {
 		if bytes.Equal(kv[0], store.MetaKey()) {
 			var m storev1.StoredMeta
 			if err := proto.Unmarshal(kv[1], &m); err != nil || m.Format != store.Format {
@@ -118,7 +126,8 @@ func TestOlderFormat(t *testing.T) {
 func TestMetaFirst(t *testing.T) {
 	meta := storetest.Meta()
 	kvs := pairs(t, fencing.Batch{
-		Meta: &meta, Pools: []fencing.Pool{storetest.Pool("p")}, Records: []fencing.Record{storetest.Record("p", 1, 1)},
+		Meta: &meta, Pools: []fencing.Pool{storetest.Pool("p")},
+		Records: []fencing.Record{storetest.Record("p", 1, 1)},
 	})
 	for _, kv := range kvs[1:] {
 		var d store.Decoder
@@ -136,7 +145,8 @@ func TestMetaFirst(t *testing.T) {
 func FuzzDecoder(f *testing.F) {
 	meta, pool := storetest.Meta(), storetest.Pool("p")
 	kvs := pairs(f, fencing.Batch{
-		Meta: &meta, Pools: []fencing.Pool{pool}, Records: []fencing.Record{storetest.Record("p", 1, 1)},
+		Meta: &meta, Pools: []fencing.Pool{pool},
+		Records: []fencing.Record{storetest.Record("p", 1, 1)},
 	})
 	for _, kv := range kvs {
 		f.Add(kv[0], kv[1])
@@ -159,7 +169,8 @@ func FuzzDecoder(f *testing.F) {
 			t.Fatal(err)
 		}
 		for i := range snap.Pools { // the fuzzer may add the pool again
-			pairs(t, fencing.Batch{Meta: &snap.Meta, Pools: snap.Pools[i : i+1], Records: snap.Records})
+			pairs(t, fencing.Batch{Meta: &snap.Meta, Pools: snap.Pools[i : i+1],
+				Records: snap.Records})
 		}
 	})
 }

@@ -72,7 +72,9 @@ func DecodeMeta(value []byte) (fencing.Meta, error) {
 		return fencing.Meta{}, damaged(MetaKey(), err)
 	}
 	if m.Format > Format {
-		return fencing.Meta{}, fmt.Errorf("%w: it has format %d and this version of Cirrus reads up to %d: run the version that wrote it, or a later one", ErrNewerFormat, m.Format, Format)
+		return fencing.Meta{},
+			fmt.Errorf(
+				"%w: it has format %d and this version of Cirrus reads up to %d: run the version that wrote it, or a later one", ErrNewerFormat, m.Format, Format)
 	}
 	if m.Format == 0 {
 		return fencing.Meta{}, damaged(MetaKey(), errors.New("it has no format"))
@@ -85,8 +87,10 @@ func DecodeMeta(value []byte) (fencing.Meta, error) {
 		Vouched:    m.Vouched,
 		SuspectFor: time.Duration(m.SuspectForNs),
 	}
-	if n := copy(meta.ID[:], m.StoreId); len(m.StoreId) != 0 && (n != len(meta.ID) || n != len(m.StoreId)) {
-		return fencing.Meta{}, damaged(MetaKey(), fmt.Errorf("its store ID has %d bytes", len(m.StoreId)))
+	if n := copy(meta.ID[:], m.StoreId); len(m.StoreId) != 0 &&
+		(n != len(meta.ID) || n != len(m.StoreId)) {
+		return fencing.Meta{},
+			damaged(MetaKey(), fmt.Errorf("its store ID has %d bytes", len(m.StoreId)))
 	}
 	if err := checkMeta(&meta); err != nil {
 		return fencing.Meta{}, damaged(MetaKey(), err)
@@ -169,12 +173,14 @@ func (d *Decoder) decodeRecord(value []byte) (fencing.Record, error) {
 		Ceiling: snowflake.Millis(m.CeilingMs),
 	}
 	if m.Silence != nil {
-		r.Silence = fencing.Silence{Noted: true, Left: time.Duration(m.Silence.LeftNs), Ceiling: snowflake.Millis(m.Silence.CeilingMs)}
+		r.Silence = fencing.Silence{Noted: true, Left: time.Duration(m.Silence.LeftNs),
+			Ceiling: snowflake.Millis(m.Silence.CeilingMs)}
 	}
 	if m.Status >= 0 && m.Status <= 255 { // else it stays 0, which checkRecord refuses
 		r.Status = fencing.Status(m.Status)
 	}
-	if copy(r.Instance[:], m.InstanceHash) != len(r.Instance) || len(m.InstanceHash) != len(r.Instance) {
+	if copy(r.Instance[:], m.InstanceHash) != len(r.Instance) ||
+		len(m.InstanceHash) != len(r.Instance) {
 		return fencing.Record{}, fmt.Errorf("its instance hash has %d bytes", len(m.InstanceHash))
 	}
 	return r, checkRecord(&r)
@@ -185,6 +191,8 @@ var errNoMeta = damaged(MetaKey(), errors.New("it is missing"))
 // damaged returns that the key can't be read, and what to do: a store that has lost a
 // value may have lost others.
 func damaged(key []byte, why error) error {
-	err := fmt.Errorf("%w: %s can't be read, since %w: restore the store from a copy, then recover it", ErrDamaged, describeKey(key), why)
+	err := fmt.Errorf(
+		"%w: %s can't be read, since %w: restore the store from a copy, then recover it",
+		ErrDamaged, describeKey(key), why)
 	return WithHint(err, HintRecover, "")
 }

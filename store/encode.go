@@ -104,7 +104,8 @@ func (e *encoder) record(r *fencing.Record) error {
 	m.Status = storev1.Status(r.Status)
 	m.Silence = nil
 	if r.Silence.Noted {
-		m.Silence = &storev1.Silence{LeftNs: int64(r.Silence.Left), CeilingMs: int64(r.Silence.Ceiling)}
+		m.Silence = &storev1.Silence{LeftNs: int64(r.Silence.Left),
+			CeilingMs: int64(r.Silence.Ceiling)}
 	}
 	return e.write(checkRecord(r), m)
 }
@@ -112,11 +113,15 @@ func (e *encoder) record(r *fencing.Record) error {
 // write puts the message under e.key, unless the check found something.
 func (e *encoder) write(check error, m proto.Message) error {
 	if check != nil {
-		return fmt.Errorf("nothing was written: %s can't be stored, since %w; this is a bug in Cirrus, report it", describeKey(e.key), check)
+		return fmt.Errorf(
+			"nothing was written: %s can't be stored, since %w; this is a bug in Cirrus, report it",
+			describeKey(e.key), check)
 	}
 	var err error
 	if e.value, err = (proto.MarshalOptions{}).MarshalAppend(e.value[:0], m); err != nil {
-		return fmt.Errorf("nothing was written: %s can't be encoded: %w; this is a bug in Cirrus, report it", describeKey(e.key), err)
+		return fmt.Errorf(
+			"nothing was written: %s can't be encoded: %w; this is a bug in Cirrus, report it",
+			describeKey(e.key), err)
 	}
 	return e.put(e.key, e.value)
 }
@@ -148,7 +153,9 @@ func checkTwice(b fencing.Batch) error {
 }
 
 func twice(key []byte) error {
-	return fmt.Errorf("nothing was written: %s is in one batch twice; this is a bug in Cirrus, report it", describeKey(key))
+	return fmt.Errorf(
+		"nothing was written: %s is in one batch twice; this is a bug in Cirrus, report it",
+		describeKey(key))
 }
 
 // firstTwice returns a position that is written twice. It needs no memory as long as

@@ -12,7 +12,8 @@ import (
 // TestHints: hints are found wherever they are wrapped, once, and change neither
 // the text nor what the error is.
 func TestHints(t *testing.T) {
-	recovered := store.WithHint(fmt.Errorf("%w: recover it", store.ErrDamaged), store.HintRecover, "")
+	recovered := store.WithHint(fmt.Errorf("%w: recover it", store.ErrDamaged), store.HintRecover,
+		"")
 	made := store.WithHint(errors.New("make one"), store.HintCreate, "d")
 	err := fmt.Errorf("both: %w", errors.Join(recovered, fmt.Errorf("and: %w", made), recovered))
 	want := []store.Hint{{Kind: store.HintRecover}, {Kind: store.HintCreate, Arg: "d"}}

@@ -46,7 +46,8 @@ func RecordsTo() []byte { return []byte("record0") } // '0' follows '/'
 // IsKey reports whether the key is one of a store's, well formed or not. In etcd,
 // foreign keys may be among a store's.
 func IsKey(key string) bool {
-	return key == metaKey || strings.HasPrefix(key, poolPrefix) || strings.HasPrefix(key, recordPrefix)
+	return key == metaKey || strings.HasPrefix(key, poolPrefix) ||
+		strings.HasPrefix(key, recordPrefix)
 }
 
 func appendRecordKey(b []byte, pool fencing.PoolName, node snowflake.NodeID) []byte {

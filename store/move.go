@@ -89,13 +89,15 @@ type MovedError struct {
 
 // Error says where the store is and what to do.
 func (e *MovedError) Error() string {
-	return fmt.Sprintf("the store in %s was moved to %s: serve that one; to put another here, %s", e.location, e.To, e.drop)
+	return fmt.Sprintf("the store in %s was moved to %s: serve that one; to put another here, %s",
+		e.location, e.To, e.drop)
 }
 
 // NotMoved returns the error for a store that can't be taken back, since it was not moved
 // away.
 func NotMoved(location string) error {
-	return fmt.Errorf("the store in %s was not moved away, so it can't be taken back: serve it, or recover it where it is", location)
+	return fmt.Errorf(
+		"the store in %s was not moved away, so it can't be taken back: serve it, or recover it where it is", location)
 }
 
 // Refusal returns why the store in the location can't be served, or nil if there is no
@@ -107,15 +109,18 @@ func (n Note) Refusal(location, drop string) error {
 			return nil
 		}
 	case recovering:
-		return WithHint(fmt.Errorf("in %s a recover is %w: recover it again", location, ErrUnfinished), HintRecover, "")
+		return WithHint(fmt.Errorf("in %s a recover is %w: recover it again", location,
+			ErrUnfinished), HintRecover, "")
 	case arriving:
 		m, _ := n.Arriving()
-		err := fmt.Errorf("in %s a migration from %s is %w: migrate once more; or, if that store was not moved and is to stay, %s", location, m.From, ErrUnfinished, drop)
+		err := fmt.Errorf(
+			"in %s a migration from %s is %w: migrate once more; or, if that store was not moved and is to stay, %s", location, m.From, ErrUnfinished, drop)
 		return WithHint(err, HintMigrate, "")
 	case moved:
 		_, rest, _ := strings.Cut(string(n), " ")
 		id, to, _ := strings.Cut(rest, " ")
 		return &MovedError{Move{ID: id, To: to}, location, drop}
 	}
-	return fmt.Errorf("in %s a work that this version of Cirrus doesn't know (%q) is %w: finish it with the version that started it", location, string(n), ErrUnfinished)
+	return fmt.Errorf(
+		"in %s a work that this version of Cirrus doesn't know (%q) is %w: finish it with the version that started it", location, string(n), ErrUnfinished)
 }

@@ -12,7 +12,8 @@ import (
 )
 
 func TestNotes(t *testing.T) {
-	m := store.Move{ID: "m1", Store: fencing.StoreID{0: 0xff, 15: 1}, From: "/var/lib/cirrus on a host", To: "/cirrus/ in etcd"}
+	m := store.Move{ID: "m1", Store: fencing.StoreID{0: 0xff, 15: 1},
+		From: "/var/lib/cirrus on a host", To: "/cirrus/ in etcd"}
 	for _, test := range []struct {
 		note store.Note
 		is   error // nil: a *MovedError
@@ -27,22 +28,27 @@ func TestNotes(t *testing.T) {
 	} {
 		err := test.note.Refusal("the place", "burn it")
 		var gone *store.MovedError
-		if test.is == nil && (!errors.As(err, &gone) || gone.ID != m.ID || gone.To != m.To) || test.is != nil && !errors.Is(err, test.is) {
+		if test.is == nil && (!errors.As(err, &gone) || gone.ID != m.ID || gone.To != m.To) ||
+			test.is != nil && !errors.Is(err, test.is) {
 			t.Errorf("the note %q: %v, want %v or, for nil, a MovedError", test.note, err, test.is)
 		}
-		if err != nil && (!strings.Contains(err.Error(), test.says) || !strings.Contains(err.Error(), "the place")) {
-			t.Errorf("the note %q: %v, want an error with %q and the location", test.note, err, test.says)
+		if err != nil && (!strings.Contains(err.Error(), test.says) ||
+			!strings.Contains(err.Error(), "the place")) {
+			t.Errorf("the note %q: %v, want an error with %q and the location", test.note, err,
+				test.says)
 		}
 	}
 	if err := store.Note("").Refusal("the place", "burn it"); err != nil {
 		t.Errorf("no note: %v, want nil", err)
 	}
-	if got, ok := m.Arriving().Arriving(); !ok || got != (store.Move{ID: m.ID, Store: m.Store, From: m.From}) {
+	if got, ok := m.Arriving().Arriving(); !ok ||
+		got != (store.Move{ID: m.ID, Store: m.Store, From: m.From}) {
 		t.Errorf("got %+v, %v, want the move without To", got, ok)
 	}
 	older := store.Note("migrate m1 /var/lib/cirrus on a host") // without the store's ID
 	if got, ok := older.Arriving(); !ok || got != (store.Move{ID: m.ID, From: m.From}) {
-		t.Errorf("got %+v, %v of an older version's note, want the move without a store ID", got, ok)
+		t.Errorf("got %+v, %v of an older version's note, want the move without a store ID", got,
+			ok)
 	}
 	if _, ok := m.Moved().Arriving(); ok {
 		t.Error("the note of a moved store counts as one of a store that arrives")

@@ -254,8 +254,9 @@ type decodedPrinter struct {
 
 func (p *decodedPrinter) print(d decoded) error {
 	if d.doubt != "" {
-		p.cmd.PrintErrf("cirrus: warning: ID %d doesn't look right: %s; was it minted with another "+
-			"layout or origin?\n", d.ID, d.doubt)
+		p.cmd.PrintErrf(
+			"cirrus: warning: ID %d doesn't look right: %s; was it minted with another "+
+				"layout or origin?\n", d.ID, d.doubt)
 	}
 	w := p.cmd.OutOrStdout()
 	switch {

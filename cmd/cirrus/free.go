@@ -71,7 +71,8 @@ func free(cmd *cobra.Command, req *cirrusv1.FreeRequest, o output.Format) error 
 	if err != nil {
 		return err
 	}
-	return output.PrintOne(cmd.OutOrStdout(), o, resp.GetLease(), output.StatusFields(resp.GetLease()))
+	return output.PrintOne(cmd.OutOrStdout(), o, resp.GetLease(),
+		output.StatusFields(resp.GetLease()))
 }
 
 // whetherDead asks the operator to type the node ID, and so to confirm that the
@@ -82,10 +83,12 @@ func whetherDead(req *cirrusv1.FreeRequest) output.Question {
 		risk += ", and the same IDs can be minted twice"
 	}
 	return output.Question{
-		Text: fmt.Sprintf("This ends the lease of node ID %d in pool %s, epoch %d. If its holder is "+
-			"alive after all, %s. If it is dead, type the node ID to go on",
+		Text: fmt.Sprintf(
+			"This ends the lease of node ID %d in pool %s, epoch %d. If its holder is "+
+				"alive after all, %s. If it is dead, type the node ID to go on",
 			req.GetNodeId(), req.GetPool(), req.GetEpoch(), risk),
 		Answer: strconv.FormatUint(uint64(req.GetNodeId()), 10),
-		Vouch:  fmt.Sprintf("if the holder of node ID %d is dead, say so with --yes", req.GetNodeId()),
+		Vouch: fmt.Sprintf("if the holder of node ID %d is dead, say so with --yes",
+			req.GetNodeId()),
 	}
 }

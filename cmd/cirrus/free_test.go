@@ -25,7 +25,8 @@ func TestFreeIsConfirmed(t *testing.T) {
 		{"77\n", &last, false},
 	} {
 		var said strings.Builder
-		req := &cirrusv1.FreeRequest{Pool: "billing", NodeId: 7, Epoch: 42, LastTimestampMs: tc.last}
+		req := &cirrusv1.FreeRequest{Pool: "billing", NodeId: 7, Epoch: 42,
+			LastTimestampMs: tc.last}
 		if err := whetherDead(req).Ask(t.Context(), strings.NewReader(tc.typed),
 			&said); (err == nil) != tc.ok {
 			t.Errorf("%q typed: error %v, want it confirmed: %v", tc.typed, err, tc.ok)
@@ -36,7 +37,8 @@ func TestFreeIsConfirmed(t *testing.T) {
 			}
 		}
 		if got := strings.Contains(said.String(), "minted twice"); got != (tc.last != nil) {
-			t.Errorf("the question %q names IDs minted twice: %v, want the opposite", said.String(), got)
+			t.Errorf("the question %q names IDs minted twice: %v, want the opposite", said.String(),
+				got)
 		}
 	}
 }

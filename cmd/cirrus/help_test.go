@@ -36,7 +36,8 @@ func checkExample(t *testing.T, line string) {
 		t.Fatalf("%s: %v", line, err)
 	}
 	if slices.Contains(args, "--instance-id") {
-		t.Errorf("%s: this shows a secret in the list of processes: give it in the environment", line)
+		t.Errorf("%s: this shows a secret in the list of processes: give it in the environment",
+			line)
 	}
 	cmd.InitDefaultHelpFlag()
 	if err := cmd.ParseFlags(args); err != nil {

@@ -51,9 +51,12 @@ func initStore(cmd *cobra.Command) error {
 	}
 	for i := range batch.Pools {
 		l := batch.Pools[i].Layout
-		cmd.Printf("pool %s: layout %s from %s lasts until %s\n", batch.Pools[i].Name, l, l.Origin.Time().Format(output.MillisLayout), l.LastTimestamp().Time().Format(output.MillisLayout))
+		cmd.Printf("pool %s: layout %s from %s lasts until %s\n", batch.Pools[i].Name, l,
+			l.Origin.Time().Format(output.MillisLayout),
+			l.LastTimestamp().Time().Format(output.MillisLayout))
 	}
-	cmd.Printf("created a store in %s; serve it with: cirrus serve %s%s\n", at, at.ServeWith, strideFlag(cmd))
+	cmd.Printf("created a store in %s; serve it with: cirrus serve %s%s\n", at, at.ServeWith,
+		strideFlag(cmd))
 	return nil
 }
 

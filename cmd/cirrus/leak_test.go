@@ -36,7 +36,8 @@ func serveFew(t *testing.T, files int) *few {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	if out, err := exec.Command("cirrus", "init", "--data", dir+"/d").CombinedOutput(); err != nil { // testscript.Main put it into PATH
+	// testscript.Main put it into PATH
+	if out, err := exec.Command("cirrus", "init", "--data", dir+"/d").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	s.cmd = exec.Command("/bin/sh", "-c", fmt.Sprintf(
@@ -58,7 +59,8 @@ func serveFew(t *testing.T, files int) *few {
 	for _, part := range []struct {
 		line string
 		to   *string
-	}{{`^cirrus serves http://(\S+)`, &s.api}, {`^metrics and health on http://([^/]+)/`, &s.side}} {
+	}{{`^cirrus serves http://(\S+)`, &s.api},
+		{`^metrics and health on http://([^/]+)/`, &s.side}} {
 		line, err := lines.ReadString('\n')
 		m := regexp.MustCompile(part.line).FindStringSubmatch(line)
 		if err != nil || m == nil {
@@ -147,7 +149,8 @@ func TestLeakedConnections(t *testing.T) {
 				t.Fatal(err)
 			}
 			if s.leak(leaked, true) == 0 {
-				t.Errorf("all of %d connections were accepted with %d files, want some refused", leaked, files)
+				t.Errorf("all of %d connections were accepted with %d files, want some refused",
+					leaked, files)
 			}
 			s.leak(leaked/10, false) // and send nothing
 			for path, want := range map[string]string{"/livez": "ok", "/readyz": "ok",
@@ -169,16 +172,19 @@ func TestLeakedConnections(t *testing.T) {
 					err = json.Unmarshal([]byte(text), &got)
 				}
 				if err == nil {
-					_, err = call(good, "Release", fmt.Sprintf(`{"nodeId":%d,"epoch":%q,"instanceId":%q}`,
-						got.Lease.NodeID, got.Lease.Epoch, got.Lease.InstanceID))
+					_, err = call(good,
+						"Release", fmt.Sprintf(`{"nodeId":%d,"epoch":%q,"instanceId":%q}`,
+							got.Lease.NodeID, got.Lease.Epoch, got.Lease.InstanceID))
 				}
 				if err != nil && !strings.Contains(err.Error(), "NO_FREE_NODE_ID") {
 					t.Fatalf("grant %d: %v\n%s", i, err, s.logged())
 				}
 			}
-			if n := strings.Count(s.logged(), "level=WARN msg=\"too many open connections"); n < 1 ||
+			if n := strings.Count(s.logged(),
+				"level=WARN msg=\"too many open connections"); n < 1 ||
 				n > 20 {
-				t.Errorf("the log has %d lines about too many connections, want 1 to 20:\n%s", n, s.logged())
+				t.Errorf("the log has %d lines about too many connections, want 1 to 20:\n%s", n,
+					s.logged())
 			}
 			if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)

@@ -85,8 +85,9 @@ func checkLease(l *cirrusv1.Lease, instance string, from *dial.LeaseService) err
 	case layout.Validate() != nil:
 		return fmt.Errorf(notOurs, from.Addrs.Use(), "its "+layout.Validate().Error())
 	case snowflake.NodeID(l.GetNodeId()) > layout.MaxNode():
-		return fmt.Errorf(notOurs, from.Addrs.Use(), fmt.Sprintf("its node ID %d does not fit its layout",
-			l.GetNodeId()))
+		return fmt.Errorf(notOurs, from.Addrs.Use(),
+			fmt.Sprintf("its node ID %d does not fit its layout",
+				l.GetNodeId()))
 	}
 	return nil
 }

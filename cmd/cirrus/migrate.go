@@ -47,15 +47,18 @@ func migrateStore(cmd *cobra.Command) error {
 	files.CloseToOthers()
 	var id [16]byte
 	_, _ = rand.Read(id[:]) // never fails, as documented
-	done, err := migrate.Run(cmd.Context(), from.Location, to.Location, hex.EncodeToString(id[:]), newStoreID())
+	done, err := migrate.Run(cmd.Context(), from.Location, to.Location, hex.EncodeToString(id[:]),
+		newStoreID())
 	if err != nil {
 		return err
 	}
 	if done.Before {
-		cmd.Printf("%s was moved to %s by an earlier run; serve it with: cirrus serve %s\n", from, to, to.ServeWith)
+		cmd.Printf("%s was moved to %s by an earlier run; serve it with: cirrus serve %s\n", from,
+			to, to.ServeWith)
 		return nil
 	}
-	cmd.Printf("moved %d pools and the records of %d node IDs from %s to %s; serve it with: cirrus serve %s\n",
+	cmd.Printf(
+		"moved %d pools and the records of %d node IDs from %s to %s; serve it with: cirrus serve %s\n",
 		done.Pools, done.Records, from, to, to.ServeWith)
 	return nil
 }

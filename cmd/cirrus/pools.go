@@ -47,7 +47,8 @@ nothing.`,
 	dial.AddFlag(cmd)
 	format := output.AddFormat(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		create := func(admin *dial.AdminService, p *cirrusv1.Pool, c fencing.Confirmed) (poolReply, error) {
+		create := func(admin *dial.AdminService, p *cirrusv1.Pool, c fencing.Confirmed) (poolReply,
+			error) {
 			req := &cirrusv1.CreatePoolRequest{
 				Pool: p, ConfirmLongTimes: c.LongTimes, ConfirmEarlyOrigin: c.EarlyOrigin,
 			}
@@ -73,7 +74,8 @@ IDs only grows. Leases that were granted before keep their TTL.`,
 	dial.AddFlag(cmd)
 	format := output.AddFormat(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		update := func(admin *dial.AdminService, p *cirrusv1.Pool, c fencing.Confirmed) (poolReply, error) {
+		update := func(admin *dial.AdminService, p *cirrusv1.Pool, c fencing.Confirmed) (poolReply,
+			error) {
 			req := &cirrusv1.UpdatePoolRequest{Pool: p, ConfirmLongTimes: c.LongTimes}
 			return dial.Ask(cmd, admin, cirrusv1connect.AdminServiceClient.UpdatePool, req)
 		}

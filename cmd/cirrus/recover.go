@@ -47,8 +47,10 @@ that were created there, and node IDs that were added to a pool.`,
 	}
 	location.AddFlags(cmd, "`directory` of the store")
 	location.AddStride(cmd)
-	cmd.Flags().Duration("longest-ttl", 0, "the highest max_ttl of any pool since the copy was taken, if it was raised, up to 720h")
-	cmd.Flags().Bool("moved-away", false, "take back a store that was migrated away; the other one must never be served again")
+	cmd.Flags().Duration("longest-ttl", 0,
+		"the highest max_ttl of any pool since the copy was taken, if it was raised, up to 720h")
+	cmd.Flags().Bool("moved-away", false,
+		"take back a store that was migrated away; the other one must never be served again")
 	cmd.Flags().Bool("yes", false, "don't ask")
 	return cmd
 }
@@ -91,13 +93,17 @@ func recoverStore(cmd *cobra.Command) (err error) {
 	}
 	for i := range batch.Pools {
 		p := &batch.Pools[i]
-		cmd.Printf("pool %s: its longest TTL is taken to be %v; it opens once it has been served for %v\n", p.Name, p.LongestTTL, p.Suspicion(batch.Meta.Stride, batch.Meta.SuspectFor))
+		cmd.Printf(
+			"pool %s: its longest TTL is taken to be %v; it opens once it has been served for %v\n",
+			p.Name, p.LongestTTL, p.Suspicion(batch.Meta.Stride, batch.Meta.SuspectFor))
 	}
-	what := fmt.Sprintf("end all %d leases in %s and close its %d pools for a while", len(snap.Records), at, len(snap.Pools))
+	what := fmt.Sprintf("end all %d leases in %s and close its %d pools for a while",
+		len(snap.Records), at, len(snap.Pools))
 	if movedAway {
 		// Both locations hold a whole store. From now on these are two stores.
 		batch.Meta.ID = newStoreID()
-		what = fmt.Sprintf("take back %s, which was moved away: the store that it became may have granted leases since, and must never be served again. It will %s", at, what)
+		what = fmt.Sprintf(
+			"take back %s, which was moved away: the store that it became may have granted leases since, and must never be served again. It will %s", at, what)
 	}
 	q := output.Question{
 		Text:   fmt.Sprintf("This will %s. Type yes to go on", what),
@@ -119,5 +125,6 @@ func withTakingBack(err error) error {
 	if !errors.As(err, new(*store.MovedError)) {
 		return err
 	}
-	return fmt.Errorf("%w; if that one is lost or given up for good, take this one back with --moved-away", err)
+	return fmt.Errorf(
+		"%w; if that one is lost or given up for good, take this one back with --moved-away", err)
 }

@@ -43,5 +43,6 @@ func revoke(cmd *cobra.Command, req *cirrusv1.RevokeRequest, o output.Format) er
 	if err != nil {
 		return err
 	}
-	return output.PrintOne(cmd.OutOrStdout(), o, resp.GetLease(), output.StatusFields(resp.GetLease()))
+	return output.PrintOne(cmd.OutOrStdout(), o, resp.GetLease(),
+		output.StatusFields(resp.GetLease()))
 }

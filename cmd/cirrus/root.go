@@ -60,7 +60,8 @@ environment, and the environment beats the file.`,
 			return cmd.Help()
 		},
 	}
-	root.PersistentFlags().String("config", "", "YAML `file` with settings; unknown keys are errors")
+	root.PersistentFlags().String("config", "",
+		"YAML `file` with settings; unknown keys are errors")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return exit.Usagef("%v: see `%s --help`", err, cmd.CommandPath())
 	})

@@ -123,8 +123,9 @@ func (in runFlags) run(cmd *cobra.Command, args []string) error {
 	}
 	code, survived, err := in.runChild(cmd, args, holder, signals, log)
 	if survived {
-		log.Error("a process that the command has started lives on and may not be killed: the lease is " +
-			"not given back, so the node ID rests for its TTL and quarantine; end that process before")
+		log.Error(
+			"a process that the command has started lives on and may not be killed: the lease is " +
+				"not given back, so the node ID rests for its TTL and quarantine; end that process before")
 	} else {
 		giveBack(cmd, holder, log)
 	}
@@ -146,7 +147,8 @@ func (in runFlags) check(cmd *cobra.Command, path string) error {
 		return err
 	}
 	if _, err := exec.LookPath(path); err != nil {
-		return fmt.Errorf("the command can't be run: %w; give its path, or one that is in PATH", err)
+		return fmt.Errorf("the command can't be run: %w; give its path, or one that is in PATH",
+			err)
 	}
 	return nil
 }
@@ -202,7 +204,8 @@ func (in runFlags) runChild(cmd *cobra.Command, args []string, holder *client.Ho
 func (in runFlags) graceOf(cmd *cobra.Command, l client.Lease) (time.Duration, error) {
 	most := l.TTL / 3
 	if flags.Given(cmd.Flags(), "grace") && in.grace > most {
-		return 0, exit.Usagef("--grace %v is more than a third of the lease's TTL, %v: give %v at most",
+		return 0, exit.Usagef(
+			"--grace %v is more than a third of the lease's TTL, %v: give %v at most",
 			in.grace, l.TTL, most)
 	}
 	return min(in.grace, most), nil

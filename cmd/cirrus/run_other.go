@@ -16,8 +16,9 @@ func newRun() *cobra.Command {
 		Example: `  cirrus run --app billing -- ./billing-server`,
 		Args:    cobra.ArbitraryArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return errors.New("cirrus run needs a Unix system: use the Go client, or acquire, heartbeat " +
-				"and release")
+			return errors.New(
+				"cirrus run needs a Unix system: use the Go client, or acquire, heartbeat " +
+					"and release")
 		},
 	}
 }

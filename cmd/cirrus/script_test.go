@@ -212,12 +212,14 @@ func startProcess(ts *testscript.TestScript, neg bool, args []string) {
 func serveProcess(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, len(args) >= 1, "serve NAME [ARG]...")
 	startProcess(ts, false, append([]string{args[0],
-		"cirrus", "serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"}, args[1:]...))
+		"cirrus", "serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"},
+		args[1:]...))
 	p := find(ts, args[0])
 	poll(ts, "the service to listen", func() bool {
 		select {
 		case <-p.done:
-			ts.Fatalf("the service ended: %s%s", ts.ReadFile(args[0]+".out"), ts.ReadFile(args[0]+".err"))
+			ts.Fatalf("the service ended: %s%s", ts.ReadFile(args[0]+".out"),
+				ts.ReadFile(args[0]+".err"))
 		default:
 		}
 		return captured(ts, ts.ReadFile(args[0]+".out"), `^cirrus serves (http://\S+)`,
@@ -250,7 +252,8 @@ func poll(ts *testscript.TestScript, what string, holds func() bool) {
 
 var signals = map[string]syscall.Signal{
 	"HUP": syscall.SIGHUP, "INT": syscall.SIGINT, "QUIT": syscall.SIGQUIT, "TERM": syscall.SIGTERM,
-	"KILL": syscall.SIGKILL, "STOP": syscall.SIGSTOP, "TSTP": syscall.SIGTSTP, "CONT": syscall.SIGCONT,
+	"KILL": syscall.SIGKILL, "STOP": syscall.SIGSTOP, "TSTP": syscall.SIGTSTP,
+	"CONT": syscall.SIGCONT,
 	"USR1": syscall.SIGUSR1, "USR2": syscall.SIGUSR2,
 }
 

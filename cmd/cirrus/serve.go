@@ -99,7 +99,8 @@ func serve(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	ending, ended := exit.LimitShutdown(cmd, "look at the disk; nothing that was acknowledged is lost")
+	ending, ended := exit.LimitShutdown(cmd,
+		"look at the disk; nothing that was acknowledged is lost")
 	defer ended()
 	if err := warnOfOthers(cmd, log); err != nil {
 		return err
@@ -157,10 +158,12 @@ func serveOpened(cmd *cobra.Command, cfg service.Config, limits serving.Limits,
 	if err != nil {
 		return err
 	}
-	if dir, err := location.Directory(cmd); err == nil && dir == location.Memory && cfg.Store != nil {
-		cfg.Logger.Warn("this store keeps nothing and vouches at each start that nobody holds a node " +
-			"ID from an earlier one: it is for trying things out; after a restart two holders can have " +
-			"one node ID")
+	if dir, err := location.Directory(cmd); err == nil && dir == location.Memory &&
+		cfg.Store != nil {
+		cfg.Logger.Warn(
+			"this store keeps nothing and vouches at each start that nobody holds a node " +
+				"ID from an earlier one: it is for trying things out; after a restart two holders can have " +
+				"one node ID")
 	}
 	stopPrinting := func() {}
 	if cfg.Cluster != nil {
@@ -184,8 +187,9 @@ func unlessStopped(cmd *cobra.Command, err error) error {
 // logSuspicion logs which pools grant nothing yet, and until when.
 func logSuspicion(svc *service.Service, log *slog.Logger) {
 	for name, opens := range svc.Unopened() {
-		log.Warn("the store is new or was recovered, so node IDs may still be held from an earlier "+
-			"one: the pool grants nothing yet (cirrus init vouches for a new store)",
+		log.Warn(
+			"the store is new or was recovered, so node IDs may still be held from an earlier "+
+				"one: the pool grants nothing yet (cirrus init vouches for a new store)",
 			"pool", name, "opens_in", opens.Round(time.Millisecond), "opens_at",
 			time.Now().Add(opens).Format(time.RFC3339))
 	}
@@ -202,8 +206,9 @@ func untilEnd(ctx context.Context, svc *service.Service, servers []*serving.Serv
 	case <-ctx.Done():
 		return nil
 	case <-svc.Failed():
-		return fmt.Errorf("the store failed, and nothing is served without it: mend the disk and start "+
-			"again: %w", svc.Err())
+		return fmt.Errorf(
+			"the store failed, and nothing is served without it: mend the disk and start "+
+				"again: %w", svc.Err())
 	case err := <-failed:
 		return fmt.Errorf("serving ended: %w", err)
 	}

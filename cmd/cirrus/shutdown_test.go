@@ -25,9 +25,11 @@ func TestEveryShutdownIsLimited(t *testing.T) {
 			cmd.SetOut(io.Discard)
 			cmd.SetErr(io.Discard)
 			log := slog.New(slog.DiscardHandler)
-			cfg, listen := service.Config{Steady: steady.New().Exact(), Logger: log, Stride: fencing.DefaultStride}, "127.0.0.1:0"
+			cfg, listen := service.Config{Steady: steady.New().Exact(), Logger: log,
+				Stride: fencing.DefaultStride}, "127.0.0.1:0"
 			spoil(&cfg, &listen)
-			if err := cmd.ParseFlags([]string{"--data", location.Memory, "--metrics-listen", "", "--listen", listen}); err != nil {
+			if err := cmd.ParseFlags([]string{"--data", location.Memory, "--metrics-listen", "",
+				"--listen", listen}); err != nil {
 				t.Fatal(err)
 			}
 			st, err := openStore(cmd, &cfg)

@@ -54,7 +54,8 @@ Profiles: ` + profileNames() + ".",
 	f.Int("apps", 0, "how many apps there are, 2 to 12 (default: each seed's own)")
 	f.Int("replicas", 0,
 		"how many replicas serve, on etcd, 1 to 3; -1: one server with a disk (default: each seed's own)")
-	f.Int("faults", 0, "at most so many faults happen, the first ones; -1: none (default: no limit)")
+	f.Int("faults",
+		0, "at most so many faults happen, the first ones; -1: none (default: no limit)")
 	f.Duration("until", 0, "faults stop at this `time` at the latest (default: each seed's own)")
 	f.Bool("minimize", false,
 		"with --seed: search for the smallest world that still breaks the promise")

@@ -79,7 +79,9 @@ func runSeed(cmd *cobra.Command, config sim.Config) error {
 // minimize searches for the smallest world that breaks the promise that r broke.
 func minimize(cmd *cobra.Command, out io.Writer, r sim.Result) (sim.Result, error) {
 	if r.Violation == nil {
-		return r, fmt.Errorf("seed %d breaks no promise, so there is nothing to minimize: give one that does", r.Config.Seed)
+		return r, fmt.Errorf(
+			"seed %d breaks no promise, so there is nothing to minimize: give one that does",
+			r.Config.Seed)
 	}
 	elapsed := stopwatch()
 	small, runs := sim.Minimize(cmd.Context(), r.Config)
@@ -95,7 +97,8 @@ func minimize(cmd *cobra.Command, out io.Writer, r sim.Result) (sim.Result, erro
 // fewer returns a comparison of two worlds, in words.
 func fewer(a, b sim.Result) string {
 	return fmt.Sprintf("kinds of faults %d → %d, faults %d → %d, apps %d → %d, events %d → %d",
-		len(kindsOn(a)), len(kindsOn(b)), a.Stats.Faults, b.Stats.Faults, a.Stats.Apps, b.Stats.Apps, a.Stats.Events, b.Stats.Events)
+		len(kindsOn(a)), len(kindsOn(b)), a.Stats.Faults, b.Stats.Faults, a.Stats.Apps,
+		b.Stats.Apps, a.Stats.Events, b.Stats.Events)
 }
 
 // kindsOn returns the kinds of faults that a run had.

@@ -60,7 +60,8 @@ func TestStoreID(t *testing.T) {
 	})
 	execute("recover --moved-away --yes")
 	if got := open(look); got == first || got == (fencing.StoreID{}) {
-		t.Errorf("a store that was taken back has the ID %x, want another one than %x, which the store "+
-			"that it was moved to has", got, first)
+		t.Errorf(
+			"a store that was taken back has the ID %x, want another one than %x, which the store "+
+				"that it was moved to has", got, first)
 	}
 }

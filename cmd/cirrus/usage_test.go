@@ -110,10 +110,13 @@ func TestWrongUsage(t *testing.T) {
 			code := run(strings.Fields(tc.args), strings.NewReader(""), &stdout, &stderr)
 			said := stderr.String()
 			if code != exit.WrongUsage || !strings.Contains(said, tc.hint) {
-				t.Errorf("exit code %d, want %d, and %q in %q", code, exit.WrongUsage, tc.hint, said)
+				t.Errorf("exit code %d, want %d, and %q in %q", code, exit.WrongUsage, tc.hint,
+					said)
 			}
-			if !strings.HasPrefix(said, "cirrus: ") || strings.Count(said, "\n") != 1 || stdout.Len() > 0 {
-				t.Errorf("stderr is %q and stdout %q, want one line and nothing", said, stdout.String())
+			if !strings.HasPrefix(said, "cirrus: ") || strings.Count(said, "\n") != 1 ||
+				stdout.Len() > 0 {
+				t.Errorf("stderr is %q and stdout %q, want one line and nothing", said,
+					stdout.String())
 			}
 		})
 	}
@@ -141,7 +144,8 @@ func TestFlagsOfEtcd(t *testing.T) {
 			strings.NewReader(""), io.Discard, &stderr)
 		if want := "--" + f.Name + " is for a store in etcd"; code != exit.WrongUsage ||
 			!strings.Contains(stderr.String(), want) {
-			t.Errorf("exit code %d, want %d, and %q in %q", code, exit.WrongUsage, want, stderr.String())
+			t.Errorf("exit code %d, want %d, and %q in %q", code, exit.WrongUsage, want,
+				stderr.String())
 		}
 	})
 	if seen < 8 {

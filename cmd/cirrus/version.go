@@ -16,7 +16,8 @@ func newVersion() *cobra.Command {
 		Example: `  cirrus version`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "cirrus %s\nrevision %s\n%s %s/%s\n",
-				version(), cmp.Or(revision(), "unknown"), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+				version(), cmp.Or(revision(), "unknown"), runtime.Version(), runtime.GOOS,
+				runtime.GOARCH)
 			return err
 		},
 	}

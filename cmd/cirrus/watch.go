@@ -105,8 +105,9 @@ func (w *watching) run() error {
 func (w *watching) pause(a *reach.Address, came bool, err error) error {
 	if came {
 		w.failed, w.worked = 0, time.Now()
-		w.cmd.PrintErrf("cirrus: the watch at %v ended: %s: going on at another address, from what is "+
-			"present there\n", a, dial.Message(err))
+		w.cmd.PrintErrf(
+			"cirrus: the watch at %v ended: %s: going on at another address, from what is "+
+				"present there\n", a, dial.Message(err))
 		return nil
 	}
 	addrs := w.admin.Addrs

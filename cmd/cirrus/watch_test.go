@@ -31,7 +31,8 @@ type endingAdmin struct {
 func (a *endingAdmin) Watch(ctx context.Context, _ *cirrusv1.WatchRequest,
 	stream *connect.ServerStream[cirrusv1.WatchResponse]) error {
 	if err := stream.Send(&cirrusv1.WatchResponse{
-		Event: cirrusv1.Event_EVENT_PRESENT, Lease: &cirrusv1.LeaseStatus{NodeId: a.node, AppId: "app"},
+		Event: cirrusv1.Event_EVENT_PRESENT,
+		Lease: &cirrusv1.LeaseStatus{NodeId: a.node, AppId: "app"},
 	}); err != nil {
 		return err
 	}
@@ -101,7 +102,8 @@ func TestWatchGoesOn(t *testing.T) {
 		}
 		close(first.end)
 		eventually(t, func() bool { return strings.Contains(stdout.String(), second) })
-		if said := stderr.String(); !strings.HasPrefix(said, "cirrus: the watch at "+url+" ended: ") ||
+		if said := stderr.String(); !strings.HasPrefix(said,
+			"cirrus: the watch at "+url+" ended: ") ||
 			strings.Count(said, "\n") != 1 {
 			t.Errorf("stderr is %q, want one line that says that the watch at %s ended", said, url)
 		}
@@ -121,7 +123,8 @@ func TestWatchOfOneEnds(t *testing.T) {
 		&stderr); code != exit.Failed ||
 		!strings.Contains(stderr.String(), "watch again") ||
 		!strings.Contains(stdout.String(), "present") {
-		t.Errorf("exit code %d, stdout %q, stderr %q; want a failure that says to watch again", code,
+		t.Errorf("exit code %d, stdout %q, stderr %q; want a failure that says to watch again",
+			code,
 			stdout.String(), stderr.String())
 	}
 }

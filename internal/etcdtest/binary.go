@@ -18,7 +18,8 @@ var Binary = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return run(filepath.Join(filepath.Dir(mod), "tools", "etcd"), "tool", "-n", "go.etcd.io/etcd/server/v3")
+	return run(filepath.Join(filepath.Dir(mod), "tools", "etcd"), "tool", "-n",
+		"go.etcd.io/etcd/server/v3")
 })
 
 func run(dir string, args ...string) (string, error) {

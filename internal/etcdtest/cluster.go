@@ -65,7 +65,8 @@ type Member struct {
 // it when the test ends.
 func Start(t testing.TB, members int, args ...string) *Cluster {
 	t.Helper()
-	return StartWith(t, Config{Dir: t.TempDir(), Host: process.OwnHost(), Members: members, Args: args})
+	return StartWith(t, Config{Dir: t.TempDir(), Host: process.OwnHost(), Members: members,
+		Args: args})
 }
 
 // StartWith is Start with every setting of a Config.
@@ -234,7 +235,8 @@ func (m *Member) leads() bool {
 		}
 		Leader string
 	}
-	return err == nil && json.Unmarshal(body, &status) == nil && status.Leader != "0" && status.Leader == status.Header.Member
+	return err == nil && json.Unmarshal(body, &status) == nil && status.Leader != "0" &&
+		status.Leader == status.Header.Member
 }
 
 func (m *Member) ask(method, path, body string) ([]byte, error) {
@@ -244,7 +246,8 @@ func (m *Member) ask(method, path, body string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: m.tls}}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true,
+		TLSClientConfig: m.tls}}
 	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err

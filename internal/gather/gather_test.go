@@ -39,7 +39,8 @@ func TestQueue(t *testing.T) {
 			}
 			next, more := q.Done()
 			if more != (added > taken) || more && next != taken {
-				t.Fatalf("Done returned %d, %v while %d of %d items wait", next, more, added-taken, added)
+				t.Fatalf("Done returned %d, %v while %d of %d items wait", next, more, added-taken,
+					added)
 			}
 			owed, inFlight = more, false
 		}
@@ -48,7 +49,8 @@ func TestQueue(t *testing.T) {
 				first := q.Add(added)
 				added++
 				if first == (owed || inFlight) {
-					t.Fatalf("Add returned %v; a Take is owed: %v, a batch is in flight: %v", first, owed, inFlight)
+					t.Fatalf("Add returned %v; a Take is owed: %v, a batch is in flight: %v", first,
+						owed, inFlight)
 				}
 				owed = owed || first
 			},
@@ -56,7 +58,8 @@ func TestQueue(t *testing.T) {
 			"done": done,
 			"": func(t *rapid.T) {
 				if q.Len() != added-taken || q.Busy() != (owed || inFlight) {
-					t.Fatalf("%d items wait, want %d; busy: %v, want %v", q.Len(), added-taken, q.Busy(), owed || inFlight)
+					t.Fatalf("%d items wait, want %d; busy: %v, want %v", q.Len(), added-taken,
+						q.Busy(), owed || inFlight)
 				}
 				if q.Len() > 0 && !q.Busy() {
 					t.Fatal("items wait, and nobody owes a Take")
@@ -68,7 +71,8 @@ func TestQueue(t *testing.T) {
 			done(t)
 		}
 		if taken != added || q.Busy() {
-			t.Errorf("at rest %d of %d items were taken, and the queue is busy: %v", taken, added, q.Busy())
+			t.Errorf("at rest %d of %d items were taken, and the queue is busy: %v", taken, added,
+				q.Busy())
 		}
 	})
 }

@@ -39,7 +39,8 @@ func TestPossible(t *testing.T) {
 	} {
 		var ops []porcupine.Operation
 		for _, o := range tt.ops {
-			ops = append(ops, porcupine.Operation{Input: o.in, Output: o.out, Call: o.call, Return: o.done})
+			ops = append(ops, porcupine.Operation{Input: o.in, Output: o.out, Call: o.call,
+				Return: o.done})
 		}
 		if got := Possible(ops, 0) == porcupine.Ok; got != tt.want {
 			t.Errorf("%s: Possible is %v, want %v", tt.name, got, tt.want)

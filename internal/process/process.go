@@ -97,7 +97,8 @@ func (p *Process) Await(ctx context.Context, timeout time.Duration, ready func()
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("%s ended before it was ready (%v):\n%s", p.cmd.Path, p.State(), p.Log())
+			return fmt.Errorf("%s ended before it was ready (%v):\n%s", p.cmd.Path, p.State(),
+				p.Log())
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(pollEvery):

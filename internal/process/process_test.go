@@ -61,21 +61,25 @@ func TestStop(t *testing.T) {
 	p := startShell(t, `trap "exit 7" TERM; echo ready >&2; while :; do sleep 0.01; done`)
 	awaitLog(t, p, "ready")
 	if !p.Running() || p.State() != nil {
-		t.Errorf("Running is %v, State is %v; want a process that is running", p.Running(), p.State())
+		t.Errorf("Running is %v, State is %v; want a process that is running", p.Running(),
+			p.State())
 	}
 	if err := p.Stop(timeout); err != nil {
 		t.Fatal(err)
 	}
 	if p.Running() || p.State().ExitCode() != 7 {
-		t.Errorf("Running is %v, State is %v; want a process that ended with exit code 7", p.Running(), p.State())
+		t.Errorf("Running is %v, State is %v; want a process that ended with exit code 7",
+			p.Running(), p.State())
 	}
 }
 
 func TestStopKills(t *testing.T) {
 	p := startShell(t, `trap "" TERM; echo ready >&2; while :; do sleep 0.01; done`)
 	awaitLog(t, p, "ready")
-	if err := p.Stop(10 * time.Millisecond); err == nil || !strings.Contains(err.Error(), "has not ended within 10ms") {
-		t.Errorf("Stop of a process that ignores SIGTERM returned %v; want that it has not ended", err)
+	if err := p.Stop(10 * time.Millisecond); err == nil ||
+		!strings.Contains(err.Error(), "has not ended within 10ms") {
+		t.Errorf("Stop of a process that ignores SIGTERM returned %v; want that it has not ended",
+			err)
 	}
 	if p.Running() {
 		t.Error("a process that ignores SIGTERM is still running after Stop")
@@ -85,12 +89,14 @@ func TestStopKills(t *testing.T) {
 func TestAwait(t *testing.T) {
 	never := errors.New("not ready, ever")
 	p := startShell(t, "exec sleep 1000")
-	if err := p.Await(t.Context(), 10*time.Millisecond, func() error { return never }); !errors.Is(err, never) {
+	if err := p.Await(t.Context(), 10*time.Millisecond,
+		func() error { return never }); !errors.Is(err, never) {
 		t.Errorf("Await of a process that is never ready returned %v; want the probe's error", err)
 	}
 	p = startShell(t, "echo broken >&2; exit 3")
 	err := p.Await(t.Context(), timeout, func() error { return never })
-	if err == nil || !strings.Contains(err.Error(), "exit status 3") || !strings.Contains(err.Error(), "broken") {
+	if err == nil || !strings.Contains(err.Error(), "exit status 3") ||
+		!strings.Contains(err.Error(), "broken") {
 		t.Errorf("Await of a process that ends returned %v; want its exit status and its log", err)
 	}
 }
@@ -116,8 +122,10 @@ func TestLogIsBounded(t *testing.T) {
 	if n := len(l.String()); n > maxLog {
 		t.Errorf("the log has %d bytes, want at most %d", n, maxLog)
 	}
-	if !strings.HasSuffix(l.String(), "the last line") || !strings.HasPrefix(l.String(), "[older lines dropped]\n") {
-		t.Error("the log does not begin with a remark on what was dropped, or does not end with the last line")
+	if !strings.HasSuffix(l.String(), "the last line") ||
+		!strings.HasPrefix(l.String(), "[older lines dropped]\n") {
+		t.Error(
+			"the log does not begin with a remark on what was dropped, or does not end with the last line")
 	}
 }
 

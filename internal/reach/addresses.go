@@ -20,7 +20,9 @@ import (
 func Parse(target string) ([]*url.URL, error) {
 	parts := strings.Split(target, ",")
 	if len(parts) > fencing.MaxAddresses {
-		return nil, fmt.Errorf("%d URLs of the service: give at most %d, or a DNS name that resolves to all of them", len(parts), fencing.MaxAddresses)
+		return nil, fmt.Errorf(
+			"%d URLs of the service: give at most %d, or a DNS name that resolves to all of them",
+			len(parts), fencing.MaxAddresses)
 	}
 	urls := make([]*url.URL, len(parts))
 	for i, part := range parts {
@@ -29,7 +31,8 @@ func Parse(target string) ([]*url.URL, error) {
 			return nil, err
 		}
 		if i > 0 && u.Scheme != urls[0].Scheme {
-			return nil, fmt.Errorf("the service's URLs %s and %s: give http:// for all or https:// for all, so that all are equally protected", urls[0].Redacted(), u.Redacted())
+			return nil, fmt.Errorf(
+				"the service's URLs %s and %s: give http:// for all or https:// for all, so that all are equally protected", urls[0].Redacted(), u.Redacted())
 		}
 		urls[i] = u
 	}
@@ -40,11 +43,13 @@ func parse(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil && strings.Count(text, ":") > 2 && !strings.Contains(text, "["):
-		return nil, fmt.Errorf("the service's URL %q: put an IPv6 address in brackets, as in http://[::1]:50051", text)
+		return nil, fmt.Errorf(
+			"the service's URL %q: put an IPv6 address in brackets, as in http://[::1]:50051", text)
 	case err != nil:
 		return nil, fmt.Errorf("the service's URL: %w", err)
 	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
-		return nil, fmt.Errorf("the service's URL %q: give http://host:port or https://host:port, or several, separated by commas", text)
+		return nil, fmt.Errorf(
+			"the service's URL %q: give http://host:port or https://host:port, or several, separated by commas", text)
 	case u.RawQuery != "" || u.Fragment != "":
 		return nil, fmt.Errorf("the service's URL %q: leave out what follows ? and #", text)
 	}

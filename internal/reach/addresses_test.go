@@ -61,11 +61,14 @@ func TestParse(t *testing.T) {
 		{target: strings.Repeat("http://a,", fencing.MaxAddresses) + "http://a", hint: "65"},
 	} {
 		urls, err := Parse(tt.target)
-		if len(urls) != tt.want || (err == nil) != (tt.want > 0) || err != nil && !strings.Contains(err.Error(), tt.hint) {
-			t.Errorf("Parse(%q): %v, %v; want %d URLs, or an error with %q", tt.target, urls, err, tt.want, tt.hint)
+		if len(urls) != tt.want || (err == nil) != (tt.want > 0) || err != nil &&
+			!strings.Contains(err.Error(), tt.hint) {
+			t.Errorf("Parse(%q): %v, %v; want %d URLs, or an error with %q", tt.target, urls, err,
+				tt.want, tt.hint)
 		}
 	}
-	if _, err := Parse("https://u:secret@a,http://b"); err == nil || strings.Contains(err.Error(), "secret") {
+	if _, err := Parse("https://u:secret@a,http://b"); err == nil ||
+		strings.Contains(err.Error(), "secret") {
 		t.Errorf("error %v, want one without the password", err)
 	}
 }
@@ -79,7 +82,8 @@ func TestSingleAddressDrawsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	as := New(urls, Config{HTTPClient: http.DefaultClient}) // Random is nil
-	if a := as.Use(); as.Leave(a, errors.New("no")) || as.Use() != a || as.Len() != 1 || as.Named() {
+	if a := as.Use(); as.Leave(a, errors.New("no")) || as.Use() != a || as.Len() != 1 ||
+		as.Named() {
 		t.Errorf("%v of %d, named: %t", as.Use(), as.Len(), as.Named())
 	}
 }
@@ -104,7 +108,8 @@ func TestLeave(t *testing.T) {
 	}
 	as.Leave(third, no)
 	if as.Use() != first || third == first || third == second {
-		t.Errorf("used %v, %v, %v and then %v; want three addresses, and the first again", first, second, third, as.Use())
+		t.Errorf("used %v, %v, %v and then %v; want three addresses, and the first again", first,
+			second, third, as.Use())
 	}
 	want := "http://127.0.0.1:1: no; http://127.0.0.1:2: no; http://127.0.0.1:3: no"
 	if err := as.Err(); err == nil || err.Error() != want || !errors.Is(err, no) {
@@ -191,12 +196,14 @@ func TestFind(t *testing.T) {
 		if host == "a.test" {
 			return nil, errors.New("no such host")
 		}
-		return []netip.Addr{netip.MustParseAddr("::ffff:10.0.0.1"), netip.MustParseAddr("fd00::1")}, nil
+		return []netip.Addr{netip.MustParseAddr("::ffff:10.0.0.1"), netip.MustParseAddr("fd00::1")},
+			nil
 	}
 	as.Find(t.Context(), as.Take)
 	got := as.texts()
 	slices.Sort(got)
-	want := []string{"http://127.0.0.1:2", "http://a.test:1", "http://b.test:3 (10.0.0.1)", "http://b.test:3 (fd00::1)"}
+	want := []string{"http://127.0.0.1:2", "http://a.test:1", "http://b.test:3 (10.0.0.1)",
+		"http://b.test:3 (fd00::1)"}
 	if !slices.Equal(got, want) {
 		t.Errorf("found %v, want %v", got, want)
 	}

@@ -15,7 +15,8 @@ func TestNoRedirectIsFollowed(t *testing.T) {
 	defer elsewhere.Close()
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		here := httptest.NewServer(http.RedirectHandler(elsewhere.URL, status))
-		resp, err := NewClient(NewTransport(nil, false)).Post(here.URL, "application/proto", strings.NewReader("secret"))
+		resp, err := NewClient(NewTransport(nil, false)).Post(here.URL, "application/proto",
+			strings.NewReader("secret"))
 		if err != nil {
 			t.Fatal(err)
 		}

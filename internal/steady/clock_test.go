@@ -72,7 +72,9 @@ func TestExactCountsSuspendAtOnce(t *testing.T) {
 		t.Fatalf("Now is %s right after the suspend, so this test shows nothing about Exact", got)
 	}
 	if got := m.now(c); got != 0 {
-		t.Fatalf("the fast path is %s right after the suspend, so this test shows nothing about Exact", got)
+		t.Fatalf(
+			"the fast path is %s right after the suspend, so this test shows nothing about Exact",
+			got)
 	}
 	if got := c.Exact().Now(); got != time.Hour {
 		t.Errorf("Exact = %s right after an hour asleep, want 1h0m0s", got)
@@ -88,7 +90,8 @@ func TestChecksOncePerMillisecond(t *testing.T) {
 		m.now(c)
 	}
 	if m.checks > 10 {
-		t.Errorf("the clock that counts suspend was read %d times in 10 ms, want at most 10", m.checks)
+		t.Errorf("the clock that counts suspend was read %d times in 10 ms, want at most 10",
+			m.checks)
 	}
 }
 
@@ -134,12 +137,16 @@ func TestSteadiness(t *testing.T) {
 		read := func() time.Duration {
 			now := m.now(c)
 			if real := m.awake + m.asleep; now < before || now > real {
-				t.Fatalf("Now is %s after a reading of %s, and the true time is %s", now, before, real)
+				t.Fatalf("Now is %s after a reading of %s, and the true time is %s", now, before,
+					real)
 			}
 			before = now
 			return now
 		}
-		ns := func(most int64) time.Duration { return time.Duration(rapid.Int64Range(0, most).Draw(t, "ns")) }
+		ns := func(
+			most int64) time.Duration {
+			return time.Duration(rapid.Int64Range(0, most).Draw(t, "ns"))
+		}
 		t.Repeat(map[string]func(*rapid.T){
 			"run":     func(*rapid.T) { m.awake += ns(3e6) },
 			"suspend": func(*rapid.T) { m.asleep += ns(1e12) },

@@ -46,6 +46,7 @@ func (g *Grant) Used() int64 {
 
 // String says which grant it is.
 func (g *Grant) String() string {
-	return fmt.Sprintf("node ID %d of pool %q under epoch %d (asked for at %v, answered at %v, deadline %v)",
+	return fmt.Sprintf(
+		"node ID %d of pool %q under epoch %d (asked for at %v, answered at %v, deadline %v)",
 		g.Node, g.Pool, g.Epoch, g.Asked, g.Answered, g.Deadline)
 }

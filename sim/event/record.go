@@ -13,23 +13,30 @@ type RecordKind string
 // The kinds of records. Message numbers join what was sent with what became
 // of it; Until says when what begins here will end.
 const (
-	RecordStart    RecordKind = "start"    // a process starts on Machine
-	RecordExit     RecordKind = "exit"     // a process ends in an orderly way
-	RecordCrash    RecordKind = "crash"    // a process is killed
-	RecordSend     RecordKind = "send"     // a request leaves Machine for Peer
-	RecordArrive   RecordKind = "arrive"   // a request reaches Machine from Peer
-	RecordReply    RecordKind = "reply"    // an answer leaves Machine for Peer; with a lease, Until and RestUntil
-	RecordAnswer   RecordKind = "answer"   // an answer reaches Machine from Peer
-	RecordDrop     RecordKind = "drop"     // a message from Machine to Peer is lost
-	RecordGrant    RecordKind = "grant"    // the server decides on a grant: Node, Epoch, Floor, Ceiling
-	RecordDurable  RecordKind = "durable"  // a write is acknowledged by the store
-	RecordEnd      RecordKind = "end"      // a record is noted as ended, released or revoked
-	RecordHold     RecordKind = "hold"     // the app is told that it holds Node, until Until at the earliest
-	RecordExtend   RecordKind = "extend"   // a heartbeat moved the deadline to Until
-	RecordLapse    RecordKind = "lapse"    // the app is told that its lease expired, is lost or was given back
-	RecordMint     RecordKind = "mint"     // IDs were minted: Floor and Ceiling are the lowest and highest timestamp, Count how many
-	RecordDeadline RecordKind = "deadline" // the server reckons anew until when it waits for the holder of Node: Until, RestUntil
-	RecordSettings RecordKind = "settings" // a server knows these of a Pool: TTL, MaxTTL, Quarantine, Stride
+	RecordStart  RecordKind = "start"  // a process starts on Machine
+	RecordExit   RecordKind = "exit"   // a process ends in an orderly way
+	RecordCrash  RecordKind = "crash"  // a process is killed
+	RecordSend   RecordKind = "send"   // a request leaves Machine for Peer
+	RecordArrive RecordKind = "arrive" // a request reaches Machine from Peer
+	// an answer leaves Machine for Peer; with a lease, Until and RestUntil
+	RecordReply  RecordKind = "reply"
+	RecordAnswer RecordKind = "answer" // an answer reaches Machine from Peer
+	RecordDrop   RecordKind = "drop"   // a message from Machine to Peer is lost
+	// the server decides on a grant: Node, Epoch, Floor, Ceiling
+	RecordGrant   RecordKind = "grant"
+	RecordDurable RecordKind = "durable" // a write is acknowledged by the store
+	RecordEnd     RecordKind = "end"     // a record is noted as ended, released or revoked
+	// the app is told that it holds Node, until Until at the earliest
+	RecordHold   RecordKind = "hold"
+	RecordExtend RecordKind = "extend" // a heartbeat moved the deadline to Until
+	// the app is told that its lease expired, is lost or was given back
+	RecordLapse RecordKind = "lapse"
+	// IDs were minted: Floor and Ceiling are the lowest and highest timestamp, Count how many
+	RecordMint RecordKind = "mint"
+	// the server reckons anew until when it waits for the holder of Node: Until, RestUntil
+	RecordDeadline RecordKind = "deadline"
+	// a server knows these of a Pool: TTL, MaxTTL, Quarantine, Stride
+	RecordSettings RecordKind = "settings"
 	RecordPause    RecordKind = "pause"    // Machine stands still until Until
 	RecordClock    RecordKind = "clock"    // a clock was set, or changed its rate
 	RecordNetwork  RecordKind = "network"  // a cut begins, until Until

@@ -15,7 +15,8 @@ func (w *world) eachOfHolder(s *state, i int, f found) {
 		w.stepHolder(s, i, step{kind: stepTick}, holderOp{kind: hopTick}, f)
 	}
 	for at, n := range h.replies {
-		w.stepHolder(s, i, step{kind: stepReply, msg: uint8(at)}, holderOp{kind: hopReply, arg: n}, f)
+		w.stepHolder(s, i, step{kind: stepReply, msg: uint8(at)}, holderOp{kind: hopReply, arg: n},
+			f)
 		if s.budget.doubles > 0 {
 			w.stepHolder(s, i, step{kind: stepReply, msg: uint8(at), keep: true},
 				holderOp{kind: hopReply, arg: n, keep: true}, f)

@@ -126,7 +126,8 @@ func TestHolderFingerprint(t *testing.T) {
 		Pool: fencing.DefaultPool, Node: 1, Epoch: 7, TTL: 30 * time.Second,
 		Floor: start, Ceiling: start + 30_000, ServerTime: start, Layout: snowflake.DefaultLayout,
 	}
-	h.Answered(0, fencing.Answer{Call: h.State().Call, Verdict: fencing.AnswerGood, Lease: lease}, 0)
+	h.Answered(0, fencing.Answer{Call: h.State().Call, Verdict: fencing.AnswerGood, Lease: lease},
+		0)
 	state := h.State()
 	if state.Lease != lease {
 		t.Fatalf("the holder has %+v, want %+v", state.Lease, lease)
@@ -139,7 +140,8 @@ func TestHolderFingerprint(t *testing.T) {
 	same.Failures, same.Due = 3, state.Due+time.Millisecond
 	other.Deadline += time.Millisecond
 	if fingerprint(state, 0, grid) != fingerprint(same, 0, grid) {
-		t.Error("failures, or a due time between the same points, give another fingerprint, want the same")
+		t.Error(
+			"failures, or a due time between the same points, give another fingerprint, want the same")
 	}
 	if fingerprint(state, 0, grid) == fingerprint(other, 0, grid) {
 		t.Error("another deadline gives the same fingerprint, want another")

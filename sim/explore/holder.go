@@ -205,7 +205,8 @@ func (h *holder) age(w *world, at time.Duration) {
 	}
 	for _, n := range h.requests {
 		if c := w.calls.at(n); old(&c) {
-			h.requests, _ = put(without(h.requests, n), w.calls.number(c, func() fencing.Call { return c }),
+			h.requests, _ = put(without(h.requests, n),
+				w.calls.number(c, func() fencing.Call { return c }),
 				w.scope.Requests, 0)
 		}
 	}

@@ -41,7 +41,8 @@ func (w *world) eachOfServers(s *state, f found) {
 	for d := range s.deposed {
 		if n := s.deposed[d].server; n != 0 {
 			for i := range w.servers.at(n).writes {
-				f(step{kind: stepWritten, msg: uint8(i), old: uint8(d + 1)}, w.writtenByDeposed(*s, d, i))
+				f(step{kind: stepWritten, msg: uint8(i), old: uint8(d + 1)},
+					w.writtenByDeposed(*s, d, i))
 			}
 		}
 	}
@@ -170,8 +171,9 @@ func (w *world) mayPromise(s *state, d deposed) bool {
 	for node := range snowflake.NodeID(w.scope.Nodes) {
 		l, ok := v.rules.Clone().Lease(now, fencing.DefaultPool, node)
 		for n := uint8(1); ok && n <= s.made; n++ {
-			c := fencing.Call{Kind: fencing.CallHeartbeat, Pool: fencing.DefaultPool, Instance: instance(n),
-				Node: node, Epoch: l.Epoch}
+			c := fencing.Call{Kind: fencing.CallHeartbeat, Pool: fencing.DefaultPool,
+				Instance: instance(n),
+				Node:     node, Epoch: l.Epoch}
 			op := serverOp{server: d.server, kind: opCall, now: now,
 				arg: w.calls.number(c, func() fencing.Call { return c })}
 			if w.serve(op).kind == promised {
@@ -200,7 +202,8 @@ func (w *world) written(s state, n uint32, i int) state {
 func (w *world) writtenByDeposed(s state, at, i int) state {
 	d := &s.deposed[at]
 	if w.verbose {
-		w.say("acknowledged to %s: %s", deposedName(at), w.batch(&w.servers.at(d.server).writes[i].Batch))
+		w.say("acknowledged to %s: %s", deposedName(at),
+			w.batch(&w.servers.at(d.server).writes[i].Batch))
 	}
 	d.server = w.serve(serverOp{server: d.server, kind: opWritten, now: w.now(&s, d.lag),
 		arg: uint32(i)}).server
@@ -217,7 +220,8 @@ func (w *world) eachRevoke(s *state, f found) {
 		if rec.Status != fencing.Live {
 			continue
 		}
-		out := w.serve(serverOp{server: s.leader, kind: opRevoke, now: w.now(s, 0), arg: uint32(rec.Node),
+		out := w.serve(serverOp{server: s.leader, kind: opRevoke, now: w.now(s, 0),
+			arg:   uint32(rec.Node),
 			epoch: rec.Epoch})
 		if out.kind != decided {
 			continue

@@ -27,7 +27,8 @@ func (w *world) eachOfTime(s *state, f found) {
 	}
 	for i := range w.scope.Holders {
 		if h := w.holders.at(s.holders[i]); h.lag > 0 {
-			w.stepHolder(s, i, step{kind: stepCatchUp}, holderOp{kind: hopClock, arg: uint32(h.lag) - 1}, f)
+			w.stepHolder(s, i, step{kind: stepCatchUp},
+				holderOp{kind: hopClock, arg: uint32(h.lag) - 1}, f)
 		}
 	}
 	for wall := uint8(0); s.budget.wallSets > 0 && int(wall) <= len(w.scope.Walls); wall++ {
@@ -98,13 +99,15 @@ func (w *world) passFor(s *state, next state, i int, by step, f found) {
 		w.passFor(s, next, i+1, by, f)
 		return
 	case by.who>>i&1 != 0:
-		next.holders[i] = w.step(holderOp{holder: s.holders[i], kind: hopLag, clock: s.clock - h.lag,
-			arg: uint32(h.lag) + 1}).holder
+		next.holders[i] = w.step(holderOp{holder: s.holders[i], kind: hopLag,
+			clock: s.clock - h.lag,
+			arg:   uint32(h.lag) + 1}).holder
 		w.say(", but not for %s's steady clock", nameOf(i))
 		w.passFor(s, next, i+1, by, f)
 		return
 	}
-	op := holderOp{holder: s.holders[i], kind: hopClock, clock: next.clock - h.lag, arg: uint32(h.lag),
+	op := holderOp{holder: s.holders[i], kind: hopClock, clock: next.clock - h.lag,
+		arg:   uint32(h.lag),
 		fresh: w.fresh(&next)}
 	said := slices.Clone(w.words)
 	for lose := range w.scope.Requests + 1 {

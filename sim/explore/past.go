@@ -132,7 +132,8 @@ func (w *world) check(s *state) {
 	for i, v := range p.closed[:p.len] {
 		for _, o := range p.closed[:i] {
 			if v.touches(o) {
-				w.breaks(Uniqueness, "%s and %s may both have been minted", w.window(o), w.window(v))
+				w.breaks(Uniqueness, "%s and %s may both have been minted", w.window(o),
+					w.window(v))
 			}
 		}
 	}

@@ -111,11 +111,13 @@ func (s Scope) Validate() error {
 		{"MaxDepth", s.MaxDepth, 0, 1 << 30},
 	} {
 		if f.is < f.min || f.is > f.max {
-			return fmt.Errorf("scope %q has %s %d: give %d to %d", s.Name, f.what, f.is, f.min, f.max)
+			return fmt.Errorf("scope %q has %s %d: give %d to %d", s.Name, f.what, f.is, f.min,
+				f.max)
 		}
 	}
 	if !s.Lies && s.Drift+s.ServerDrift > s.Quarantine {
-		return fmt.Errorf("scope %q lets clocks drift apart by %d units, more than the quarantine of %d: P1 needs less; give less, or say Lies",
+		return fmt.Errorf(
+			"scope %q lets clocks drift apart by %d units, more than the quarantine of %d: P1 needs less; give less, or say Lies",
 			s.Name, s.Drift+s.ServerDrift, s.Quarantine)
 	}
 	return nil

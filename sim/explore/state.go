@@ -52,7 +52,8 @@ func (s *state) hash() uint64 {
 	}
 	h = mixed(h ^ (uint64(s.disk)<<32 | uint64(s.past)))
 	h = mixed(h ^ (uint64(s.holders[0])<<32 | uint64(s.holders[1])))
-	h = mixed(h ^ (uint64(s.holders[2])<<32 | uint64(s.clock)<<24 | uint64(s.wall)<<16 | uint64(s.reached)<<4 | uint64(s.made)))
+	h = mixed(
+		h ^ (uint64(s.holders[2])<<32 | uint64(s.clock)<<24 | uint64(s.wall)<<16 | uint64(s.reached)<<4 | uint64(s.made)))
 	l := s.budget
 	return mixed(h ^ (uint64(l.wallSets) | uint64(l.crashes)<<8 | uint64(l.takeovers)<<16 | uint64(l.revokes)<<24 |
 		uint64(l.releases)<<32 | uint64(l.restarts)<<40 | uint64(l.doubles)<<48))

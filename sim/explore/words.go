@@ -130,10 +130,12 @@ func (w *world) describe(i int, op holderOp, e *effect) {
 			w.say("; it sends %s", w.call(a.Call))
 		case fencing.ActBegin:
 			w.say("; it starts to mint: node ID %d under epoch %s, %s to %s, until %v by its clock",
-				a.Lease.Node, w.epoch(a.Lease.Epoch), instant(a.Lease.Floor), instant(a.Lease.Ceiling),
+				a.Lease.Node, w.epoch(a.Lease.Epoch), instant(a.Lease.Floor),
+				instant(a.Lease.Ceiling),
 				a.Deadline)
 		case fencing.ActExtend:
-			w.say("; it may mint up to %s, until %v by its clock", instant(a.Lease.Ceiling), a.Deadline)
+			w.say("; it may mint up to %s, until %v by its clock", instant(a.Lease.Ceiling),
+				a.Deadline)
 		case fencing.ActStop:
 			w.say("; it stops minting")
 		case fencing.ActTell:
@@ -148,6 +150,7 @@ func (w *world) describe(i int, op holderOp, e *effect) {
 // opening returns the first line of a transcript.
 func (w *world) opening() string {
 	c := w.scope
-	return fmt.Sprintf("    steady  what happens (ttl %v, quarantine %v, stride %v, node IDs 0 to %d)",
+	return fmt.Sprintf(
+		"    steady  what happens (ttl %v, quarantine %v, stride %v, node IDs 0 to %d)",
 		span(c.TTL), span(c.Quarantine), span(c.Stride), c.Nodes-1)
 }

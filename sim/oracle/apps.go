@@ -62,7 +62,8 @@ func (o *Oracle) late(apps []event.App) {
 	case t == nil:
 		return
 	case t.since > limit:
-		o.lateBy(t.server.name + " took over at " + t.since.String() + ", though nothing had happened to who led before")
+		o.lateBy(t.server.name + " took over at " + t.since.String() +
+			", though nothing had happened to who led before")
 		return
 	}
 	now := t.steady()
@@ -74,7 +75,8 @@ func (o *Oracle) late(apps []event.App) {
 		}
 		since := max(o.undisturbed(t), p.openedAt)
 		if at, ok := o.spareNode(t, p, apps); ok && now > max(at, since)+o.asks(missing) {
-			o.lateBy(missing.Name + " has no node ID, and pool " + string(name) + " has had one for it for " + (now - max(at, since)).String())
+			o.lateBy(missing.Name + " has no node ID, and pool " + string(name) +
+				" has had one for it for " + (now - max(at, since)).String())
 			return
 		}
 	}

@@ -45,7 +45,8 @@ func (o *Oracle) loaded(t *term, snap fencing.Snapshot) {
 	if !slices.Contains(l.metas, snap.Meta) {
 		o.violate(PromiseDurable,
 			"the store was loaded with mark %d, stride %v and base %d; acknowledged was mark %d, stride %v and base %d, and no other was in flight",
-			snap.Meta.Mark, snap.Meta.Stride, snap.Meta.FirstEpoch, o.meta.Mark, o.meta.Stride, o.meta.FirstEpoch)
+			snap.Meta.Mark, snap.Meta.Stride, snap.Meta.FirstEpoch, o.meta.Mark, o.meta.Stride,
+			o.meta.FirstEpoch)
 	}
 	o.recordsLoaded(l, snap.Records)
 	o.poolsLoaded(l, snap.Pools)

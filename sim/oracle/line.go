@@ -28,7 +28,8 @@ func (o *Oracle) inLine(t *term, r *fencing.Record, s time.Duration) {
 		if op.proc == t.proc && op.call.Pool == string(r.Pool) && o.waitsInLine(t, op, s) {
 			o.violate(PromiseLine,
 				"node ID %d is granted to %s #%d, but %s #%d has stood in line for longer, since %v",
-				r.Node, mine.call.From.Machine, mine.call.Number, op.call.From.Machine, op.call.Number, op.arrivedAt)
+				r.Node, mine.call.From.Machine, mine.call.Number, op.call.From.Machine,
+				op.call.Number, op.arrivedAt)
 			return
 		}
 	}

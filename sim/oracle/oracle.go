@@ -112,9 +112,12 @@ func New(c Config, sink Sink) *Oracle {
 		config: c, sink: sink, ids: newIDSet(), stored: stored{},
 		processes: map[event.Process]*process{}, apps: map[int]*app{},
 		nodes: map[event.Key]*node{}, pools: map[fencing.PoolName]*pool{}, writes: map[int]*write{},
-		terms: map[*process]*term{}, byNumber: map[int]*term{}, byOp: map[int]*operation{}, gaveUp: map[int]bool{},
-		instances: map[string]*instance{}, byInstance: map[string]*lease{}, heardOf: map[hearing]time.Duration{},
-		txns: map[int]*txn{}, confirms: map[int]*confirm{}, fromLeader: map[*process]map[answerKey]time.Duration{},
+		terms: map[*process]*term{}, byNumber: map[int]*term{}, byOp: map[int]*operation{},
+		gaveUp:    map[int]bool{},
+		instances: map[string]*instance{}, byInstance: map[string]*lease{},
+		heardOf: map[hearing]time.Duration{},
+		txns:    map[int]*txn{}, confirms: map[int]*confirm{},
+		fromLeader: map[*process]map[answerKey]time.Duration{},
 	}
 }
 

@@ -258,7 +258,9 @@ var wrongs = []struct {
 	{PromiseStride, "a stride becomes shorter too early", func() *story {
 		s := served()
 		s.after(stride - time.Second)
-		s.write(one, 0, fencing.Batch{Meta: &fencing.Meta{Mark: snowflake.Millis(s.serverTime()).Add(stride), Stride: stride / 2, FirstEpoch: base}})
+		s.write(
+			one, 0, fencing.Batch{Meta: &fencing.Meta{Mark: snowflake.Millis(s.serverTime()).Add(
+				stride), Stride: stride / 2, FirstEpoch: base}})
 		return s
 	}},
 	{PromiseHeartbeat, "LEASE_LOST is told of a lease that there is", func() *story {

@@ -53,7 +53,8 @@ func (s *story) Note(event.Record)    {}
 func newStory(replicated bool) *story {
 	s := &story{}
 	s.oracle = New(Config{
-		Replicated: replicated, Exclusive: true, Judged: true, TTL: ttl, Longest: ttl, Quarantine: quarantine, Stride: stride,
+		Replicated: replicated, Exclusive: true, Judged: true, TTL: ttl, Longest: ttl,
+		Quarantine: quarantine, Stride: stride,
 		Session: time.Second, EtcdTimeout: time.Second, PeerTimeout: time.Second, Apps: 2,
 	}, s)
 	s.after(time.Second)
@@ -114,7 +115,9 @@ func (s *story) start(snap fencing.Snapshot) {
 
 // mark writes the next mark.
 func (s *story) mark(base fencing.Epoch) {
-	s.write(one, 0, fencing.Batch{Meta: &fencing.Meta{Mark: snowflake.Millis(s.serverTime()).Add(stride), Stride: stride, FirstEpoch: base}})
+	s.write(
+		one, 0, fencing.Batch{Meta: &fencing.Meta{Mark: snowflake.Millis(s.serverTime()).Add(
+			stride), Stride: stride, FirstEpoch: base}})
 }
 
 // write writes a batch, and lets it be acknowledged.
@@ -128,7 +131,8 @@ func (s *story) write(by event.Process, term int, b fencing.Batch) {
 func (s *story) record(node int, epoch fencing.Epoch, instance string) fencing.Record {
 	floor := snowflake.Millis(s.serverTime())
 	return fencing.Record{
-		Pool: fencing.DefaultPool, Node: snowflake.NodeID(node), Epoch: epoch, App: fencing.AppID(instance), Instance: fencing.InstanceID(instance).Hash(),
+		Pool: fencing.DefaultPool, Node: snowflake.NodeID(node), Epoch: epoch,
+		App: fencing.AppID(instance), Instance: fencing.InstanceID(instance).Hash(),
 		TTL: ttl, Status: fencing.Live, Floor: floor, Ceiling: floor.Add(ttl),
 	}
 }
@@ -137,7 +141,8 @@ func (s *story) record(node int, epoch fencing.Epoch, instance string) fencing.R
 func (s *story) lease(r fencing.Record, instance string) *event.Reply {
 	now := s.serverTime()
 	return &event.Reply{
-		Good: true, Lease: true, Node: int(r.Node), Epoch: uint64(r.Epoch), Instance: instance, App: string(r.App), TTL: ttl,
+		Good: true, Lease: true, Node: int(r.Node), Epoch: uint64(r.Epoch), Instance: instance,
+		App: string(r.App), TTL: ttl,
 		Server: now, Floor: int64(r.Floor), Ceiling: now + ttl.Milliseconds(),
 	}
 }
@@ -186,7 +191,8 @@ func (s *story) heartbeat(r fencing.Record, instance string) {
 // id is one with a timestamp that lies so far behind the floor of a record.
 func id(r fencing.Record, after time.Duration) snowflake.ID {
 	l := snowflake.DefaultLayout
-	return snowflake.ID(r.Floor.Add(after)-l.Origin)<<(l.NodeBits+l.SequenceBits) | snowflake.ID(r.Node)<<l.SequenceBits
+	return snowflake.ID(r.Floor.Add(after)-l.Origin)<<(l.NodeBits+l.SequenceBits) | snowflake.ID(
+		r.Node)<<l.SequenceBits
 }
 
 // replicas lets two replicas start on etcd, of which the first takes over.
@@ -202,7 +208,9 @@ func (s *story) replicas() *story {
 	s.tookOver(1)
 	s.hear(event.Loaded{Process: one, Term: 1, Snapshot: snap},
 		event.Checked{Leads: true, Leaders: 1})
-	s.etcdWrite(one, 1, fencing.Batch{Meta: &fencing.Meta{Mark: snowflake.Millis(s.serverTime()).Add(stride), Stride: stride, FirstEpoch: base}}, 1)
+	s.etcdWrite(
+		one, 1, fencing.Batch{Meta: &fencing.Meta{Mark: snowflake.Millis(s.serverTime()).Add(
+			stride), Stride: stride, FirstEpoch: base}}, 1)
 	return s
 }
 

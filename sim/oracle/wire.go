@@ -101,8 +101,9 @@ func (o *Oracle) arrived(n event.Arrived) {
 
 func (o *Oracle) begin(by event.Call, p *process) *operation {
 	op := &operation{
-		call: by, proc: p, arrivedAt: o.now(), first: o.tick(), steady: p.server.clock.Steady, firstStory: o.story,
-		node: event.Key{Pool: by.Pool, Node: by.Node},
+		call: by, proc: p, arrivedAt: o.now(), first: o.tick(), steady: p.server.clock.Steady,
+		firstStory: o.story,
+		node:       event.Key{Pool: by.Pool, Node: by.Node},
 	}
 	o.history = append(o.history, op)
 	op.inLine = op.first
@@ -277,7 +278,8 @@ func (o *Oracle) newLease(op *operation, n *node, a *event.Reply) *lease {
 	o.leaseIsNewest(a)
 	o.epochIsNew(n, a)
 	l := &lease{
-		epoch: a.Epoch, app: a.App, instance: a.Instance, generation: o.generation, floor: a.Floor, ceiling: a.Ceiling, ttl: a.TTL, last: -1,
+		epoch: a.Epoch, app: a.App, instance: a.Instance, generation: o.generation, floor: a.Floor,
+		ceiling: a.Ceiling, ttl: a.TTL, last: -1,
 	}
 	n.add(l)
 	o.byInstance[a.Instance] = l

@@ -63,8 +63,9 @@ const (
 	barPending barKind = "pending" // a grant is being written
 	barHeld    barKind = "held"    // the server waits for the holder
 	barRest    barKind = "rest"    // quarantine
-	barIdle    barKind = "idle"    // its end is not written yet, or server time has not passed its ceiling
-	barWindow  barKind = "window"  // the window
+	// its end is not written yet, or server time has not passed its ceiling
+	barIdle   barKind = "idle"
+	barWindow barKind = "window" // the window
 )
 
 // bar is something that lasts for a while.
@@ -166,7 +167,8 @@ func (b *builder) layOut(trace []sim.Record) {
 	slices.SortFunc(machines, compareMachines)
 	slices.SortFunc(nodes, nodeKey.compare)
 	for _, name := range machines {
-		b.machines[name] = &machine{lane: b.addLane(name, sortOf(name)), index: len(b.chart.Lanes) - 1}
+		b.machines[name] = &machine{lane: b.addLane(name, sortOf(name)),
+			index: len(b.chart.Lanes) - 1}
 	}
 	for i, k := range nodes {
 		l := b.addLane(k.String(), "node")

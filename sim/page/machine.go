@@ -120,8 +120,9 @@ func (m *machine) dies(at time.Duration) {
 // holds starts a hold.
 func (b *builder) holds(m *machine, r *sim.Record) {
 	m.lapses(r.At)
-	h := &hold{lease: leaseKey(r), label: fmt.Sprintf("node ID %d", r.Node), hue: -1, epoch: r.Epoch,
-		from: r.At, deadline: r.Until}
+	h := &hold{lease: leaseKey(r), label: fmt.Sprintf("node ID %d", r.Node), hue: -1,
+		epoch: r.Epoch,
+		from:  r.At, deadline: r.Until}
 	if n := b.nodeOf(r); n != nil {
 		h.hue = n.lane.Hue
 	}

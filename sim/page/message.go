@@ -78,7 +78,8 @@ func (b *builder) arrives(c *call, r *sim.Record) {
 			b.trip(trip{From: c.from, To: c.to, Sent: micros(c.sent), Text: text}))
 	}
 	c.requests++
-	b.chart.Messages[c.request[0]].To = b.machines[r.Machine].index // only now it is known which server it reaches
+	// only now it is known which server it reaches
+	b.chart.Messages[c.request[0]].To = b.machines[r.Machine].index
 	b.came(&c.request, r)
 }
 

@@ -55,7 +55,8 @@ type figure struct{ Name, Value string }
 // or says that there is no trace.
 func Write(w io.Writer, r *sim.Result, commit string) error {
 	if len(r.Trace) == 0 {
-		return fmt.Errorf("seed %d has no trace to show: run it with Config.Trace set", r.Config.Seed)
+		return fmt.Errorf("seed %d has no trace to show: run it with Config.Trace set",
+			r.Config.Seed)
 	}
 	t, err := template.New("page").Parse(pageHTML)
 	if err != nil {

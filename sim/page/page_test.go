@@ -53,7 +53,8 @@ func TestPage(t *testing.T) {
 		if rec.Machine != world && !slices.Contains(names, rec.Machine) {
 			t.Fatalf("%q has no lane among %q", rec.Machine, names)
 		}
-		if rec.Kind == sim.RecordGrant && !slices.Contains(names, nodeKey{rec.Pool, rec.Node}.String()) {
+		if rec.Kind == sim.RecordGrant &&
+			!slices.Contains(names, nodeKey{rec.Pool, rec.Node}.String()) {
 			t.Fatalf("node ID %d has no lane among %q", rec.Node, names)
 		}
 	}
@@ -112,7 +113,9 @@ func TestReplicas(t *testing.T) {
 func TestSelfContained(t *testing.T) {
 	r := sim.Run(sim.Config{Seed: 7, Profile: sim.Calm, Trace: true})
 	html := rendered(t, &r)
-	if found := regexp.MustCompile(`(?i)(https?:|//cdn|url\(|@import|<link|<img|<iframe|\bsrc=|fetch\(|XMLHttp)`).FindString(html); found != "" {
+	if found := regexp.MustCompile(
+		`(?i)(https?:|//cdn|url\(|@import|<link|<img|<iframe|\bsrc=|fetch\(|XMLHttp)`).FindString(
+		html); found != "" {
 		t.Errorf("the page has %q, want no reference to another file", found)
 	}
 	if !strings.Contains(html, `default-src 'none'`) {
@@ -169,7 +172,8 @@ func transcript(c *chart, name string) []string {
 			continue
 		}
 		for _, b := range l.Bars {
-			line := string(b.Kind) + " " + seconds(time.Duration(b.From)*time.Microsecond) + " – " + seconds(time.Duration(b.To)*time.Microsecond)
+			line := string(b.Kind) + " " + seconds(time.Duration(b.From)*time.Microsecond) + " – " +
+				seconds(time.Duration(b.To)*time.Microsecond)
 			if b.Label != "" {
 				line += " " + b.Label
 			}
@@ -214,10 +218,14 @@ func TestLanes(t *testing.T) {
 		record(sim.RecordStart, 0, bare(server, 0)),
 		record(sim.RecordStart, 0.5, bare("app-0", 0)),
 		record(sim.RecordGrant, 1,
-			func(r *sim.Record) { r.Machine, r.Text, r.Until, r.RestUntil = server, "web", at(4), at(5.5) }),
+			func(r *sim.Record) {
+				r.Machine, r.Text, r.Until, r.RestUntil = server, "web", at(4),
+					at(5.5)
+			}),
 		record(sim.RecordDurable, 1.1, func(r *sim.Record) { r.Machine = server }),
 		record(sim.RecordHold, 1.2, func(r *sim.Record) { r.Until = at(4) }),
-		record(sim.RecordMint, 1.5, func(r *sim.Record) { r.Floor, r.Ceiling, r.Count = 1500, 1501, 3 }),
+		record(sim.RecordMint, 1.5,
+			func(r *sim.Record) { r.Floor, r.Ceiling, r.Count = 1500, 1501, 3 }),
 		record(sim.RecordSend, 2, on("app-0", 1)),
 		record(sim.RecordDrop, 2, on("app-0", 1)),
 		record(sim.RecordPause, 3, bare("app-0", 6)),
@@ -239,7 +247,8 @@ func TestLanes(t *testing.T) {
 	for name, want := range map[string][]string{
 		"app-0": {
 			"life 0.500 s – 8.000 s", "live 1.200 s – 4.000 s node ID 2",
-			"pause 3.000 s – 6.000 s", "stale 4.000 s – 6.200 s", "live 6.200 s – 8.000 s node ID 2",
+			"pause 3.000 s – 6.000 s", "stale 4.000 s – 6.200 s",
+			"live 6.200 s – 8.000 s node ID 2",
 			"start 0.500 s", "hold 1.200 s", "mint 1.500 s", "crash 8.000 s",
 		},
 		"node ID 2": {
@@ -256,7 +265,8 @@ func TestLanes(t *testing.T) {
 	lost, came := c.Messages[0], c.Messages[1:]
 	if lost.Came != -1 || lost.Lost == "" || len(came) != 2 || came[0].Came != 6_100_000 ||
 		came[1].Came != 6_200_000 || !came[1].Answer {
-		t.Errorf("got messages %+v, want a lost heartbeat, one that arrived and its answer", c.Messages)
+		t.Errorf("got messages %+v, want a lost heartbeat, one that arrived and its answer",
+			c.Messages)
 	}
 }
 
@@ -275,7 +285,8 @@ func TestSentences(t *testing.T) {
 			Call: "Release", Pool: "other", Node: 4, Epoch: 1<<40 + 7, Text: "because"})
 		if !strings.Contains(text, "app-3") && !strings.Contains(text, "node ID 4 of pool other") &&
 			kind != sim.RecordOperate {
-			t.Errorf("the sentence about a record of kind %q is %q, want it to name the machine or the node ID", kind, text)
+			t.Errorf(
+				"the sentence about a record of kind %q is %q, want it to name the machine or the node ID", kind, text)
 		}
 	}
 }

@@ -24,11 +24,13 @@ func sentence(r *sim.Record) string {
 	case sim.RecordDurable:
 		return "the record of " + lease(r) + " is on the disk"
 	case sim.RecordEnd:
-		return fmt.Sprintf("%s decides that %s is %s, with ceiling %d", who, lease(r), r.Text, r.Ceiling)
+		return fmt.Sprintf("%s decides that %s is %s, with ceiling %d", who, lease(r), r.Text,
+			r.Ceiling)
 	case sim.RecordHold, sim.RecordExtend, sim.RecordLapse:
 		return holding(r)
 	case sim.RecordDeadline:
-		return fmt.Sprintf("%s waits for the holder of %s until %s, then keeps it in quarantine until %s",
+		return fmt.Sprintf(
+			"%s waits for the holder of %s until %s, then keeps it in quarantine until %s",
 			who, lease(r), seconds(r.Until), seconds(r.RestUntil))
 	case sim.RecordSettings:
 		return settings(r)
@@ -86,7 +88,8 @@ func message(r *sim.Record) string {
 	}
 	switch {
 	case serves(r.Machine) && serves(r.Peer):
-		return fmt.Sprintf("%s between %s and %s is lost: %s", what, name(r.Machine), r.Peer, r.Text)
+		return fmt.Sprintf("%s between %s and %s is lost: %s", what, name(r.Machine), r.Peer,
+			r.Text)
 	case serves(r.Machine):
 		return fmt.Sprintf("the answer to %s of %s is lost: %s", what, r.Peer, r.Text)
 	}
@@ -98,7 +101,8 @@ func settings(r *sim.Record) string {
 	if r.Pool == "" {
 		return fmt.Sprintf("%s has a stride of %v", name(r.Machine), r.Stride)
 	}
-	return fmt.Sprintf("%s has pool %s with a TTL of %v (%v at most), a quarantine of %v, a stride of %v",
+	return fmt.Sprintf(
+		"%s has pool %s with a TTL of %v (%v at most), a quarantine of %v, a stride of %v",
 		name(r.Machine), r.Pool, r.TTL, r.MaxTTL, r.Quarantine, r.Stride)
 }
 

@@ -45,7 +45,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("%d apps are out of range: give 2 to %d, or 0 to have it drawn", c.Apps,
 			MaxApps)
 	case c.Replicas < -1 || c.Replicas > MaxReplicas:
-		return fmt.Errorf("%d replicas are out of range: give 1 to %d on etcd, -1 for one server with a disk, or 0 to have it drawn", c.Replicas, MaxReplicas)
+		return fmt.Errorf(
+			"%d replicas are out of range: give 1 to %d on etcd, -1 for one server with a disk, or 0 to have it drawn", c.Replicas, MaxReplicas)
 	case c.Until < 0:
 		return fmt.Errorf("faults until %v: give a time from 0 up", c.Until)
 	}

@@ -56,17 +56,20 @@ const (
 	WriteError Kind = "write-error" // a write fails, done or not
 	DiskError  Kind = "disk-error"  // the file system fails, or is full
 	OldCopy    Kind = "old-copy"    // an old copy is restored, and recovered
-	LostTail   Kind = "lost-tail"   // the newest log loses acknowledged writes, and the high-water file tells
+	// the newest log loses acknowledged writes, and the high-water file tells
+	LostTail Kind = "lost-tail"
 
 	Hang     Kind = "hang"      // a commit does not return for seconds to minutes
 	LogBlock Kind = "log-block" // nobody reads the server's log, and who writes to it waits
 	Double   Kind = "double"    // an instance has two live records in the store
 
-	LostVolume Kind = "lost-volume" // the volume moves to another machine, and the old process lives on
+	// the volume moves to another machine, and the old process lives on
+	LostVolume Kind = "lost-volume"
 
-	Timings   Kind = "timings"    // TTL and quarantine change
-	Stride    Kind = "stride"     // the stride changes
-	Settings  Kind = "settings"   // max_ttl, TTL and quarantine change at any time, by calls and by flags
+	Timings Kind = "timings" // TTL and quarantine change
+	Stride  Kind = "stride"  // the stride changes
+	// max_ttl, TTL and quarantine change at any time, by calls and by flags
+	Settings  Kind = "settings"
 	LongTTL   Kind = "long-ttl"   // some leases last far longer than others
 	Restarts  Kind = "restarts"   // who serves is restarted a few times in quick succession
 	Revoke    Kind = "revoke"     // leases are revoked
@@ -74,9 +77,11 @@ const (
 	Grow      Kind = "grow"       // a pool's range grows
 	LostDisk  Kind = "lost-disk"  // the disk is lost, and serve starts anew
 	WrongWall Kind = "wrong-wall" // the server starts with a wrong wall clock
-	Impostor  Kind = "impostor"   // somebody who knows a part of what makes a lease heartbeats and releases it
-	Nameless  Kind = "nameless"   // a client of another make asks without an instance ID
-	Fumble    Kind = "fumble"     // a client of another make releases with a timestamp from before its lease
+	// somebody who knows a part of what makes a lease heartbeats and releases it
+	Impostor Kind = "impostor"
+	Nameless Kind = "nameless" // a client of another make asks without an instance ID
+	// a client of another make releases with a timestamp from before its lease
+	Fumble Kind = "fumble"
 
 	EtcdDelay   Kind = "etcd-delay"   // etcd's answers take long, with a heavy tail
 	EtcdUnknown Kind = "etcd-unknown" // a question to etcd, or its answer, gets lost
@@ -87,8 +92,10 @@ const (
 	EtcdFull    Kind = "etcd-full"    // etcd is out of space
 	EtcdRestart Kind = "etcd-restart" // etcd is restarted, from its disks
 	EtcdMember  Kind = "etcd-member"  // one member of etcd is silent, and some ask it
-	Election    Kind = "election"     // an election chooses two, or is told of late, early, or in a wrong order
-	LeaderCut   Kind = "leader-cut"   // a replica is cut off from clients, or from the others, and not from etcd
+	// an election chooses two, or is told of late, early, or in a wrong order
+	Election Kind = "election"
+	// a replica is cut off from clients, or from the others, and not from etcd
+	LeaderCut   Kind = "leader-cut"
 	LeaderPause Kind = "leader-pause" // the leader stands still
 	LeaderCrash Kind = "leader-crash" // the leader dies, now and then in the middle of a write
 	LeaderStop  Kind = "leader-stop"  // the leader is told to stop
@@ -110,17 +117,24 @@ var (
 		Delay, Loss, Duplicate, Reorder, Cut, LostAnswer, LateAnswer, StrayAnswer, Foreign,
 		Rate, Offset, Step, Suspend, Coarse,
 		Pause, Stall, SlowUse, AppCrash, ServerCrash, CrashLoop, Twins,
-		SlowDisk, WriteCrash, WriteError, DiskError, OldCopy, LostTail, LostVolume, Hang, LogBlock, Double,
-		Timings, Stride, Settings, LongTTL, Restarts, Revoke, NewPool, Grow, LostDisk, WrongWall, Impostor, Fumble,
-		EtcdDelay, EtcdUnknown, EtcdLate, EtcdCut, EtcdOutage, EtcdSlow, EtcdFull, EtcdRestart, EtcdMember,
-		Election, LeaderCut, LeaderPause, LeaderCrash, LeaderStop, SameAddress, OtherStore, Nameless,
+		SlowDisk, WriteCrash, WriteError, DiskError, OldCopy, LostTail, LostVolume, Hang, LogBlock,
+		Double,
+		Timings, Stride, Settings, LongTTL, Restarts, Revoke, NewPool, Grow, LostDisk, WrongWall,
+		Impostor, Fumble,
+		EtcdDelay, EtcdUnknown, EtcdLate, EtcdCut, EtcdOutage, EtcdSlow, EtcdFull, EtcdRestart,
+		EtcdMember,
+		Election, LeaderCut, LeaderPause, LeaderCrash, LeaderStop, SameAddress, OtherStore,
+		Nameless,
 	}
 	// diskKinds are for one server with a disk, etcdKinds for replicas on etcd;
 	// the rest is for both.
-	diskKinds = []Kind{Hang, Double, SlowDisk, WriteCrash, WriteError, DiskError, OldCopy, LostTail, LostVolume, LostDisk, BareCopy, FalseInit, BadBit, SilentTail}
+	diskKinds = []Kind{Hang, Double, SlowDisk, WriteCrash, WriteError, DiskError, OldCopy, LostTail,
+		LostVolume, LostDisk, BareCopy, FalseInit, BadBit, SilentTail}
 	etcdKinds = []Kind{
-		EtcdDelay, EtcdUnknown, EtcdLate, EtcdCut, EtcdOutage, EtcdSlow, EtcdFull, EtcdRestart, EtcdMember,
-		Election, LeaderCut, LeaderPause, LeaderCrash, LeaderStop, SameAddress, OtherStore, Nameless,
+		EtcdDelay, EtcdUnknown, EtcdLate, EtcdCut, EtcdOutage, EtcdSlow, EtcdFull, EtcdRestart,
+		EtcdMember,
+		Election, LeaderCut, LeaderPause, LeaderCrash, LeaderStop, SameAddress, OtherStore,
+		Nameless,
 	}
 	// HostileKinds are what the hostile profile adds, and VowKinds what vows does.
 	HostileKinds = []Kind{WildRate, BlindSuspend}

@@ -36,7 +36,8 @@ func newWorkspace(dir string) (*workspace, error) {
 		return nil, err
 	}
 	if _, err := exec.LookPath("go"); err != nil {
-		return nil, fmt.Errorf("the zoo builds Cirrus with each bug and needs the go command: %w", err)
+		return nil, fmt.Errorf("the zoo builds Cirrus with each bug and needs the go command: %w",
+			err)
 	}
 	tmp, err := os.MkdirTemp("", "cirrus-zoo-")
 	return &workspace{root: root, dir: tmp, plain: map[string]*built{}}, err

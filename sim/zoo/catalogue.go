@@ -69,7 +69,8 @@ func readCatalogue(files fs.FS) (catalogue, error) {
 	for _, file := range patches {
 		name := strings.TrimSuffix(path.Base(file), ".patch")
 		if _, ok := c.find(name); !ok {
-			return catalogue{}, fmt.Errorf("sim/zoo/%s does not name %s: add a line for it", series, name)
+			return catalogue{},
+				fmt.Errorf("sim/zoo/%s does not name %s: add a line for it", series, name)
 		}
 	}
 	return c, nil
@@ -112,7 +113,8 @@ func readBug(files fs.FS, name string) (b Bug, control bool, err error) {
 	take(h, "Note")
 	switch found := !b.Found.bySimulator() || len(b.Found.Promises) > 0; {
 	case b.Name != name:
-		err = fmt.Errorf("the header has the name %q: give the file's, as Bug or as Control", b.Name)
+		err = fmt.Errorf("the header has the name %q: give the file's, as Bug or as Control",
+			b.Name)
 	case b.Rule == "":
 		err = errors.New("the header has no Rule")
 	case found == control:
@@ -149,7 +151,8 @@ func readFinder(header map[string]string) (f Finder, err error) {
 	if fails := take(header, "Fails"); fails != "" {
 		f.Package, f.Test, _ = strings.Cut(fails, " ")
 		if f.Test == "" || f.Because == "" || len(f.Promises) > 0 || f.Profile != "" {
-			return f, errors.New("field Fails: give a package and a test, say why in Because, and give no Breaks and no Profile")
+			return f, errors.New(
+				"field Fails: give a package and a test, say why in Because, and give no Breaks and no Profile")
 		}
 	}
 	return f, nil

@@ -39,7 +39,8 @@ func TestCatalogueCompiles(t *testing.T) {
 			err = p.compiles(changed)
 		}
 		if err != nil {
-			t.Errorf("%s does not compile. Bring sim/zoo/bugs/%s.patch up to date:\n%v", b.Name, b.Name, err)
+			t.Errorf("%s does not compile. Bring sim/zoo/bugs/%s.patch up to date:\n%v", b.Name,
+				b.Name, err)
 		}
 	}
 }

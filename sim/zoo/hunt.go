@@ -58,7 +58,8 @@ func (ws *workspace) hunt(
 		case o.Found || o.Done:
 			found = o
 		case o.Panic != "":
-			h.Others = append(h.Others, fmt.Sprintf("panic at seed %d: %s", o.Seed, firstLine(o.Panic)))
+			h.Others = append(h.Others,
+				fmt.Sprintf("panic at seed %d: %s", o.Seed, firstLine(o.Panic)))
 		default:
 			h.Others = append(h.Others, fmt.Sprintf("seed %d: %s", o.Seed, firstLine(o.Text)))
 		}
@@ -76,7 +77,8 @@ func (ws *workspace) hunt(
 	case err != nil:
 		h.Err = fmt.Errorf("%w: %w", errMissed, err)
 	default:
-		h.Err = fmt.Errorf("%w: the driver ended with code %d: %s", errMissed, code, firstLine(rest))
+		h.Err = fmt.Errorf("%w: the driver ended with code %d: %s", errMissed, code,
+			firstLine(rest))
 	}
 	return h
 }
@@ -93,7 +95,8 @@ func (ws *workspace) greenWithout(ctx context.Context, b Bug, seed uint64) error
 		return err
 	}
 	if all, rest := outcomes(out); code != 0 || len(all) != 1 || !all[0].Done {
-		return fmt.Errorf("seed %d is not green without the bug either: %s", seed, firstLine(out+rest))
+		return fmt.Errorf("seed %d is not green without the bug either: %s", seed,
+			firstLine(out+rest))
 	}
 	return nil
 }
@@ -154,7 +157,8 @@ func outcomes(out string) (all []outcome, rest string) {
 
 // median returns the hunt in the middle, by the number of seeds.
 func median(hunts []Hunt) Hunt {
-	sorted := slices.SortedFunc(slices.Values(hunts), func(a, b Hunt) int { return a.Seeds - b.Seeds })
+	sorted := slices.SortedFunc(slices.Values(hunts),
+		func(a, b Hunt) int { return a.Seeds - b.Seeds })
 	return sorted[len(sorted)/2]
 }
 

@@ -61,7 +61,8 @@ func Check(root string) error {
 	if len(errs) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%w\n%d planted bugs do not fit the code of this tree: run `make zoo-renew`, which carries them over and lists what it cannot", errors.Join(errs...), len(errs))
+	return fmt.Errorf(
+		"%w\n%d planted bugs do not fit the code of this tree: run `make zoo-renew`, which carries them over and lists what it cannot", errors.Join(errs...), len(errs))
 }
 
 // Root finds the module's root, from a folder in it upwards.
@@ -76,8 +77,9 @@ func Root(dir string) (string, error) {
 			return at, nil
 		}
 		if at == filepath.Dir(at) {
-			return "", fmt.Errorf("%s is not in the source tree of %s: run the zoo in a clone of it",
-				dir, modulePath)
+			return "",
+				fmt.Errorf("%s is not in the source tree of %s: run the zoo in a clone of it",
+					dir, modulePath)
 		}
 	}
 }

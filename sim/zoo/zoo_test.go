@@ -70,13 +70,15 @@ func TestFindersAreThere(t *testing.T) {
 		if b.Found.bySimulator() {
 			continue
 		}
-		files, err := filepath.Glob(filepath.Join(root, filepath.FromSlash(b.Found.Package), "*_test.go"))
+		files, err := filepath.Glob(filepath.Join(root, filepath.FromSlash(b.Found.Package),
+			"*_test.go"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !slices.ContainsFunc(files, func(file string) bool {
 			text, err := os.ReadFile(file)
-			return err == nil && strings.Contains(string(text), "\nfunc "+b.Found.Test+"(t *testing.T) {")
+			return err == nil &&
+				strings.Contains(string(text), "\nfunc "+b.Found.Test+"(t *testing.T) {")
 		}) {
 			t.Errorf("%s: %s has no %s", b.Name, b.Found.Package, b.Found.Test)
 		}
@@ -122,12 +124,14 @@ func TestDocumentedTable(t *testing.T) {
 		name := cells[0] + " | " + cells[1]
 		got = append(got, name)
 		if finders, ok := by[name]; ok && !slices.Contains(finders, cells[2]) {
-			t.Errorf("%s: docs/simulation.md says that %s finds it, want one of %q", name, cells[2], finders)
+			t.Errorf("%s: docs/simulation.md says that %s finds it, want one of %q", name, cells[2],
+				finders)
 		}
 	}
 	for _, name := range want {
 		if !slices.Contains(got, name) {
-			t.Errorf("docs/simulation.md has no row of %s: `cirrus sim zoo --markdown --only …` prints it",
+			t.Errorf(
+				"docs/simulation.md has no row of %s: `cirrus sim zoo --markdown --only …` prints it",
 				name)
 		}
 	}
@@ -160,7 +164,8 @@ func TestSampleRotates(t *testing.T) {
 		}
 	}
 	if len(seen) != len(loaded(t).bugs) {
-		t.Errorf("the samples of all starts have %d bugs, want all %d", len(seen), len(loaded(t).bugs))
+		t.Errorf("the samples of all starts have %d bugs, want all %d", len(seen),
+			len(loaded(t).bugs))
 	}
 	if _, err := (Options{Only: []string{"unicorn"}}).choose(loaded(t).bugs); err == nil {
 		t.Error("a bug that does not exist was chosen, want an error")
@@ -222,7 +227,8 @@ func TestHarmfulControl(t *testing.T) {
 	}
 	control := loaded(t).controls[0] // whose name the driver knows
 	harmful.Name, harmful.Found = control.Name, control.Found
-	f := (&session{Options: Options{}.withDefaults(), workspace: ws}).control(t.Context(), harmful, 20)
+	f := (&session{Options: Options{}.withDefaults(), workspace: ws}).control(t.Context(), harmful,
+		20)
 	if f.Err == nil || !strings.Contains(f.Err.Error(), string(sim.PromiseDurable)) {
 		t.Errorf("got error %v, want one that names %q", f.Err, sim.PromiseDurable)
 	}

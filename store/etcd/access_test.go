@@ -35,7 +35,9 @@ func TestTokens(t *testing.T) {
 	const ttl = time.Second
 	private, public := rsaKeys(t)
 	cluster := etcdtest.Start(t, 1, append(cheapPasswords,
-		"--auth-token", fmt.Sprintf("jwt,sign-method=RS256,priv-key=%s,pub-key=%s,ttl=%v", private, public, ttl))...)
+		"--auth-token",
+		fmt.Sprintf("jwt,sign-method=RS256,priv-key=%s,pub-key=%s,ttl=%v", private, public,
+			ttl))...)
 	ctx := context.Background()
 	root := etcdClient(t, cluster.Endpoints()...)
 	must := func(_ any, err error) {
@@ -54,7 +56,8 @@ func TestTokens(t *testing.T) {
 	if err := term.Create(ctx, firstBatch()); err != nil {
 		t.Fatal(err)
 	}
-	admin, err := clientv3.New(clientv3.Config{Endpoints: cluster.Endpoints(), Username: "root", Password: "secret"})
+	admin, err := clientv3.New(clientv3.Config{Endpoints: cluster.Endpoints(),
+		Username: "root", Password: "secret"})
 	must(nil, err)
 	defer admin.Close()
 	commits := 0
@@ -86,12 +89,14 @@ func rsaKeys(t *testing.T) (private, public string) {
 	dir := t.TempDir()
 	write := func(name, kind string, bytes []byte) string {
 		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: bytes}), 0o600); err != nil {
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: bytes}),
+			0o600); err != nil {
 			t.Fatal(err)
 		}
 		return path
 	}
-	return write("private.pem", "RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(key)), write("public.pem", "PUBLIC KEY", half)
+	return write("private.pem", "RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(key)),
+		write("public.pem", "PUBLIC KEY", half)
 }
 
 // TestUsers: if etcd refuses the user, the error says so, and what to do.
@@ -113,7 +118,8 @@ func TestUsers(t *testing.T) {
 		_, err = root.UserGrantRole(ctx, user, user)
 		must(err)
 	}
-	_, err := root.RoleGrantPermission(ctx, "cirrus", "/ours/", clientv3.GetPrefixRangeEnd("/ours/"), clientv3.PermissionType(clientv3.PermReadWrite))
+	_, err := root.RoleGrantPermission(ctx, "cirrus", "/ours/",
+		clientv3.GetPrefixRangeEnd("/ours/"), clientv3.PermissionType(clientv3.PermReadWrite))
 	must(err)
 	_, err = root.AuthEnable(ctx)
 	must(err)
@@ -129,9 +135,12 @@ func TestUsers(t *testing.T) {
 		{"all right", "cirrus", "secret", "/ours/", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c := open(t, Config{Endpoints: cluster.Endpoints(), Prefix: test.prefix, User: test.user, Password: test.password})
+			c := open(t, Config{Endpoints: cluster.Endpoints(), Prefix: test.prefix,
+				User: test.user, Password: test.password})
 			err := c.Init(ctx, firstBatch())
-			if test.says == "" && err != nil || test.says != "" && (err == nil || !strings.Contains(err.Error(), test.says) || !strings.Contains(err.Error(), cluster.Endpoints()[0])) {
+			if test.says == "" && err != nil || test.says != "" &&
+				(err == nil || !strings.Contains(err.Error(), test.says) ||
+					!strings.Contains(err.Error(), cluster.Endpoints()[0])) {
 				t.Errorf("Init: %v, want an error with %q", err, test.says)
 			}
 			if err == nil {
@@ -142,7 +151,8 @@ func TestUsers(t *testing.T) {
 		})
 	}
 	// A member that restarts has forgotten all tokens.
-	c := open(t, Config{Endpoints: cluster.Endpoints(), Prefix: "/ours/", User: "cirrus", Password: "secret"})
+	c := open(t, Config{Endpoints: cluster.Endpoints(), Prefix: "/ours/",
+		User: "cirrus", Password: "secret"})
 	term := takeOver(t, campaign(t, c))
 	must(cluster.Member(0).Restart())
 	if err := term.Confirm(ctx); err != nil {
@@ -162,12 +172,14 @@ func TestTLS(t *testing.T) {
 	ca.issue(t, dir, "client", "")
 	other.issue(t, dir, "unknown", "")
 	file := func(name string) string { return filepath.Join(dir, name) }
-	asking, err := (&Config{CAFile: file("ca.pem"), CertFile: file("client.pem"), KeyFile: file("client.key")}).loadTLS()
+	asking, err := (&Config{CAFile: file("ca.pem"), CertFile: file("client.pem"),
+		KeyFile: file("client.key")}).loadTLS()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cluster := etcdtest.StartWith(t, etcdtest.Config{Dir: t.TempDir(), TLS: asking, Args: []string{
-		"--cert-file", file("server.pem"), "--key-file", file("server.key"), "--client-cert-auth", "--trusted-ca-file", file("ca.pem"),
+		"--cert-file", file("server.pem"), "--key-file", file("server.key"), "--client-cert-auth",
+		"--trusted-ca-file", file("ca.pem"),
 	}})
 	plain := etcdtest.Start(t, 1)
 	for _, test := range []struct {
@@ -190,7 +202,8 @@ func TestTLS(t *testing.T) {
 			}
 			test.cfg.Timeout = 500 * time.Millisecond
 			err := open(t, test.cfg).Init(context.Background(), firstBatch())
-			if test.says == "" && err != nil || test.says != "" && (err == nil || !strings.Contains(err.Error(), test.says)) {
+			if test.says == "" && err != nil || test.says != "" &&
+				(err == nil || !strings.Contains(err.Error(), test.says)) {
 				t.Errorf("Init: %v, want an error with %q", err, test.says)
 			}
 		})
@@ -207,8 +220,10 @@ func newAuthority(t *testing.T, dir, name string) *authority {
 	t.Helper()
 	a := &authority{}
 	a.cert = &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour),
 	}
 	a.key = writeCert(t, dir, name, a.cert, a.cert, nil)
 	return a
@@ -217,7 +232,8 @@ func newAuthority(t *testing.T, dir, name string) *authority {
 func (a *authority) issue(t *testing.T, dir, name, ip string) {
 	t.Helper()
 	c := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, KeyUsage: x509.KeyUsageDigitalSignature,
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name},
+		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		NotBefore:   time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 	}
@@ -228,7 +244,8 @@ func (a *authority) issue(t *testing.T, dir, name, ip string) {
 }
 
 // writeCert writes a certificate and its key. Without a signer it is self-signed.
-func writeCert(t *testing.T, dir, name string, c, by *x509.Certificate, signer *ecdsa.PrivateKey) *ecdsa.PrivateKey {
+func writeCert(t *testing.T, dir, name string, c, by *x509.Certificate,
+	signer *ecdsa.PrivateKey) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -245,7 +262,8 @@ func writeCert(t *testing.T, dir, name string, c, by *x509.Certificate, signer *
 	if err != nil {
 		t.Fatal(err)
 	}
-	for ext, block := range map[string]*pem.Block{".pem": {Type: "CERTIFICATE", Bytes: der}, ".key": {Type: "PRIVATE KEY", Bytes: keyDER}} {
+	for ext, block := range map[string]*pem.Block{".pem": {Type: "CERTIFICATE", Bytes: der},
+		".key": {Type: "PRIVATE KEY", Bytes: keyDER}} {
 		var b bytes.Buffer
 		if err := pem.Encode(&b, block); err != nil {
 			t.Fatal(err)
@@ -284,7 +302,8 @@ func TestConfig(t *testing.T) {
 			c.Close()
 		}
 	}
-	if _, err := (Config{Endpoints: []string{"https://a:1"}, TLS: &tls.Config{}}).withDefaults(); err != nil {
+	if _, err := (Config{Endpoints: []string{"https://a:1"},
+		TLS: &tls.Config{}}).withDefaults(); err != nil {
 		t.Errorf("withDefaults: %v", err)
 	}
 }

@@ -25,7 +25,8 @@ func benchTerm(b *testing.B, observe func(RoundTrip)) (*Cluster, store.Leadershi
 	o := campaign(b, c)
 	term := takeOver(b, o)
 	first := firstBatch()
-	first.Pools[0].Layout = snowflake.Layout{Origin: 1, TimestampBits: 41, NodeBits: 17, SequenceBits: 5}
+	first.Pools[0].Layout = snowflake.Layout{Origin: 1, TimestampBits: 41, NodeBits: 17,
+		SequenceBits: 5}
 	first.Pools[0].Last = first.Pools[0].Layout.MaxNode()
 	if err := term.Create(context.Background(), first); err != nil {
 		b.Fatal(err)
@@ -67,7 +68,8 @@ func BenchmarkLimit(b *testing.B) {
 			}
 			value := string(make([]byte, 80))
 			each(b, writers, func(w, _ int) error {
-				resp, err := c.Txn(ctx).If(clientv3.Compare(clientv3.Value("term"), "=", "t")).Then(clientv3.OpPut(fmt.Sprint(w), value)).Commit()
+				resp, err := c.Txn(ctx).If(clientv3.Compare(clientv3.Value("term"), "=",
+					"t")).Then(clientv3.OpPut(fmt.Sprint(w), value)).Commit()
 				if err == nil && !resp.Succeeded {
 					err = errDeposed
 				}
@@ -86,7 +88,8 @@ func BenchmarkCommit(b *testing.B) {
 			before := trips.Load()
 			each(b, writers, func(w, n int) error {
 				r := storetest.Record("p", snowflake.NodeID(w), fencing.Epoch(n))
-				return term.Commit(context.Background(), fencing.Batch{Records: []fencing.Record{r}})
+				return term.Commit(context.Background(),
+					fencing.Batch{Records: []fencing.Record{r}})
 			})
 			b.ReportMetric(float64(b.N)/float64(trips.Load()-before), "commits/transaction")
 		})

@@ -54,7 +54,8 @@ type election struct {
 
 func newElection(c *client, self store.Member) *election {
 	e := &election{
-		client: c, keys: keysUnder(c.cfg.Prefix), self: self, ttl: c.cfg.SessionTTL, log: c.cfg.Logger,
+		client: c, keys: keysUnder(c.cfg.Prefix), self: self, ttl: c.cfg.SessionTTL,
+		log:     c.cfg.Logger,
 		changed: make(chan struct{}),
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
@@ -113,8 +114,10 @@ func (e *election) Campaign(ctx context.Context) (Elected, error) {
 var (
 	// errSessionLost and errKeyLost are why a campaign starts again. With the
 	// second, etcd keeps the session, but its key was deleted.
-	errSessionLost = errors.New("the session was lost, since etcd did not answer for the session's TTL")
-	errKeyLost     = errors.New("the key of this replica in the election is gone: find out who else writes to the prefix")
+	errSessionLost = errors.New(
+		"the session was lost, since etcd did not answer for the session's TTL")
+	errKeyLost = errors.New(
+		"the key of this replica in the election is gone: find out who else writes to the prefix")
 )
 
 // campaign starts a session, puts its key, and waits until that key is the
@@ -126,7 +129,8 @@ func (e *election) campaign(ctx context.Context) (_ *session, err error) {
 	}
 	defer func() {
 		if err != nil {
-			_ = s.Resign(context.WithoutCancel(ctx)) // if it fails, etcd ends the session after its TTL
+			// if it fails, etcd ends the session after its TTL
+			_ = s.Resign(context.WithoutCancel(ctx))
 		}
 	}()
 	if err := s.putKey(ctx); err != nil {

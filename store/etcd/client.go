@@ -49,7 +49,8 @@ type client struct {
 // newClient starts with a random member, so that replicas spread over the members.
 func newClient(cfg Config) *client {
 	c := &client{
-		cfg: cfg, dialing: make(chan struct{}, 1), turn: rand.N(len(cfg.Endpoints)), moved: make(chan struct{}),
+		cfg: cfg, dialing: make(chan struct{}, 1), turn: rand.N(len(cfg.Endpoints)),
+		moved:      make(chan struct{}),
 		askTimeout: min(cfg.Timeout, askTimeoutMax),
 	}
 	if len(cfg.Endpoints) > 1 {
@@ -213,7 +214,8 @@ func (c *client) dial(endpoint string) (*clientv3.Client, error) {
 		Logger:          zap.NewNop(), // what matters comes back as an error
 		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
 			// The default waits for up to two minutes, long after etcd is back.
-			Backoff:           grpcbackoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+			Backoff: grpcbackoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6,
+				Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: c.cfg.Timeout,
 		})},
 	})
@@ -236,7 +238,8 @@ func (c *client) close() error {
 
 // call makes a round trip within the timeout, reports it to Observe, and explains
 // its error.
-func (c *client) call(ctx context.Context, why Purpose, do func(context.Context, *clientv3.Client) error) error {
+func (c *client) call(ctx context.Context, why Purpose,
+	do func(context.Context, *clientv3.Client) error) error {
 	start := time.Now()
 	err := c.cfg.explain(c.within(ctx, c.cfg.Timeout, do))
 	if why == ForOffline {
@@ -248,7 +251,8 @@ func (c *client) call(ctx context.Context, why Purpose, do func(context.Context,
 
 // within calls do with the connection to the member in use, within a time limit,
 // and moves on if that member gave no answer.
-func (c *client) within(ctx context.Context, limit time.Duration, do func(context.Context, *clientv3.Client) error) error {
+func (c *client) within(ctx context.Context, limit time.Duration,
+	do func(context.Context, *clientv3.Client) error) error {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	r, err := c.connect(limited)
@@ -263,7 +267,8 @@ func (c *client) within(ctx context.Context, limit time.Duration, do func(contex
 
 // watch opens a watch on the prefix from a revision on, and moves on if the member
 // has not opened it within the timeout. It then cancels ctx.
-func (c *client) watch(ctx context.Context, cancel context.CancelFunc, member route, prefix string, from int64) (clientv3.WatchChan, error) {
+func (c *client) watch(ctx context.Context, cancel context.CancelFunc, member route, prefix string,
+	from int64) (clientv3.WatchChan, error) {
 	// Watch returns once the member has opened the watch. A member that hangs
 	// never does.
 	timer := time.AfterFunc(c.cfg.Timeout, cancel)
@@ -278,6 +283,7 @@ func (c *client) watch(ctx context.Context, cancel context.CancelFunc, member ro
 // noAnswer reports whether a member did not answer, or could not do what it was
 // asked: another member may.
 func noAnswer(err error) bool {
-	return err != nil && (unavailable(err) || errors.Is(err, context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded ||
+	return err != nil && (unavailable(err) || errors.Is(err, context.DeadlineExceeded) ||
+		status.Code(err) == codes.DeadlineExceeded ||
 		errors.Is(err, errTwoClusters))
 }

@@ -44,7 +44,8 @@ func (r *refuser) Range(context.Context, *pb.RangeRequest) (*pb.RangeResponse, e
 // TestSentOnce: a transaction is sent once, whatever the answer. A read may be sent again
 // while etcd is unavailable or does not answer.
 func TestSentOnce(t *testing.T) {
-	for _, code := range []codes.Code{codes.Canceled, codes.DeadlineExceeded, codes.Unavailable, codes.Unauthenticated, codes.Internal, codes.Unknown} {
+	for _, code := range []codes.Code{codes.Canceled, codes.DeadlineExceeded, codes.Unavailable,
+		codes.Unauthenticated, codes.Internal, codes.Unknown} {
 		t.Run(code.String(), func(t *testing.T) {
 			l, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
@@ -72,10 +73,13 @@ func TestSentOnce(t *testing.T) {
 			}
 			c := newClient(cfg)
 			t.Cleanup(func() { _ = c.close() })
-			if done, err := c.Txn(context.Background(), Txn{For: ForCommit, Ops: []Op{{Key: "k", Value: []byte("v")}}}); done || err == nil {
+			if done, err := c.Txn(context.Background(),
+				Txn{For: ForCommit, Ops: []Op{{Key: "k", Value: []byte("v")}}}); done ||
+				err == nil {
 				t.Errorf("Txn: done %v, %v, want an error", done, err)
 			}
-			if _, err := c.Range(context.Background(), Range{For: ForConfirm, From: "k"}); err == nil {
+			if _, err := c.Range(context.Background(),
+				Range{For: ForConfirm, From: "k"}); err == nil {
 				t.Error("Range: nil, want an error")
 			}
 			r.mu.Lock()
@@ -83,11 +87,14 @@ func TestSentOnce(t *testing.T) {
 			if r.txns != 1 {
 				t.Errorf("the transaction was sent %d times, want once", r.txns)
 			}
-			if len(seen) != 2 || seen[0].For != ForCommit || seen[1].For != ForConfirm || seen[0].Err == nil || seen[1].Took <= 0 {
+			if len(seen) != 2 || seen[0].For != ForCommit || seen[1].For != ForConfirm ||
+				seen[0].Err == nil || seen[1].Took <= 0 {
 				t.Errorf("Observe got %+v, want the failed commit and the failed confirm", seen)
 			}
-			if again := r.reads > 1; again != (code == codes.Unavailable || code == codes.DeadlineExceeded) {
-				t.Errorf("the read was sent %d times, want more than once: %v", r.reads, code == codes.Unavailable || code == codes.DeadlineExceeded)
+			if again := r.reads > 1; again != (code == codes.Unavailable ||
+				code == codes.DeadlineExceeded) {
+				t.Errorf("the read was sent %d times, want more than once: %v", r.reads,
+					code == codes.Unavailable || code == codes.DeadlineExceeded)
 			}
 		})
 	}
@@ -152,7 +159,8 @@ func serveAll(t *testing.T, register func(*grpc.Server)) string {
 // among the endpoints.
 func TestSilentMemberIsAbandoned(t *testing.T) {
 	endpoints := []string{serve(t, mute{}), serve(t, prompt{}), serve(t, prompt{})}
-	cfg, err := Config{Endpoints: endpoints, Timeout: 300 * time.Millisecond, Observe: func(RoundTrip) {}}.withDefaults()
+	cfg, err := Config{Endpoints: endpoints, Timeout: 300 * time.Millisecond,
+		Observe: func(RoundTrip) {}}.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +169,8 @@ func TestSilentMemberIsAbandoned(t *testing.T) {
 		t.Cleanup(func() { _ = c.close() })
 		c.turn = first
 		write := func() error {
-			done, err := c.Txn(context.Background(), Txn{For: ForCommit, Ops: []Op{{Key: "k", Value: []byte("v")}}})
+			done, err := c.Txn(context.Background(),
+				Txn{For: ForCommit, Ops: []Op{{Key: "k", Value: []byte("v")}}})
 			if err == nil && !done {
 				t.Errorf("a write to %s was not done", endpoint)
 			}
@@ -199,7 +208,8 @@ func TestStuckMemberHidesNoLeader(t *testing.T) {
 	cfg := config(t)
 	a := open(t, cfg)
 	member := stuck{asked: make(chan struct{}, 1)}
-	cfg.Endpoints = append(cfg.Endpoints[:1:1], serveAll(t, func(s *grpc.Server) { pb.RegisterMaintenanceServer(s, member) }))
+	cfg.Endpoints = append(cfg.Endpoints[:1:1],
+		serveAll(t, func(s *grpc.Server) { pb.RegisterMaintenanceServer(s, member) }))
 	cfg.SessionTTL = time.Second
 	cfg, err := cfg.withDefaults()
 	if err != nil {

@@ -31,7 +31,8 @@ func New(kv KV, election Election, opts Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Cluster{kv: kv, election: election, opts: opts, keys: keysUnder(opts.Prefix), gate: newGate(opts.Wait)}, nil
+	return &Cluster{kv: kv, election: election, opts: opts, keys: keysUnder(opts.Prefix),
+		gate: newGate(opts.Wait)}, nil
 }
 
 // Campaign implements store.Cluster. Each call campaigns anew, also after a
@@ -103,7 +104,8 @@ func (l *leadership) TakeOver(ctx context.Context) (store.Term, error) {
 	}
 	if key == nil || key.CreateRevision != l.Revision() {
 		_ = l.Resign(ctx) // so that Lost is closed
-		return nil, errors.New("no term was begun, since the election has been lost meanwhile: campaign again")
+		return nil, errors.New(
+			"no term was begun, since the election has been lost meanwhile: campaign again")
 	}
 	return nil, errOvertaken
 }
@@ -117,7 +119,8 @@ var errOvertaken = errors.New("no term was begun, since another one has begun me
 // After an error it is unknown whether the record is there or will be. So that term
 // must not be used, and the next attempt writes another value. Once that one is
 // written, the first can't be written any more.
-func (c *Cluster) takeOver(ctx context.Context, why Purpose, guards ...Compare) (*Term, bool, error) {
+func (c *Cluster) takeOver(ctx context.Context, why Purpose, guards ...Compare) (*Term, bool,
+	error) {
 	if err := c.gate.enter(); err != nil {
 		return nil, false, err
 	}
@@ -131,7 +134,8 @@ func (c *Cluster) takeOver(ctx context.Context, why Purpose, guards ...Compare) 
 	if err != nil {
 		return nil, false, err
 	}
-	done, err := c.kv.Txn(ctx, Txn{For: why, If: guards, Ops: []Op{{Key: c.keys.term, Value: value}}})
+	done, err := c.kv.Txn(ctx,
+		Txn{For: why, If: guards, Ops: []Op{{Key: c.keys.term, Value: value}}})
 	if err != nil {
 		return nil, false, fmt.Errorf("it is unknown whether another term has begun: %w", err)
 	}

@@ -33,7 +33,8 @@ func (c *client) answeredBy(cluster uint64) error {
 		c.cluster = cluster
 	}
 	if c.cluster != cluster {
-		return fmt.Errorf("the endpoints %s lead to %w, %x and %x: name those of one", c.cfg.endpoints(), errTwoClusters, c.cluster, cluster)
+		return fmt.Errorf("the endpoints %s lead to %w, %x and %x: name those of one",
+			c.cfg.endpoints(), errTwoClusters, c.cluster, cluster)
 	}
 	return nil
 }
@@ -86,7 +87,8 @@ func (c *client) askRemaining(ctx context.Context) {
 			return
 		}
 		if err := c.askClusters(ctx, member.Client); err != nil {
-			c.cfg.Logger.Error("a member of etcd that did not answer before is of another cluster", "error", err)
+			c.cfg.Logger.Error("a member of etcd that did not answer before is of another cluster",
+				"error", err)
 		}
 		wait = min(2*wait, askPauseMax)
 	}

@@ -27,10 +27,12 @@ func TestElection(t *testing.T) {
 	waitForLeader(t, a, a.Self())
 	waitForLeader(t, b, a.Self())
 	if a.Self().Address != "http://a:50051" || a.Self().ID == b.Self().ID {
-		t.Errorf("the replicas are %+v and %+v, want their addresses and different IDs", a.Self(), b.Self())
+		t.Errorf("the replicas are %+v and %+v, want their addresses and different IDs", a.Self(),
+			b.Self())
 	}
 	if a.ID() == "" || a.ID() != b.ID() || !strings.HasSuffix(a.ID(), cfg.Prefix) {
-		t.Errorf("the replicas name the store %q and %q, want one name with the prefix", a.ID(), b.ID())
+		t.Errorf("the replicas name the store %q and %q, want one name with the prefix", a.ID(),
+			b.ID())
 	}
 	second := make(chan store.Leadership)
 	go func() { second <- campaign(t, b) }()
@@ -125,7 +127,8 @@ func TestKeyLost(t *testing.T) {
 	for queued(t, cfg) < 2 {
 	}
 	direct := etcdClient(t, cfg.Endpoints...)
-	resp, err := direct.Get(context.Background(), cfg.Prefix+"leader/", clientv3.WithLastCreate()...)
+	resp, err := direct.Get(context.Background(), cfg.Prefix+"leader/",
+		clientv3.WithLastCreate()...)
 	if err == nil {
 		_, err = direct.Delete(context.Background(), string(resp.Kvs[0].Key))
 	}
@@ -186,7 +189,8 @@ func TestObserveCompacted(t *testing.T) {
 		t.Fatal(err)
 	}
 	if m, _ := b.Leader(); m != a.Self() {
-		t.Errorf("cut off, the replica reports the leader %+v, want the last known one, %+v", m, a.Self())
+		t.Errorf("cut off, the replica reports the leader %+v, want the last known one, %+v", m,
+			a.Self())
 	}
 	link.join()
 	waitForLeader(t, b, store.Member{})
@@ -212,7 +216,8 @@ func TestBeforeEtcd(t *testing.T) {
 			}
 			won := make(chan store.Leadership)
 			go func() { won <- campaign(t, c) }()
-			if line := <-logged; !strings.Contains(line, cluster.Endpoints()[0]) || !strings.Contains(line, "nothing listens there") {
+			if line := <-logged; !strings.Contains(line, cluster.Endpoints()[0]) ||
+				!strings.Contains(line, "nothing listens there") {
 				t.Errorf("the log says %q, want the endpoint and that nothing listens there", line)
 			}
 			if err := cluster.Start(); err != nil {

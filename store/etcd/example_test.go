@@ -42,7 +42,8 @@ func ExampleOpen() {
 	defer c.Close()
 
 	ctx := context.Background()
-	meta := fencing.Meta{Mark: 1_800_000_000_000, Stride: 10 * time.Second, FirstEpoch: 1_800_000_000 << 20}
+	meta := fencing.Meta{Mark: 1_800_000_000_000, Stride: 10 * time.Second,
+		FirstEpoch: 1_800_000_000 << 20}
 	if err := c.Init(ctx, fencing.Batch{Meta: &meta}); err != nil {
 		fmt.Println(err)
 		return
@@ -60,7 +61,8 @@ func ExampleOpen() {
 	snap, err := term.Load(ctx)
 	fmt.Println(snap.Meta.Mark, err)
 	snap.Meta.Mark += 10_000
-	fmt.Println(term.Commit(ctx, fencing.Batch{Meta: &snap.Meta}), term.Confirm(ctx), leadership.Resign(ctx))
+	fmt.Println(term.Commit(ctx, fencing.Batch{Meta: &snap.Meta}), term.Confirm(ctx),
+		leadership.Resign(ctx))
 	// Output:
 	// 1800000000000 <nil>
 	// <nil> <nil> <nil>

@@ -42,23 +42,31 @@ func (c *Config) explain(err error) error {
 	case err == nil, errors.Is(err, errClosed):
 		return err
 	case errors.Is(err, rpctypes.ErrAuthFailed):
-		return hint(store.HintEtcdUser, "refuses the user %q with this password: check both", c.User)
-	case errors.Is(err, rpctypes.ErrUserEmpty), errors.Is(err, rpctypes.ErrInvalidAuthToken) && c.User == "":
+		return hint(store.HintEtcdUser, "refuses the user %q with this password: check both",
+			c.User)
+	case errors.Is(err, rpctypes.ErrUserEmpty), errors.Is(err, rpctypes.ErrInvalidAuthToken) &&
+		c.User == "":
 		return hint(store.HintEtcdUser, "wants a user: give one and its password")
 	case errors.Is(err, rpctypes.ErrPermissionDenied):
-		return say("doesn't let the user %q do that: grant it a role with readwrite permission to the prefix %s", c.User, c.Prefix)
+		return say(
+			"doesn't let the user %q do that: grant it a role with readwrite permission to the prefix %s", c.User, c.Prefix)
 	case errors.Is(err, rpctypes.ErrNoSpace):
-		return say("is out of space: compact and defragment it, or raise its quota, then run \"etcdctl alarm disarm\"")
+		return say(
+			"is out of space: compact and defragment it, or raise its quota, then run \"etcdctl alarm disarm\"")
 	case errors.Is(err, rpctypes.ErrCorrupt):
-		return say("has found itself corrupt: replace the members that raise the alarm, as etcd's documentation says")
+		return say(
+			"has found itself corrupt: replace the members that raise the alarm, as etcd's documentation says")
 	case errors.Is(err, rpctypes.ErrTooManyOps):
-		return hint(store.HintEtcdTxnOps, "takes fewer writes in a transaction than %d: raise its limit", MaxOps)
+		return hint(store.HintEtcdTxnOps,
+			"takes fewer writes in a transaction than %d: raise its limit", MaxOps)
 	case errors.Is(err, rpctypes.ErrCompacted):
 		return say("was compacted while it was read: try again")
 	case errors.Is(err, context.DeadlineExceeded), status.Code(err) == codes.DeadlineExceeded:
-		return say("did not answer within %v: see that a majority of its members runs and can be reached from here", c.Timeout)
+		return say(
+			"did not answer within %v: see that a majority of its members runs and can be reached from here", c.Timeout)
 	case unavailable(err):
-		return say("is not available: see that a majority of its members runs and can be reached from here")
+		return say(
+			"is not available: see that a majority of its members runs and can be reached from here")
 	case errors.Is(err, context.Canceled), errors.Is(err, errSessionLost):
 		return err
 	}
@@ -69,7 +77,8 @@ func (c *Config) explain(err error) error {
 // etcd did not answer. That takes up to the timeout, so it is for callers that have
 // to wait anyway.
 func (c *Config) diagnose(err error) error {
-	if err == nil || !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, errSessionLost) && !unavailable(err) {
+	if err == nil || !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, errSessionLost) &&
+		!unavailable(err) {
 		return err
 	}
 	found := make([]string, len(c.Endpoints))
@@ -122,7 +131,8 @@ func obstacle(endpoint string, err error) (text string, hint store.HintKind) {
 	)
 	switch {
 	case errors.As(err, &authority):
-		return "has a certificate of an unknown authority: give that authority's certificates", store.HintEtcdCA
+		return "has a certificate of an unknown authority: give that authority's certificates",
+			store.HintEtcdCA
 	case errors.As(err, &host):
 		return "has a certificate for another name: " + host.Error(), ""
 	case strings.Contains(err.Error(), "remote error: tls:"): // the library has no type for it

@@ -18,11 +18,13 @@ var (
 
 // errDeposed is why a term has ended: another one has begun. A term that has ended
 // never lasts again.
-var errDeposed = fmt.Errorf("%w: another replica leads, or a recover or a migration took the store", store.ErrDeposed)
+var errDeposed = fmt.Errorf("%w: another replica leads, or a recover or a migration took the store",
+	store.ErrDeposed)
 
 // errUnanswered is why a term has ended whose transaction returned neither a result
 // nor an error.
-var errUnanswered = errors.New("it is unknown whether a write was done: the program failed during the write")
+var errUnanswered = errors.New(
+	"it is unknown whether a write was done: the program failed during the write")
 
 // refusal returns why a store with this note can't be loaded.
 func refusal(n store.Note, k keys) error {

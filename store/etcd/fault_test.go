@@ -82,7 +82,8 @@ func TestMembersDie(t *testing.T) {
 // timeout. With a quorum again, a term can begin.
 func TestNoQuorum(t *testing.T) {
 	cluster := etcdtest.Start(t, 3)
-	cfg := Config{Endpoints: cluster.Endpoints(), Timeout: 500 * time.Millisecond, SessionTTL: time.Second}
+	cfg := Config{Endpoints: cluster.Endpoints(), Timeout: 500 * time.Millisecond,
+		SessionTTL: time.Second}
 	c := open(t, cfg)
 	leadership := campaign(t, c)
 	term := takeOver(t, leadership)
@@ -95,7 +96,9 @@ func TestNoQuorum(t *testing.T) {
 	if err := term.Confirm(context.Background()); err == nil || errors.Is(err, store.ErrDeposed) {
 		t.Errorf("Confirm without a quorum: %v, want an error that it is unknown", err)
 	}
-	if err := term.Commit(context.Background(), grant(1, 1)); err == nil || errors.Is(err, store.ErrDeposed) || !strings.Contains(err.Error(), "unknown") || !strings.Contains(err.Error(), cfg.Endpoints[2]) {
+	if err := term.Commit(context.Background(), grant(1, 1)); err == nil ||
+		errors.Is(err, store.ErrDeposed) || !strings.Contains(err.Error(), "unknown") ||
+		!strings.Contains(err.Error(), cfg.Endpoints[2]) {
 		t.Errorf("Commit: %v", err)
 	}
 	if took := time.Since(start); took > 3*cfg.Timeout {
@@ -115,7 +118,8 @@ func TestNoQuorum(t *testing.T) {
 // revoked before the next one, which need not wait for its TTL.
 func TestStaleSession(t *testing.T) {
 	cluster := etcdtest.Start(t, 1)
-	cfg := Config{Endpoints: cluster.Endpoints(), Timeout: 500 * time.Millisecond, SessionTTL: 10 * testTimeout}
+	cfg := Config{Endpoints: cluster.Endpoints(), Timeout: 500 * time.Millisecond,
+		SessionTTL: 10 * testTimeout}
 	a, b := open(t, cfg), open(t, cfg)
 	leadership := campaign(t, a)
 	cluster.Kill()
@@ -197,7 +201,8 @@ func TestOneHangs(t *testing.T) {
 			for tries := 0; err != nil; tries++ {
 				failed++
 				if isClosed(leadership.Lost()) || tries > 20 {
-					t.Fatalf("while member %d hangs, the leadership is lost after %v and %d failed calls, the last one: %v", i, time.Since(start), failed, err)
+					t.Fatalf(
+						"while member %d hangs, the leadership is lost after %v and %d failed calls, the last one: %v", i, time.Since(start), failed, err)
 				}
 				var next store.Term
 				if next, err = leadership.TakeOver(context.Background()); err == nil {
@@ -211,9 +216,11 @@ func TestOneHangs(t *testing.T) {
 			t.Errorf("member %d, which hangs, is still in use", i)
 		}
 		if !used && i != leader && failed > 0 {
-			t.Errorf("%d calls failed while member %d, which was not in use, hung, want none", failed, i)
+			t.Errorf("%d calls failed while member %d, which was not in use, hung, want none",
+				failed, i)
 		}
-		t.Logf("member %d stood still (in use: %v, etcd's leader: %v): %d calls failed, the longest gap was %v", i, used, i == leader, failed, gap)
+		t.Logf(
+			"member %d stood still (in use: %v, etcd's leader: %v): %d calls failed, the longest gap was %v", i, used, i == leader, failed, gap)
 		if err := m.Thaw(); err != nil {
 			t.Fatal(err)
 		}
@@ -265,14 +272,18 @@ func TestNoSpace(t *testing.T) {
 	}
 	etcd := etcdClient(t, cluster.Endpoints()...)
 	for i := 0; ; i++ {
-		if _, err := etcd.Put(context.Background(), fmt.Sprint("fill", i), strings.Repeat("x", 100_000)); err != nil {
+		if _, err := etcd.Put(context.Background(), fmt.Sprint("fill", i),
+			strings.Repeat("x", 100_000)); err != nil {
 			break
 		}
 	}
-	if err := term.Commit(context.Background(), grant(1, 1)); err == nil || !strings.Contains(err.Error(), "is out of space") || !strings.Contains(err.Error(), "alarm disarm") {
+	if err := term.Commit(context.Background(), grant(1, 1)); err == nil ||
+		!strings.Contains(err.Error(), "is out of space") ||
+		!strings.Contains(err.Error(), "alarm disarm") {
 		t.Errorf("Commit: %v", err)
 	}
-	if _, err := leadership.TakeOver(context.Background()); err == nil || !strings.Contains(err.Error(), "is out of space") {
+	if _, err := leadership.TakeOver(context.Background()); err == nil ||
+		!strings.Contains(err.Error(), "is out of space") {
 		t.Errorf("TakeOver: %v", err)
 	}
 	// Make space again.
@@ -284,7 +295,8 @@ func TestNoSpace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := etcd.Compact(ctx, status.Header.Revision, clientv3.WithCompactPhysical()); err != nil {
+	if _, err := etcd.Compact(ctx, status.Header.Revision,
+		clientv3.WithCompactPhysical()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := etcd.Defragment(ctx, cluster.Endpoints()[0]); err != nil {

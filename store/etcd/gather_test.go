@@ -18,7 +18,9 @@ func TestFit(t *testing.T) {
 		var waiting []*commit
 		for range rapid.IntRange(1, 30).Draw(t, "commits") {
 			c := &commit{create: rapid.IntRange(0, 20).Draw(t, "create") == 0}
-			keys := rapid.SliceOfNDistinct(rapid.IntRange(0, 300), 1, rapid.SampledFrom([]int{1, 3, MaxOps}).Draw(t, "most"), rapid.ID[int]).Draw(t, "keys")
+			keys := rapid.SliceOfNDistinct(rapid.IntRange(0, 300), 1,
+				rapid.SampledFrom([]int{1, 3, MaxOps}).Draw(t, "most"), rapid.ID[int]).Draw(t,
+				"keys")
 			for _, k := range keys {
 				c.ops = append(c.ops, Op{Key: fmt.Sprint(k)})
 			}
@@ -27,7 +29,9 @@ func TestFit(t *testing.T) {
 		for left := waiting; len(left) > 0; {
 			n, ops := fit(left)
 			if n < 1 || len(ops) > MaxOps {
-				t.Fatalf("gathered %d commits with %d writes, want at least one and at most %d writes", n, len(ops), MaxOps)
+				t.Fatalf(
+					"gathered %d commits with %d writes, want at least one and at most %d writes",
+					n, len(ops), MaxOps)
 			}
 			var want []Op
 			seen := map[string]bool{}
@@ -51,12 +55,14 @@ func TestFit(t *testing.T) {
 				return
 			}
 			next := left[0]
-			fits := len(ops)+len(next.ops) <= MaxOps && !next.create && !waiting[len(waiting)-len(left)-n].create
+			fits := len(ops)+len(next.ops) <= MaxOps && !next.create &&
+				!waiting[len(waiting)-len(left)-n].create
 			for _, op := range next.ops {
 				fits = fits && !seen[op.Key]
 			}
 			if fits {
-				t.Fatalf("gathered %d writes, and left out a commit of %d that fits", len(ops), len(next.ops))
+				t.Fatalf("gathered %d writes, and left out a commit of %d that fits", len(ops),
+					len(next.ops))
 			}
 		}
 	})
@@ -71,10 +77,11 @@ type flights struct {
 
 func newFlights() *flights {
 	f := &flights{began: make(chan []Op), land: make(chan error)}
-	f.queue = newQueue(func(c <-chan struct{}) { <-c }, func(_ context.Context, ops []Op, _ bool) error {
-		f.began <- ops
-		return <-f.land
-	})
+	f.queue = newQueue(func(c <-chan struct{}) { <-c },
+		func(_ context.Context, ops []Op, _ bool) error {
+			f.began <- ops
+			return <-f.land
+		})
 	return f
 }
 

@@ -114,7 +114,8 @@ func (c *Cluster) notInsideAnother(ctx context.Context, why Purpose) (guards []C
 		}
 		if kv != nil {
 			if isMeta(kv.Value) {
-				return nil, fmt.Errorf("%s in etcd lies inside %s, where another store has %w: name a prefix that is neither inside nor around another store's", c.keys.prefix, around, ErrNotEmpty)
+				return nil, fmt.Errorf(
+					"%s in etcd lies inside %s, where another store has %w: name a prefix that is neither inside nor around another store's", c.keys.prefix, around, ErrNotEmpty)
 			}
 			guard.Value = kv.Value // a foreign key of that name
 		}
@@ -153,10 +154,13 @@ func (k keys) nothing() []Compare {
 
 // errForeign returns that the key, which is not this store's, must not be there.
 func errForeign(k keys, key string) error {
-	if i := strings.LastIndexByte(key, '/') + 1; i > len(k.prefix) && (key[i:] == "meta" || key[i:] == "term") {
-		return fmt.Errorf("%s in etcd lies around %s, where another store seems to be: there are %w here: name a prefix that is neither inside nor around another store's", k.prefix, key[:i], ErrNotEmpty)
+	if i := strings.LastIndexByte(key, '/') + 1; i > len(k.prefix) &&
+		(key[i:] == "meta" || key[i:] == "term") {
+		return fmt.Errorf(
+			"%s in etcd lies around %s, where another store seems to be: there are %w here: name a prefix that is neither inside nor around another store's", k.prefix, key[:i], ErrNotEmpty)
 	}
-	return fmt.Errorf("under %s in etcd there are %w, such as %q: name a prefix of the store's own", k.prefix, ErrNotEmpty, key)
+	return fmt.Errorf("under %s in etcd there are %w, such as %q: name a prefix of the store's own",
+		k.prefix, ErrNotEmpty, key)
 }
 
 // termDigits is the length of a term record's random part, in hexadecimal digits.
@@ -165,7 +169,8 @@ const termDigits = 32
 // isTermRecord reports whether the value is one that newTerm returns.
 func isTermRecord(value []byte) bool {
 	random, by, ok := strings.Cut(string(value), " ")
-	return ok && by != "" && len(random) == termDigits && strings.Trim(random, "0123456789abcdef") == ""
+	return ok && by != "" && len(random) == termDigits &&
+		strings.Trim(random, "0123456789abcdef") == ""
 }
 
 // isMeta reports whether the value is a store's meta, of whatever format.

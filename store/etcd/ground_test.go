@@ -81,7 +81,9 @@ func TestForeignKeys(t *testing.T) {
 			}
 			_, led := there["leader/1"] // which is taken for a replica's
 			_, note := there["unfinished"]
-			if none := name == "recover" && errors.Is(err, store.ErrNoStore); !errors.Is(err, store.ErrNotEmpty) && !none && !led && !note &&
+			if none := name == "recover" &&
+				errors.Is(err, store.ErrNoStore); !errors.Is(err, store.ErrNotEmpty) && !none &&
+				!led && !note &&
 				!errors.Is(err, store.ErrDamaged) {
 				t.Errorf("%s beside %q: %v, want ErrNotEmpty", name, there, err)
 			}
@@ -123,7 +125,8 @@ func TestForeignKeysMeanwhile(t *testing.T) {
 					break
 				}
 				if got := w.under(prefix)[prefix+key]; got != "somebody else's" || err == nil {
-					t.Errorf("%s, with %s written before transaction %d: %v, and the key is %q, want an error and the key unchanged", name, key, n, err, got)
+					t.Errorf(
+						"%s, with %s written before transaction %d: %v, and the key is %q, want an error and the key unchanged", name, key, n, err, got)
 				}
 			}
 		}
@@ -147,13 +150,17 @@ func TestPrefixInside(t *testing.T) {
 			}
 			before := w.under("/")
 			err := use(w.replicaAt(test.here))
-			if none := name == "recover" && errors.Is(err, store.ErrNoStore); !errors.Is(err, store.ErrNotEmpty) && !none {
-				t.Errorf("%s of %s, with a store at %s: %v, want ErrNotEmpty", name, test.here, test.there, err)
+			if none := name == "recover" &&
+				errors.Is(err, store.ErrNoStore); !errors.Is(err, store.ErrNotEmpty) && !none {
+				t.Errorf("%s of %s, with a store at %s: %v, want ErrNotEmpty", name, test.here,
+					test.there, err)
 			} else if !none && !strings.Contains(err.Error(), "around") {
-				t.Errorf("%s of %s, with a store at %s: %v, want an error that says why", name, test.here, test.there, err)
+				t.Errorf("%s of %s, with a store at %s: %v, want an error that says why", name,
+					test.here, test.there, err)
 			}
 			if got := w.under("/"); !maps.Equal(got, before) {
-				t.Errorf("%s of %s, with a store at %s, wrote %q, want nothing written", name, test.here, test.there, slices.Collect(maps.Keys(got)))
+				t.Errorf("%s of %s, with a store at %s, wrote %q, want nothing written", name,
+					test.here, test.there, slices.Collect(maps.Keys(got)))
 			}
 		}
 	}
@@ -170,7 +177,9 @@ func TestPrefixBeside(t *testing.T) {
 		if err := w.replicaAt("/cirrus/eu/").Init(ctx, first()); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.etcd.Txn(etcd.Txn{Ops: []etcd.Op{{Key: "/cirrus/meta", Value: []byte("m")}, {Key: "/cirrus/term", Value: []byte("spring")}}}); err != nil {
+		if _, err := w.etcd.Txn(
+			etcd.Txn{Ops: []etcd.Op{{Key: "/cirrus/meta", Value: []byte("m")},
+				{Key: "/cirrus/term", Value: []byte("spring")}}}); err != nil {
 			t.Fatal(err)
 		}
 		if err := use(w.replicaAt("/cirrus/us/")); err != nil {
@@ -200,7 +209,8 @@ func TestPrefixInsideMeanwhile(t *testing.T) {
 					break
 				}
 				if err == nil == (second == nil) {
-					t.Errorf("%s of %s, with an init of %s before transaction %d: %v, and the init: %v, want an error of one", one, test.first, test.second, n, err, second)
+					t.Errorf(
+						"%s of %s, with an init of %s before transaction %d: %v, and the init: %v, want an error of one", one, test.first, test.second, n, err, second)
 				}
 			}
 		}
@@ -225,7 +235,8 @@ func TestStoreAroundAnother(t *testing.T) {
 // TestTermRecordDeleted: a store whose term record was deleted can be taken over.
 func TestTermRecordDeleted(t *testing.T) {
 	w := filled(t)
-	if _, err := w.etcd.Txn(etcd.Txn{Ops: []etcd.Op{{Key: prefix + "term", Delete: true}}}); err != nil {
+	if _, err := w.etcd.Txn(
+		etcd.Txn{Ops: []etcd.Op{{Key: prefix + "term", Delete: true}}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.replica().term(t).Load(ctx); err != nil {
@@ -235,7 +246,8 @@ func TestTermRecordDeleted(t *testing.T) {
 
 func TestPrefixes(t *testing.T) {
 	for _, bad := range []string{"/", "x", "//", "/a//", "//a/", "/a//b/", "/a", "/a b/", "/ä/"} {
-		if _, err := etcd.New(nil, nil, etcd.Options{Prefix: bad, Self: store.Member{ID: "r"}}); err == nil {
+		if _, err := etcd.New(nil, nil,
+			etcd.Options{Prefix: bad, Self: store.Member{ID: "r"}}); err == nil {
 			t.Errorf("prefix %q: nil, want an error", bad)
 		}
 	}

@@ -49,7 +49,9 @@ func (t *Term) admits(n store.Note) error {
 }
 
 func errNoStore(k keys) error {
-	return store.WithHint(fmt.Errorf("under %s in etcd there is %w: create one, or give the prefix of one", k.prefix, store.ErrNoStore), store.HintCreateInEtcd, "")
+	return store.WithHint(
+		fmt.Errorf("under %s in etcd there is %w: create one, or give the prefix of one", k.prefix,
+			store.ErrNoStore), store.HintCreateInEtcd, "")
 }
 
 // loader decodes what a store keeps. It returns its error only once all is read,
@@ -94,7 +96,8 @@ type surveyed struct {
 // with store.ErrDeposed, and ends the term, if another term had begun in that state.
 func (t *Term) survey(ctx context.Context, to taker) (surveyed, error) {
 	var s surveyed
-	r := Range{For: ForLoad, From: t.keys.meta, To: after(t.keys.note), Limit: t.cluster.opts.PageSize}
+	r := Range{For: ForLoad, From: t.keys.meta, To: after(t.keys.note),
+		Limit: t.cluster.opts.PageSize}
 	for {
 		page, err := t.cluster.kv.Range(ctx, r)
 		if err != nil {

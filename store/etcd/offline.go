@@ -26,7 +26,8 @@ type Offline struct {
 // foreign keys.
 func (c *Cluster) Offline(ctx context.Context, work store.Work) (*Offline, error) {
 	err := c.inside(func() error {
-		if err := c.nobodyLeads(ctx); err != nil || work != store.Recovery && work != store.TakingBack {
+		if err := c.nobodyLeads(ctx); err != nil || work != store.Recovery &&
+			work != store.TakingBack {
 			return err
 		}
 		return c.someStore(ctx)
@@ -137,7 +138,8 @@ func (o *Offline) vacantFor(ctx context.Context, m store.Move) (leftover []strin
 }
 
 func errExists(k keys) error {
-	return fmt.Errorf("under %s in etcd there is %w: serve it, or name another prefix", k.prefix, store.ErrExists)
+	return fmt.Errorf("under %s in etcd there is %w: serve it, or name another prefix", k.prefix,
+		store.ErrExists)
 }
 
 // census is a taker that lists the keys.
@@ -171,17 +173,20 @@ func (c *Cluster) someStore(ctx context.Context) error {
 // nobodyLeads errs with ErrLed if a replica leads or campaigns. The leader has the
 // oldest key.
 func (c *Cluster) nobodyLeads(ctx context.Context) error {
-	page, err := c.kv.Range(ctx, Range{For: ForOffline, From: c.keys.leaderFrom, To: c.keys.leaderTo})
+	page, err := c.kv.Range(ctx,
+		Range{For: ForOffline, From: c.keys.leaderFrom, To: c.keys.leaderTo})
 	if err != nil || len(page.Keys) == 0 {
 		return err
 	}
-	first := slices.MinFunc(page.Keys, func(a, b KeyValue) int { return cmp.Compare(a.CreateRevision, b.CreateRevision) })
+	first := slices.MinFunc(page.Keys,
+		func(a, b KeyValue) int { return cmp.Compare(a.CreateRevision, b.CreateRevision) })
 	m := decodeMember(first.Value)
 	all := "it"
 	if n := len(page.Keys); n > 1 {
 		all = fmt.Sprintf("all %d replicas", n)
 	}
-	return fmt.Errorf("the store under %s in etcd is %w: %q at %s leads; stop %s first (a replica that was killed counts as running for another %v)",
+	return fmt.Errorf(
+		"the store under %s in etcd is %w: %q at %s leads; stop %s first (a replica that was killed counts as running for another %v)",
 		c.keys.prefix, ErrLed, m.ID, m.Address, all, c.opts.SessionTTL)
 }
 

@@ -27,7 +27,11 @@ func whole(records int, epoch fencing.Epoch) fencing.Batch {
 func encoded(t *testing.T, b fencing.Batch) map[string]string {
 	t.Helper()
 	out := map[string]string{}
-	if err := store.Encode(b, func(k, v []byte) error { out[prefix+string(k)] = string(v); return nil }); err != nil {
+	if err := store.Encode(b, func(k,
+		v []byte) error {
+		out[prefix+string(k)] = string(v)
+		return nil
+	}); err != nil {
 		t.Fatal(err)
 	}
 	return out
@@ -50,7 +54,8 @@ func TestInit(t *testing.T) {
 	if got, want := w.data(), encoded(t, first()); !maps.Equal(got, want) {
 		t.Errorf("Init wrote %q, want %q", got, want)
 	}
-	if err := w.replica().Init(ctx, first()); !errors.Is(err, store.ErrExists) || !strings.Contains(err.Error(), prefix) {
+	if err := w.replica().Init(ctx, first()); !errors.Is(err, store.ErrExists) ||
+		!strings.Contains(err.Error(), prefix) {
 		t.Errorf("Init again: %v, want ErrExists naming the prefix", err)
 	}
 }
@@ -90,7 +95,8 @@ func TestInitBesideLeader(t *testing.T) {
 			switch got := w.data(); {
 			case leaderWrites == 3 && (err != nil || !maps.Equal(got, encoded(t, vouched))):
 				t.Errorf("Init: %v, and the store holds %q, want the vouched one", err, got)
-			case leaderWrites == 1 && !errors.Is(err, store.ErrExists), leaderWrites == 2 && !errors.Is(err, store.ErrDeposed):
+			case leaderWrites == 1 && !errors.Is(err, store.ErrExists), leaderWrites == 2 &&
+				!errors.Is(err, store.ErrDeposed):
 				t.Errorf("Init: %v, want ErrExists or ErrDeposed", err)
 			case leaderWrites < 3 && !maps.Equal(got, encoded(t, mistrusted)):
 				t.Errorf("the store holds %q, want the leader's", got)
@@ -102,7 +108,8 @@ func TestInitBesideLeader(t *testing.T) {
 func TestInitNotEmpty(t *testing.T) {
 	w := newWorld(t)
 	w.put("other", "x")
-	if err := w.replica().Init(ctx, first()); !errors.Is(err, etcd.ErrNotEmpty) || !strings.Contains(err.Error(), prefix+"other") {
+	if err := w.replica().Init(ctx, first()); !errors.Is(err, etcd.ErrNotEmpty) ||
+		!strings.Contains(err.Error(), prefix+"other") {
 		t.Errorf("Init: %v, want ErrNotEmpty", err)
 	}
 }
@@ -114,8 +121,10 @@ func TestOfflineWhileLed(t *testing.T) {
 	term := leader.term(t)
 	w.replica().campaign(t) // waits to lead
 	_, err := w.replica().Offline(ctx, store.Recovery)
-	if !errors.Is(err, etcd.ErrLed) || !strings.Contains(err.Error(), leader.self.Address) || !strings.Contains(err.Error(), "all 2 replicas") {
-		t.Errorf("Offline: %v, want ErrLed with the leader's address and the number of replicas", err)
+	if !errors.Is(err, etcd.ErrLed) || !strings.Contains(err.Error(), leader.self.Address) ||
+		!strings.Contains(err.Error(), "all 2 replicas") {
+		t.Errorf("Offline: %v, want ErrLed with the leader's address and the number of replicas",
+			err)
 	}
 	if err := term.Commit(ctx, grants(1, 1, 1)); err != nil {
 		t.Errorf("Commit: %v", err)
@@ -142,7 +151,8 @@ func TestLeaderStopsOffline(t *testing.T) {
 	w.resignAll()
 	o = w.replica().offline(t, "")
 	w.replica().term(t)
-	if err := o.Retire(ctx, theMove); !errors.Is(err, store.ErrDeposed) || !maps.Equal(before, w.data()) {
+	if err := o.Retire(ctx, theMove); !errors.Is(err, store.ErrDeposed) ||
+		!maps.Equal(before, w.data()) {
 		t.Errorf("Retire: %v, want ErrDeposed, and nothing written", err)
 	}
 }
@@ -193,7 +203,8 @@ func TestRecoverInParts(t *testing.T) {
 	for _, lost := range []bool{false, true} { // only the answer is lost, or the transaction, too
 		for k := 1; ; k++ {
 			w := filled(t)
-			if err := w.replica().offline(t, store.Recovery).Commit(ctx, whole(records, 1)); err != nil {
+			if err := w.replica().offline(t, store.Recovery).Commit(ctx,
+				whole(records, 1)); err != nil {
 				t.Fatal(err)
 			}
 			r := w.replica()
@@ -224,7 +235,8 @@ func TestRecoverInParts(t *testing.T) {
 			started := k > 1 || !lost
 			_, err = w.replica().term(t).Load(ctx)
 			if refused := errors.Is(err, store.ErrUnfinished); refused != (started && !finished) {
-				t.Fatalf("interrupted at transaction %d, Load: %v, want ErrUnfinished: %v", k, err, started && !finished)
+				t.Fatalf("interrupted at transaction %d, Load: %v, want ErrUnfinished: %v", k, err,
+					started && !finished)
 			}
 			if err != nil && !strings.Contains(err.Error(), `recover it again`) {
 				t.Errorf("Load: %v, want an error that says what to do", err)
@@ -259,7 +271,8 @@ func TestSmallIsOneTransaction(t *testing.T) {
 	}
 }
 
-var theMove = store.Move{ID: "m1", Store: fencing.StoreID{1}, From: "/var/lib/cirrus on here", To: "there"}
+var theMove = store.Move{ID: "m1", Store: fencing.StoreID{1}, From: "/var/lib/cirrus on here",
+	To: "there"}
 
 func TestReceive(t *testing.T) {
 	t.Run("in an empty prefix", func(t *testing.T) {
@@ -304,7 +317,8 @@ func TestReceive(t *testing.T) {
 				err = o.Receive(ctx, theMove, whole(5, 5))
 			}
 			var gone *store.MovedError
-			if test.want == nil && !errors.As(err, &gone) || test.want != nil && !errors.Is(err, test.want) {
+			if test.want == nil && !errors.As(err, &gone) || test.want != nil &&
+				!errors.Is(err, test.want) {
 				t.Errorf("Receive: %v, want %v or, for nil, a MovedError", err, test.want)
 			}
 			if !maps.Equal(before, w.data()) {
@@ -313,14 +327,17 @@ func TestReceive(t *testing.T) {
 		})
 	}
 	t.Run("again, after an interruption", func(t *testing.T) {
-		for _, test := range []struct{ k, records int }{{1, 200}, {2, 200}, {3, 200}, {4, 0}, {5, 200}, {6, 200}, {1, 100}} {
+		for _, test := range []struct{ k, records int }{{1, 200}, {2, 200}, {3, 200}, {4, 0},
+			{5, 200}, {6, 200}, {1, 100}} {
 			w := newWorld(t)
 			interrupt(t, w, test.k)
 			nobodyServes(t, w)
-			if _, err := w.replica().offline(t, store.Recovery).Load(ctx); !errors.Is(err, store.ErrUnfinished) {
+			if _, err := w.replica().offline(t, store.Recovery).Load(ctx); !errors.Is(err,
+				store.ErrUnfinished) {
 				t.Errorf("Load for a recovery: %v, want ErrUnfinished", err)
 			}
-			if err := w.replica().offline(t, store.Recovery).Commit(ctx, whole(3, 5)); !errors.Is(err, store.ErrUnfinished) {
+			if err := w.replica().offline(t, store.Recovery).Commit(ctx,
+				whole(3, 5)); !errors.Is(err, store.ErrUnfinished) {
 				t.Errorf("Commit of a recovery: %v, want ErrUnfinished", err)
 			}
 			if err := w.replica().Init(ctx, first()); err == nil {
@@ -340,7 +357,8 @@ func TestReceive(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !maps.Equal(w.data(), encoded(t, whole(test.records, 5))) {
-				t.Errorf("the store doesn't hold what was received last, after an interruption after %d transactions", test.k)
+				t.Errorf(
+					"the store doesn't hold what was received last, after an interruption after %d transactions", test.k)
 			}
 		}
 	})
@@ -350,7 +368,9 @@ func TestReceive(t *testing.T) {
 func nobodyServes(t *testing.T, w *world) {
 	t.Helper()
 	_, err := w.replica().term(t).Load(ctx)
-	if !errors.Is(err, store.ErrUnfinished) || !strings.Contains(err.Error(), `migrate once more`) || !strings.Contains(err.Error(), theMove.From) {
+	if !errors.Is(err, store.ErrUnfinished) ||
+		!strings.Contains(err.Error(), `migrate once more`) ||
+		!strings.Contains(err.Error(), theMove.From) {
 		t.Fatal(err)
 	}
 	w.resignAll()
@@ -368,18 +388,21 @@ func interrupt(t *testing.T, w *world, k int) {
 		}
 		return w.etcd.Txn(txn)
 	}
-	if err := o.Receive(ctx, theMove, whole(700, 4)); k < 6 && !errors.Is(err, errCut) || k == 6 && err != nil {
+	if err := o.Receive(ctx, theMove, whole(700, 4)); k < 6 && !errors.Is(err, errCut) || k == 6 &&
+		err != nil {
 		t.Fatal(n, err)
 	}
 }
 
 func TestFinishNothing(t *testing.T) {
 	w := newWorld(t)
-	if err := w.replica().offline(t, store.Migration).Finish(ctx, theMove); !errors.Is(err, store.ErrNoStore) {
+	if err := w.replica().offline(t, store.Migration).Finish(ctx, theMove); !errors.Is(err,
+		store.ErrNoStore) {
 		t.Errorf("Finish: %v, want ErrNoStore", err)
 	}
 	w = filled(t)
-	if err := w.replica().offline(t, store.Migration).Finish(ctx, theMove); !errors.Is(err, store.ErrExists) {
+	if err := w.replica().offline(t, store.Migration).Finish(ctx, theMove); !errors.Is(err,
+		store.ErrExists) {
 		t.Errorf("Finish: %v, want ErrExists", err)
 	}
 }
@@ -391,14 +414,16 @@ func TestRetire(t *testing.T) {
 	if err := o.Retire(ctx, theMove); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.replica().term(t).Load(ctx); err == nil || !strings.Contains(err.Error(), "was moved to there: serve that one") {
+	if _, err := w.replica().term(t).Load(ctx); err == nil ||
+		!strings.Contains(err.Error(), "was moved to there: serve that one") {
 		t.Errorf("Load: %v, want an error with %q", err, "was moved to there: serve that one")
 	}
 	w.resignAll()
 	for _, work := range []store.Work{"", store.Recovery, store.Migration} {
 		o := w.replica().offline(t, work)
 		var gone *store.MovedError
-		if _, err := o.Load(ctx); !errors.As(err, &gone) || gone.ID != theMove.ID || gone.To != theMove.To {
+		if _, err := o.Load(ctx); !errors.As(err, &gone) || gone.ID != theMove.ID ||
+			gone.To != theMove.To {
 			t.Errorf("Load for the work %q: %v, want a MovedError of this move", work, err)
 		}
 		if err := o.Commit(ctx, whole(3, 5)); !errors.As(err, &gone) {
@@ -429,7 +454,8 @@ func TestTakeBack(t *testing.T) {
 			}
 			return w.etcd.Txn(txn)
 		}
-		if err := o.Commit(ctx, whole(records, 2)); k < 3 && !errors.Is(err, errCut) || k == 3 && err != nil {
+		if err := o.Commit(ctx, whole(records, 2)); k < 3 && !errors.Is(err, errCut) || k == 3 &&
+			err != nil {
 			t.Fatal(k, err)
 		}
 		_, err := w.replica().term(t).Load(ctx)
@@ -438,7 +464,8 @@ func TestTakeBack(t *testing.T) {
 		}
 		w.resignAll()
 		if k < 3 {
-			if err := w.replica().offline(t, store.TakingBack).Commit(ctx, whole(records, 3)); err != nil {
+			if err := w.replica().offline(t, store.TakingBack).Commit(ctx,
+				whole(records, 3)); err != nil {
 				t.Errorf("Commit: %v", err)
 			}
 			if !maps.Equal(w.data(), encoded(t, whole(records, 3))) {
@@ -446,11 +473,15 @@ func TestTakeBack(t *testing.T) {
 			}
 		}
 		o = w.replica().offline(t, store.TakingBack)
-		if _, err := o.Load(ctx); err == nil || !strings.Contains(err.Error(), "was not moved away") {
-			t.Errorf("Load to take back again: %v, want an error with %q", err, "was not moved away")
+		if _, err := o.Load(ctx); err == nil ||
+			!strings.Contains(err.Error(), "was not moved away") {
+			t.Errorf("Load to take back again: %v, want an error with %q", err,
+				"was not moved away")
 		}
-		if err := o.Commit(ctx, whole(3, 5)); err == nil || !strings.Contains(err.Error(), "was not moved away") {
-			t.Errorf("Commit to take back again: %v, want an error with %q", err, "was not moved away")
+		if err := o.Commit(ctx, whole(3, 5)); err == nil ||
+			!strings.Contains(err.Error(), "was not moved away") {
+			t.Errorf("Commit to take back again: %v, want an error with %q", err,
+				"was not moved away")
 		}
 	}
 }
@@ -459,7 +490,8 @@ func TestTakeBack(t *testing.T) {
 func TestUnknownWork(t *testing.T) {
 	w := filled(t)
 	w.put("unfinished", "split r7")
-	if _, err := w.replica().term(t).Load(ctx); !errors.Is(err, store.ErrUnfinished) || !strings.Contains(err.Error(), "split r7") {
+	if _, err := w.replica().term(t).Load(ctx); !errors.Is(err, store.ErrUnfinished) ||
+		!strings.Contains(err.Error(), "split r7") {
 		t.Errorf("Load: %v, want ErrUnfinished with %q", err, "split r7")
 	}
 }

@@ -74,7 +74,8 @@ func Open(cfg Config) (*Cluster, error) {
 	self := store.Member{ID: hex.EncodeToString(id[:]), Address: cfg.Advertise}
 	kv := newClient(cfg)
 	elect := newElection(kv, self)
-	c, err := New(kv, elect, Options{Prefix: cfg.Prefix, Self: self, SessionTTL: cfg.SessionTTL, Random: cfg.Random})
+	c, err := New(kv, elect, Options{Prefix: cfg.Prefix, Self: self, SessionTTL: cfg.SessionTTL,
+		Random: cfg.Random})
 	if err != nil {
 		return nil, errors.Join(err, elect.Close(), kv.close())
 	}
@@ -118,30 +119,46 @@ func (c *Config) check() error {
 		return err
 	}
 	if len(c.Endpoints) == 0 {
-		return store.WithHint(errors.New("no endpoint of etcd is named: give at least one, such as http://127.0.0.1:2379"), store.HintEtcdEndpoints, "")
+		return store.WithHint(
+			errors.New(
+				"no endpoint of etcd is named: give at least one, such as http://127.0.0.1:2379"),
+			store.HintEtcdEndpoints, "")
 	}
 	scheme := ""
 	for _, e := range c.Endpoints {
 		u, err := url.Parse(e)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Path != "" && u.Path != "/" {
-			return fmt.Errorf("the endpoint %q is no URL of a member of etcd: write it like https://etcd-1:2379", e)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" ||
+			u.Path != "" && u.Path != "/" {
+			return fmt.Errorf(
+				"the endpoint %q is no URL of a member of etcd: write it like https://etcd-1:2379",
+				e)
 		}
 		if scheme != "" && u.Scheme != scheme {
-			return fmt.Errorf("the endpoints %s have two schemes: give https:// to all or to none", c.endpoints())
+			return fmt.Errorf("the endpoints %s have two schemes: give https:// to all or to none",
+				c.endpoints())
 		}
 		scheme = u.Scheme
 	}
 	switch {
-	case scheme == "http" && (c.CAFile != "" || c.CertFile != "" || c.KeyFile != "" || c.TLS != nil):
-		return fmt.Errorf("there are TLS files, but the endpoints %s don't use TLS: write them with https://", c.endpoints())
+	case scheme == "http" && (c.CAFile != "" || c.CertFile != "" || c.KeyFile != "" ||
+		c.TLS != nil):
+		return fmt.Errorf(
+			"there are TLS files, but the endpoints %s don't use TLS: write them with https://",
+			c.endpoints())
 	case (c.CertFile == "") != (c.KeyFile == ""):
-		return store.WithHint(errors.New("a certificate needs its key: give both files, or neither"), store.HintEtcdCertificate, "")
+		return store.WithHint(
+			errors.New("a certificate needs its key: give both files, or neither"),
+			store.HintEtcdCertificate, "")
 	case (c.User == "") != (c.Password == ""):
-		return store.WithHint(errors.New("a user needs a password: give both, or neither"), store.HintEtcdUser, "")
+		return store.WithHint(errors.New("a user needs a password: give both, or neither"),
+			store.HintEtcdUser, "")
 	case c.SessionTTL < time.Second || c.SessionTTL%time.Second != 0:
-		return fmt.Errorf("a session TTL of %v is none that etcd has: take whole seconds, 1 or more", c.SessionTTL)
+		return fmt.Errorf(
+			"a session TTL of %v is none that etcd has: take whole seconds, 1 or more",
+			c.SessionTTL)
 	case c.Timeout < 100*time.Millisecond:
-		return fmt.Errorf("a timeout of %v is too short for an answer of etcd's: take 100ms or more", c.Timeout)
+		return fmt.Errorf(
+			"a timeout of %v is too short for an answer of etcd's: take 100ms or more", c.Timeout)
 	}
 	return nil
 }
@@ -151,17 +168,23 @@ func (c *Config) loadTLS() (*tls.Config, error) {
 	if c.CAFile != "" {
 		pem, err := os.ReadFile(c.CAFile)
 		if err != nil {
-			return nil, store.WithHint(fmt.Errorf("the certificates of etcd's authority can't be read: %w", err), store.HintEtcdCA, "")
+			return nil, store.WithHint(
+				fmt.Errorf("the certificates of etcd's authority can't be read: %w", err),
+				store.HintEtcdCA, "")
 		}
 		t.RootCAs = x509.NewCertPool()
 		if !t.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, store.WithHint(fmt.Errorf("the file %s has no certificate in PEM: give one of etcd's authority", c.CAFile), store.HintEtcdCA, "")
+			return nil, store.WithHint(
+				fmt.Errorf("the file %s has no certificate in PEM: give one of etcd's authority",
+					c.CAFile), store.HintEtcdCA, "")
 		}
 	}
 	if c.CertFile != "" {
 		cert, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
 		if err != nil {
-			return nil, store.WithHint(fmt.Errorf("the certificate for etcd or its key can't be used: %w", err), store.HintEtcdCertificate, "")
+			return nil, store.WithHint(
+				fmt.Errorf("the certificate for etcd or its key can't be used: %w", err),
+				store.HintEtcdCertificate, "")
 		}
 		t.Certificates = []tls.Certificate{cert}
 	}

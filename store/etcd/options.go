@@ -72,10 +72,13 @@ func (o Options) withDefaults() (Options, error) {
 // another one: a store under /cirrus would read the keys of /cirrus2.
 func checkPrefix(prefix string) error {
 	if strings.Contains(prefix, "//") {
-		return fmt.Errorf("the prefix %q has two slashes in a row: take one, such as in %s", prefix, DefaultPrefix)
+		return fmt.Errorf("the prefix %q has two slashes in a row: take one, such as in %s", prefix,
+			DefaultPrefix)
 	}
-	if len(prefix) < 2 || !strings.HasSuffix(prefix, "/") || strings.ContainsFunc(prefix, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return fmt.Errorf("the prefix %q is none for a store: take printable ASCII characters with a slash at the end, such as %s", prefix, DefaultPrefix)
+	if len(prefix) < 2 || !strings.HasSuffix(prefix, "/") ||
+		strings.ContainsFunc(prefix, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return fmt.Errorf(
+			"the prefix %q is none for a store: take printable ASCII characters with a slash at the end, such as %s", prefix, DefaultPrefix)
 	}
 	return nil
 }

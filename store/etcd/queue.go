@@ -83,7 +83,8 @@ func (q *queue) answer(sent []*commit, err error) {
 func fit(waiting []*commit) (n int, ops []Op) {
 	keys := make(map[string]bool)
 	for _, c := range waiting {
-		if n > 0 && (c.create || waiting[0].create || len(ops)+len(c.ops) > MaxOps || anyIn(c.ops, keys)) {
+		if n > 0 && (c.create || waiting[0].create || len(ops)+len(c.ops) > MaxOps ||
+			anyIn(c.ops, keys)) {
 			break
 		}
 		for _, op := range c.ops {

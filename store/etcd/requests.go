@@ -34,7 +34,8 @@ func (c *client) Txn(ctx context.Context, t Txn) (done bool, err error) {
 // than a change of any user or role. The request was surely not done. The library
 // has fetched another token by the time it returns this error.
 func refusedToken(err error) bool {
-	return errors.Is(err, rpctypes.ErrInvalidAuthToken) || errors.Is(err, rpctypes.ErrAuthOldRevision)
+	return errors.Is(err, rpctypes.ErrInvalidAuthToken) ||
+		errors.Is(err, rpctypes.ErrAuthOldRevision)
 }
 
 // Range implements KV. A read is tried again until its timeout, if etcd says that
@@ -65,12 +66,14 @@ func (c *client) Range(ctx context.Context, r Range) (Page, error) {
 }
 
 func pageOf(r Range, resp *clientv3.GetResponse) Page {
-	page := Page{Revision: resp.Header.Revision, More: resp.Count - int64(len(resp.Kvs)), Keys: make([]KeyValue, len(resp.Kvs))}
+	page := Page{Revision: resp.Header.Revision, More: resp.Count - int64(len(resp.Kvs)),
+		Keys: make([]KeyValue, len(resp.Kvs))}
 	if r.Revision != 0 {
 		page.Revision = r.Revision
 	}
 	for i, kv := range resp.Kvs {
-		page.Keys[i] = KeyValue{Key: string(kv.Key), Value: kv.Value, CreateRevision: kv.CreateRevision}
+		page.Keys[i] = KeyValue{Key: string(kv.Key), Value: kv.Value,
+			CreateRevision: kv.CreateRevision}
 	}
 	return page
 }

@@ -57,7 +57,8 @@ func takeOver(t testing.TB, o store.Leadership) store.Term {
 }
 
 // comeBack begins another term, as a leader does whose term has ended.
-func comeBack(t testing.TB, c *Cluster, o store.Leadership) (store.Leadership, store.Term, fencing.Snapshot) {
+func comeBack(t testing.TB, c *Cluster, o store.Leadership) (store.Leadership, store.Term,
+	fencing.Snapshot) {
 	t.Helper()
 	for deadline := time.Now().Add(testTimeout); ; {
 		select {
@@ -107,7 +108,8 @@ func grant(n int, e fencing.Epoch) fencing.Batch {
 // queued returns how many replicas lead or campaign.
 func queued(t testing.TB, cfg Config) int64 {
 	t.Helper()
-	resp, err := etcdClient(t, cfg.Endpoints...).Get(context.Background(), cfg.Prefix+"leader/", clientv3.WithPrefix(), clientv3.WithCountOnly())
+	resp, err := etcdClient(t, cfg.Endpoints...).Get(context.Background(), cfg.Prefix+"leader/",
+		clientv3.WithPrefix(), clientv3.WithCountOnly())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,20 +33,23 @@ func (e *election) newSession(ctx context.Context) (*session, error) {
 	e.revokeStale(ctx)
 	var granted *clientv3.LeaseGrantResponse
 	sent := time.Now()
-	err := e.client.call(ctx, ForElection, func(ctx context.Context, conn *clientv3.Client) (err error) {
-		if granted, err = conn.Grant(ctx, seconds(e.ttl)); err != nil {
-			return err
-		}
-		return e.client.answeredBy(granted.ClusterId)
-	})
+	err := e.client.call(ctx, ForElection,
+		func(ctx context.Context, conn *clientv3.Client) (err error) {
+			if granted, err = conn.Grant(ctx, seconds(e.ttl)); err != nil {
+				return err
+			}
+			return e.client.answeredBy(granted.ClusterId)
+		})
 	if err != nil {
 		return nil, err
 	}
 	if granted.TTL > seconds(e.ttl) {
-		e.log.Warn("etcd doesn't make sessions that short: raise the session TTL, or replicas wait longer for a silent leader than they know",
+		e.log.Warn(
+			"etcd doesn't make sessions that short: raise the session TTL, or replicas wait longer for a silent leader than they know",
 			"session_ttl", e.ttl, "etcd_seconds", granted.TTL)
 	}
-	s := &session{election: e, lease: granted.ID, key: fmt.Sprintf("%s%x", e.keys.leaderFrom, granted.ID), lost: make(chan struct{})}
+	s := &session{election: e, lease: granted.ID,
+		key: fmt.Sprintf("%s%x", e.keys.leaderFrom, granted.ID), lost: make(chan struct{})}
 	if !e.start(func() { s.keepAlive(e.ctx, sent) }) {
 		s.lose()
 		return nil, errClosed
@@ -59,12 +62,14 @@ func (s *session) putKey(ctx context.Context) error {
 	e := s.election
 	err := e.client.call(ctx, ForElection, func(ctx context.Context, conn *clientv3.Client) error {
 		put := clientv3.OpPut(s.key, encodeMember(e.self), clientv3.WithLease(s.lease))
-		resp, err := conn.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(s.key), "=", 0)).Then(put).Commit()
+		resp, err := conn.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(s.key),
+			"=", 0)).Then(put).Commit()
 		if err != nil {
 			return err
 		}
 		if !resp.Succeeded {
-			return fmt.Errorf("the key %s is there already: find out who else writes to the prefix", s.key)
+			return fmt.Errorf("the key %s is there already: find out who else writes to the prefix",
+				s.key)
 		}
 		s.revision = resp.Header.Revision
 		return nil
@@ -95,9 +100,10 @@ func (s *session) keepAlive(ctx context.Context, renewed time.Time) {
 			return
 		}
 		sent := time.Now()
-		err := e.client.within(ctx, e.client.renewTimeout(), func(limited context.Context, conn *clientv3.Client) error {
-			return stream.renew(ctx, limited, conn, s.lease)
-		})
+		err := e.client.within(ctx, e.client.renewTimeout(),
+			func(limited context.Context, conn *clientv3.Client) error {
+				return stream.renew(ctx, limited, conn, s.lease)
+			})
 		if err != nil {
 			stream.close()
 		}
@@ -122,17 +128,21 @@ type renewals struct {
 
 // renew sends one renewal and waits for its answer, until ctx ends. It opens a
 // stream that lasts as long as life, if there is none.
-func (r *renewals) renew(life, ctx context.Context, conn *clientv3.Client, id clientv3.LeaseID) (err error) {
+func (r *renewals) renew(life, ctx context.Context, conn *clientv3.Client,
+	id clientv3.LeaseID) (err error) {
 	if r.stream == nil {
 		life, r.cancel = context.WithCancel(life)
 	}
 	defer context.AfterFunc(ctx, r.cancel)()
 	if r.stream == nil {
-		if r.stream, err = pb.NewLeaseClient(conn.ActiveConnection()).LeaseKeepAlive(clientv3.WithRequireLeader(life)); err != nil {
+		if r.stream, err = pb.NewLeaseClient(conn.ActiveConnection()).LeaseKeepAlive(
+			clientv3.WithRequireLeader(life)); err != nil {
 			return cmp.Or(ctx.Err(), err)
 		}
 	}
-	if err := r.stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(id)}); err != nil && !errors.Is(err, io.EOF) { // Recv says what EOF means
+	// Recv says what EOF means
+	if err := r.stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(id)}); err != nil &&
+		!errors.Is(err, io.EOF) {
 		return cmp.Or(ctx.Err(), err)
 	}
 	resp, err := r.stream.Recv()

@@ -37,7 +37,9 @@ func TestMain(m *testing.M) {
 		shared.cluster.Kill()
 		_ = os.RemoveAll(shared.dir)
 	}
-	if err := goleak.Find(goleak.IgnoreTopFunction("github.com/cirrus-id/cirrus/internal/process.serve")); err != nil && code == 0 {
+	if err := goleak.Find(
+		goleak.IgnoreTopFunction(
+			"github.com/cirrus-id/cirrus/internal/process.serve")); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
@@ -50,7 +52,8 @@ func etcdShared(t testing.TB) *etcdtest.Cluster {
 		if shared.dir, shared.err = os.MkdirTemp("", "cirrus-etcd-"); shared.err != nil {
 			return
 		}
-		if shared.cluster, shared.err = etcdtest.New(etcdtest.Config{Dir: shared.dir}); shared.err == nil {
+		if shared.cluster, shared.err = etcdtest.New(
+			etcdtest.Config{Dir: shared.dir}); shared.err == nil {
 			shared.err = shared.cluster.Start()
 		}
 	})
@@ -83,7 +86,10 @@ func TestStore(t *testing.T) {
 				return c.Init(context.Background(), fencing.Batch{Meta: &meta, Pools: pools})
 			},
 			Open: func() (storetest.Store, error) { return openTerm(cfg) },
-			Put:  func(key, value []byte) error { return put(t, cfg, cfg.Prefix+string(key), value) },
+			Put: func(key, value []byte) error {
+				return put(t, cfg, cfg.Prefix+string(key),
+					value)
+			},
 
 			MaxKeys: MaxOps,
 			Shared:  true,

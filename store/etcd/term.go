@@ -60,7 +60,8 @@ func (t *Term) write(ctx context.Context, b fencing.Batch, create bool) error {
 		return err
 	}
 	if len(ops) > MaxOps {
-		return fmt.Errorf("nothing was written: the batch has %d keys and a transaction of etcd's takes %d; this is a bug in Cirrus, report it", len(ops), MaxOps)
+		return fmt.Errorf(
+			"nothing was written: the batch has %d keys and a transaction of etcd's takes %d; this is a bug in Cirrus, report it", len(ops), MaxOps)
 	}
 	return t.queue.send(context.WithoutCancel(ctx), &commit{ops: ops, create: create})
 }
@@ -83,7 +84,8 @@ func (t *Term) enter(ctx context.Context) error {
 func (t *Term) encode(b fencing.Batch) ([]Op, error) {
 	ops := make([]Op, 0, 1+len(b.Pools)+len(b.Records))
 	err := store.Encode(b, func(key, value []byte) error {
-		ops = append(ops, Op{Key: t.keys.prefix + string(key), Value: append([]byte(nil), value...)})
+		ops = append(ops, Op{Key: t.keys.prefix + string(key),
+			Value: append([]byte(nil), value...)})
 		return nil
 	})
 	return ops, err
@@ -129,7 +131,8 @@ func (t *Term) notCreated(ctx context.Context) error {
 	if err := t.cluster.vacant(ctx, ForCreate); err != nil {
 		return fmt.Errorf("nothing was written: %w", err)
 	}
-	return errors.New("nothing was written, since there were foreign keys, which are gone now: try again")
+	return errors.New(
+		"nothing was written, since there were foreign keys, which are gone now: try again")
 }
 
 // Confirm implements store.Store. It reads the term record as it is at some instant

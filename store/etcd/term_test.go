@@ -37,7 +37,9 @@ func TestStoreInMemory(t *testing.T) {
 				return &served{Term: term, replica: r, leadership: o}, nil
 			},
 			Put: func(key, value []byte) error {
-				_, err := w.etcd.Txn(etcd.Txn{Ops: []etcd.Op{{Key: prefix + string(key), Value: value, Delete: value == nil}}})
+				_, err := w.etcd.Txn(
+					etcd.Txn{Ops: []etcd.Op{{Key: prefix + string(key), Value: value,
+						Delete: value == nil}}})
 				return err
 			},
 			MaxKeys: etcd.MaxOps,
@@ -81,12 +83,14 @@ func TestDeposed(t *testing.T) {
 		t.Errorf("the deposed term sent %d transactions, want 1", a.sent()-sent)
 	}
 	for range 3 {
-		if err := old.Commit(ctx, grants(2, 1, 2)); !errors.Is(err, store.ErrDeposed) || !strings.Contains(err.Error(), "nothing was written") {
+		if err := old.Commit(ctx, grants(2, 1, 2)); !errors.Is(err, store.ErrDeposed) ||
+			!strings.Contains(err.Error(), "nothing was written") {
 			t.Errorf("Commit again: %v, want ErrDeposed, and nothing written", err)
 		}
 	}
 	if a.sent() != sent+1 {
-		t.Errorf("after more commits the deposed term has sent %d transactions, want 1", a.sent()-sent)
+		t.Errorf("after more commits the deposed term has sent %d transactions, want 1",
+			a.sent()-sent)
 	}
 	if err := old.Confirm(ctx); !errors.Is(err, store.ErrDeposed) {
 		t.Errorf("Confirm: %v, want ErrDeposed", err)
@@ -177,7 +181,8 @@ func TestUnknownWrite(t *testing.T) {
 			}
 			sent := r.sent()
 			for range 2 {
-				if err := term.Commit(ctx, grants(2, 1, 2)); !errors.Is(err, errCut) || !strings.Contains(err.Error(), "nothing was written") {
+				if err := term.Commit(ctx, grants(2, 1, 2)); !errors.Is(err, errCut) ||
+					!strings.Contains(err.Error(), "nothing was written") {
 					t.Errorf("Commit after it: %v, want errCut, and nothing written", err)
 				}
 			}
@@ -198,7 +203,8 @@ func TestUnknownWrite(t *testing.T) {
 			}
 			snap, err := next.Load(ctx)
 			if err != nil || len(snap.Records) == 1 != test.done {
-				t.Fatalf("the next term loads %d records (%v), want one if the write was done: %v", len(snap.Records), err, test.done)
+				t.Fatalf("the next term loads %d records (%v), want one if the write was done: %v",
+					len(snap.Records), err, test.done)
 			}
 			if err := next.Commit(ctx, grants(1, 1, 7)); err != nil {
 				t.Fatal(err)
@@ -274,7 +280,8 @@ func TestPanic(t *testing.T) {
 		_ = term.Commit(ctx, grants(1, 1, 1))
 	}()
 	r.onTxn = nil
-	if err := term.Commit(ctx, grants(2, 1, 2)); err == nil || !strings.Contains(err.Error(), "unknown") {
+	if err := term.Commit(ctx, grants(2, 1, 2)); err == nil ||
+		!strings.Contains(err.Error(), "unknown") {
 		t.Errorf("Commit: %v, want an error with %q", err, "unknown")
 	}
 }
@@ -342,12 +349,14 @@ func TestOvertaken(t *testing.T) {
 		b.term(t)
 		return w.etcd.Txn(txn)
 	}
-	if term, err := o.TakeOver(ctx); term != nil || err == nil || !strings.Contains(err.Error(), "try again") {
+	if term, err := o.TakeOver(ctx); term != nil || err == nil ||
+		!strings.Contains(err.Error(), "try again") {
 		t.Fatal(term, err)
 	}
 	select {
 	case <-o.Lost():
-		t.Error("Lost is closed after a takeover that was preceded, want the replica to stay elected")
+		t.Error(
+			"Lost is closed after a takeover that was preceded, want the replica to stay elected")
 	default:
 	}
 	if _, err := o.TakeOver(ctx); err != nil {
@@ -471,7 +480,8 @@ func TestLoadIsOneState(t *testing.T) {
 		t.Fatal(err)
 	}
 	if pages < 8 || len(snap.Records) != 20 {
-		t.Errorf("Load returned %d records in %d pages, want 20 in at least 8", len(snap.Records), pages)
+		t.Errorf("Load returned %d records in %d pages, want 20 in at least 8", len(snap.Records),
+			pages)
 	}
 	for _, rec := range snap.Records {
 		if rec.Epoch != 1 {
@@ -552,7 +562,8 @@ func TestCreate(t *testing.T) {
 		w := newWorld(t)
 		old := w.replica().term(t)
 		w.replica().term(t)
-		if err := old.Create(ctx, first()); !errors.Is(err, store.ErrDeposed) || len(w.data()) != 0 {
+		if err := old.Create(ctx, first()); !errors.Is(err, store.ErrDeposed) ||
+			len(w.data()) != 0 {
 			t.Errorf("%v, and the store holds %q", err, w.data())
 		}
 	})
@@ -576,7 +587,8 @@ func TestCreate(t *testing.T) {
 		r := w.replica()
 		term := r.term(t)
 		sent := r.sent()
-		if err := term.Commit(ctx, grants(0, etcd.MaxOps+1, 1)); err == nil || !strings.Contains(err.Error(), "nothing was written") {
+		if err := term.Commit(ctx, grants(0, etcd.MaxOps+1, 1)); err == nil ||
+			!strings.Contains(err.Error(), "nothing was written") {
 			t.Errorf("Commit: %v, want an error with %q", err, "nothing was written")
 		}
 		if r.sent() != sent {

@@ -103,7 +103,9 @@ func (k kv) Cluster() string { return "sim" }
 func (e election) Campaign(context.Context) (etcd.Elected, error) {
 	e.mu.Lock()
 	e.elections++
-	l := &leadership{etcd: e.etcd, key: fmt.Sprintf("%sleader/%s-%d", prefix, e.self.ID, e.elections), lost: make(chan struct{})}
+	l := &leadership{etcd: e.etcd,
+		key:  fmt.Sprintf("%sleader/%s-%d", prefix, e.self.ID, e.elections),
+		lost: make(chan struct{})}
 	e.mu.Unlock()
 	value := fmt.Sprintf(`{"id":%q,"address":%q}`, e.self.ID, e.self.Address)
 	_, err := e.etcd.Txn(etcd.Txn{Ops: []etcd.Op{{Key: l.key, Value: []byte(value)}}})
@@ -220,7 +222,8 @@ func (w *world) data() map[string]string {
 // put writes to etcd without the store.
 func (w *world) put(key, value string) {
 	w.t.Helper()
-	if _, err := w.etcd.Txn(etcd.Txn{Ops: []etcd.Op{{Key: prefix + key, Value: []byte(value)}}}); err != nil {
+	if _, err := w.etcd.Txn(
+		etcd.Txn{Ops: []etcd.Op{{Key: prefix + key, Value: []byte(value)}}}); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -110,7 +110,8 @@ func (p *process) write(do func(last bool)) {
 		return
 	}
 	p.dead = true
-	disk := p.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: p.interruption.unsynced, RNG: rand.New(rand.NewPCG(0, 0))})
+	disk := p.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: p.interruption.unsynced,
+		RNG: rand.New(rand.NewPCG(0, 0))})
 	p.mu.Unlock()
 	p.killed <- disk
 	select {}
@@ -129,7 +130,10 @@ func (p *process) Txn(_ context.Context, t etcd.Txn) (done bool, err error) {
 	return done, err
 }
 
-func (p *process) Range(_ context.Context, r etcd.Range) (etcd.Page, error) { return p.etcd.Range(r) }
+func (p *process) Range(_ context.Context, r etcd.Range) (etcd.Page,
+	error) {
+	return p.etcd.Range(r)
+}
 
 func (p *process) Cluster() string { return "sim" }
 
@@ -150,7 +154,8 @@ func (p *process) location(kind string) store.Location {
 	}
 	return &etcd.Location{
 		Config: etcd.Config{
-			Prefix: etcd.DefaultPrefix, Endpoints: []string{"http://etcd." + p.host}, SessionTTL: etcd.DefaultSessionTTL,
+			Prefix: etcd.DefaultPrefix, Endpoints: []string{"http://etcd." + p.host},
+			SessionTTL: etcd.DefaultSessionTTL,
 		},
 		Connect: p.cluster,
 	}
@@ -165,7 +170,8 @@ func (p *process) options() pebble.Options {
 }
 
 func (p *process) cluster() (*etcd.Cluster, error) {
-	return etcd.New(p, uncontested{}, etcd.Options{Self: store.Member{ID: "cirrus migrate"}, PageSize: 100})
+	return etcd.New(p, uncontested{},
+		etcd.Options{Self: store.Member{ID: "cirrus migrate"}, PageSize: 100})
 }
 
 // uncontested is an election that whoever campaigns has won.
@@ -191,7 +197,8 @@ func served(t *testing.T, at string, w *world) (store.Store, *fencing.Snapshot) 
 			return st, &snap
 		}
 	}
-	if !errors.Is(err, store.ErrNoStore) && !errors.Is(err, store.ErrUnfinished) && !errors.As(err, new(*store.MovedError)) {
+	if !errors.Is(err, store.ErrNoStore) && !errors.Is(err, store.ErrUnfinished) &&
+		!errors.As(err, new(*store.MovedError)) {
 		t.Fatalf("the store in %s can't be served: %v", at, err)
 	}
 	return nil, nil
@@ -222,7 +229,8 @@ func initial(id fencing.StoreID, epoch fencing.Epoch) fencing.Batch {
 	meta.ID = id
 	suspicious := storetest.Pool("suspicious")
 	suspicious.Opened = false
-	b := fencing.Batch{Meta: &meta, Pools: []fencing.Pool{storetest.Pool(fencing.DefaultPool), suspicious}}
+	b := fencing.Batch{Meta: &meta,
+		Pools: []fencing.Pool{storetest.Pool(fencing.DefaultPool), suspicious}}
 	for i := range snowflake.NodeID(200) {
 		r := storetest.Record(fencing.DefaultPool, i, epoch+fencing.Epoch(i))
 		r.Status = fencing.Status(1 + i%3)
@@ -253,7 +261,8 @@ func (p *process) run(from, id string) (done migrate.Moved, disk *vfs.MemFS, err
 	go func() {
 		defer close(ended)
 		storeID := fencing.StoreID([]byte(id + " 3456789 12345"))
-		done, err = migrate.Run(context.Background(), p.location(from), p.location(other(from)), id, storeID)
+		done, err = migrate.Run(context.Background(), p.location(from), p.location(other(from)), id,
+			storeID)
 	}()
 	select {
 	case disk = <-p.killed:
@@ -302,7 +311,8 @@ func TestInterrupted(t *testing.T) {
 				t.Log(seen)
 				// Neither can be served between the last two steps.
 				if seen["old"] == 0 || l.killed && (seen["neither"] == 0 || seen["new"] == 0) {
-					t.Errorf("after the interruptions these could be served: %v, want old and, after kills, neither and new", seen)
+					t.Errorf(
+						"after the interruptions these could be served: %v, want old and, after kills, neither and new", seen)
 				}
 			})
 		}
@@ -311,7 +321,8 @@ func TestInterrupted(t *testing.T) {
 
 // interrupt interrupts one migration, and reports whether there was a write number
 // at. It counts in seen which location could be served afterwards.
-func interrupt(t *testing.T, from string, l interruption, at int, id fencing.StoreID, seen map[string]int) bool {
+func interrupt(t *testing.T, from string, l interruption, at int, id fencing.StoreID,
+	seen map[string]int) bool {
 	t.Helper()
 	to := other(from)
 	w := newWorld()
@@ -359,14 +370,17 @@ func interrupt(t *testing.T, from string, l interruption, at int, id fencing.Sto
 	for _, id := range []string{"m2", "m3"} {
 		p = &process{world: &world{crashClone(w), w.etcd, w.dir, w.host}}
 		done, _, err := p.run(from, id)
-		moved := (state == "new" || state == "neither" && id == "m3") && errors.As(err, new(*store.MovedError))
+		moved := (state == "new" || state == "neither" && id == "m3") &&
+			errors.As(err, new(*store.MovedError))
 		if err != nil && !moved || done.Before != (state != "old" || id == "m3") {
-			t.Fatalf("interrupted at write %d (%s can be served), then run %s: %+v, %v", at, state, id, done, err)
+			t.Fatalf("interrupted at write %d (%s can be served), then run %s: %+v, %v", at, state,
+				id, done, err)
 		}
 		w = p.world
 	}
 	if _, old := served(t, from, w); old != nil {
-		t.Fatalf("interrupted at write %d, then finished: the old location can be served, want a refusal", at)
+		t.Fatalf(
+			"interrupted at write %d, then finished: the old location can be served, want a refusal", at)
 	}
 	_, arrived = served(t, to, w)
 	if arrived == nil {
@@ -388,7 +402,8 @@ func TestAnotherStore(t *testing.T) {
 			w.fill(t, from, initial(fencing.StoreID{8}, 1))
 			p := &process{world: w}
 			to := p.location(other(from))
-			m := store.Move{ID: "m1", Store: fencing.StoreID{7}, From: p.location(from).String(), To: to.String()}
+			m := store.Move{ID: "m1", Store: fencing.StoreID{7}, From: p.location(from).String(),
+				To: to.String()}
 			if err := to.Receive(context.Background(), m, initial(m.Store, 1)); err != nil {
 				t.Fatal(err)
 			}
@@ -398,7 +413,8 @@ func TestAnotherStore(t *testing.T) {
 			if err := to.Finish(context.Background(), m); err != nil {
 				t.Errorf("finishing the first migration: %v", err)
 			}
-			if _, snap := served(t, from, &world{crashClone(w), w.etcd, w.dir, w.host}); snap == nil {
+			if _, snap := served(t, from,
+				&world{crashClone(w), w.etcd, w.dir, w.host}); snap == nil {
 				t.Error("the other store can't be served where it was")
 			}
 		})

@@ -64,7 +64,8 @@ type Moved struct {
 // and storeID becomes the store's if it has none. After an error Run can be called
 // again, with another id, and also if the locations have other names by then, as on
 // another host.
-func Run(ctx context.Context, from, to store.Location, id string, storeID fencing.StoreID) (_ Moved, err error) {
+func Run(ctx context.Context, from, to store.Location, id string, storeID fencing.StoreID) (_ Moved,
+	err error) {
 	m := store.Move{ID: id, Store: storeID, From: from.String(), To: to.String()}
 	source, snap, err := open(ctx, from)
 	var gone *store.MovedError
@@ -82,11 +83,14 @@ func Run(ctx context.Context, from, to store.Location, id string, storeID fencin
 		return Moved{}, notMoved(m, err)
 	}
 	done := Moved{Pools: len(snap.Pools), Records: len(snap.Records)}
-	if err := to.Receive(ctx, m, fencing.Batch{Meta: &snap.Meta, Pools: snap.Pools, Records: snap.Records}); err != nil {
+	if err := to.Receive(ctx, m,
+		fencing.Batch{Meta: &snap.Meta, Pools: snap.Pools, Records: snap.Records}); err != nil {
 		return done, notMoved(m, err)
 	}
 	if err := source.Retire(ctx, m); err != nil {
-		return done, store.WithHint(fmt.Errorf("it is unknown whether %s was moved, migrate once more: %w", m.From, err), store.HintMigrate, "")
+		return done, store.WithHint(
+			fmt.Errorf("it is unknown whether %s was moved, migrate once more: %w", m.From, err),
+			store.HintMigrate, "")
 	}
 	return done, finish(ctx, to, m)
 }
@@ -107,7 +111,8 @@ func open(ctx context.Context, from store.Location) (store.Offline, fencing.Snap
 // identify returns the store's ID. A store of an older version has none, and is
 // given one, durably, before anything is written at the new location: the next Run
 // has to find the same ID.
-func identify(ctx context.Context, source store.Offline, meta *fencing.Meta, id fencing.StoreID) (fencing.StoreID, error) {
+func identify(ctx context.Context, source store.Offline, meta *fencing.Meta,
+	id fencing.StoreID) (fencing.StoreID, error) {
 	if meta.ID == (fencing.StoreID{}) {
 		meta.ID = id
 		return id, source.Commit(ctx, fencing.Batch{Meta: meta})
@@ -121,14 +126,17 @@ func notMoved(m store.Move, err error) error {
 
 func finish(ctx context.Context, to store.Location, m store.Move) error {
 	if err := to.Finish(ctx, m); err != nil {
-		return store.WithHint(fmt.Errorf("all is in %s, but can't be served yet, migrate once more: %w", m.To, err), store.HintMigrate, "")
+		return store.WithHint(
+			fmt.Errorf("all is in %s, but can't be served yet, migrate once more: %w", m.To, err),
+			store.HintMigrate, "")
 	}
 	return nil
 }
 
 // finishEarlier does the last step of the earlier move that has retired the store.
 // It does nothing if that was done, and errs if that move led to another location.
-func finishEarlier(ctx context.Context, to store.Location, m store.Move, gone *store.MovedError) error {
+func finishEarlier(ctx context.Context, to store.Location, m store.Move,
+	gone *store.MovedError) error {
 	err := to.Finish(ctx, gone.Move)
 	switch {
 	case errors.Is(err, store.ErrExists) && gone.To == m.To:

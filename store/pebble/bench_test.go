@@ -51,7 +51,8 @@ func BenchmarkCommit(b *testing.B) {
 					r := storetest.Record(fencing.DefaultPool, snowflake.NodeID(w), 1)
 					for next.Add(1) <= int64(b.N) {
 						r.Epoch++
-						if err := s.Commit(context.Background(), fencing.Batch{Records: []fencing.Record{r}}); err != nil {
+						if err := s.Commit(context.Background(),
+							fencing.Batch{Records: []fencing.Record{r}}); err != nil {
 							b.Error(err)
 							return
 						}
@@ -99,7 +100,8 @@ func BenchmarkLoad(b *testing.B) {
 func fill1M(b *testing.B, dir string, records int) {
 	b.Helper()
 	p := storetest.Pool("large")
-	p.Layout = snowflake.Layout{Origin: p.Layout.Origin, TimestampBits: 41, NodeBits: 20, SequenceBits: 2}
+	p.Layout = snowflake.Layout{Origin: p.Layout.Origin, TimestampBits: 41, NodeBits: 20,
+		SequenceBits: 2}
 	p.Last = p.Layout.MaxNode()
 	if err := Create(dir, storetest.Meta(), []fencing.Pool{p}, Options{Logger: quiet}); err != nil {
 		b.Fatal(err)

@@ -41,7 +41,8 @@ func watch(inner vfs.FS, before func(errorfs.Op) error) *watchedFS {
 }
 
 // ReuseForWrite also watches the file, which errorfs doesn't: Pebble reuses its logs.
-func (w *watchedFS) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (vfs.File, error) {
+func (w *watchedFS) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (vfs.File,
+	error) {
 	f, err := w.FS.ReuseForWrite(oldname, newname, c)
 	if err != nil {
 		return nil, err
@@ -73,14 +74,17 @@ func (c *crashes) take(op errorfs.Op) error {
 	c.writes++
 	after := c.journal.Now()
 	none := c.fs.CrashClone(vfs.CrashCloneCfg{})
-	all := c.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(0, 0))})
+	all := c.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100,
+		RNG: rand.New(rand.NewPCG(0, 0))})
 	before := c.journal.Now()
-	c.points = append(c.points, point{op, none, 0, after, before}, point{op, all, 100, after, before})
+	c.points = append(c.points, point{op, none, 0, after, before},
+		point{op, all, 100, after, before})
 	return nil
 }
 
 func (p point) String() string {
-	return fmt.Sprintf("crash before %d on %q with %d%% of the unsynced", p.op.Kind, p.op.Path, p.unsynced)
+	return fmt.Sprintf("crash before %d on %q with %d%% of the unsynced", p.op.Kind, p.op.Path,
+		p.unsynced)
 }
 
 // production are the options as they are, busy ones that make Pebble rotate
@@ -105,7 +109,8 @@ func newJournal() *storetest.Journal {
 
 func create(t *testing.T, opts Options) {
 	t.Helper()
-	if err := Create(dir, storetest.Meta(), []fencing.Pool{storetest.Pool(fencing.DefaultPool)}, opts); err != nil {
+	if err := Create(dir, storetest.Meta(), []fencing.Pool{storetest.Pool(fencing.DefaultPool)},
+		opts); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -163,7 +168,8 @@ func TestCrash(t *testing.T) {
 			for _, p := range c.points {
 				survives(t, p, c.journal, tune)
 			}
-			report(t, "%d crash points: before each of %d writes, with all and with nothing unsynced surviving (%s)",
+			report(
+				t, "%d crash points: before each of %d writes, with all and with nothing unsynced surviving (%s)",
 				len(c.points), c.writes, kinds(t, history))
 		})
 	}
@@ -186,7 +192,8 @@ func kinds(t *testing.T, history []fencing.Batch) string {
 		case len(b.Pools) > 0:
 			count["new pools"]++
 		default:
-			count[map[fencing.Status]string{fencing.Live: "grants", fencing.Ended: "releases", fencing.Revoked: "revokes"}[b.Records[0].Status]]++
+			count[map[fencing.Status]string{fencing.Live: "grants", fencing.Ended: "releases",
+				fencing.Revoked: "revokes"}[b.Records[0].Status]]++
 		}
 	}
 	if len(count) != 8 {
@@ -250,7 +257,8 @@ func survives(t *testing.T, p point, j *storetest.Journal, tune func(*pebble.Opt
 }
 
 // holds opens the store on the disk and checks what it holds.
-func holds(t *testing.T, disk *vfs.MemFS, tune func(*pebble.Options), want fencing.Snapshot, p point) {
+func holds(t *testing.T, disk *vfs.MemFS, tune func(*pebble.Options), want fencing.Snapshot,
+	p point) {
 	t.Helper()
 	s, err := Open(dir, options(disk, tune))
 	if err != nil {
@@ -295,7 +303,8 @@ func TestCrashInCreate(t *testing.T) {
 		survives(t, p, j, nil)
 	}
 	if whole < 2 || whole == len(c.points) {
-		t.Errorf("%d of %d crash points have a store, want some with and some without", whole, len(c.points))
+		t.Errorf("%d of %d crash points have a store, want some with and some without", whole,
+			len(c.points))
 	}
 	report(t, "%d crash points in a creation, a whole store at %d of them", len(c.points), whole)
 }
@@ -319,7 +328,8 @@ func TestCrashInOpen(t *testing.T) {
 			for i := 0; i < len(c.points); i += step {
 				swept += sweepOpen(t, c.points[i], c.journal, tune)
 			}
-			report(t, "%d crash points in the opening of %d crashed stores", swept, (len(c.points)+step-1)/step)
+			report(t, "%d crash points in the opening of %d crashed stores", swept,
+				(len(c.points)+step-1)/step)
 		})
 	}
 }

@@ -62,7 +62,8 @@ func (c *contents) create(dir string, opts Options) error {
 
 // createLocked is create under the directory's lock.
 func (c *contents) createLocked(dir string, opts Options) error {
-	if err := c.vacant(dir, opts); err != nil { // again, since another process may have held the lock
+	// again, since another process may have held the lock
+	if err := c.vacant(dir, opts); err != nil {
 		return err
 	}
 	temp := opts.FS.PathJoin(dir, unfinished)
@@ -131,7 +132,9 @@ func vacant(vf vfs.FS, dir string) error {
 		return errGone(dir)
 	}
 	if foreign != "" {
-		return fmt.Errorf("%s holds %w, such as %q: name an empty directory, or one that is not there yet", dir, ErrNotEmpty, foreign)
+		return fmt.Errorf(
+			"%s holds %w, such as %q: name an empty directory, or one that is not there yet", dir,
+			ErrNotEmpty, foreign)
 	}
 	return nil
 }

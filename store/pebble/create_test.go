@@ -152,7 +152,8 @@ func TestCreateOvertaken(t *testing.T) {
 		}
 		return nil
 	})
-	if err := Create(dir, storetest.Meta(), nil, options(slow, nil)); !errors.Is(err, store.ErrExists) {
+	if err := Create(dir, storetest.Meta(), nil, options(slow, nil)); !errors.Is(err,
+		store.ErrExists) {
 		t.Errorf("got %v, want store.ErrExists", err)
 	}
 	s := open(t, options(disk, nil))
@@ -194,7 +195,8 @@ func TestOpenRefuses(t *testing.T) {
 			if s != nil || !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.says) {
 				t.Fatalf("got %v, want %v and %q", err, test.want, test.says)
 			}
-			if test.name != "no tables" && strings.Count(disk.String(), "\n") > strings.Count(before, "\n")+1 {
+			if test.name != "no tables" &&
+				strings.Count(disk.String(), "\n") > strings.Count(before, "\n")+1 {
 				t.Errorf("the refusal made files:\n%s, before:\n%s", disk, before)
 			}
 		})
@@ -251,23 +253,27 @@ func TestNotWritable(t *testing.T) {
 			return &fs.PathError{Op: "open", Path: op.Path, Err: errno}
 		})
 		says := "can't be written: give the user"
-		if err := Create(dir, storetest.Meta(), nil, options(refuse, nil)); !errors.Is(err, errno) || !strings.Contains(err.Error(), says) {
+		if err := Create(dir, storetest.Meta(), nil, options(refuse, nil)); !errors.Is(err,
+			errno) || !strings.Contains(err.Error(), says) {
 			t.Errorf("Create: %v", err)
 		}
 		create(t, options(disk, nil))
-		if _, err := Open(dir, options(refuse, nil)); !errors.Is(err, errno) || !strings.Contains(err.Error(), says) {
+		if _, err := Open(dir, options(refuse, nil)); !errors.Is(err, errno) ||
+			!strings.Contains(err.Error(), says) {
 			t.Errorf("Open: %v", err)
 		}
 	}
 }
 
 func TestOpenMemory(t *testing.T) {
-	s, err := OpenMemory(storetest.Meta(), []fencing.Pool{storetest.Pool("p")}, Options{Logger: quiet})
+	s, err := OpenMemory(storetest.Meta(), []fencing.Pool{storetest.Pool("p")},
+		Options{Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := storetest.Record("p", 1, 1)
-	if err := s.Commit(context.Background(), fencing.Batch{Records: []fencing.Record{r}}); err != nil {
+	if err := s.Commit(context.Background(),
+		fencing.Batch{Records: []fencing.Record{r}}); err != nil {
 		t.Fatal(err)
 	}
 	snap, err := s.Load(context.Background())

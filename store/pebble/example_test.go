@@ -11,7 +11,8 @@ import (
 
 // A grant, kept and read back.
 func ExampleOpenMemory() {
-	meta := fencing.Meta{Mark: 1_800_000_000_000, Stride: 10 * time.Second, FirstEpoch: 1_800_000_000 << 20}
+	meta := fencing.Meta{Mark: 1_800_000_000_000, Stride: 10 * time.Second,
+		FirstEpoch: 1_800_000_000 << 20}
 	pool := fencing.NewPool(fencing.DefaultPool)
 	s, err := pebble.OpenMemory(meta, []fencing.Pool{pool}, pebble.Options{})
 	if err != nil {

@@ -36,11 +36,13 @@ func (w *failStopFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, err
 	return w.wrap(w.FS.Create(name, c))
 }
 
-func (w *failStopFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+func (w *failStopFS) OpenReadWrite(name string, c vfs.DiskWriteCategory,
+	opts ...vfs.OpenOption) (vfs.File, error) {
 	return w.wrap(w.FS.OpenReadWrite(name, c, opts...))
 }
 
-func (w *failStopFS) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (vfs.File, error) {
+func (w *failStopFS) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (vfs.File,
+	error) {
 	return w.wrap(w.FS.ReuseForWrite(oldname, newname, c))
 }
 

@@ -52,15 +52,18 @@ func (f *failure) err() error {
 
 func (f *failure) sentence(why error) error {
 	if vfs.IsNoSpaceError(why) {
-		return fmt.Errorf("the disk that holds the store in %s is full: free some space and start again, nothing that was acknowledged is lost: %w", f.dir, why)
+		return fmt.Errorf(
+			"the disk that holds the store in %s is full: free some space and start again, nothing that was acknowledged is lost: %w", f.dir, why)
 	}
 	if errors.Is(why, fs.ErrPermission) || errors.Is(why, syscall.EROFS) {
 		return unwritable(f.dir, why)
 	}
 	if lack := lacking(why); lack != "" {
-		return fmt.Errorf("the store in %s could not go on for lack of %s; nothing is wrong with its disk, and nothing that was acknowledged is lost: %w", f.dir, lack, why)
+		return fmt.Errorf(
+			"the store in %s could not go on for lack of %s; nothing is wrong with its disk, and nothing that was acknowledged is lost: %w", f.dir, lack, why)
 	}
-	return fmt.Errorf("writing the store in %s failed: check its disk and start again, nothing that was acknowledged is lost unless the disk lost it: %w", f.dir, why)
+	return fmt.Errorf(
+		"writing the store in %s failed: check its disk and start again, nothing that was acknowledged is lost unless the disk lost it: %w", f.dir, why)
 }
 
 // lacking returns what the process or the machine has run out of, and what to do about
@@ -88,14 +91,16 @@ func cause(format string, args []any) error {
 }
 
 func unwritable(dir string, err error) error {
-	return fmt.Errorf("the store's directory %s can't be written: give the user of this process read and write access to it and all in it: %w", dir, err)
+	return fmt.Errorf(
+		"the store's directory %s can't be written: give the user of this process read and write access to it and all in it: %w", dir, err)
 }
 
 // explainCreate adds to an error of creating the store what to do about it. A missing
 // file is not damage then.
 func explainCreate(dir string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("the store's directory %s can't be created: name one that can: %w", dir, err)
+		return fmt.Errorf("the store's directory %s can't be created: name one that can: %w", dir,
+			err)
 	}
 	return explain(dir, err)
 }
@@ -108,12 +113,18 @@ func explain(dir string, err error) error {
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		return unwritable(dir, err)
 	case vfs.IsNoSpaceError(err):
-		return fmt.Errorf("the disk that holds %s is full: free some space and start again: %w", dir, err)
+		return fmt.Errorf("the disk that holds %s is full: free some space and start again: %w",
+			dir, err)
 	case lacking(err) != "":
-		return fmt.Errorf("the store in %s can't be opened for lack of %s: %w", dir, lacking(err), err)
-	case errors.Is(err, pebble.ErrDBDoesNotExist), errors.Is(err, fs.ErrNotExist), pebble.IsCorruptionError(err):
-		err := fmt.Errorf("%w: %s can't be opened: restore the store from a copy, then recover it: %w", store.ErrDamaged, dir, err)
+		return fmt.Errorf("the store in %s can't be opened for lack of %s: %w", dir, lacking(err),
+			err)
+	case errors.Is(err, pebble.ErrDBDoesNotExist), errors.Is(err, fs.ErrNotExist),
+		pebble.IsCorruptionError(err):
+		err := fmt.Errorf(
+			"%w: %s can't be opened: restore the store from a copy, then recover it: %w",
+			store.ErrDamaged, dir, err)
 		return store.WithHint(err, store.HintRecover, "")
 	}
-	return fmt.Errorf("the store in %s can't be opened: check the directory and its disk: %w", dir, err)
+	return fmt.Errorf("the store in %s can't be opened: check the directory and its disk: %w", dir,
+		err)
 }

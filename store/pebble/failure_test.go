@@ -40,7 +40,8 @@ func (b *broken) before(op errorfs.Op) error {
 }
 
 func isSync(op errorfs.Op) bool {
-	return strings.HasSuffix(op.Path, ".log") && (op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData)
+	return strings.HasSuffix(op.Path, ".log") &&
+		(op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData)
 }
 
 func isWrite(op errorfs.Op) bool { return op.Kind == errorfs.OpFileWrite }
@@ -74,13 +75,15 @@ func TestFailedWrite(t *testing.T) {
 				lied := breakUnder(s, j, disk, fatal)
 
 				err := <-fatal
-				if !errors.Is(err, test.err) || !strings.Contains(err.Error(), test.says) || strings.Contains(err.Error(), "\n") {
+				if !errors.Is(err, test.err) || !strings.Contains(err.Error(), test.says) ||
+					strings.Contains(err.Error(), "\n") {
 					t.Errorf("Fatal got %q, want an error with %q", err, test.says)
 				}
 				afterwards(t, s)
 				for _, percent := range []int{0, 100} {
 					p := point{after: j.Now(), unsynced: percent}
-					p.disk = fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(0, 0))})
+					p.disk = fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent,
+						RNG: rand.New(rand.NewPCG(0, 0))})
 					p.before = j.Now()
 					survives(t, p, j, nil)
 				}
@@ -115,7 +118,8 @@ func breakUnder(s *Store, j *storetest.Journal, disk *broken, fatal chan<- error
 					good.Wait()
 					disk.on.Store(true)
 				}
-				b := fencing.Batch{Records: []fencing.Record{storetest.Record(fencing.DefaultPool, w, i)}}
+				b := fencing.Batch{Records: []fencing.Record{storetest.Record(fencing.DefaultPool,
+					w, i)}}
 				n := j.Begin(b)
 				if s.Commit(context.Background(), b) != nil {
 					return
@@ -156,10 +160,22 @@ func afterwards(t *testing.T, s *Store) {
 // writes stall.
 func TestFailedFlush(t *testing.T) {
 	for name, match := range map[string]func(errorfs.Op) bool{
-		"table":     func(op errorfs.Op) bool { return strings.HasSuffix(op.Path, ".sst") && isWrite(op) },
-		"log":       func(op errorfs.Op) bool { return strings.HasSuffix(op.Path, ".log") && op.Kind == errorfs.OpCreate },
-		"manifest":  func(op errorfs.Op) bool { return strings.Contains(op.Path, "MANIFEST") && isWrite(op) },
-		"directory": func(op errorfs.Op) bool { return strings.HasSuffix(op.Path, database) && op.Kind == errorfs.OpFileSync },
+		"table": func(op errorfs.Op) bool {
+			return strings.HasSuffix(op.Path, ".sst") &&
+				isWrite(op)
+		},
+		"log": func(op errorfs.Op) bool {
+			return strings.HasSuffix(op.Path, ".log") &&
+				op.Kind == errorfs.OpCreate
+		},
+		"manifest": func(op errorfs.Op) bool {
+			return strings.Contains(op.Path, "MANIFEST") &&
+				isWrite(op)
+		},
+		"directory": func(op errorfs.Op) bool {
+			return strings.HasSuffix(op.Path, database) &&
+				op.Kind == errorfs.OpFileSync
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fs := vfs.NewCrashableMem()
@@ -174,7 +190,8 @@ func TestFailedFlush(t *testing.T) {
 				err := live(s, j, storetest.History(4, 2000)) // more than one log takes
 				fatal <- fmt.Errorf("the history ended, %w", err)
 			}()
-			if err := <-fatal; !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "free some space") {
+			if err := <-fatal; !errors.Is(err, syscall.ENOSPC) ||
+				!strings.Contains(err.Error(), "free some space") {
 				t.Errorf("Fatal got %v", err)
 			}
 			if err := s.Close(); err == nil { // and it returns
@@ -201,12 +218,14 @@ func TestUnwind(t *testing.T) {
 			func() {
 				defer func() {
 					// Pebble hands the log's panic on as an error's text.
-					if p := recover(); p == nil || !strings.Contains(fmt.Sprint(p), syscall.EIO.Error()) {
+					if p := recover(); p == nil ||
+						!strings.Contains(fmt.Sprint(p), syscall.EIO.Error()) {
 						t.Errorf("Commit panicked with %v", p)
 					}
 				}()
 				meta := storetest.Meta()
-				t.Errorf("Commit returned %v", s.Commit(context.Background(), fencing.Batch{Meta: &meta}))
+				t.Errorf("Commit returned %v",
+					s.Commit(context.Background(), fencing.Batch{Meta: &meta}))
 			}()
 			afterwards(t, s)
 			goleak.VerifyNone(t, before)
@@ -261,7 +280,8 @@ func full(t *testing.T, fs vfs.FS, do func(Options) error) {
 	disk.on.Store(true)
 	opts, ended := fatalOptions(watch(fs, disk.before), nil)
 	go func() { ended <- do(opts) }()
-	if err := <-ended; !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "free some space") {
+	if err := <-ended; !errors.Is(err, syscall.ENOSPC) ||
+		!strings.Contains(err.Error(), "free some space") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -273,7 +293,8 @@ func TestProcess(t *testing.T) {
 		t.Skip("only as a process of another test")
 	}
 	disk := &broken{err: syscall.ENOSPC, match: isWrite}
-	opts := Options{FS: watch(vfs.Default, disk.before), Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	opts := Options{FS: watch(vfs.Default, disk.before),
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	s, err := Open(dir, opts)
 	if err != nil {
 		slog.Error("open", "error", err)

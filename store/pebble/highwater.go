@@ -161,7 +161,8 @@ func readHighWater(vf vfs.FS, dir string) (water, error) {
 }
 
 func unreadable(err error) error {
-	return fmt.Errorf("its %s file can't be read: check who may read it, and its disk: %w", highWaterFile, err)
+	return fmt.Errorf("its %s file can't be read: check who may read it, and its disk: %w",
+		highWaterFile, err)
 }
 
 // The file is one line of text, so that people can read it, too.
@@ -174,9 +175,11 @@ func (w water) encode() []byte {
 
 func decodeWater(data []byte) (water, error) {
 	var w water
-	n, _ := fmt.Sscanf(string(data), waterFormat, &w.mark, &w.base) // the comparison below checks it
+	// the comparison below checks it
+	n, _ := fmt.Sscanf(string(data), waterFormat, &w.mark, &w.base)
 	if n != 2 || string(w.encode()) != string(data) {
-		return water{}, fmt.Errorf("%w: its %s file holds %.100q, which no version of Cirrus writes: restore the store from a copy, or keep what is left, and recover it before it is served",
+		return water{}, fmt.Errorf(
+			"%w: its %s file holds %.100q, which no version of Cirrus writes: restore the store from a copy, or keep what is left, and recover it before it is served",
 			store.ErrDamaged, highWaterFile, data)
 	}
 	return w, nil

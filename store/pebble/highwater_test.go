@@ -25,7 +25,8 @@ import (
 // then marks and grants were written. It returns the last mark.
 func served(t *testing.T, dir string, opts Options) fencing.Meta {
 	t.Helper()
-	if err := Create(dir, storetest.Meta(), []fencing.Pool{storetest.Pool(fencing.DefaultPool)}, opts); err != nil {
+	if err := Create(dir, storetest.Meta(), []fencing.Pool{storetest.Pool(fencing.DefaultPool)},
+		opts); err != nil {
 		t.Fatal(err)
 	}
 	s, err := Open(dir, opts)
@@ -115,7 +116,8 @@ func TestLostWrites(t *testing.T) {
 			opts := Options{Logger: quiet}
 			last := served(t, dir, opts)
 			test.damage(t, newestLog(t, dir))
-			if s, err := Open(dir, opts); !errors.Is(err, store.ErrLostWrites) || !strings.Contains(err.Error(), dir) {
+			if s, err := Open(dir, opts); !errors.Is(err, store.ErrLostWrites) ||
+				!strings.Contains(err.Error(), dir) {
 				t.Fatalf("opened: %v, %v; want ErrLostWrites with the directory", s != nil, err)
 			}
 			recovered(t, dir, opts, last)
@@ -168,7 +170,8 @@ func TestLostBase(t *testing.T) {
 	meta.FirstEpoch += 1 << 20
 	commit(t, s, fencing.Batch{Meta: &meta})
 	if got, err := readHighWater(disk, dir); err != nil || got != waterOf(&meta) {
-		t.Errorf("when the base is acknowledged the file says %+v, %v, want %+v", got, err, waterOf(&meta))
+		t.Errorf("when the base is acknowledged the file says %+v, %v, want %+v", got, err,
+			waterOf(&meta))
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -227,7 +230,8 @@ func TestHighWaterDamaged(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "cirrus")
 			opts := Options{Logger: quiet}
 			served(t, dir, opts)
-			if err := os.WriteFile(filepath.Join(dir, highWaterFile), []byte(content), 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, highWaterFile), []byte(content),
+				0o600); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := Open(dir, opts); !errors.Is(err, store.ErrDamaged) {
@@ -241,7 +245,8 @@ func TestHighWaterDamaged(t *testing.T) {
 // TestHighWaterUnreadable: a file that can't be read may say that writes were lost, and how far
 // the mark had come. So the store is not opened without it, not even to recover it.
 func TestHighWaterUnreadable(t *testing.T) {
-	for name, kind := range map[string]errorfs.OpKind{"open": errorfs.OpOpen, "read": errorfs.OpFileRead} {
+	for name, kind := range map[string]errorfs.OpKind{"open": errorfs.OpOpen,
+		"read": errorfs.OpFileRead} {
 		t.Run(name, func(t *testing.T) {
 			disk := vfs.NewMem()
 			create(t, options(disk, nil))
@@ -252,7 +257,8 @@ func TestHighWaterUnreadable(t *testing.T) {
 				return nil
 			}))
 			commitTo(t, options(disk, nil))
-			for name, open := range map[string]func(string, Options) (*Store, error){"Open": Open, "OpenToRecover": OpenToRecover} {
+			for name, open := range map[string]func(string, Options) (*Store, error){"Open": Open,
+				"OpenToRecover": OpenToRecover} {
 				_, err := open(dir, options(failing, nil))
 				if !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), "can't be read") {
 					t.Errorf("%s: %v, want an error that says so", name, err)
@@ -281,7 +287,8 @@ func TestDatabaseGone(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(dir, database)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(dir, opts); !errors.Is(err, store.ErrDamaged) || errors.Is(err, store.ErrNoStore) {
+	if _, err := Open(dir, opts); !errors.Is(err, store.ErrDamaged) ||
+		errors.Is(err, store.ErrNoStore) {
 		t.Errorf("Open: %v, want ErrDamaged", err)
 	}
 	if err := Create(dir, storetest.Meta(), nil, opts); !errors.Is(err, store.ErrDamaged) {
@@ -318,10 +325,12 @@ func TestHighWaterFails(t *testing.T) {
 				meta.Mark += 1000
 				meta.FirstEpoch += base
 				go func() { _ = s.Commit(context.Background(), fencing.Batch{Meta: &meta}) }()
-				if err := <-fatal; !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), "check its disk") {
+				if err := <-fatal; !errors.Is(err, syscall.EIO) ||
+					!strings.Contains(err.Error(), "check its disk") {
 					t.Errorf("Fatal got %v", err)
 				}
-				if _, err := Open(dir, options(disk.CrashClone(vfs.CrashCloneCfg{}), nil)); err != nil {
+				if _, err := Open(dir,
+					options(disk.CrashClone(vfs.CrashCloneCfg{}), nil)); err != nil {
 					t.Errorf("afterwards: %v", err)
 				}
 			})

@@ -55,7 +55,8 @@ func (s *Store) load(ctx context.Context) (fencing.Snapshot, error) {
 }
 
 // each visits the keys from from up to, but without, to, in order; nil is no bound.
-func (s *Store) each(ctx context.Context, from, to []byte, visit func(*pebble.Iterator) error) error {
+func (s *Store) each(ctx context.Context, from, to []byte,
+	visit func(*pebble.Iterator) error) error {
 	it, err := s.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: from, UpperBound: to})
 	if err != nil {
 		return err

@@ -24,7 +24,8 @@ func whole(records int) fencing.Batch {
 	meta := storetest.Meta()
 	b := fencing.Batch{Meta: &meta, Pools: []fencing.Pool{storetest.Pool(fencing.DefaultPool)}}
 	for i := range snowflake.NodeID(records) {
-		b.Records = append(b.Records, storetest.Record(fencing.DefaultPool, i, meta.FirstEpoch+fencing.Epoch(i)))
+		b.Records = append(b.Records,
+			storetest.Record(fencing.DefaultPool, i, meta.FirstEpoch+fencing.Epoch(i)))
 	}
 	return b
 }
@@ -41,7 +42,8 @@ func holdsWhole(t *testing.T, opts Options, b fencing.Batch) {
 	t.Helper()
 	s := open(t, opts)
 	snap, err := s.Load(context.Background())
-	if err != nil || snap.Meta != *b.Meta || !reflect.DeepEqual(snap.Pools, b.Pools) || !slices.Equal(snap.Records, b.Records) {
+	if err != nil || snap.Meta != *b.Meta || !reflect.DeepEqual(snap.Pools, b.Pools) ||
+		!slices.Equal(snap.Records, b.Records) {
 		t.Errorf("the store holds %+v (%v), want the batch", snap, err)
 	}
 	if err := s.Close(); err != nil {
@@ -52,7 +54,8 @@ func holdsWhole(t *testing.T, opts Options, b fencing.Batch) {
 func TestReceive(t *testing.T) {
 	opts := options(vfs.NewMem(), nil)
 	receive(t, opts, theMove, whole(300))
-	if _, err := Open(dir, opts); !errors.Is(err, store.ErrUnfinished) || !strings.Contains(err.Error(), theMove.From) {
+	if _, err := Open(dir, opts); !errors.Is(err, store.ErrUnfinished) ||
+		!strings.Contains(err.Error(), theMove.From) {
 		t.Errorf("Open before Finish: %v, want ErrUnfinished", err)
 	}
 	if err := Create(dir, storetest.Meta(), nil, opts); !errors.Is(err, store.ErrExists) {
@@ -80,7 +83,8 @@ func TestReceiveRefuses(t *testing.T) {
 		{"a store", create, func(err error) bool { return errors.Is(err, store.ErrExists) }},
 		{"another one that arrives from there", func(t *testing.T, opts Options) { receive(t, opts, other, whole(1)) },
 			func(err error) bool {
-				return errors.Is(err, store.ErrUnfinished) && strings.Contains(err.Error(), other.From)
+				return errors.Is(err, store.ErrUnfinished) &&
+					strings.Contains(err.Error(), other.From)
 			}},
 		{"one that was moved", retired, func(err error) bool { return errors.As(err, new(*store.MovedError)) }},
 	} {
@@ -137,7 +141,8 @@ func TestRetire(t *testing.T) {
 	retired(t, opts)
 	_, err := Open(dir, opts)
 	var gone *store.MovedError
-	if !errors.As(err, &gone) || gone.ID != theMove.ID || gone.To != theMove.To || !strings.Contains(err.Error(), "serve that one") {
+	if !errors.As(err, &gone) || gone.ID != theMove.ID || gone.To != theMove.To ||
+		!strings.Contains(err.Error(), "serve that one") {
 		t.Error(err)
 	}
 	if err := Create(dir, storetest.Meta(), nil, opts); !errors.Is(err, store.ErrExists) {
@@ -177,10 +182,12 @@ func TestTakeBack(t *testing.T) {
 	retired(t, opts)
 	takeBack(t, opts)
 	holdsWhole(t, opts, takenBack())
-	if noted, err := readHighWater(opts.FS, dir); err != nil || noted.mark != takenBack().Meta.Mark {
+	if noted, err := readHighWater(opts.FS, dir); err != nil ||
+		noted.mark != takenBack().Meta.Mark {
 		t.Errorf("the high-water file says %v (%v), want the recovered mark and base", noted, err)
 	}
-	if _, err := OpenMoved(dir, opts); err == nil || !strings.Contains(err.Error(), "was not moved away") {
+	if _, err := OpenMoved(dir, opts); err == nil ||
+		!strings.Contains(err.Error(), "was not moved away") {
 		t.Errorf("OpenMoved again: %v, want an error that it was not moved", err)
 	}
 }
@@ -222,7 +229,8 @@ func TestCrashInMove(t *testing.T) {
 		}
 		return got
 	}
-	sweep := func(t *testing.T, setUp, do func(*testing.T, Options), want string, then func(*testing.T, string, Options)) {
+	sweep := func(t *testing.T, setUp, do func(*testing.T, Options), want string,
+		then func(*testing.T, string, Options)) {
 		c := &crashes{fs: vfs.NewCrashableMem(), journal: newJournal()}
 		setUp(t, options(c.fs, nil))
 		do(t, options(watch(c.fs, c.take), nil))
@@ -258,7 +266,8 @@ func TestCrashInMove(t *testing.T) {
 		holdsWhole(t, opts, whole(30))
 	}
 	t.Run("arriving", func(t *testing.T) { sweep(t, nothing, arrive, "none unfinished", again) })
-	t.Run("arriving again", func(t *testing.T) { sweep(t, arrive, arrive, "none unfinished", again) })
+	t.Run(
+		"arriving again", func(t *testing.T) { sweep(t, arrive, arrive, "none unfinished", again) })
 	t.Run("finishing", func(t *testing.T) {
 		sweep(t, arrive, finish, "unfinished served", func(t *testing.T, was string, opts Options) {
 			if was == "unfinished" {

@@ -71,7 +71,9 @@ func openAny(dir string, opts Options, why purpose) (*Store, store.Note, error) 
 	case errors.Is(err, fs.ErrNotExist) && isThere(opts.FS, opts.FS.PathJoin(dir, highWaterFile)):
 		return nil, "", errGone(dir)
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, "", store.WithHint(fmt.Errorf("%s holds %w: create one there, or name the directory of one", dir, store.ErrNoStore), store.HintCreate, dir)
+		return nil, "",
+			store.WithHint(fmt.Errorf("%s holds %w: create one there, or name the directory of one",
+				dir, store.ErrNoStore), store.HintCreate, dir)
 	case err != nil:
 		return nil, "", explain(dir, err)
 	}
@@ -109,7 +111,8 @@ func isThere(vf vfs.FS, path string) bool {
 // errGone returns that the store in the directory has lost its database. The directory
 // is not like one that never had a store: node IDs of that store are leased (S7).
 func errGone(dir string) error {
-	return fmt.Errorf("%w: the store in %s has lost its database, of which only the %s file is left: restore it from a copy and recover it, or begin anew in an empty directory", store.ErrDamaged, dir, highWaterFile)
+	return fmt.Errorf(
+		"%w: the store in %s has lost its database, of which only the %s file is left: restore it from a copy and recover it, or begin anew in an empty directory", store.ErrDamaged, dir, highWaterFile)
 }
 
 func openLocked(dir, inner string, lock *pebble.Lock, opts Options, why purpose) (*Store, error) {
@@ -143,10 +146,12 @@ func openLocked(dir, inner string, lock *pebble.Lock, opts Options, why purpose)
 func newerDatabase(inner string, vf vfs.FS) error {
 	desc, err := pebble.Peek(inner, vf)
 	if err != nil && strings.Contains(err.Error(), "unknown format major version") {
-		return fmt.Errorf("%w: run the version of Cirrus that wrote it, or a later one: %w", store.ErrNewerFormat, err)
+		return fmt.Errorf("%w: run the version of Cirrus that wrote it, or a later one: %w",
+			store.ErrNewerFormat, err)
 	}
 	if err == nil && desc.Exists && desc.FormatMajorVersion > formatVersion {
-		return fmt.Errorf("%w: its database has format %d and this version of Cirrus writes %d: run the version that wrote it, or a later one",
+		return fmt.Errorf(
+			"%w: its database has format %d and this version of Cirrus writes %d: run the version that wrote it, or a later one",
 			store.ErrNewerFormat, desc.FormatMajorVersion, formatVersion)
 	}
 	return nil // Open reports any other error
@@ -171,10 +176,12 @@ func (s *Store) meta() (fencing.Meta, error) {
 // the lock could not be taken.
 func lockError(dir string, err error) error {
 	var path *fs.PathError // the lock file could not be made
-	held := errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) && !errors.As(err, &path) ||
+	held := errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) &&
+		!errors.As(err, &path) ||
 		strings.Contains(err.Error(), "held by current process")
 	if held {
-		return fmt.Errorf("the store in %s is %w: stop that one first, or name another directory", dir, ErrLocked)
+		return fmt.Errorf("the store in %s is %w: stop that one first, or name another directory",
+			dir, ErrLocked)
 	}
 	return explain(dir, err)
 }

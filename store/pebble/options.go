@@ -104,9 +104,15 @@ var briefCache = sync.OnceValue(func() *pebble.Cache { return pebble.NewCache(1 
 func events(log *slog.Logger, f *failure) *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: func(err error) { f.now(err) },
-		DiskSlow:        func(i pebble.DiskSlowInfo) { log.Warn("the store's disk is slow", "operation", i.String()) },
-		WriteStallBegin: func(i pebble.WriteStallBeginInfo) { log.Warn("the store delays writes", "reason", i.Reason) },
-		WriteStallEnd:   func() { log.Info("the store accepts writes again") },
+		DiskSlow: func(i pebble.DiskSlowInfo) {
+			log.Warn("the store's disk is slow",
+				"operation", i.String())
+		},
+		WriteStallBegin: func(i pebble.WriteStallBeginInfo) {
+			log.Warn("the store delays writes",
+				"reason", i.Reason)
+		},
+		WriteStallEnd: func() { log.Info("the store accepts writes again") },
 	}
 }
 

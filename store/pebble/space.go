@@ -60,7 +60,8 @@ func (s *space) check(mark snowflake.Millis) {
 	}
 	if passed > s.passed || passed > 0 && mark >= s.loggedAt.Add(warnSpaceEvery) {
 		s.loggedAt = mark
-		s.log.Warn("the store's disk is nearly full", "free_bytes", now.Free, "total_bytes", now.Size)
+		s.log.Warn("the store's disk is nearly full", "free_bytes", now.Free,
+			"total_bytes", now.Size)
 	}
 	s.passed = passed
 }

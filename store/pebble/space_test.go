@@ -25,7 +25,8 @@ func TestDiskFillsUp(t *testing.T) {
 	mem := vfs.NewMem()
 	mem.TestingSetDiskUsage(usage(50 * gibi))
 	opts := Options{FS: mem, Logger: slog.New(slog.NewTextHandler(&log, nil))}
-	if err := Create("store", storetest.Meta(), []fencing.Pool{storetest.Pool(fencing.DefaultPool)}, opts); err != nil {
+	if err := Create("store", storetest.Meta(), []fencing.Pool{storetest.Pool(fencing.DefaultPool)},
+		opts); err != nil {
 		t.Fatal(err)
 	}
 	s, err := Open("store", opts)
@@ -76,7 +77,8 @@ func TestNearlyFullIsLoggedSeldom(t *testing.T) {
 		mem.TestingSetDiskUsage(usage(step.free))
 		s.check(mark)
 		if warned := strings.Contains(log.String(), "nearly full"); warned != step.warned {
-			t.Errorf("step %d, with %d bytes free: warned %v, want %v", i, step.free, warned, step.warned)
+			t.Errorf("step %d, with %d bytes free: warned %v, want %v", i, step.free, warned,
+				step.warned)
 		}
 	}
 	mem.TestingSetDiskUsage(vfs.DiskUsage{}) // the file system doesn't report it any more

@@ -87,7 +87,9 @@ func (s *Store) Close() error {
 		err = lockErr
 	}
 	if err != nil {
-		return fmt.Errorf("closing the store in %s failed, nothing that was acknowledged is lost: %w", s.failure.dir, err)
+		return fmt.Errorf(
+			"closing the store in %s failed, nothing that was acknowledged is lost: %w",
+			s.failure.dir, err)
 	}
 	return nil
 }

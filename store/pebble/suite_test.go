@@ -31,7 +31,10 @@ func TestStoreOnDisk(t *testing.T) {
 
 func factory(dir string, opts Options) storetest.Factory {
 	return storetest.Factory{
-		Create: func(meta fencing.Meta, pools []fencing.Pool) error { return Create(dir, meta, pools, opts) },
+		Create: func(meta fencing.Meta,
+			pools []fencing.Pool) error {
+			return Create(dir, meta, pools, opts)
+		},
 		Open: func() (storetest.Store, error) {
 			s, err := Open(dir, opts)
 			if err != nil {

@@ -138,7 +138,8 @@ func (h *history) all() []fencing.Record {
 }
 
 func (h *history) live() []fencing.Record {
-	return slices.DeleteFunc(h.all(), func(r fencing.Record) bool { return r.Status != fencing.Live })
+	return slices.DeleteFunc(h.all(),
+		func(r fencing.Record) bool { return r.Status != fencing.Live })
 }
 
 func sortedKeys(m map[string]fencing.Record) []string {

@@ -93,7 +93,8 @@ func (j *Journal) Check(snap fencing.Snapshot, after, before Moment) error {
 func (j *Journal) origins(values map[string]any, before Moment) (map[string]int, error) {
 	written := make(map[string]int, len(values))
 	for key, v := range values {
-		n := slices.IndexFunc(j.batches[:before.started], func(b map[string]any) bool { return b[key] == v })
+		n := slices.IndexFunc(j.batches[:before.started],
+			func(b map[string]any) bool { return b[key] == v })
 		if n < 0 {
 			return nil, fmt.Errorf("%s is %+v, which no batch wrote", key, v)
 		}

@@ -174,7 +174,8 @@ func testRoundTrip(t *testing.T, s *subject) {
 }
 
 func testOverwrite(t *testing.T, s *subject) {
-	want := fencing.Snapshot{Meta: Meta(), Pools: []fencing.Pool{Pool("p")}, Records: []fencing.Record{Record("p", 3, 1)}}
+	want := fencing.Snapshot{Meta: Meta(), Pools: []fencing.Pool{Pool("p")},
+		Records: []fencing.Record{Record("p", 3, 1)}}
 	s.create(want.Meta, want.Pools...)
 	for i := range 50 {
 		want.Meta.Mark++
@@ -196,7 +197,8 @@ func testSnapshotIsOwn(t *testing.T, s *subject) {
 	b.Records[0].App = "changed after the commit"
 	got := s.load()
 	got.Records[0].App, got.Pools[0].Name = "changed after the load", "other"
-	s.holds(fencing.Snapshot{Meta: Meta(), Pools: []fencing.Pool{Pool("p")}, Records: []fencing.Record{Record("p", 1, 1)}})
+	s.holds(fencing.Snapshot{Meta: Meta(), Pools: []fencing.Pool{Pool("p")},
+		Records: []fencing.Record{Record("p", 1, 1)}})
 }
 
 // testAllOrNothing: if a part of a batch can't be written, nothing of it is.
@@ -290,45 +292,101 @@ func testCloseWhileBusy(t *testing.T, s *subject) {
 func testUnfit(t *testing.T, s *subject) {
 	s.create(Meta(), Pool("p"))
 	for name, change := range map[string]func(*fencing.Meta, *fencing.Pool, *fencing.Record){
-		"mark below 0":        func(m *fencing.Meta, _ *fencing.Pool, _ *fencing.Record) { m.Mark = -1 },
-		"mark too high":       func(m *fencing.Meta, _ *fencing.Pool, _ *fencing.Record) { m.Mark = latest + 1 },
-		"no stride":           func(m *fencing.Meta, _ *fencing.Pool, _ *fencing.Record) { m.Stride = 0 },
-		"no first epoch":      func(m *fencing.Meta, _ *fencing.Pool, _ *fencing.Record) { m.FirstEpoch = 0 },
-		"pool without a name": func(_ *fencing.Meta, p *fencing.Pool, _ *fencing.Record) { p.Name = "" },
-		"pool name with /":    func(_ *fencing.Meta, p *fencing.Pool, _ *fencing.Record) { p.Name = "a/b" },
-		"layout of 64 bits":   func(_ *fencing.Meta, p *fencing.Pool, _ *fencing.Record) { p.Layout.SequenceBits = 22 },
-		"node IDs backwards":  func(_ *fencing.Meta, p *fencing.Pool, _ *fencing.Record) { p.First, p.Last = 2, 1 },
-		"max TTL below TTL":   func(_ *fencing.Meta, p *fencing.Pool, _ *fencing.Record) { p.MaxTTL = p.TTL - 1 },
-		"epoch 0":             func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) { r.Epoch = 0 },
-		"no app ID":           func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) { r.App = "" },
+		"mark below 0": func(m *fencing.Meta, _ *fencing.Pool,
+			_ *fencing.Record) {
+			m.Mark = -1
+		},
+		"mark too high": func(m *fencing.Meta, _ *fencing.Pool,
+			_ *fencing.Record) {
+			m.Mark = latest + 1
+		},
+		"no stride": func(m *fencing.Meta, _ *fencing.Pool,
+			_ *fencing.Record) {
+			m.Stride = 0
+		},
+		"no first epoch": func(m *fencing.Meta, _ *fencing.Pool,
+			_ *fencing.Record) {
+			m.FirstEpoch = 0
+		},
+		"pool without a name": func(_ *fencing.Meta, p *fencing.Pool,
+			_ *fencing.Record) {
+			p.Name = ""
+		},
+		"pool name with /": func(_ *fencing.Meta, p *fencing.Pool,
+			_ *fencing.Record) {
+			p.Name = "a/b"
+		},
+		"layout of 64 bits": func(_ *fencing.Meta, p *fencing.Pool,
+			_ *fencing.Record) {
+			p.Layout.SequenceBits = 22
+		},
+		"node IDs backwards": func(_ *fencing.Meta, p *fencing.Pool, _ *fencing.Record) {
+			p.First,
+				p.Last = 2, 1
+		},
+		"max TTL below TTL": func(_ *fencing.Meta, p *fencing.Pool,
+			_ *fencing.Record) {
+			p.MaxTTL = p.TTL - 1
+		},
+		"epoch 0":   func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) { r.Epoch = 0 },
+		"no app ID": func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) { r.App = "" },
 		"app ID too long": func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) {
 			r.App = fencing.AppID(strings.Repeat("a", 254))
 		},
-		"app ID not UTF-8":    func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) { r.App = "\xff" },
-		"TTL too short":       func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) { r.TTL = fencing.MinTTL - 1 },
-		"TTL too long":        func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) { r.TTL = fencing.MaxDuration + 1 },
-		"no status":           func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) { r.Status = 0 },
-		"unknown status":      func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) { r.Status = 4 },
-		"floor below 0":       func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) { r.Floor = -1 },
-		"ceiling below floor": func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) { r.Ceiling = r.Floor - 2 },
+		"app ID not UTF-8": func(_ *fencing.Meta, _ *fencing.Pool,
+			r *fencing.Record) {
+			r.App = "\xff"
+		},
+		"TTL too short": func(_ *fencing.Meta, _ *fencing.Pool,
+			r *fencing.Record) {
+			r.TTL = fencing.MinTTL - 1
+		},
+		"TTL too long": func(_ *fencing.Meta, _ *fencing.Pool,
+			r *fencing.Record) {
+			r.TTL = fencing.MaxDuration + 1
+		},
+		"no status": func(_ *fencing.Meta, _ *fencing.Pool,
+			r *fencing.Record) {
+			r.Status = 0
+		},
+		"unknown status": func(_ *fencing.Meta, _ *fencing.Pool,
+			r *fencing.Record) {
+			r.Status = 4
+		},
+		"floor below 0": func(_ *fencing.Meta, _ *fencing.Pool,
+			r *fencing.Record) {
+			r.Floor = -1
+		},
+		"ceiling below floor": func(_ *fencing.Meta, _ *fencing.Pool,
+			r *fencing.Record) {
+			r.Ceiling = r.Floor - 2
+		},
 		"note of an ended record": func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) {
 			r.Status, r.Silence = fencing.Ended, fencing.Silence{Noted: true, Ceiling: r.Ceiling}
 		},
 		"note with too little left": func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) {
-			r.Silence = fencing.Silence{Noted: true, Left: -fencing.MaxDuration - 1, Ceiling: r.Ceiling}
+			r.Silence = fencing.Silence{Noted: true, Left: -fencing.MaxDuration - 1,
+				Ceiling: r.Ceiling}
 		},
 		"note with too much left": func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) {
-			r.Silence = fencing.Silence{Noted: true, Left: r.TTL + fencing.MaxDuration + 1, Ceiling: r.Ceiling}
+			r.Silence = fencing.Silence{Noted: true, Left: r.TTL + fencing.MaxDuration + 1,
+				Ceiling: r.Ceiling}
 		},
-		"note with a ceiling below floor": func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) {
+		"note with a ceiling below floor": func(_ *fencing.Meta, _ *fencing.Pool,
+			r *fencing.Record) {
 			r.Silence = fencing.Silence{Noted: true, Ceiling: r.Floor - 2}
 		},
-		"ceiling out of range": func(_ *fencing.Meta, _ *fencing.Pool, r *fencing.Record) { r.Ceiling = latest + 1 },
+		"ceiling out of range": func(_ *fencing.Meta, _ *fencing.Pool,
+			r *fencing.Record) {
+			r.Ceiling = latest + 1
+		},
 	} {
 		meta, pool, record := Meta(), Pool("q"), Record("p", 1, 1)
 		change(&meta, &pool, &record)
-		b := fencing.Batch{Meta: &meta, Pools: []fencing.Pool{pool}, Records: []fencing.Record{record}}
-		if err := s.Commit(context.Background(), b); err == nil || !strings.Contains(err.Error(), "nothing was written") {
+		b := fencing.Batch{Meta: &meta, Pools: []fencing.Pool{pool},
+			Records: []fencing.Record{record}}
+		if err := s.Commit(context.Background(), b); err == nil ||
+			!strings.Contains(err.Error(), "nothing was written") {
 			t.Errorf("%s: got %v, want a refusal", name, err)
 		}
 	}
@@ -339,7 +397,8 @@ func testUnfit(t *testing.T, s *subject) {
 func testDamaged(t *testing.T, factory func(t *testing.T) Factory) {
 	hash := make([]byte, 32)
 	good := func() *storev1.StoredRecord {
-		return &storev1.StoredRecord{Epoch: 1, AppId: "a", InstanceHash: hash, TtlNs: 1e9, FloorMs: 5, CeilingMs: 6, Status: storev1.Status_STATUS_LIVE}
+		return &storev1.StoredRecord{Epoch: 1, AppId: "a", InstanceHash: hash, TtlNs: 1e9,
+			FloorMs: 5, CeilingMs: 6, Status: storev1.Status_STATUS_LIVE}
 	}
 	record := func(change func(*storev1.StoredRecord)) []byte {
 		m := good()
@@ -421,7 +480,8 @@ func marshal(t *testing.T, m proto.Message) []byte {
 func testNewerFormat(t *testing.T, s *subject) {
 	s.create(Meta(), Pool("p"))
 	s.close()
-	if err := s.Put(store.MetaKey(), marshal(t, &storev1.StoredMeta{Format: store.Format + 1})); err != nil {
+	if err := s.Put(store.MetaKey(),
+		marshal(t, &storev1.StoredMeta{Format: store.Format + 1})); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Put(store.PoolKey("p"), []byte("another encoding")); err != nil {
@@ -446,11 +506,13 @@ func testNewerFields(t *testing.T, s *subject) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Put(store.RecordKey("p", 3), append(value, 0xf8, 0x06, 0x01)); err != nil { // field 111
+	// field 111
+	if err := s.Put(store.RecordKey("p", 3), append(value, 0xf8, 0x06, 0x01)); err != nil {
 		t.Fatal(err)
 	}
 	s.reopen()
-	s.holds(fencing.Snapshot{Meta: Meta(), Pools: []fencing.Pool{Pool("p")}, Records: []fencing.Record{r}})
+	s.holds(fencing.Snapshot{Meta: Meta(), Pools: []fencing.Pool{Pool("p")},
+		Records: []fencing.Record{r}})
 }
 
 // testCancelled: a commit whose context has ended may fail, but after nil it is durable.
@@ -480,7 +542,9 @@ func testClosed(t *testing.T, s *subject) {
 	if _, err := s.Load(ctx); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("Load: %v, want ErrClosed", err)
 	}
-	if err := s.Commit(ctx, fencing.Batch{Records: []fencing.Record{Record("p", 1, 1)}}); !errors.Is(err, store.ErrClosed) {
+	if err := s.Commit(
+		ctx, fencing.Batch{Records: []fencing.Record{Record("p", 1, 1)}}); !errors.Is(err,
+		store.ErrClosed) {
 		t.Errorf("Commit: %v, want ErrClosed", err)
 	}
 	if err := s.Confirm(ctx); !errors.Is(err, store.ErrClosed) {

@@ -51,15 +51,18 @@ func Record(pool fencing.PoolName, node snowflake.NodeID, epoch fencing.Epoch) f
 
 // extremeMeta returns a meta with each field at its bound.
 func extremeMeta() fencing.Meta {
-	return fencing.Meta{Mark: latest, Stride: fencing.MaxDuration, CreatedAt: latest, FirstEpoch: math.MaxUint64, SuspectFor: fencing.MaxDuration, ID: fencing.StoreID{0: 0xff, 15: 1}}
+	return fencing.Meta{Mark: latest, Stride: fencing.MaxDuration, CreatedAt: latest,
+		FirstEpoch: math.MaxUint64, SuspectFor: fencing.MaxDuration,
+		ID: fencing.StoreID{0: 0xff, 15: 1}}
 }
 
 // extremePools returns the largest and the smallest pool, and pools whose names a careless
 // key would confuse.
 func extremePools() []fencing.Pool {
 	most := fencing.Pool{
-		Name:       fencing.PoolName(strings.Repeat("z", fencing.MaxPoolName)),
-		Layout:     snowflake.Layout{Origin: 253_402_300_799_999, TimestampBits: 40, NodeBits: 22, SequenceBits: 1},
+		Name: fencing.PoolName(strings.Repeat("z", fencing.MaxPoolName)),
+		Layout: snowflake.Layout{Origin: 253_402_300_799_999, TimestampBits: 40, NodeBits: 22,
+			SequenceBits: 1},
 		First:      0,
 		Last:       1<<22 - 1,
 		TTL:        fencing.MaxDuration,
@@ -105,7 +108,8 @@ func extremeRecords() []fencing.Record {
 	odd.Silence = fencing.Silence{Noted: true, Ceiling: odd.Floor - 1}
 	return []fencing.Record{
 		least,
-		Record("a", 0, 1), Record("a", 1, 2), named, Record("a", 255, 3), Record("a", 256, 4), Record("a", 1023, 5),
+		Record("a", 0, 1), Record("a", 1, 2), named, Record("a", 255, 3), Record("a", 256, 4),
+		Record("a", 1023, 5),
 		Record("a-", 0, 6),
 		Record("a-b", 0, 6), odd,
 		Record("a0", 0, 1), Record("ab", 0, 1),

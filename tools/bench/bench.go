@@ -115,7 +115,8 @@ func (b *bench) run(ctx context.Context) (_ *Report, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(len(measurements))*(10*b.For+time.Minute))
 	defer cancel()
 	if b.dir, err = os.MkdirTemp(b.Dir, "cirrus-bench-"); err != nil {
-		return nil, fmt.Errorf("making a directory for the stores: %w; give another place with --dir", err)
+		return nil, fmt.Errorf(
+			"making a directory for the stores: %w; give another place with --dir", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
 	chosen := b.chosen()
@@ -161,7 +162,8 @@ func (c *Config) complete() error {
 	}
 	for _, name := range c.Only {
 		if !slices.Contains(Names(), name) {
-			return fmt.Errorf("--only %q: there is no such measurement; give some of %s", name, strings.Join(Names(), ", "))
+			return fmt.Errorf("--only %q: there is no such measurement; give some of %s", name,
+				strings.Join(Names(), ", "))
 		}
 	}
 	if c.Log == nil {

@@ -52,7 +52,8 @@ func TestEveryRowIsMeasured(t *testing.T) {
 	for _, r := range report.Rows {
 		names = append(names, r.Name)
 		// The difference of two short measurements can be below 0.
-		if r.Ours <= 0 && r.Unit != "each" && r.Unit != "writes/s" && r.Name != "lone" || r.LimitIs != "" && (r.Limit <= 0 || r.Ratio <= 0) {
+		if r.Ours <= 0 && r.Unit != "each" && r.Unit != "writes/s" && r.Name != "lone" ||
+			r.LimitIs != "" && (r.Limit <= 0 || r.Ratio <= 0) {
 			t.Errorf("%s was not measured: %+v", r.What, r)
 		}
 	}
@@ -148,8 +149,11 @@ func TestFailureEndsMeasurement(t *testing.T) {
 		t.Error("the measurement continued after a failure")
 		return []Row{{}}
 	}})
-	if rows != nil || !errors.Is(err, broken) || !errors.Is(err, late) || !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v, %v; want no rows, and the errors of the measurement and of what it closed", rows, err)
+	if rows != nil || !errors.Is(err, broken) || !errors.Is(err, late) ||
+		!errors.Is(err, context.Canceled) {
+		t.Errorf(
+			"got %v, %v; want no rows, and the errors of the measurement and of what it closed",
+			rows, err)
 	}
 	if want := []string{"second", "first"}; !slices.Equal(closed, want) {
 		t.Errorf("closed %q, want %q", closed, want)
@@ -168,7 +172,8 @@ func TestRefusals(t *testing.T) {
 		{[]string{"heartbeat"}, "no arguments"},
 		{[]string{serverCommand, "--kind", "other"}, `--kind "other": give real, replica or nothing`},
 	} {
-		if err := run(t.Context(), c.args, t.Output(), t.Output()); err == nil || !strings.Contains(err.Error(), c.says) {
+		if err := run(t.Context(), c.args, t.Output(), t.Output()); err == nil ||
+			!strings.Contains(err.Error(), c.says) {
 			t.Errorf("%q: got %v, want an error with %q", c.args, err, c.says)
 		}
 	}
@@ -190,7 +195,8 @@ func TestComparison(t *testing.T) {
 	ours := []sample{{ops: 1, cpu: 2000}, {ops: 1, cpu: 4000}, {ops: 2, cpu: 18000}}
 	limit := []sample{{ops: 1, cpu: 1000}, {ops: 1, cpu: 4000}, {ops: 1, cpu: 2000}}
 	row := cpuOf("x", ours, "y", limit, 2, "")
-	if row.Ours != 4 || row.Limit != 2 || row.Ratio != 2 || row.Unit != "µs CPU" || !row.judged().Met {
+	if row.Ours != 4 || row.Limit != 2 || row.Ratio != 2 || row.Unit != "µs CPU" ||
+		!row.judged().Met {
 		t.Errorf("got %+v; want 4 µs beside 2 µs, the ratio 2, and the target met", row)
 	}
 }
@@ -215,7 +221,8 @@ func TestTargets(t *testing.T) {
 
 func TestNumber(t *testing.T) {
 	for v, want := range map[float64]string{
-		0: "0", 1: "1", 1.15: "1.15", 9.994: "9.99", 34.84: "34.8", 359.6: "360", 1864: "1,864", 1e6: "1,000,000", 51046.2: "51,046",
+		0: "0", 1: "1", 1.15: "1.15", 9.994: "9.99", 34.84: "34.8", 359.6: "360", 1864: "1,864",
+		1e6: "1,000,000", 51046.2: "51,046",
 	} {
 		if got := number(v); got != want {
 			t.Errorf("number(%v): got %q, want %q", v, got, want)

@@ -25,11 +25,13 @@ func (r *measuring) acquire(c *child, n int) []*cirrusv1.HeartbeatRequest {
 		for i := worker; i < n; i += len(all) {
 			var got cirrusv1.AcquireResponse
 			req := &cirrusv1.AcquireRequest{AppId: appID(i), InstanceId: instanceID(i)}
-			if err := all[worker].call(cirrusv1connect.LeaseServiceAcquireProcedure, req, &got); err != nil {
+			if err := all[worker].call(cirrusv1connect.LeaseServiceAcquireProcedure, req,
+				&got); err != nil {
 				return err
 			}
 			beats[i] = &cirrusv1.HeartbeatRequest{
-				Pool: got.Lease.Pool, NodeId: got.Lease.NodeId, Epoch: got.Lease.Epoch, InstanceId: instanceID(i),
+				Pool: got.Lease.Pool, NodeId: got.Lease.NodeId, Epoch: got.Lease.Epoch,
+				InstanceId: instanceID(i),
 			}
 		}
 		return nil
@@ -57,9 +59,13 @@ func (r *measuring) heartbeats(beats []*cirrusv1.HeartbeatRequest, to ...*child)
 	share := len(beats) / len(to)
 	var ops []operation
 	for i, c := range to {
-		ops = append(ops, repeated(r, c, cirrusv1connect.LeaseServiceHeartbeatProcedure, beats[i*share:(i+1)*share]))
+		ops = append(ops, repeated(r, c, cirrusv1connect.LeaseServiceHeartbeatProcedure,
+			beats[i*share:(i+1)*share]))
 	}
-	return func(ctx context.Context, worker int) error { return ops[worker/share](ctx, worker%share) }
+	return func(ctx context.Context,
+		worker int) error {
+		return ops[worker/share](ctx, worker%share)
+	}
 }
 
 // grants returns an operation that acquires a node ID and keeps it, under a new
@@ -93,9 +99,11 @@ func (r *measuring) grantsAndReleases(c *child, workers int) operation {
 			return err
 		}
 		release := &cirrusv1.ReleaseRequest{
-			Pool: l.Pool, NodeId: l.NodeId, Epoch: l.Epoch, InstanceId: instanceID(instance), LastTimestampMs: &l.FloorMs,
+			Pool: l.Pool, NodeId: l.NodeId, Epoch: l.Epoch, InstanceId: instanceID(instance),
+			LastTimestampMs: &l.FloorMs,
 		}
-		return all[worker].call(cirrusv1connect.LeaseServiceReleaseProcedure, release, &cirrusv1.ReleaseResponse{})
+		return all[worker].call(cirrusv1connect.LeaseServiceReleaseProcedure, release,
+			&cirrusv1.ReleaseResponse{})
 	}
 }
 
@@ -103,7 +111,8 @@ func (r *measuring) grantsAndReleases(c *child, workers int) operation {
 func (m made) beatOnce(to *conn, n int) error {
 	rec := m.record(n)
 	return to.call(cirrusv1connect.LeaseServiceHeartbeatProcedure, &cirrusv1.HeartbeatRequest{
-		Pool: string(rec.Pool), NodeId: uint32(rec.Node), Epoch: uint64(rec.Epoch), InstanceId: instanceID(n),
+		Pool: string(rec.Pool), NodeId: uint32(rec.Node), Epoch: uint64(rec.Epoch),
+		InstanceId: instanceID(n),
 	}, &cirrusv1.HeartbeatResponse{})
 }
 
@@ -147,7 +156,8 @@ func (b beats) send(ctx context.Context) (float64, error) {
 
 // besideNothing measures calls to a real server beside the same calls to one that
 // does nothing, and beside further sides.
-func (r *measuring) besideNothing(workers int, call func(*child) operation, further ...side) (ours, nothing []sample, others [][]sample) {
+func (r *measuring) besideNothing(workers int, call func(*child) operation, further ...side) (ours,
+	nothing []sample, others [][]sample) {
 	idle, real := r.startPair()
 	sides := []side{loaded(idle, workers, call(idle)), loaded(real, workers, call(real))}
 	samples := r.takeTurns(append(sides, further...)...)
@@ -155,7 +165,8 @@ func (r *measuring) besideNothing(workers int, call func(*child) operation, furt
 }
 
 // cpuOf compares the CPU time that a server needs for an operation.
-func cpuOf(what string, ours []sample, limitIs string, limit []sample, target float64, note string) Row {
+func cpuOf(what string, ours []sample, limitIs string, limit []sample, target float64,
+	note string) Row {
 	return comparison{
 		what: what, unit: "µs CPU", scale: 1e3, figure: cpuEach, ours: ours,
 		limitIs: limitIs, limit: of(limit, cpuEach), target: Target{"≤", target}, note: note,

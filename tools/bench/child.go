@@ -82,7 +82,8 @@ func (c *child) get(ctx context.Context, path string) (string, error) {
 }
 
 func (c *child) request(ctx context.Context, method, path string, body []byte) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.Control+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.Control+path,
+		bytes.NewReader(body))
 	if err != nil {
 		return "", err
 	}
@@ -100,7 +101,8 @@ func ask[T any](ctx context.Context, c *child, question string, body []byte) (an
 	page, err := c.request(ctx, http.MethodPost, question, body)
 	if err == nil {
 		if err = json.Unmarshal([]byte(page), &answer); err != nil {
-			err = fmt.Errorf("a server that is measured answers %s with %q: %w", question, page, err)
+			err = fmt.Errorf("a server that is measured answers %s with %q: %w", question, page,
+				err)
 		}
 	}
 	return answer, err
@@ -163,7 +165,8 @@ func (r *measuring) startReplicas(pool fencing.Pool) (all replicas) {
 }
 
 func (r *measuring) startReplica(prefix string) *child {
-	return r.start(onEtcd, "--etcd-endpoints", strings.Join(r.etcd.endpoints, ","), "--etcd-prefix", prefix)
+	return r.start(onEtcd, "--etcd-endpoints", strings.Join(r.etcd.endpoints, ","),
+		"--etcd-prefix", prefix)
 }
 
 // awaitState waits until a replica leads, or follows the one that does.

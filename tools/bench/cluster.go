@@ -29,12 +29,15 @@ func heartbeatLeader(r *measuring) []Row {
 	limit, ours := samples[0], samples[1]
 	beats := float64(count(ours))
 	return []Row{
-		cpuOf("Heartbeat at the leader of three replicas on etcd, 64 in flight", ours, "the same on Pebble", limit, 1.05,
-			fmt.Sprintf("heartbeats a second: %s, on Pebble %s", number(median(ours, rate)), number(median(limit, rate)))),
+		cpuOf("Heartbeat at the leader of three replicas on etcd, 64 in flight", ours,
+			"the same on Pebble", limit, 1.05,
+			fmt.Sprintf("heartbeats a second: %s, on Pebble %s", number(median(ours, rate)),
+				number(median(limit, rate)))),
 		{
 			What: "… its round trips to etcd meanwhile, for each of them", Unit: "each",
 			Ours: trips / beats, Target: Target{"<", 0.01},
-			Note: fmt.Sprintf("%s round trips, all for the mark, beside %s heartbeats", number(trips), number(beats)),
+			Note: fmt.Sprintf("%s round trips, all for the mark, beside %s heartbeats",
+				number(trips), number(beats)),
 		},
 	}
 }
@@ -55,8 +58,10 @@ func grantsInEtcd(r *measuring) []Row {
 	granted := must(leader.metric(r.ctx, "cirrus_grants_total", ""))
 	return []Row{comparison{
 		what: "Grants on etcd, 64 in flight", unit: "/s", scale: 1, figure: rate, ours: ours,
-		limitIs: "small transactions, one a call, 64 in flight, in the same etcd", limit: of(limit, rate), target: Target{"≥", 2},
-		note: fmt.Sprintf("%s grants went in %s transactions, %s each; the leader's CPU: %s a grant",
+		limitIs: "small transactions, one a call, 64 in flight, in the same etcd",
+		limit:   of(limit, rate), target: Target{"≥", 2},
+		note: fmt.Sprintf(
+			"%s grants went in %s transactions, %s each; the leader's CPU: %s a grant",
 			number(granted), number(commits), number(granted/max(commits, 1)), us(ours, cpuEach)),
 	}.row()}
 }
@@ -76,10 +81,13 @@ func heartbeatFollowers(r *measuring) []Row {
 	calls := must(followers[0].metric(r.ctx, "cirrus_gathered_heartbeats_count", ""))
 	gathered := must(followers[0].metric(r.ctx, "cirrus_gathered_heartbeats_sum", ""))
 	return []Row{{
-		What: "Heartbeats through two followers, 64 in flight at each: the leader's part", Unit: "µs CPU",
+		What: "Heartbeats through two followers, 64 in flight at each: the leader's part",
+		Unit: "µs CPU",
 		Ours: median(samples[1], cpuEach) / 1e3, Target: Target{"≤", 4},
-		Note: fmt.Sprintf("straight to the leader %s; a follower's part %s µs; %s heartbeats a call; %s a second",
-			us(samples[0], cpuEach), number(median(samples[2], cpuEach)/1e3*float64(len(followers))),
+		Note: fmt.Sprintf(
+			"straight to the leader %s; a follower's part %s µs; %s heartbeats a call; %s a second",
+			us(samples[0], cpuEach),
+			number(median(samples[2], cpuEach)/1e3*float64(len(followers))),
 			number(gathered/max(calls, 1)), number(median(samples[1], rate))),
 	}}
 }
@@ -100,16 +108,20 @@ func heartbeatLone(r *measuring) []Row {
 	}
 	samples := r.takeTurns(
 		loaded(leader, 1, r.heartbeats(beats, leader)),
-		loaded(follower, 1, repeated(r, follower, cirrusv1connect.LeaseServiceHeartbeatBatchProcedure, batch)),
+		loaded(follower, 1, repeated(r, follower,
+			cirrusv1connect.LeaseServiceHeartbeatBatchProcedure, batch)),
 		loaded(follower, 1, r.heartbeats(beats, follower)),
 		timer)
 	direct, atOnce, single := samples[0], samples[1], samples[2]
-	delay := perRound(func(round int) float64 { return typical(single[round]) - typical(atOnce[round]) })
+	delay := perRound(
+		func(round int) float64 { return typical(single[round]) - typical(atOnce[round]) })
 	return []Row{{
 		What: "A single heartbeat through a follower: the delay that gathering adds", Unit: "ms",
 		Ours: delay.median(r.rounds) / 1e6, Target: Target{"≤", 1},
-		Note: fmt.Sprintf("straight to the leader %s; through a follower %s, or %s in a batch of one, which is forwarded at once; a timer of 1 ms takes %s ms here",
-			us(direct, typical), us(single, typical), us(atOnce, typical), number(median(samples[3], typical)/1e6)),
+		Note: fmt.Sprintf(
+			"straight to the leader %s; through a follower %s, or %s in a batch of one, which is forwarded at once; a timer of 1 ms takes %s ms here",
+			us(direct, typical), us(single, typical), us(atOnce, typical),
+			number(median(samples[3], typical)/1e6)),
 	}}
 }
 
@@ -124,9 +136,11 @@ func idleInEtcd(r *measuring) []Row {
 	s := must(r.keepAll(idleEtcdTimes, n, keep))
 	writes := must(r.etcd.revision(r.ctx)) - before
 	return []Row{{
-		What: fmt.Sprintf("Idle on etcd, %d live leases, a heartbeat every %v each", n, idleEvery), Unit: "writes/s",
+		What: fmt.Sprintf("Idle on etcd, %d live leases, a heartbeat every %v each", n, idleEvery),
+		Unit: "writes/s",
 		Ours: float64(writes) / s.wall.Seconds(), Target: Target{"<", 1},
-		Note: fmt.Sprintf("%d heartbeats through three replicas in %v, and %d transactions that wrote, by etcd's own count",
+		Note: fmt.Sprintf(
+			"%d heartbeats through three replicas in %v, and %d transactions that wrote, by etcd's own count",
 			s.ops, s.wall.Round(time.Millisecond), writes),
 	}}
 }
@@ -151,8 +165,10 @@ func takeover(r *measuring) []Row {
 		leader = next
 	}
 	return []Row{{
-		What: "Takeover with " + records(r.taken) + ", from winning to the first promise", Unit: "s",
+		What: "Takeover with " + records(r.taken) + ", from winning to the first promise",
+		Unit: "s",
 		Ours: middle(took), Target: Target{"<", 2},
-		Note: fmt.Sprintf("from asking the leader to stop until the next one has answered a heartbeat: %s s; medians of %d", number(middle(away)), starts),
+		Note: fmt.Sprintf(
+			"from asking the leader to stop until the next one has answered a heartbeat: %s s; medians of %d", number(middle(away)), starts),
 	}}
 }

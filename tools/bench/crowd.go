@@ -74,7 +74,8 @@ func crowded(r *measuring) []Row {
 		rows = append(rows, c.disturb(r, d))
 	}
 	return append(rows, Row{
-		What: "… started again, to the first heartbeat", Unit: "s", Ours: again.Seconds(), Target: Target{"<", startTarget},
+		What: "… started again, to the first heartbeat", Unit: "s", Ours: again.Seconds(),
+		Target: Target{"<", startTarget},
 	})
 }
 
@@ -85,10 +86,12 @@ func crowdBatches(m made, leases int) (batches [][]byte) {
 		for _, n := range part {
 			rec := m.record(n)
 			msg.Heartbeats = append(msg.Heartbeats, &cirrusv1.HeartbeatRequest{
-				Pool: string(rec.Pool), NodeId: uint32(rec.Node), Epoch: uint64(rec.Epoch), InstanceId: instanceID(n),
+				Pool: string(rec.Pool), NodeId: uint32(rec.Node), Epoch: uint64(rec.Epoch),
+				InstanceId: instanceID(n),
 			})
 		}
-		batches = append(batches, must(request(cirrusv1connect.LeaseServiceHeartbeatBatchProcedure, msg)))
+		batches = append(batches,
+			must(request(cirrusv1connect.LeaseServiceHeartbeatBatchProcedure, msg)))
 	}
 	return batches
 }
@@ -122,13 +125,16 @@ func (c *crowd) keepAll(r *measuring) []Row {
 	}
 	return []Row{
 		{
-			What: fmt.Sprintf("%s live leases kept by batches of 1,024, each heartbeat", number(float64(c.leases))), Unit: "µs CPU",
+			What: fmt.Sprintf("%s live leases kept by batches of 1,024, each heartbeat",
+				number(float64(c.leases))), Unit: "µs CPU",
 			Ours: median(ours, cpuEach) / 1e3, Target: Target{"≤", 4.5},
 			Note: fmt.Sprintf("heartbeats a second: %s", number(median(ours, rate))),
 		},
 		{
 			What: "… memory, resident", Unit: "MB", Ours: float64(mem.Resident) / 1e6,
-			Target: Target{"≤", 700}, Note: fmt.Sprintf("heap in use after a collection: %s MB", number(float64(mem.Heap)/1e6)),
+			Target: Target{"≤", 700},
+			Note: fmt.Sprintf("heap in use after a collection: %s MB",
+				number(float64(mem.Heap)/1e6)),
 		},
 	}
 }
@@ -166,8 +172,10 @@ func (c *crowd) disturb(r *measuring, d disturbance) Row {
 		ours, limit, done = append(ours, with), append(limit, without), done+n
 	}
 	return Row{
-		What: "… 99 of 100 single heartbeats beside " + d.what, Unit: "ms", Ours: middle(ours), Target: Target{"≤", d.most},
-		Note: fmt.Sprintf("without it in the same run %s ms; it was done %d times in %d × %v", number(middle(limit)), done, windows, r.For),
+		What: "… 99 of 100 single heartbeats beside " + d.what, Unit: "ms", Ours: middle(ours),
+		Target: Target{"≤", d.most},
+		Note: fmt.Sprintf("without it in the same run %s ms; it was done %d times in %d × %v",
+			number(middle(limit)), done, windows, r.For),
 	}
 }
 
@@ -191,10 +199,11 @@ func (c *crowd) beside(r *measuring, d disturbance) (p99 float64, times int, err
 	var others sync.WaitGroup
 	var done atomic.Int64
 	others.Go(func() {
-		_, err := paced(ctx, time.Hour, crowdEvery/time.Duration(len(c.batches)), func(n int) error {
-			_, err := keeper.send(c.batches[n%len(c.batches)])
-			return err
-		})
+		_, err := paced(ctx, time.Hour, crowdEvery/time.Duration(len(c.batches)),
+			func(n int) error {
+				_, err := keeper.send(c.batches[n%len(c.batches)])
+				return err
+			})
 		stop(err)
 	})
 	for loop := range d.loops {
@@ -224,7 +233,8 @@ var errMeasured = errors.New("measured")
 func (c *crowd) askBeats(ctx context.Context, d time.Duration) (p99 float64, err error) {
 	m := c.store.made
 	question, err := json.Marshal(beats{
-		Addr: c.Addr, Pool: m.Pools[0].Name, FirstEpoch: m.Meta.FirstEpoch, Leases: c.leases, Every: beatEvery, For: d,
+		Addr: c.Addr, Pool: m.Pools[0].Name, FirstEpoch: m.Meta.FirstEpoch, Leases: c.leases,
+		Every: beatEvery, For: d,
 	})
 	if err != nil {
 		return 0, err
@@ -264,14 +274,17 @@ func (c *crowd) refused(ctx context.Context, _ int) error {
 func (c *crowd) update(ctx context.Context, _ int) error {
 	p := c.store.Pools[0]
 	quarantine := p.Quarantine + time.Duration(rand.IntN(1000))*time.Millisecond
-	_, err := c.admin.UpdatePool(ctx, &cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{Name: string(p.Name), Quarantine: durationpb.New(quarantine)}})
+	_, err := c.admin.UpdatePool(ctx,
+		&cirrusv1.UpdatePoolRequest{Pool: &cirrusv1.Pool{Name: string(p.Name),
+			Quarantine: durationpb.New(quarantine)}})
 	return err
 }
 
 // list asks for a page and does not decode it: sixteen such loops share the machine
 // with the server.
 func (c *crowd) list(ctx context.Context, loop int) error {
-	msg := &cirrusv1.ListLeasesRequest{PageSize: 1000, PageToken: fmt.Sprint(c.leases / stormers * loop)}
+	msg := &cirrusv1.ListLeasesRequest{PageSize: 1000,
+		PageToken: fmt.Sprint(c.leases / stormers * loop)}
 	req, err := request(cirrusv1connect.AdminServiceListLeasesProcedure, msg)
 	if err != nil {
 		return err
@@ -294,7 +307,8 @@ func (c *crowd) over(ctx context.Context, do func(*conn) error) error {
 
 // watchOne begins a Watch and hangs up at the first row, without decoding it.
 func (c *crowd) watchOne(ctx context.Context, _ int) error {
-	const empty = "POST " + cirrusv1connect.AdminServiceWatchProcedure + " HTTP/1.1\r\nHost: 127.0.0.1\r\nConnect-Protocol-Version: 1\r\n" +
+	const empty = "POST " + cirrusv1connect.AdminServiceWatchProcedure +
+		" HTTP/1.1\r\nHost: 127.0.0.1\r\nConnect-Protocol-Version: 1\r\n" +
 		"Content-Type: application/connect+proto\r\nContent-Length: 5\r\n\r\n\x00\x00\x00\x00\x00"
 	return c.over(ctx, func(to *conn) error {
 		if _, err := io.WriteString(to, empty); err != nil {

@@ -38,7 +38,8 @@ func newGroup() *group { return &group{done: make(chan struct{})} }
 // openDisk creates the file. It is removed with its directory.
 func (r *measuring) openDisk() *disk {
 	d := &disk{
-		file: must(os.Create(filepath.Join(r.dir, "synced"))), data: make([]byte, inFlight*recordSize),
+		file: must(os.Create(filepath.Join(r.dir, "synced"))),
+		data: make([]byte, inFlight*recordSize),
 		next: newGroup(), ready: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
 	go d.run()

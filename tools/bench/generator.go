@@ -48,16 +48,23 @@ func generatorAlone(r *measuring) []Row {
 func generatorShared(r *measuring) []Row {
 	// In short slices, so that some of them have all the cores.
 	samples := r.takeTurnsOf(10*r.rounds,
-		counted(1, readingLoop), counted(sharers, attemptLoop()), counted(sharers, nextLoop(must(endless()))))
+		counted(1, readingLoop), counted(sharers, attemptLoop()),
+		counted(sharers, nextLoop(must(endless()))))
 	kept, contended := contendedRounds(samples[0], samples[1], samples[2])
 	readings, swaps, ours := kept[0], kept[1], kept[2]
 	row := comparison{
-		what: "Generator, Next, 8 goroutines on one", unit: "ns CPU", scale: 1, figure: cpuEach, ours: ours,
+		what: "Generator, Next, 8 goroutines on one", unit: "ns CPU", scale: 1, figure: cpuEach,
+		ours:    ours,
 		limitIs: "a steady reading and a contended compare-and-swap",
-		limit:   func(round int) float64 { return cpuEach(readings[round]) + cpuEach(swaps[round]) },
-		target:  Target{"≤", 1.5},
-		note: fmt.Sprintf("a steady reading takes %s ns, a contended compare-and-swap, lost ones counted, %s ns; on %s cores",
-			number(median(readings, cpuEach)), number(median(swaps, cpuEach)), number(median(ours, cores))),
+		limit: func(
+			round int) float64 {
+			return cpuEach(readings[round]) + cpuEach(swaps[round])
+		},
+		target: Target{"≤", 1.5},
+		note: fmt.Sprintf(
+			"a steady reading takes %s ns, a contended compare-and-swap, lost ones counted, %s ns; on %s cores",
+			number(median(readings, cpuEach)), number(median(swaps, cpuEach)),
+			number(median(ours, cores))),
 	}
 	if !contended {
 		row.note += ": this machine had no core to spare, so nothing was contended, and the figures say little"
@@ -74,7 +81,8 @@ func contendedRounds(alone, limit, ours []sample) (kept [3][]sample, contended b
 	enough := 0.8 * float64(min(sharers, runtime.GOMAXPROCS(0)))
 	for i := range ours {
 		if cores(limit[i]) >= enough && cores(ours[i]) >= enough {
-			kept[0], kept[1], kept[2] = append(kept[0], alone[i]), append(kept[1], limit[i]), append(kept[2], ours[i])
+			kept[0], kept[1], kept[2] = append(kept[0], alone[i]), append(kept[1], limit[i]),
+				append(kept[2], ours[i])
 		}
 	}
 	if len(kept[0]) == 0 {
@@ -94,7 +102,8 @@ const chunk = 1000
 func counted(goroutines int, run loop) side {
 	return func(ctx context.Context, d time.Duration) (sample, error) {
 		return ownCPU(func() (sample, error) {
-			s, err := repeat(ctx, goroutines, d, func(context.Context, int) error { return run(chunk) })
+			s, err := repeat(ctx, goroutines, d,
+				func(context.Context, int) error { return run(chunk) })
 			s.ops *= chunk
 			return s, err
 		})

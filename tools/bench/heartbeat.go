@@ -24,7 +24,8 @@ func heartbeatConnect(r *measuring) []Row {
 	ours, nothing, _ := r.besideNothing(inFlight, func(c *child) operation {
 		return r.heartbeats(r.acquire(c, inFlight), c)
 	})
-	return []Row{cpuOf("Heartbeat, Connect over HTTP/1.1, 64 in flight", ours, oneCall, nothing, 1.15, rates("calls", ours, nothing))}
+	return []Row{cpuOf("Heartbeat, Connect over HTTP/1.1, 64 in flight", ours, oneCall, nothing,
+		1.15, rates("calls", ours, nothing))}
 }
 
 // heartbeatGRPC: the same leases on one HTTP/2 connection.
@@ -40,7 +41,8 @@ func heartbeatGRPC(r *measuring) []Row {
 			return err
 		}
 	})
-	return []Row{cpuOf("Heartbeat, gRPC over h2c, 64 in flight", ours, oneCall, nothing, 1.15, rates("calls", ours, nothing))}
+	return []Row{cpuOf("Heartbeat, gRPC over h2c, 64 in flight", ours, oneCall, nothing, 1.15,
+		rates("calls", ours, nothing))}
 }
 
 // heartbeatBatch: batches of eight senders, each with leases of its own.
@@ -56,8 +58,10 @@ func heartbeatBatch(r *measuring) []Row {
 		r.checkBatch(c, batches[0])
 		return repeated(r, c, cirrusv1connect.LeaseServiceHeartbeatBatchProcedure, batches)
 	})
-	row := cpuOf("HeartbeatBatch of 64, Connect over HTTP/1.1, 64 in flight", ours, oneCall, nothing, 1.5, rates("calls", ours, nothing))
-	each := Row{What: "… each of its heartbeats", Unit: "µs CPU", Ours: row.Ours / batchSize, Target: Target{"<", 2}}
+	row := cpuOf("HeartbeatBatch of 64, Connect over HTTP/1.1, 64 in flight", ours, oneCall,
+		nothing, 1.5, rates("calls", ours, nothing))
+	each := Row{What: "… each of its heartbeats", Unit: "µs CPU", Ours: row.Ours / batchSize,
+		Target: Target{"<", 2}}
 	return []Row{row, each}
 }
 
@@ -73,7 +77,8 @@ func (r *measuring) checkBatch(c *child, req *cirrusv1.HeartbeatBatchRequest) {
 	}
 	for _, result := range resp.Results {
 		if result.GetLease() == nil {
-			check(fmt.Errorf("a heartbeat in a batch was refused: %s", result.GetError().GetMessage()))
+			check(fmt.Errorf("a heartbeat in a batch was refused: %s",
+				result.GetError().GetMessage()))
 		}
 	}
 }

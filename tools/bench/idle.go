@@ -20,17 +20,21 @@ func idle(r *measuring) []Row {
 	ours, limit := r.watchIdle(real), r.watchIdle(nothing)
 	share := func(s sample) float64 { return 100 * s.cpu.Seconds() / s.wall.Seconds() }
 	return []Row{{
-		What: fmt.Sprintf("Idle, %d live leases, a heartbeat every %v each", r.idleLeases, idleEvery), Unit: "% of a core",
+		What: fmt.Sprintf("Idle, %d live leases, a heartbeat every %v each", r.idleLeases,
+			idleEvery), Unit: "% of a core",
 		Ours: share(ours), Target: Target{"<", 1},
-		Note: fmt.Sprintf("%d heartbeats and the mark's writes in %v: %s µs CPU a heartbeat; as many calls that do nothing: %s %% of a core",
-			ours.ops, ours.wall.Round(time.Millisecond), number(cpuEach(ours)/1e3), number(share(limit))),
+		Note: fmt.Sprintf(
+			"%d heartbeats and the mark's writes in %v: %s µs CPU a heartbeat; as many calls that do nothing: %s %% of a core",
+			ours.ops, ours.wall.Round(time.Millisecond), number(cpuEach(ours)/1e3),
+			number(share(limit))),
 	}}
 }
 
 func (r *measuring) watchIdle(c *child) sample {
 	keep := r.heartbeats(r.acquire(c, r.idleLeases), c)
 	r.warmUp(r.idleLeases, keep)
-	return must(c.during(r.ctx, func() (sample, error) { return r.keepAll(idleTimes, r.idleLeases, keep) }))
+	return must(c.during(r.ctx,
+		func() (sample, error) { return r.keepAll(idleTimes, r.idleLeases, keep) }))
 }
 
 // warmUp makes one call on each connection, as in a service that has run for a while.
@@ -40,5 +44,6 @@ func (r *measuring) warmUp(n int, op operation) {
 
 // keepAll sends heartbeats for n leases, each every idleEvery.
 func (r *measuring) keepAll(times, n int, keep operation) (sample, error) {
-	return paced(r.ctx, time.Duration(times)*r.For, idleEvery/time.Duration(n), func(i int) error { return keep(r.ctx, i%n) })
+	return paced(r.ctx, time.Duration(times)*r.For, idleEvery/time.Duration(n),
+		func(i int) error { return keep(r.ctx, i%n) })
 }

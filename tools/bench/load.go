@@ -111,7 +111,9 @@ func paced(ctx context.Context, total, every time.Duration, do func(n int) error
 func rates(what string, ours, limit []sample) string {
 	allocs := func(s sample) float64 { return float64(s.used.Allocs) / float64(s.ops) }
 	bytes := func(s sample) float64 { return float64(s.used.AllocBytes) / float64(s.ops) }
-	return fmt.Sprintf("%s a second: %s, doing nothing %s; allocations each: %s (%s bytes), doing nothing %s (%s)", what,
+	return fmt.Sprintf(
+		"%s a second: %s, doing nothing %s; allocations each: %s (%s bytes), doing nothing %s (%s)",
+		what,
 		number(median(ours, rate)), number(median(limit, rate)),
 		number(median(ours, allocs)), number(median(ours, bytes)),
 		number(median(limit, allocs)), number(median(limit, bytes)))

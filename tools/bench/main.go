@@ -48,17 +48,24 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	cfg := Config{Log: stderr}
 	format := "text"
 	f := newFlags("bench", stderr)
-	f.DurationVar(&cfg.For, "for", DefaultFor, fmt.Sprintf("how long each side of a comparison is measured, %v to %v", MinFor, MaxFor))
-	listVar(f, &cfg.Only, "only", "`names` of what to measure, comma-separated, out of "+strings.Join(Names(), ", ")+" (default: all)")
-	f.StringVar(&cfg.Dir, "dir", "", "`directory` on the disk whose syncs are measured (default: the one for temporary files)")
-	listVar(f, &cfg.Etcd, "etcd-endpoints", "`URLs` of the members of an idle etcd, comma-separated, to measure replicas with (default: three members are started here)")
-	f.StringVar(&cfg.Profiles, "profiles", "", "`directory` for a CPU profile of each server (default: no profiles)")
+	f.DurationVar(&cfg.For, "for", DefaultFor,
+		fmt.Sprintf("how long each side of a comparison is measured, %v to %v", MinFor, MaxFor))
+	listVar(f, &cfg.Only, "only",
+		"`names` of what to measure, comma-separated, out of "+strings.Join(Names(), ", ")+
+			" (default: all)")
+	f.StringVar(&cfg.Dir, "dir", "",
+		"`directory` on the disk whose syncs are measured (default: the one for temporary files)")
+	listVar(f, &cfg.Etcd, "etcd-endpoints",
+		"`URLs` of the members of an idle etcd, comma-separated, to measure replicas with (default: three members are started here)")
+	f.StringVar(&cfg.Profiles, "profiles", "",
+		"`directory` for a CPU profile of each server (default: no profiles)")
 	f.StringVar(&format, "o", format, "`format` of the report: text or json")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
 	if format != "text" && format != "json" || f.NArg() > 0 {
-		return fmt.Errorf("-o %s %s: give text or json, and no arguments", format, strings.Join(f.Args(), " "))
+		return fmt.Errorf("-o %s %s: give text or json, and no arguments", format,
+			strings.Join(f.Args(), " "))
 	}
 	report, err := Run(ctx, cfg)
 	if err != nil {
@@ -71,13 +78,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 }
 
 // runServer serves until stdin ends.
-func runServer(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
-	cfg := serverConfig{Logger: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+func runServer(ctx context.Context, args []string, stdin io.Reader, stdout,
+	stderr io.Writer) error {
+	cfg := serverConfig{Logger: slog.New(slog.NewTextHandler(stderr,
+		&slog.HandlerOptions{Level: slog.LevelWarn}))}
 	f := newFlags("bench server", stderr)
 	f.StringVar((*string)(&cfg.Kind), "kind", "", "real, replica or nothing")
 	f.StringVar(&cfg.Data, "data", "", "`directory` of the store, for a real one")
 	listVar(f, &cfg.Etcd, "etcd-endpoints", "`URLs` of etcd's members, for a replica")
-	f.StringVar(&cfg.Prefix, "etcd-prefix", "", "`prefix` of the store's keys in etcd, for a replica")
+	f.StringVar(&cfg.Prefix, "etcd-prefix", "",
+		"`prefix` of the store's keys in etcd, for a replica")
 	f.StringVar(&cfg.Profile, "profile", "", "`file` for a CPU profile")
 	if err := f.Parse(args); err != nil {
 		return err

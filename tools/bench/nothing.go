@@ -24,19 +24,23 @@ type nothing struct {
 	released *cirrusv1.ReleaseResponse
 }
 
-func (n nothing) Acquire(context.Context, *cirrusv1.AcquireRequest) (*cirrusv1.AcquireResponse, error) {
+func (n nothing) Acquire(context.Context, *cirrusv1.AcquireRequest) (*cirrusv1.AcquireResponse,
+	error) {
 	return n.acquired, nil
 }
 
-func (n nothing) Heartbeat(context.Context, *cirrusv1.HeartbeatRequest) (*cirrusv1.HeartbeatResponse, error) {
+func (n nothing) Heartbeat(context.Context,
+	*cirrusv1.HeartbeatRequest) (*cirrusv1.HeartbeatResponse, error) {
 	return n.kept, nil
 }
 
-func (n nothing) HeartbeatBatch(context.Context, *cirrusv1.HeartbeatBatchRequest) (*cirrusv1.HeartbeatBatchResponse, error) {
+func (n nothing) HeartbeatBatch(context.Context,
+	*cirrusv1.HeartbeatBatchRequest) (*cirrusv1.HeartbeatBatchResponse, error) {
 	return n.batch, nil
 }
 
-func (n nothing) Release(context.Context, *cirrusv1.ReleaseRequest) (*cirrusv1.ReleaseResponse, error) {
+func (n nothing) Release(context.Context, *cirrusv1.ReleaseRequest) (*cirrusv1.ReleaseResponse,
+	error) {
 	return n.released, nil
 }
 

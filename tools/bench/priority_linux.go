@@ -22,7 +22,9 @@ func stepAside() error {
 		if err != nil {
 			return err
 		}
-		if err := syscall.Setpriority(syscall.PRIO_PROCESS, id, leastPriority); err != nil && err != syscall.ESRCH { // the thread may have ended
+		// the thread may have ended
+		if err := syscall.Setpriority(syscall.PRIO_PROCESS, id, leastPriority); err != nil &&
+			err != syscall.ESRCH {
 			return fmt.Errorf("lowering the priority of this process: %w", err)
 		}
 	}

@@ -22,7 +22,8 @@ type Report struct {
 }
 
 func newReport(cfg Config) *Report {
-	return &Report{Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH, Cores: runtime.GOMAXPROCS(0), For: cfg.For}
+	return &Report{Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
+		Cores: runtime.GOMAXPROCS(0), For: cfg.For}
 }
 
 // Row is one figure of ours, beside its limit and its target.
@@ -110,7 +111,8 @@ func (r *Report) Table(w io.Writer) error {
 		lines = append(lines, row.cells())
 	}
 	var out strings.Builder
-	fmt.Fprintf(&out, "%s %s/%s, %d cores, each side measured for %v\n\n", r.Go, r.OS, r.Arch, r.Cores, r.For)
+	fmt.Fprintf(&out, "%s %s/%s, %d cores, each side measured for %v\n\n", r.Go, r.OS, r.Arch,
+		r.Cores, r.For)
 	widths := widths(lines)
 	for i, line := range lines {
 		out.WriteString(padded(line, widths))
@@ -133,7 +135,8 @@ func (r Row) cells() []string {
 	if !r.Met {
 		verdict = "MISSED"
 	}
-	return []string{r.Name, r.What, number(r.Ours) + " " + r.Unit, limit, ratio, strings.TrimSpace(target), verdict}
+	return []string{r.Name, r.What, number(r.Ours) + " " + r.Unit, limit, ratio,
+		strings.TrimSpace(target), verdict}
 }
 
 // remarks returns the lines below a row.

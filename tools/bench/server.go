@@ -72,7 +72,8 @@ type usage struct {
 }
 
 func (u usage) since(earlier usage) usage {
-	return usage{CPU: u.CPU - earlier.CPU, Allocs: u.Allocs - earlier.Allocs, AllocBytes: u.AllocBytes - earlier.AllocBytes}
+	return usage{CPU: u.CPU - earlier.CPU, Allocs: u.Allocs - earlier.Allocs,
+		AllocBytes: u.AllocBytes - earlier.AllocBytes}
 }
 
 // memory is what a process uses now, in bytes.
@@ -115,7 +116,8 @@ func serve(ctx context.Context, cfg serverConfig, in io.Reader, out io.Writer) (
 	answering := &http.Server{Handler: controlHandler(content.metrics)}
 	go func() { failed <- answering.Serve(control) }()
 	defer func() { err = errors.Join(err, answering.Close()) }()
-	if err := json.NewEncoder(out).Encode(hello{Addr: api.Addr().String(), Control: control.Addr().String()}); err != nil {
+	if err := json.NewEncoder(out).Encode(hello{Addr: api.Addr().String(),
+		Control: control.Addr().String()}); err != nil {
 		return err
 	}
 	ended := make(chan struct{})
@@ -144,7 +146,8 @@ func (c serverConfig) open(ctx context.Context, addr string) (content, error) {
 	var store io.Closer
 	switch c.Kind {
 	case doesNothing:
-		return content{api: nothingHandler(c.Logger), metrics: http.NotFoundHandler(), close: func() error { return nil }}, nil
+		return content{api: nothingHandler(c.Logger), metrics: http.NotFoundHandler(),
+			close: func() error { return nil }}, nil
 	case onPebble:
 		st, err := pebble.Open(c.Data, pebble.Options{Logger: c.Logger})
 		if err != nil {
@@ -162,7 +165,8 @@ func (c serverConfig) open(ctx context.Context, addr string) (content, error) {
 		}
 		cfg.Cluster, cfg.RoundTrips, store = st, trips, st
 	default:
-		return content{}, fmt.Errorf("--kind %q: give %s, %s or %s", c.Kind, onPebble, onEtcd, doesNothing)
+		return content{}, fmt.Errorf("--kind %q: give %s, %s or %s", c.Kind, onPebble, onEtcd,
+			doesNothing)
 	}
 	svc, err := service.New(ctx, cfg)
 	if err != nil {
@@ -204,7 +208,8 @@ func ownUsage() (usage, error) {
 	cpu, err := cpuTime()
 	counts := []metrics.Sample{{Name: "/gc/heap/allocs:objects"}, {Name: "/gc/heap/allocs:bytes"}}
 	metrics.Read(counts)
-	return usage{CPU: cpu, Allocs: counts[0].Value.Uint64(), AllocBytes: counts[1].Value.Uint64()}, err
+	return usage{CPU: cpu, Allocs: counts[0].Value.Uint64(), AllocBytes: counts[1].Value.Uint64()},
+		err
 }
 
 func ownMemory() memory {

@@ -29,12 +29,15 @@ func startLoaded(r *measuring) []Row {
 		{
 			What: "Start with " + records(r.records) + ", to the first heartbeat", Unit: "s",
 			Ours: middle(took), Target: Target{"<", startTarget},
-			Note: fmt.Sprintf("from the start of the process, whose CPU time until then was %s s; medians of %d", number(middle(cpu)), starts),
+			Note: fmt.Sprintf(
+				"from the start of the process, whose CPU time until then was %s s; medians of %d",
+				number(middle(cpu)), starts),
 		},
 		{
 			What: "… memory a record: heap in use after a collection", Unit: "bytes",
 			Ours: middle(heap), Target: Target{"<", 400},
-			Note: fmt.Sprintf("the whole process, before that collection: %s bytes a record", number(middle(resident))),
+			Note: fmt.Sprintf("the whole process, before that collection: %s bytes a record",
+				number(middle(resident))),
 		},
 	}
 }

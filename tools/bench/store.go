@@ -49,7 +49,9 @@ func instanceID(n int) string { return fmt.Sprintf("%032x", n) }
 type made fencing.Batch
 
 func newStore(pool fencing.Pool) made {
-	return made(must(fencing.NewStore(snowflake.Millis(time.Now().UnixMilli()), fencing.DefaultStride, true, pool)))
+	return made(
+		must(fencing.NewStore(snowflake.Millis(time.Now().UnixMilli()), fencing.DefaultStride, true,
+			pool)))
 }
 
 // record returns the record of live lease n.
@@ -106,7 +108,8 @@ type room struct {
 // openRoom opens a room in the etcd at the endpoints or, without any, in one that it
 // starts, with its data in dir.
 func openRoom(ctx context.Context, endpoints []string, dir string) (_ *room, err error) {
-	r := &room{endpoints: endpoints, prefix: "/cirrus-bench/" + hex.EncodeToString(random(8)) + "/", stop: func() {}}
+	r := &room{endpoints: endpoints, prefix: "/cirrus-bench/" + hex.EncodeToString(random(8)) + "/",
+		stop: func() {}}
 	if len(endpoints) == 0 {
 		cluster, err := startEtcd(dir)
 		if err != nil {
@@ -115,7 +118,8 @@ func openRoom(ctx context.Context, endpoints []string, dir string) (_ *room, err
 		r.endpoints, r.stop = cluster.Endpoints(), cluster.Kill
 	}
 	names := strings.Join(r.endpoints, ", ")
-	if r.etcd, err = clientv3.New(clientv3.Config{Endpoints: r.endpoints, DialTimeout: etcdTimeout, Logger: zap.NewNop()}); err != nil {
+	if r.etcd, err = clientv3.New(clientv3.Config{Endpoints: r.endpoints, DialTimeout: etcdTimeout,
+		Logger: zap.NewNop()}); err != nil {
 		r.stop()
 		return nil, fmt.Errorf("connecting to etcd at %s: %w; check --etcd-endpoints", names, err)
 	}

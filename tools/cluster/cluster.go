@@ -81,7 +81,8 @@ func (c *cluster) startAll(ctx context.Context, o options) error {
 		return err
 	}
 	store := []string{"--store", "etcd", "--etcd-endpoints", strings.Join(members.Endpoints(), ",")}
-	if out, err := exec.CommandContext(ctx, o.cirrus, append([]string{"init"}, store...)...).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, o.cirrus,
+		append([]string{"init"}, store...)...).CombinedOutput(); err != nil {
 		return fmt.Errorf("creating the store: %w: %s", err, out)
 	}
 	for i := range size {
@@ -104,12 +105,14 @@ func (c *cluster) startAll(ctx context.Context, o options) error {
 }
 
 func (c *cluster) addReplica(o options, i int, store []string) {
-	listen, metrics := fmt.Sprintf("127.0.0.1:%d", o.port+i), fmt.Sprintf("127.0.0.1:%d", o.port+10+i)
+	listen, metrics := fmt.Sprintf("127.0.0.1:%d", o.port+i),
+		fmt.Sprintf("127.0.0.1:%d", o.port+10+i)
 	name := fmt.Sprintf("replica-%d", i+1)
 	r := &replica{
 		name: name, path: o.cirrus, url: "http://" + listen, ready: "http://" + metrics + "/readyz",
-		args: append([]string{"serve", "--listen", listen, "--metrics-listen", metrics, "--advertise", "http://" + listen}, store...),
-		log:  filepath.Join(c.dir, name+".log"), say: c.print,
+		args: append([]string{"serve", "--listen", listen, "--metrics-listen", metrics,
+			"--advertise", "http://" + listen}, store...),
+		log: filepath.Join(c.dir, name+".log"), say: c.print,
 	}
 	c.nodes[name] = r
 	c.replicas = append(c.replicas, r)
@@ -125,7 +128,8 @@ func (c *cluster) explain(o options) {
 		fmt.Fprintf(&b, "%-10s pid %-8d %s\n", name, m.PID(), m.Endpoint)
 	}
 	for _, r := range c.replicas {
-		fmt.Fprintf(&b, "%-10s pid %-8d %s  %s  log in %s\n", r.name, r.PID(), r.url, r.ready, r.log)
+		fmt.Fprintf(&b, "%-10s pid %-8d %s  %s  log in %s\n", r.name, r.PID(), r.url, r.ready,
+			r.log)
 		addrs = append(addrs, strings.TrimPrefix(r.url, "http://"))
 	}
 	fmt.Fprintf(&b, `
@@ -156,7 +160,8 @@ func (c *cluster) watch(name string) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if !c.ending {
-			c.print(fmt.Sprintf("%s (pid %d) has ended; start it again with: %s", name, pid, c.command("start", name)))
+			c.print(fmt.Sprintf("%s (pid %d) has ended; start it again with: %s", name, pid,
+				c.command("start", name)))
 		}
 	}()
 }
@@ -170,7 +175,9 @@ func (c *cluster) start(name string) (string, error) {
 	case c.ending:
 		return "", errors.New("the cluster is being stopped")
 	case n == nil:
-		return "", fmt.Errorf("no node is called %q: give one of etcd-1 to etcd-%d and replica-1 to replica-%[2]d", name, size)
+		return "",
+			fmt.Errorf(
+				"no node is called %q: give one of etcd-1 to etcd-%d and replica-1 to replica-%[2]d", name, size)
 	case n.Running():
 		return "", fmt.Errorf("%s is running already, as pid %d", name, n.PID())
 	}

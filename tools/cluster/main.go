@@ -34,7 +34,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	var o options
 	f := flag.NewFlagSet("cluster", flag.ContinueOnError)
 	f.StringVar(&o.cirrus, "cirrus", "./bin/cirrus", "`path` of the binary to run")
-	f.IntVar(&o.port, "port", 20051, "`port` of the first replica; the others get the next two, and metrics are 10 above")
+	f.IntVar(&o.port, "port", 20051,
+		"`port` of the first replica; the others get the next two, and metrics are 10 above")
 	f.StringVar(&o.in, "in", "", "`directory` of a running cluster, for start and kill")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -43,7 +44,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	case o.in != "" && f.NArg() == 2:
 		return ask(o.in, f.Arg(0), f.Arg(1), out)
 	case o.in != "" || f.NArg() != 0:
-		return errors.New("give no arguments to run a cluster, or -in DIR {start|kill} NAME to start or kill a node of a running one")
+		return errors.New(
+			"give no arguments to run a cluster, or -in DIR {start|kill} NAME to start or kill a node of a running one")
 	}
 	return supervise(ctx, o, out)
 }

@@ -51,7 +51,8 @@ func (r *replica) Start() error {
 
 // Await waits until the replica leads or follows.
 func (r *replica) Await() error {
-	if err := r.Process.Await(context.Background(), readyTimeout, func() error { return isOK(r.ready) }); err != nil {
+	if err := r.Process.Await(context.Background(), readyTimeout,
+		func() error { return isOK(r.ready) }); err != nil {
 		return fmt.Errorf("%s: %w\nits log is %s", r.name, err, r.log)
 	}
 	return nil

@@ -34,7 +34,8 @@ func complains(t *testing.T, code int, stderr string, want ...string) {
 		}
 	}
 	if code != 1 || len(sentences) != 1 {
-		t.Errorf("exit code %d and %d sentences on stderr, want exit code 1 and one sentence:\n%s", code, len(sentences), stderr)
+		t.Errorf("exit code %d and %d sentences on stderr, want exit code 1 and one sentence:\n%s",
+			code, len(sentences), stderr)
 	}
 	for _, w := range want {
 		if !strings.Contains(strings.Join(sentences, ""), w) {
@@ -69,7 +70,8 @@ func TestPortTaken(t *testing.T) {
 	srv.terminate(t)
 
 	refuses(t, serveArgs(srv.dir, addr), addr, "address already in use", "--listen")
-	refuses(t, serveArgs(srv.dir, srv.addr, "--metrics-listen", addr), addr, "address already in use", "--metrics-listen")
+	refuses(t, serveArgs(srv.dir, srv.addr, "--metrics-listen", addr), addr,
+		"address already in use", "--metrics-listen")
 	srv.restart(t)
 	heartbeat(t, srv, held)
 }
@@ -81,7 +83,8 @@ func TestStoreLocked(t *testing.T) {
 	const locked = "in use by another process"
 	refuses(t, serveArgs(srv.dir, freeAddr(t)), srv.dir, locked, "stop")
 	refuses(t, []string{"recover", "--yes", "--data", srv.dir}, srv.dir, locked, "stop")
-	refuses(t, []string{"init", "--data", srv.dir}, srv.dir, "a Cirrus store already", "name another directory")
+	refuses(t, []string{"init", "--data", srv.dir}, srv.dir, "a Cirrus store already",
+		"name another directory")
 	heartbeat(t, srv, held)
 	srv.kill(t)
 	srv.restart(t)
@@ -128,7 +131,8 @@ func TestNotWritable(t *testing.T) {
 	} {
 		cmd := command(t, args...)
 		if os.Getuid() == 0 {
-			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody,
+				Gid: nobody}}
 		}
 		code, _, stderr := finish(t, cmd)
 		complains(t, code, stderr, parent, "can't be written", "give the user that runs cirrus")
@@ -233,7 +237,8 @@ func smallDisk(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16m"); err != nil {
-		t.Skipf("a small file system can't be mounted here (%v); TestFileTooLarge covers writes that fail", err)
+		t.Skipf(
+			"a small file system can't be mounted here (%v); TestFileTooLarge covers writes that fail", err)
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, 0); err != nil {
@@ -278,7 +283,8 @@ func fillUntilItFails(t *testing.T, srv *server, want ...string) {
 	complains(t, srv.exit(t, timeout), srv.Log(), want...)
 	grants := 0
 
-	if info, err := os.Stat(filepath.Join(filepath.Dir(srv.dir), "ballast")); err == nil && !info.IsDir() {
+	if info, err := os.Stat(filepath.Join(filepath.Dir(srv.dir), "ballast")); err == nil &&
+		!info.IsDir() {
 		free(t, filepath.Join(filepath.Dir(srv.dir), "ballast"))
 	}
 	srv.restart(t)
@@ -294,7 +300,8 @@ func fillUntilItFails(t *testing.T, srv *server, want ...string) {
 		}
 		grants++
 		if row := rows[uint32(node)]; row == nil || row.Epoch < epoch {
-			t.Errorf("node ID %d was granted under epoch %d, the listing shows %v", node, epoch, row)
+			t.Errorf("node ID %d was granted under epoch %d, the listing shows %v", node, epoch,
+				row)
 		}
 	}
 	if grants == 0 {
@@ -312,11 +319,14 @@ func fill(t *testing.T, srv *server, i int, highest []atomic.Uint64) {
 			return
 		}
 		l := resp.Lease
-		for old := highest[l.NodeId].Load(); old < l.Epoch && !highest[l.NodeId].CompareAndSwap(old, l.Epoch); {
+		for old := highest[l.NodeId].Load(); old < l.Epoch &&
+			!highest[l.NodeId].CompareAndSwap(old, l.Epoch); {
 			old = highest[l.NodeId].Load()
 		}
 		last := l.FloorMs - 1
-		_, err = leases.Release(t.Context(), &cirrusv1.ReleaseRequest{NodeId: l.NodeId, Epoch: l.Epoch, InstanceId: l.InstanceId, LastTimestampMs: &last})
+		_, err = leases.Release(t.Context(),
+			&cirrusv1.ReleaseRequest{NodeId: l.NodeId, Epoch: l.Epoch, InstanceId: l.InstanceId,
+				LastTimestampMs: &last})
 		if err != nil {
 			return
 		}

@@ -31,7 +31,8 @@ func TestBeforeEtcd(t *testing.T) {
 	for range 2 {
 		s := &server{addr: freeAddr(t)}
 		cmd := command(t, slices.Concat([]string{"serve", "--listen", s.addr, "--metrics-listen="},
-			[]string{"--store", "etcd", "--etcd-endpoints", members.Endpoints()[0], "--advertise", s.url()})...)
+			[]string{"--store", "etcd", "--etcd-endpoints", members.Endpoints()[0],
+				"--advertise", s.url()})...)
 		out := &process.Log{}
 		cmd.Stdout = out
 		s.program = start(t, cmd)
@@ -40,10 +41,13 @@ func TestBeforeEtcd(t *testing.T) {
 	for i, s := range replicas {
 		s.awaitListening(t, s.addr)
 		eventually(t, "word of what it waits for", func() bool {
-			return strings.Contains(said[i].String(), "no leader known: waiting for etcd at "+members.Endpoints()[0]+"\n")
+			return strings.Contains(said[i].String(),
+				"no leader known: waiting for etcd at "+members.Endpoints()[0]+"\n")
 		})
 		leases, _ := dial(s.url(), connectProto)
-		if _, err := leases.Acquire(t.Context(), &cirrusv1.AcquireRequest{AppId: "early"}); connect.CodeOf(err) != connect.CodeUnavailable || retryAfter(err) == 0 {
+		if _, err := leases.Acquire(t.Context(),
+			&cirrusv1.AcquireRequest{AppId: "early"}); connect.CodeOf(
+			err) != connect.CodeUnavailable || retryAfter(err) == 0 {
 			t.Errorf("before there is a leader: %v", err)
 		}
 	}
@@ -54,23 +58,27 @@ func TestBeforeEtcd(t *testing.T) {
 	var leader, follower int
 	eventually(t, "one to lead and one to follow", func() bool {
 		for i := range replicas {
-			if strings.Contains(said[i].String(), "\nleading\n") && strings.Contains(said[1-i].String(), "\nfollowing "+replicas[i].url()+"\n") {
+			if strings.Contains(said[i].String(), "\nleading\n") &&
+				strings.Contains(said[1-i].String(), "\nfollowing "+replicas[i].url()+"\n") {
 				leader, follower = i, 1-i
 				return true
 			}
 		}
 		return false
 	})
-	resp, err := http.Post(replicas[follower].url()+"/cirrus.v1.AdminService/GetPool", "application/json", bytes.NewBufferString(`{"name":"default"}`))
+	resp, err := http.Post(replicas[follower].url()+"/cirrus.v1.AdminService/GetPool",
+		"application/json", bytes.NewBufferString(`{"name":"default"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK || resp.Header.Get("Cirrus-Leader") != replicas[leader].url() {
+	if resp.StatusCode != http.StatusOK ||
+		resp.Header.Get("Cirrus-Leader") != replicas[leader].url() {
 		t.Errorf("what is passed on: %s, %v", resp.Status, resp.Header)
 	}
 
 	replicas[leader].terminate(t)
-	eventually(t, "the other one to lead", func() bool { return strings.HasSuffix(said[follower].String(), "\nleading\n") })
+	eventually(t, "the other one to lead",
+		func() bool { return strings.HasSuffix(said[follower].String(), "\nleading\n") })
 	replicas[follower].terminate(t)
 }

@@ -25,9 +25,11 @@ import (
 const callTime = 2 * time.Second
 
 // dial returns clients for the service at a URL, for one of the protocols.
-func dial(url string, way int) (cirrusv1connect.LeaseServiceClient, cirrusv1connect.AdminServiceClient) {
+func dial(url string, way int) (cirrusv1connect.LeaseServiceClient,
+	cirrusv1connect.AdminServiceClient) {
 	w := ways[way%len(ways)]
-	return cirrusv1connect.NewLeaseServiceClient(w.http, url, w.opts...), cirrusv1connect.NewAdminServiceClient(w.http, url, w.opts...)
+	return cirrusv1connect.NewLeaseServiceClient(w.http, url, w.opts...),
+		cirrusv1connect.NewAdminServiceClient(w.http, url, w.opts...)
 }
 
 // The protocols of the service.
@@ -172,7 +174,10 @@ func (c *client) between(low, high time.Duration) time.Duration {
 func (c *client) within(span [2]time.Duration) time.Duration { return c.between(span[0], span[1]) }
 
 // draw draws a duration below d.
-func draw(rng *rand.Rand, d time.Duration) time.Duration { return time.Duration(rng.Int64N(int64(d))) }
+func draw(
+	rng *rand.Rand, d time.Duration) time.Duration {
+	return time.Duration(rng.Int64N(int64(d)))
+}
 
 // nap waits. It sets the pace, and never decides whether something is right.
 func nap(ctx context.Context, d time.Duration) {
@@ -219,7 +224,8 @@ func (c *client) acquire(ctx context.Context) *lease {
 		if c.chance(0.03) {
 			return nil
 		}
-		nap(ctx, min(retryAfter(err), 200*time.Millisecond)+c.between(time.Millisecond, 20*time.Millisecond))
+		nap(ctx, min(retryAfter(err), 200*time.Millisecond)+c.between(time.Millisecond,
+			20*time.Millisecond))
 	}
 	return nil
 }
@@ -228,7 +234,8 @@ func (c *client) acquire(ctx context.Context) *lease {
 // took longer than TTL/3, a heartbeat is due at once (C2), and nothing is
 // minted past the deadline in any case.
 func (c *client) begin(g *grant, a answer) *lease {
-	l := &lease{grant: g, ttl: a.Ttl.AsDuration(), layout: a.Layout, base: a.ServerTimeMs, baseAt: a.received}
+	l := &lease{grant: g, ttl: a.Ttl.AsDuration(), layout: a.Layout, base: a.ServerTimeMs,
+		baseAt: a.received}
 	l.apply(a)
 	if a.received > a.sent.add(l.ttl/3) {
 		l.beat = a.received
@@ -339,7 +346,8 @@ func (c *client) lapse(l *lease) {
 }
 
 func (l *lease) request() *cirrusv1.HeartbeatRequest {
-	return &cirrusv1.HeartbeatRequest{Pool: l.pool, NodeId: l.node, Epoch: l.epoch, InstanceId: l.instance}
+	return &cirrusv1.HeartbeatRequest{Pool: l.pool, NodeId: l.node, Epoch: l.epoch,
+		InstanceId: l.instance}
 }
 
 func (c *client) heartbeat(ctx context.Context, l *lease) {
@@ -442,7 +450,8 @@ func (c *client) end(ctx context.Context, l *lease) {
 func (c *client) release(ctx context.Context, l *lease, last *int64) {
 	l.over = true
 	c.releasing(l.grant, now(), last)
-	req := &cirrusv1.ReleaseRequest{Pool: l.pool, NodeId: l.node, Epoch: l.epoch, InstanceId: l.instance, LastTimestampMs: last}
+	req := &cirrusv1.ReleaseRequest{Pool: l.pool, NodeId: l.node, Epoch: l.epoch,
+		InstanceId: l.instance, LastTimestampMs: last}
 	for again := c.chance(0.1); ; again = false {
 		sent := now()
 		err := within(ctx, c.try, func(ctx context.Context) error {
@@ -484,7 +493,8 @@ func (c *client) revokeSome(ctx context.Context) {
 	sent := now()
 	c.revoking(g, sent)
 	err := within(ctx, c.try, func(ctx context.Context) error {
-		_, err := c.admin.Revoke(ctx, &cirrusv1.RevokeRequest{Pool: g.pool, NodeId: g.node, Epoch: g.epoch})
+		_, err := c.admin.Revoke(ctx,
+			&cirrusv1.RevokeRequest{Pool: g.pool, NodeId: g.node, Epoch: g.epoch})
 		return err
 	})
 	c.called(g, history.Revoke, sent, now(), outcome(err))
@@ -534,7 +544,8 @@ func (c *client) judge(what string, err error, also ...connect.Code) {
 		return
 	}
 	code := connect.CodeOf(err)
-	for _, ok := range append(also, connect.CodeUnavailable, connect.CodeDeadlineExceeded, connect.CodeCanceled) {
+	for _, ok := range append(also, connect.CodeUnavailable, connect.CodeDeadlineExceeded,
+		connect.CodeCanceled) {
 		if code == ok {
 			return
 		}

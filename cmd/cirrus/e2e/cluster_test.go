@@ -124,15 +124,19 @@ type plan struct {
 func startCluster(t *testing.T, p plan) *cluster {
 	t.Helper()
 	asCluster(t)
-	c := &cluster{T: t, etcd: etcdtest.Start(t, members, "--log-level", "error"), obs: newObserver(clusterQuarantine), spare: firstSpareID}
+	c := &cluster{T: t, etcd: etcdtest.Start(t, members, "--log-level", "error"),
+		obs: newObserver(clusterQuarantine), spare: firstSpareID}
 	if p.deposed {
 		c.obs.stale = clusterStride
 	}
 	c.obs.back = max(c.obs.back, p.back)
 	pool := clusterPools[0]
-	c.must(succeed(c, "init", "--store", "etcd", "--etcd-endpoints", strings.Join(c.etcd.Endpoints(), ","),
-		"--node-ids", fmt.Sprintf("%d-%d", pool.first, pool.last), "--layout", layout, "--stride", clusterStride.String(),
-		"--ttl", pool.ttl.String(), "--max-ttl", keptTTL.String(), "--quarantine", clusterQuarantine.String()))
+	c.must(succeed(c, "init", "--store", "etcd",
+		"--etcd-endpoints", strings.Join(c.etcd.Endpoints(), ","),
+		"--node-ids", fmt.Sprintf("%d-%d", pool.first, pool.last), "--layout", layout,
+		"--stride", clusterStride.String(),
+		"--ttl", pool.ttl.String(), "--max-ttl", keptTTL.String(),
+		"--quarantine", clusterQuarantine.String()))
 	for i := range p.replicas {
 		r := c.newReplica(fmt.Sprintf("r%d", i))
 		if p.run != nil {
@@ -286,7 +290,9 @@ func (c *cluster) verdict() {
 	ids := c.crowd.wait()
 	c.keeping.Wait()
 	n := c.obs.count()
-	c.Logf("%d grants, %d node IDs changed holder %d times, %d heartbeats (%d after the deadline), %d released, %d revoked, %d lost, %d IDs minted; seen:\n%s",
-		n.grants, n.changedIDs, n.changes, n.heartbeats, n.revived, n.released, n.revoked, n.lost, len(ids), strings.Join(c.seen, "\n"))
+	c.Logf(
+		"%d grants, %d node IDs changed holder %d times, %d heartbeats (%d after the deadline), %d released, %d revoked, %d lost, %d IDs minted; seen:\n%s",
+		n.grants, n.changedIDs, n.changes, n.heartbeats, n.revived, n.released, n.revoked, n.lost,
+		len(ids), strings.Join(c.seen, "\n"))
 	judge(c.T, c.obs, ids)
 }

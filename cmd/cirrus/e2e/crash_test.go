@@ -84,11 +84,14 @@ func TestKill(t *testing.T) {
 	srv.terminate(t)
 
 	c := obs.count()
-	t.Logf("%d kills (%d before it answered), %d grants, %d node IDs changed holder %d times, %d heartbeats (%d after the deadline), %d released, %d revoked, %d lost, %d IDs minted",
-		kills, early, c.grants, c.changedIDs, c.changes, c.heartbeats, c.revived, c.released, c.revoked, c.lost, len(ids))
+	t.Logf(
+		"%d kills (%d before it answered), %d grants, %d node IDs changed holder %d times, %d heartbeats (%d after the deadline), %d released, %d revoked, %d lost, %d IDs minted",
+		kills, early, c.grants, c.changedIDs, c.changes, c.heartbeats, c.revived, c.released,
+		c.revoked, c.lost, len(ids))
 	judge(t, obs, ids)
 	if kills < *killsFlag || c.grants < wantGrants || c.changedIDs < wantChangedIDs {
-		t.Errorf("too little happened within %v: want %d kills, %d grants and %d node IDs that changed holder", crashTime, *killsFlag, wantGrants, wantChangedIDs)
+		t.Errorf(
+			"too little happened within %v: want %d kills, %d grants and %d node IDs that changed holder", crashTime, *killsFlag, wantGrants, wantChangedIDs)
 	}
 }
 
@@ -107,8 +110,10 @@ func makeTightPool(t *testing.T, url string) {
 	_, admin := dial(url, connectProto)
 	_, err := admin.CreatePool(t.Context(), &cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{
 		Name: "tight", NodeIds: &cirrusv1.NodeRange{First: tightFirst, Last: tightLast},
-		Layout: &cirrusv1.Layout{OriginMs: 1288834974657, TimestampBits: 41, NodeBits: 10, SequenceBits: 2},
-		Ttl:    durationpb.New(crashTTL), MaxTtl: durationpb.New(2 * crashTTL), Quarantine: durationpb.New(crashQuarantine),
+		Layout: &cirrusv1.Layout{OriginMs: 1288834974657, TimestampBits: 41, NodeBits: 10,
+			SequenceBits: 2},
+		Ttl: durationpb.New(crashTTL), MaxTtl: durationpb.New(2 * crashTTL),
+		Quarantine: durationpb.New(crashQuarantine),
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +156,8 @@ func (all *crowd) wait() []uint64 {
 // killUntilDone kills the service and starts it again until enough has happened,
 // and returns how often it did, and how often before the service had answered.
 // When it returns, the service is down.
-func killUntilDone(ctx context.Context, t *testing.T, srv *server, obs *observer, rng *rand.Rand) (kills, early int) {
+func killUntilDone(ctx context.Context, t *testing.T, srv *server, obs *observer,
+	rng *rand.Rand) (kills, early int) {
 	for {
 		answered := auditLater(ctx, srv.url(), obs)
 		nap(ctx, uptime(rng))
@@ -232,12 +238,14 @@ func auditOnce(ctx context.Context, url string, obs *observer) bool {
 }
 
 // listing is a pool's, by node ID.
-func listing(ctx context.Context, admin cirrusv1connect.AdminServiceClient, pool string) (map[uint32]*cirrusv1.LeaseStatus, error) {
+func listing(ctx context.Context, admin cirrusv1connect.AdminServiceClient,
+	pool string) (map[uint32]*cirrusv1.LeaseStatus, error) {
 	rows := map[uint32]*cirrusv1.LeaseStatus{}
 	for token := ""; ; {
 		var resp *cirrusv1.ListLeasesResponse
 		err := within(ctx, callTime, func(ctx context.Context) (err error) {
-			resp, err = admin.ListLeases(ctx, &cirrusv1.ListLeasesRequest{Pool: pool, PageToken: token})
+			resp, err = admin.ListLeases(ctx,
+				&cirrusv1.ListLeasesRequest{Pool: pool, PageToken: token})
 			return err
 		})
 		if err != nil {

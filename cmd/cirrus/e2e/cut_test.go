@@ -65,7 +65,9 @@ func (c *cluster) cutFromStore(name string, f fault) {
 	}
 	c.giveBack(witness)
 	back := c.settle()
-	c.saw(name, "another answered after %v; it kept leases by itself for %v; all as before after %v", ms3(took), ms3(time.Duration(alone)), ms3(back))
+	c.saw(
+		name, "another answered after %v; it kept leases by itself for %v; all as before after %v",
+		ms3(took), ms3(time.Duration(alone)), ms3(back))
 	c.nobodyLapsed(name)
 }
 
@@ -97,7 +99,8 @@ func (c *cluster) deposeUnseen() {
 	c.beatOnce(next)
 	c.giveBack(next)
 	back := c.settle()
-	c.saw(name, "another answered after %v; asked %v after the cut: %s; all as before after %v", ms3(took), ms3(asked), strings.Join(told, "; "), ms3(back))
+	c.saw(name, "another answered after %v; asked %v after the cut: %s; all as before after %v",
+		ms3(took), ms3(asked), strings.Join(told, "; "), ms3(back))
 	c.nobodyLapsed(name)
 }
 
@@ -116,7 +119,8 @@ func (p *promises) watch(ctx context.Context, c *cluster, r *replica, l *lease) 
 	p.done.Go(func() {
 		for ctx.Err() == nil {
 			sent := now()
-			if by, err := c.beat(ctx, replicaClients{leases, admin}, l, restless.try); err == nil && by == "" {
+			if by, err := c.beat(ctx, replicaClients{leases, admin}, l, restless.try); err == nil &&
+				by == "" {
 				p.last = sent
 			}
 			nap(ctx, 50*time.Millisecond)
@@ -143,7 +147,8 @@ func (c *cluster) cutFromClients(name string, f fault) {
 		c.Errorf("%s: another one leads", name)
 	}
 	back := c.settle()
-	c.saw(name, "the others answered after %v; it led on; all as before after %v", ms3(took), ms3(back))
+	c.saw(name, "the others answered after %v; it led on; all as before after %v", ms3(took),
+		ms3(back))
 	c.nobodyLapsed(name)
 }
 

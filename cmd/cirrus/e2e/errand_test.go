@@ -20,8 +20,10 @@ func (c *cluster) createPool(name string, first, last uint32, ttl time.Duration)
 	c.must(c.eventuallyDone("pool "+name, func(ctx context.Context, r *roamer) error {
 		_, err := r.admin.CreatePool(ctx, &cirrusv1.CreatePoolRequest{Pool: &cirrusv1.Pool{
 			Name: name, NodeIds: &cirrusv1.NodeRange{First: first, Last: last},
-			Layout: &cirrusv1.Layout{OriginMs: origin, TimestampBits: 41, NodeBits: 10, SequenceBits: 2},
-			Ttl:    durationpb.New(ttl), MaxTtl: durationpb.New(max(ttl, keptTTL)), Quarantine: durationpb.New(clusterQuarantine),
+			Layout: &cirrusv1.Layout{OriginMs: origin, TimestampBits: 41, NodeBits: 10,
+				SequenceBits: 2},
+			Ttl: durationpb.New(ttl), MaxTtl: durationpb.New(max(ttl, keptTTL)),
+			Quarantine: durationpb.New(clusterQuarantine),
 		}})
 		return err
 	}))
@@ -56,10 +58,12 @@ func (c *cluster) eventuallyDone(what string, do func(context.Context, *roamer) 
 	return c.doneWithin(timeout, what, do)
 }
 
-func (c *cluster) doneWithin(d time.Duration, what string, do func(context.Context, *roamer) error) error {
+func (c *cluster) doneWithin(d time.Duration, what string,
+	do func(context.Context, *roamer) error) error {
 	r := c.roamer(c.first)
 	for deadline := time.Now().Add(d); ; nap(c.Context(), 10*pollEvery) {
-		err := within(c.Context(), restless.try, func(ctx context.Context) error { return do(ctx, r) })
+		err := within(c.Context(), restless.try,
+			func(ctx context.Context) error { return do(ctx, r) })
 		if err == nil {
 			return nil
 		}
@@ -79,7 +83,8 @@ func (c *cluster) newLease(pool, app string) *lease {
 // newLeaseWithin waits for longer, or not as long.
 func (c *cluster) newLeaseWithin(pool, app string, d time.Duration) (l *lease) {
 	c.Helper()
-	req := &cirrusv1.AcquireRequest{Pool: pool, AppId: app, InstanceId: fmt.Sprintf("%016x%016x", rand.Uint64(), rand.Uint64())}
+	req := &cirrusv1.AcquireRequest{Pool: pool, AppId: app,
+		InstanceId: fmt.Sprintf("%016x%016x", rand.Uint64(), rand.Uint64())}
 	asked := now()
 	c.must(c.doneWithin(d, "a lease in "+pool, func(ctx context.Context, r *roamer) error {
 		sent := now()
@@ -101,7 +106,8 @@ func (c *cluster) giveBack(l *lease) {
 	c.must(c.eventuallyDone("a release", func(ctx context.Context, r *roamer) error {
 		sent := now()
 		_, err := r.leases.Release(ctx, &cirrusv1.ReleaseRequest{
-			Pool: l.pool, NodeId: l.node, Epoch: l.epoch, InstanceId: l.instance, LastTimestampMs: &last,
+			Pool: l.pool, NodeId: l.node, Epoch: l.epoch, InstanceId: l.instance,
+			LastTimestampMs: &last,
 		})
 		c.obs.called(l.grant, history.Release, sent, now(), outcome(err))
 		return err

@@ -85,7 +85,8 @@ func (c *cluster) noQuorum(d time.Duration) {
 	c.must(c.etcd.Start())
 	took := c.answered(restarted, c.replicas, nil)
 	back := c.settle()
-	c.saw(name, "first heartbeat answered %v after the restart of etcd, %v after its end; all as before after %v; %d deadlines had passed",
+	c.saw(
+		name, "first heartbeat answered %v after the restart of etcd, %v after its end; all as before after %v; %d deadlines had passed",
 		ms3(took), ms3(time.Duration(restarted-lost)+took), ms3(back), len(c.obs.lapsed("kept")))
 	c.nobodyLost(name)
 	// Who had a heartbeat at the latest a third of its TTL before has this long.
@@ -112,7 +113,8 @@ func (c *cluster) slowEtcd(d time.Duration) {
 	same := c.stable() == leader
 	elapsed := time.Duration(now() - slowed)
 	back := c.settle()
-	c.saw(name, "%d grants in %v, a heartbeat in %v, the same leader: %v; all as before after %v", grants, ms3(elapsed), ms3(took), same, ms3(back))
+	c.saw(name, "%d grants in %v, a heartbeat in %v, the same leader: %v; all as before after %v",
+		grants, ms3(elapsed), ms3(took), same, ms3(back))
 	c.nobodyLapsed(name)
 }
 
@@ -127,7 +129,8 @@ func (c *cluster) outOfSpace(d time.Duration) {
 	lowered := now()
 	took := c.answered(lowered, c.replicas, nil)
 	back := c.settle()
-	c.saw(name, "for %v; first heartbeat answered %v after it; all as before after %v", ms3(time.Duration(lowered-raised)), ms3(took), ms3(back))
+	c.saw(name, "for %v; first heartbeat answered %v after it; all as before after %v",
+		ms3(time.Duration(lowered-raised)), ms3(took), ms3(back))
 	c.nobodyLapsed(name)
 }
 
@@ -136,7 +139,8 @@ func (c *cluster) alarm(action string) {
 	c.Helper()
 	for i := range members {
 		id := c.etcdStatus(i).Header.MemberID
-		_, err := c.askEtcd(i, "maintenance/alarm", map[string]any{"action": action, "memberID": id, "alarm": "NOSPACE"})
+		_, err := c.askEtcd(i, "maintenance/alarm",
+			map[string]any{"action": action, "memberID": id, "alarm": "NOSPACE"})
 		c.must(err)
 	}
 }
@@ -147,7 +151,8 @@ func (c *cluster) endSession() {
 	c.Helper()
 	const first, last = "/cirrus/leader/", "/cirrus/leader0"
 	text, err := c.askEtcd(0, "kv/range", map[string]any{
-		"key": []byte(first), "range_end": []byte(last), "limit": 1, "sort_order": "ASCEND", "sort_target": "CREATE",
+		"key": []byte(first), "range_end": []byte(last), "limit": 1, "sort_order": "ASCEND",
+		"sort_target": "CREATE",
 	})
 	c.must(err)
 	var found struct {
@@ -200,7 +205,8 @@ func (c *cluster) askEtcd(i int, what string, request any) ([]byte, error) {
 		return nil, err
 	}
 	client := http.Client{Timeout: timeout}
-	resp, err := client.Post(c.etcd.Member(i).Endpoint+"/v3/"+what, "application/json", bytes.NewReader(body))
+	resp, err := client.Post(c.etcd.Member(i).Endpoint+"/v3/"+what, "application/json",
+		bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}

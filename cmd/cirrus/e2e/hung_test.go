@@ -61,7 +61,8 @@ func frozenDisk(t *testing.T) (dir string, freeze, thaw func()) {
 	t.Cleanup(thaw) // before it is unmounted
 	return dir, func() {
 		if tool("fsfreeze", "-f", dir) != nil {
-			t.Skip("needs a kernel that freezes file systems: see the log above for what fsfreeze said")
+			t.Skip(
+				"needs a kernel that freezes file systems: see the log above for what fsfreeze said")
 		}
 		frozen = true
 	}, thaw
@@ -77,7 +78,8 @@ func TestHungDisk(t *testing.T) {
 		t.Fatalf("cirrus init: exit code %d:\n%s", code, stderr)
 	}
 	serve := func() *exec.Cmd {
-		return command(t, "serve", "--data", data, "--stride", "1s", "--listen", addr, "--metrics-listen", metrics)
+		return command(t, "serve", "--data", data, "--stride", "1s", "--listen", addr,
+			"--metrics-listen", metrics)
 	}
 	readyz := func() string {
 		resp, err := http.Get("http://" + metrics + "/readyz")
@@ -90,14 +92,17 @@ func TestHungDisk(t *testing.T) {
 	}
 	srv := start(t, serve())
 	t.Cleanup(thaw) // before it is waited for
-	eventually(t, "the service to be ready", func() bool { return strings.HasPrefix(readyz(), "200") })
+	eventually(t, "the service to be ready",
+		func() bool { return strings.HasPrefix(readyz(), "200") })
 	leases, _ := dial("http://"+addr, connectProto)
 	held, err := leases.Acquire(t.Context(), &cirrusv1.AcquireRequest{AppId: "before"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	kept := func() bool {
-		_, err := leases.Heartbeat(t.Context(), &cirrusv1.HeartbeatRequest{NodeId: held.Lease.NodeId, Epoch: held.Lease.Epoch, InstanceId: held.Lease.InstanceId})
+		_, err := leases.Heartbeat(t.Context(),
+			&cirrusv1.HeartbeatRequest{NodeId: held.Lease.NodeId, Epoch: held.Lease.Epoch,
+				InstanceId: held.Lease.InstanceId})
 		return err == nil
 	}
 	late := &cirrusv1.AcquireRequest{AppId: "late", InstanceId: "0123456789abcdef"}
@@ -134,11 +139,13 @@ func TestHungDiskAtStartAndClose(t *testing.T) {
 	dir, freeze, thaw := frozenDisk(t)
 	data, addr := filepath.Join(dir, "store"), freeAddr(t)
 	// The mark lasts for so long that no write of it is under way.
-	if code, _, stderr := run(t, "init", "--data", data, "--stride", "1m", "--quarantine", "5m"); code != 0 {
+	if code, _, stderr := run(t, "init", "--data", data, "--stride", "1m", "--quarantine",
+		"5m"); code != 0 {
 		t.Fatalf("cirrus init: exit code %d:\n%s", code, stderr)
 	}
 	serve := func() *program {
-		srv := start(t, command(t, "serve", "--data", data, "--stride", "1m", "--listen", addr, "--metrics-listen", ""))
+		srv := start(t, command(t, "serve", "--data", data, "--stride", "1m", "--listen", addr,
+			"--metrics-listen", ""))
 		t.Cleanup(thaw) // before it is waited for
 		return srv
 	}
@@ -185,7 +192,8 @@ func wantGivenUp(t *testing.T, srv *program, thaw func()) {
 		return !srv.Running() || strings.Contains(srv.Log(), "ends without its answer")
 	})
 	if took := time.Since(told); took > 6*time.Second {
-		t.Errorf("it gave the store up %v after SIGTERM, want within 5 s", took.Round(time.Millisecond))
+		t.Errorf("it gave the store up %v after SIGTERM, want within 5 s",
+			took.Round(time.Millisecond))
 	}
 	thaw()
 	if code := srv.exit(t, timeout); code != 1 {
@@ -200,6 +208,7 @@ func wantSlow(t *testing.T, what string, ask func() error) {
 	asked := time.Now()
 	err := ask()
 	if got := time.Since(asked); reason(err) != "STORE_SLOW" || got > 3*time.Second {
-		t.Errorf("%s was answered after %v: %v; want STORE_SLOW within 2 s", what, got.Round(time.Millisecond), err)
+		t.Errorf("%s was answered after %v: %v; want STORE_SLOW within 2 s", what,
+			got.Round(time.Millisecond), err)
 	}
 }

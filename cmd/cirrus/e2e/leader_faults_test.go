@@ -68,7 +68,8 @@ func (c *cluster) terminateLeader(times int) {
 func (c *cluster) allKept() {
 	c.Helper()
 	const left = keptTTL - keptTTL/3 - 2*time.Second // the least that one has in good times
-	eventually(c, "good heartbeats of all holders", func() bool { return c.obs.nearest("kept") > now().add(left) })
+	eventually(c, "good heartbeats of all holders",
+		func() bool { return c.obs.nearest("kept") > now().add(left) })
 }
 
 // report tells of times, and holds them against what they should be.
@@ -76,9 +77,11 @@ func (c *cluster) report(fault string, took []time.Duration, most, median time.D
 	c.Helper()
 	slices.Sort(took)
 	middle, last := took[len(took)/2], took[len(took)-1]
-	c.saw(fault, "%d times; first heartbeat answered after %v, median %v, at most %v", len(took), took[0], middle, last)
+	c.saw(fault, "%d times; first heartbeat answered after %v, median %v, at most %v", len(took),
+		took[0], middle, last)
 	if long && (last > most || middle > median) {
-		c.Errorf("%s: median %v and at most %v, want %v and %v; all: %v", fault, middle, last, median, most, took)
+		c.Errorf("%s: median %v and at most %v, want %v and %v; all: %v", fault, middle, last,
+			median, most, took)
 	}
 }
 
@@ -161,7 +164,8 @@ func (c *cluster) stopLeader(d time.Duration, then fault) {
 // to do so for long enough that there is one, and gives a node ID to another: by
 // waiting until its lease has run out if there is time for that, or else after a
 // release.
-func (c *cluster) succeedStopped(leader *replica, old *lease, until instant) (next *lease, events []string) {
+func (c *cluster) succeedStopped(leader *replica, old *lease, until instant) (next *lease,
+	events []string) {
 	c.Helper()
 	c.elsewhere(leader)
 	stopped := now()

@@ -43,7 +43,8 @@ var memberStops = []struct {
 // that goes with the replicas' session TTL (S11).
 func TestClusterMemberStops(t *testing.T) {
 	asCluster(t)
-	for _, session := range either([]time.Duration{2 * time.Second}, []time.Duration{2 * time.Second, sessionTTL}) {
+	for _, session := range either([]time.Duration{2 * time.Second},
+		[]time.Duration{2 * time.Second, sessionTTL}) {
 		t.Run(fmt.Sprintf("session_%v", session), func(t *testing.T) {
 			t.Parallel()
 			stopMembers(t, session)
@@ -64,28 +65,37 @@ func stopMembers(t *testing.T, session time.Duration) {
 		}
 		beats, grants := stopMember(t, etcd.Member((leader+stop.from)%members), urls, session)
 		expired, left := held.taken()
-		table = append(table, fmt.Sprintf("%-12v%-12v%-15s%-14v%-10v%-12v%d of %d", session, ttl, stop.what, ms3(beats), ms3(grants), ms3(left), len(expired), stopHolders))
+		table = append(table, fmt.Sprintf("%-12v%-12v%-15s%-14v%-10v%-12v%d of %d", session, ttl,
+			stop.what, ms3(beats), ms3(grants), ms3(left), len(expired), stopHolders))
 		if beats > heartbeatGap || grants > grantGap {
-			t.Errorf("%s stopped: the longest gap between good heartbeats was %v, between grants %v; want at most %v and %v", stop.what, beats, grants, heartbeatGap, grantGap)
+			t.Errorf(
+				"%s stopped: the longest gap between good heartbeats was %v, between grants %v; want at most %v and %v", stop.what, beats, grants, heartbeatGap, grantGap)
 		}
 		for _, e := range expired {
 			t.Errorf("%s stopped: a holder at work: %v: %v", stop.what, e.Change, e.Err)
 		}
 	}
 	t.Logf("gaps at the worst of three replicas:\n%-12s%-12s%-15s%-14s%-10s%-12s%s\n%s",
-		"session TTL", "lease TTL", "stopped", "heartbeats", "grants", "least left", "expired", strings.Join(table, "\n"))
+		"session TTL", "lease TTL", "stopped", "heartbeats", "grants", "least left",
+		"expired", strings.Join(table, "\n"))
 }
 
 // startReplicas starts three replicas, and returns their URLs.
-func startReplicas(t *testing.T, etcd *etcdtest.Cluster, session, ttl time.Duration) (urls []string) {
+func startReplicas(t *testing.T, etcd *etcdtest.Cluster, session,
+	ttl time.Duration) (urls []string) {
 	t.Helper()
-	store := []string{"--store", "etcd", "--etcd-endpoints", strings.Join(etcd.Endpoints(), ","), "--etcd-session-ttl", session.String(), "--stride", "2s"}
-	if err := succeed(t, append([]string{"init", "--ttl", ttl.String(), "--max-ttl", ttl.String(), "--quarantine", "2s"}, store...)...); err != nil {
+	store := []string{"--store", "etcd", "--etcd-endpoints", strings.Join(etcd.Endpoints(), ","),
+		"--etcd-session-ttl", session.String(), "--stride", "2s"}
+	if err := succeed(
+		t, append([]string{"init", "--ttl", ttl.String(), "--max-ttl", ttl.String(), "--quarantine",
+			"2s"}, store...)...); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {
 		s := &server{addr: freeAddr(t)}
-		s.program = start(t, command(t, append([]string{"serve", "--listen", s.addr, "--advertise", s.url(), "--metrics-listen="}, store...)...))
+		s.program = start(t, command(t,
+			append([]string{"serve", "--listen", s.addr, "--advertise", s.url(),
+				"--metrics-listen="}, store...)...))
 		s.awaitListening(t, s.addr)
 		urls = append(urls, s.url())
 	}
@@ -94,7 +104,8 @@ func startReplicas(t *testing.T, etcd *etcdtest.Cluster, session, ttl time.Durat
 
 // stopMember stops a member for a while, and returns the longest gaps between
 // good answers of any replica, from before it until after.
-func stopMember(t *testing.T, m *etcdtest.Member, urls []string, around time.Duration) (beats, grants time.Duration) {
+func stopMember(t *testing.T, m *etcdtest.Member, urls []string, around time.Duration) (beats,
+	grants time.Duration) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -135,21 +146,25 @@ func (a *askers) employ(ctx context.Context, t *testing.T, url string) {
 	}
 	a.ask(ctx, &a.beats, time.Second, func(ctx context.Context) error {
 		l := kept.Lease
-		_, err := leases.Heartbeat(ctx, &cirrusv1.HeartbeatRequest{NodeId: l.NodeId, Epoch: l.Epoch, InstanceId: l.InstanceId})
+		_, err := leases.Heartbeat(ctx,
+			&cirrusv1.HeartbeatRequest{NodeId: l.NodeId, Epoch: l.Epoch, InstanceId: l.InstanceId})
 		return err
 	})
 	a.ask(ctx, &a.grants, callTime, func(ctx context.Context) error {
 		got, err := leases.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "visitor"})
 		if err == nil {
 			l, unused := got.Lease, got.Lease.FloorMs-1
-			_, err = leases.Release(ctx, &cirrusv1.ReleaseRequest{NodeId: l.NodeId, Epoch: l.Epoch, InstanceId: l.InstanceId, LastTimestampMs: &unused})
+			_, err = leases.Release(ctx,
+				&cirrusv1.ReleaseRequest{NodeId: l.NodeId, Epoch: l.Epoch, InstanceId: l.InstanceId,
+					LastTimestampMs: &unused})
 		}
 		return err
 	})
 }
 
 // ask asks again and again, and keeps the longest time between two good answers.
-func (a *askers) ask(ctx context.Context, gap *time.Duration, try time.Duration, do func(context.Context) error) {
+func (a *askers) ask(ctx context.Context, gap *time.Duration, try time.Duration,
+	do func(context.Context) error) {
 	a.running.Go(func() {
 		good := now()
 		for ctx.Err() == nil {
@@ -184,13 +199,14 @@ func holdMany(t *testing.T, target string) *holders {
 	h := &holders{}
 	h.taken()
 	for i := range stopHolders {
-		holder, err := cirrusclient.Hold(t.Context(), target, fmt.Sprintf("holder-%d", i), cirrusclient.OnChange(func(e cirrusclient.Event) {
-			if e.Change != cirrusclient.Held && e.Change != cirrusclient.Released {
-				h.mu.Lock()
-				defer h.mu.Unlock()
-				h.expired = append(h.expired, e)
-			}
-		}))
+		holder, err := cirrusclient.Hold(t.Context(), target, fmt.Sprintf("holder-%d", i),
+			cirrusclient.OnChange(func(e cirrusclient.Event) {
+				if e.Change != cirrusclient.Held && e.Change != cirrusclient.Released {
+					h.mu.Lock()
+					defer h.mu.Unlock()
+					h.expired = append(h.expired, e)
+				}
+			}))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -37,7 +37,8 @@ func TestMigrate(t *testing.T) {
 	t.Parallel()
 	member := etcdtest.Start(t, 1).Endpoints()[0]
 	gallows := newExecutioner(t, strings.TrimPrefix(member, "http://"))
-	timings := []string{"--ttl", movingTTL.String(), "--quarantine", "1m", "--stride", "1s", "--layout", layout}
+	timings := []string{"--ttl", movingTTL.String(), "--quarantine", "1m", "--stride", "1s",
+		"--layout", layout}
 	dir := initStore(t, timings...)
 	back := filepath.Join(t.TempDir(), "back")
 	at := []string{"--etcd-session-ttl", movingSession, "--etcd-endpoints"}
@@ -61,15 +62,20 @@ func TestMigrate(t *testing.T) {
 		{"back", []string{"--from-etcd", "--to", back}, etcdPlace, []string{"--data", back}, []string{"--data", back}},
 	} {
 		left := wallMs()
-		kills := gallows.until(t, slices.Concat([]string{"migrate"}, trip.args, at, []string{"http://" + gallows.addr}), func() {
-			if servable(t, trip.old) && servable(t, trip.now) {
-				t.Fatalf("%s: both places can be served", trip.name)
-			}
-		})
+		kills := gallows.until(t,
+			slices.Concat([]string{"migrate"}, trip.args, at, []string{"http://" + gallows.addr}),
+			func() {
+				if servable(t, trip.old) && servable(t, trip.now) {
+					t.Fatalf("%s: both places can be served", trip.name)
+				}
+			})
 		if servable(t, trip.old) || !servable(t, trip.now) {
 			t.Fatalf("%s: it did not move", trip.name)
 		}
-		srv.program = start(t, command(t, slices.Concat([]string{"serve", "--listen", srv.addr, "--metrics-listen=", "--stride", "1s"}, trip.again)...))
+		srv.program = start(t,
+			command(
+				t, slices.Concat([]string{"serve", "--listen", srv.addr, "--metrics-listen=",
+					"--stride", "1s"}, trip.again)...))
 		eventually(t, "the leases as they were", func() bool {
 			if !srv.Running() {
 				t.Fatalf("cirrus serve has ended: %s", srv.Log())
@@ -78,11 +84,13 @@ func TestMigrate(t *testing.T) {
 		})
 		heartbeat(t, srv, held)
 		// Beyond all that was promised at the old place.
-		eventually(t, "IDs that the new place has promised", func() bool { return m.newest() > left+movingTTL.Milliseconds() })
+		eventually(t, "IDs that the new place has promised",
+			func() bool { return m.newest() > left+movingTTL.Milliseconds() })
 		if now := epochs(t, srv); !sameEpochs(rows, now) {
 			t.Errorf("%s: the epochs were %v and are %v", trip.name, rows, now)
 		}
-		t.Logf("%s: %d kills, and IDs that the new place has promised %v after the first", trip.name, kills, time.Duration(wallMs()-left)*time.Millisecond)
+		t.Logf("%s: %d kills, and IDs that the new place has promised %v after the first",
+			trip.name, kills, time.Duration(wallMs()-left)*time.Millisecond)
 		if trip.name != "back" {
 			srv.terminate(t)
 		}
@@ -145,7 +153,8 @@ func servable(t *testing.T, place []string) bool {
 		t.Fatal("it was recovered, though it was told no")
 	}
 	yes := strings.Contains(stderr, "nothing was changed")
-	if !yes && !strings.Contains(stderr, "not finished") && !strings.Contains(stderr, "was moved to") && !strings.Contains(stderr, "no Cirrus store") {
+	if !yes && !strings.Contains(stderr, "not finished") &&
+		!strings.Contains(stderr, "was moved to") && !strings.Contains(stderr, "no Cirrus store") {
 		t.Fatalf("neither to be served nor not: %s", stderr)
 	}
 	return yes
@@ -235,7 +244,8 @@ func (e *executioner) handle(_ any, near grpc.ServerStream) error {
 	md, _ := metadata.FromIncomingContext(near.Context())
 	ctx, cancel := context.WithCancel(metadata.NewOutgoingContext(near.Context(), md))
 	defer cancel()
-	far, err := e.conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method, grpc.ForceCodec(asIs{}))
+	far, err := e.conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true},
+		method, grpc.ForceCodec(asIs{}))
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,9 @@ type minter struct {
 func mint(t testing.TB, url, app string, flags ...string) *minter {
 	t.Helper()
 	m := &minter{eof: make(chan struct{})}
-	cmd := command(t, append([]string{"ids", "-n", "0", "--addr", url, "--app", app, "--wait", timeout.String()}, flags...)...)
+	cmd := command(
+		t, append([]string{"ids", "-n", "0", "--addr", url, "--app", app,
+			"--wait", timeout.String()}, flags...)...)
 	out, in, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -121,7 +123,8 @@ func outside(t testing.TB, ids []uint64, what string, passes func(ts int64) bool
 		}
 	}
 	if len(bad) > 0 {
-		t.Errorf("%d of %d IDs are %s, the first is %d with timestamp %d", len(bad), len(ids), what, bad[0], timestampOf(bad[0]))
+		t.Errorf("%d of %d IDs are %s, the first is %d with timestamp %d", len(bad), len(ids), what,
+			bad[0], timestampOf(bad[0]))
 	}
 }
 

@@ -30,7 +30,8 @@ func TestClusterSameAddress(t *testing.T) {
 	twin.peers = leader.peers
 	twin.begin()
 	twin.says(message, leader.advertised())
-	c.saw("a follower that advertises the leader's address", "%s; it says: %s", c.refused(twin, connect.CodeUnavailable), message)
+	c.saw("a follower that advertises the leader's address", "%s; it says: %s",
+		c.refused(twin, connect.CodeUnavailable), message)
 	c.settle()
 	twin.terminate(c)
 
@@ -39,20 +40,24 @@ func TestClusterSameAddress(t *testing.T) {
 	twin = c.newReplica("twin of a follower")
 	twin.peers = namesake.peers
 	twin.begin()
-	eventually(c, "the twin following", func() bool { return twin.state() == "following "+leader.advertised() })
+	eventually(c, "the twin following",
+		func() bool { return twin.state() == "following "+leader.advertised() })
 	namesake.terminate(c)
 	namesake.begin()
 	c.stable()
 	leader.terminate(c)
 	eventually(c, "the twin leading", func() bool { return twin.state() == "leading" })
 	namesake.says(message, namesake.advertised())
-	_, err := c.beat(c.Context(), newRoamer([]string{twin.url()}, connectProto, 0).replicaClients, c.probe, timeout)
+	_, err := c.beat(c.Context(), newRoamer([]string{twin.url()}, connectProto, 0).replicaClients,
+		c.probe, timeout)
 	c.must(err)
 	answer := c.refused(namesake, connect.CodeUnavailable)
 	twin.terminate(c)
 	leader.begin()
 	back := c.settle()
-	c.saw("a leader that advertises a follower's address", "the follower: %s, and it says: %s; all as before %v after it was stopped", answer, message, ms3(back))
+	c.saw("a leader that advertises a follower's address",
+		"the follower: %s, and it says: %s; all as before %v after it was stopped", answer, message,
+		ms3(back))
 	c.nobodyLost("two replicas with the same address")
 	c.judge()
 }
@@ -80,7 +85,9 @@ func (c *cluster) refused(r *replica, code connect.Code) string {
 	c.Helper()
 	to := newRoamer([]string{r.url()}, connectProto, 0)
 	sent := now()
-	resp, err := to.leases.Acquire(c.Context(), &cirrusv1.AcquireRequest{AppId: "stranger", InstanceId: fmt.Sprintf("%032x", rand.Uint64())})
+	resp, err := to.leases.Acquire(c.Context(),
+		&cirrusv1.AcquireRequest{AppId: "stranger",
+			InstanceId: fmt.Sprintf("%032x", rand.Uint64())})
 	if err == nil {
 		c.obs.granted(sent, sent, now(), resp.Lease)
 		c.Errorf("%s grants %v", r.name, resp.Lease)
@@ -97,13 +104,17 @@ func (c *cluster) refused(r *replica, code connect.Code) string {
 func TestClusterOtherStore(t *testing.T) {
 	c := startCluster(t, plan{replicas: 2})
 	const prefix = "/other/"
-	c.must(succeed(c, "init", "--store", "etcd", "--etcd-endpoints", strings.Join(c.etcd.Endpoints(), ","), "--etcd-prefix", prefix))
+	c.must(succeed(c, "init", "--store", "etcd",
+		"--etcd-endpoints", strings.Join(c.etcd.Endpoints(), ","), "--etcd-prefix", prefix))
 	other := func(name string, peers *proxy) *replica {
 		r := c.newReplica(name)
 		if peers != nil {
 			r.peers = peers
 		}
-		r.start = func() *program { return start(c, command(c, append(r.args(), "--etcd-prefix", prefix)...)) }
+		r.start = func() *program {
+			return start(c,
+				command(c, append(r.args(), "--etcd-prefix", prefix)...))
+		}
 		r.begin()
 		return r
 	}
@@ -112,14 +123,20 @@ func TestClusterOtherStore(t *testing.T) {
 		liar := other("leader of another store", ours.peers)
 		eventually(c, "it leads", func() bool { return liar.state() == "leading" })
 		follower := other("follower in another store", nil)
-		eventually(c, "it follows", func() bool { return strings.HasPrefix(follower.state(), "following "+ours.advertised()) })
+		eventually(c, "it follows",
+			func() bool {
+				return strings.HasPrefix(follower.state(),
+					"following "+ours.advertised())
+			})
 		answer := c.refused(follower, connect.CodeUnavailable)
 		follower.says("leads to a replica of another store", ours.advertised())
-		if state := follower.state(); !strings.Contains(state, "a replica of another store answers there") {
+		if state := follower.state(); !strings.Contains(state,
+			"a replica of another store answers there") {
 			c.Errorf("/readyz of the one that follows another store's: %q", state)
 		}
 		ours.says("a replica of another store passes them on")
-		c.saw("another store's replicas pass on to one "+role, "%s; both sides say so in their logs", answer)
+		c.saw("another store's replicas pass on to one "+role,
+			"%s; both sides say so in their logs", answer)
 		follower.terminate(c)
 		liar.terminate(c)
 	}
@@ -144,22 +161,24 @@ func TestClusterClocksApart(t *testing.T) {
 	offs := []time.Duration{9 * time.Minute, 0, -7 * time.Minute}
 	i := 0
 	off := map[*replica]time.Duration{}
-	c := startCluster(t, plan{replicas: len(offs), back: clusterStride, run: func(r *replica) *program {
-		if _, known := off[r]; !known {
-			off[r] = offs[i]
-			i++
-		}
-		cmd := command(t, r.args()...)
-		cmd.Path = filepath.Join(filepath.Dir(cmd.Path), "offclock")
-		cmd.Args = append([]string{cmd.Path, "-off", off[r].String()}, r.args()[3:]...)
-		return start(t, cmd)
-	}})
+	c := startCluster(t, plan{replicas: len(offs), back: clusterStride,
+		run: func(r *replica) *program {
+			if _, known := off[r]; !known {
+				off[r] = offs[i]
+				i++
+			}
+			cmd := command(t, r.args()...)
+			cmd.Path = filepath.Join(filepath.Dir(cmd.Path), "offclock")
+			cmd.Args = append([]string{cmd.Path, "-off", off[r].String()}, r.args()[3:]...)
+			return start(t, cmd)
+		}})
 	led := map[time.Duration]bool{}
 	var seen []string
 	for range either(3, 12) {
 		leader := c.stable()
 		led[off[leader]] = true
-		seen = append(seen, fmt.Sprintf("%v: offset %v", off[leader], leader.clockOffset().Round(time.Second)))
+		seen = append(seen, fmt.Sprintf("%v: offset %v", off[leader],
+			leader.clockOffset().Round(time.Second)))
 		c.grantsGoOn()
 		if rand.IntN(2) == 0 {
 			leader.terminate(c)
@@ -173,7 +192,8 @@ func TestClusterClocksApart(t *testing.T) {
 	if len(led) < 2 {
 		c.Errorf("only those led whose clocks were off by %v", led)
 	}
-	c.saw("clocks minutes apart", "led by: %s; server time went back by at most %v", strings.Join(seen, ", "), c.obs.count().wentBack)
+	c.saw("clocks minutes apart", "led by: %s; server time went back by at most %v",
+		strings.Join(seen, ", "), c.obs.count().wentBack)
 	c.nobodyLapsed("clocks minutes apart")
 	c.judge()
 }

@@ -21,9 +21,11 @@ func TestNoLeaderIsTold(t *testing.T) {
 	var urls []string
 	for range 3 {
 		s := &server{addr: freeAddr(t)}
-		s.program = start(t, command(t, "serve", "--listen", s.addr, "--advertise", s.url(), "--metrics-listen=",
+		s.program = start(t, command(t, "serve", "--listen", s.addr, "--advertise", s.url(),
+			"--metrics-listen=",
 			// Long, so that none refuses at once because nobody has led for so long.
-			"--store", "etcd", "--etcd-endpoints", "http://"+freeAddr(t), "--etcd-session-ttl", "10m"))
+			"--store", "etcd", "--etcd-endpoints", "http://"+freeAddr(t), "--etcd-session-ttl",
+			"10m"))
 		s.awaitListening(t, s.addr)
 		urls = append(urls, s.url())
 	}
@@ -31,12 +33,14 @@ func TestNoLeaderIsTold(t *testing.T) {
 	defer cancel()
 	told := &process.Log{}
 	go func() {
-		for ctx.Err() == nil && strings.Count(told.String(), "an address of the service fails") < len(urls) {
+		for ctx.Err() == nil &&
+			strings.Count(told.String(), "an address of the service fails") < len(urls) {
 			nap(ctx, pollEvery)
 		}
 		cancel()
 	}()
-	_, err := cirrusclient.Hold(ctx, strings.Join(urls, ","), "early", cirrusclient.WithLogger(slog.New(slog.NewTextHandler(told, nil))))
+	_, err := cirrusclient.Hold(ctx, strings.Join(urls, ","),
+		"early", cirrusclient.WithLogger(slog.New(slog.NewTextHandler(told, nil))))
 	if err == nil || !strings.Contains(fmt.Sprint(err), "no replica leads") {
 		t.Errorf("Hold: %v", err)
 	}

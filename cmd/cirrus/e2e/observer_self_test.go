@@ -19,7 +19,8 @@ func ms(n int64) instant { return instant(time.Duration(n) * time.Millisecond) }
 // wire is a lease of node ID 7 with a TTL of 1 s, as a reply carries it.
 func wire(epoch uint64, instance string, floor, server int64) *cirrusv1.Lease {
 	return &cirrusv1.Lease{
-		Pool: "default", NodeId: 7, Epoch: epoch, AppId: "app", InstanceId: instance, Ttl: durationpb.New(time.Second),
+		Pool: "default", NodeId: 7, Epoch: epoch, AppId: "app", InstanceId: instance,
+		Ttl:     durationpb.New(time.Second),
 		FloorMs: floor, ServerTimeMs: server, CeilingMs: server + 1000,
 	}
 }
@@ -31,8 +32,10 @@ func TestObserver(t *testing.T) {
 	first := func(o *observer) *grant {
 		return o.granted(ms(10), ms(10), ms(20), wire(5, "a", 100_015, 100_015))
 	}
-	row := func(epoch uint64, floor, ceiling int64, state cirrusv1.LeaseState) map[uint32]*cirrusv1.LeaseStatus {
-		return map[uint32]*cirrusv1.LeaseStatus{7: {NodeId: 7, Epoch: epoch, AppId: "app", FloorMs: floor, CeilingMs: ceiling, State: state}}
+	row := func(epoch uint64, floor, ceiling int64,
+		state cirrusv1.LeaseState) map[uint32]*cirrusv1.LeaseStatus {
+		return map[uint32]*cirrusv1.LeaseStatus{7: {NodeId: 7, Epoch: epoch,
+			AppId: "app", FloorMs: floor, CeilingMs: ceiling, State: state}}
 	}
 	const held, free = cirrusv1.LeaseState_LEASE_STATE_HELD, cirrusv1.LeaseState_LEASE_STATE_FREE
 	last := int64(100_050)

@@ -73,7 +73,8 @@ func (g *grant) used() int64 {
 }
 
 func (g *grant) String() string {
-	return fmt.Sprintf("node ID %d of pool %q under epoch %d (asked for at %v, answered at %v, deadline %v)",
+	return fmt.Sprintf(
+		"node ID %d of pool %q under epoch %d (asked for at %v, answered at %v, deadline %v)",
 		g.node, g.pool, g.epoch, g.asked, g.answered, g.deadline)
 }
 
@@ -111,7 +112,8 @@ const sameClock = 20 * time.Millisecond
 
 func newObserver(quarantine time.Duration) *observer {
 	return &observer{
-		quarantine: quarantine, back: sameClock, byInstance: map[string]*grant{}, latest: map[nodeKey]*grant{},
+		quarantine: quarantine, back: sameClock, byInstance: map[string]*grant{},
+		latest: map[nodeKey]*grant{},
 		lapses: map[string][]string{}, calls: map[nodeKey][]porcupine.Operation{},
 	}
 }
@@ -131,7 +133,8 @@ func (o *observer) note(g *grant, call history.Call, sent, received instant, out
 	if out.Good {
 		out.Epoch = g.epoch
 	}
-	o.calls[g.nodeKey] = append(o.calls[g.nodeKey], porcupine.Operation{Input: in, Output: out, Call: int64(sent), Return: int64(received)})
+	o.calls[g.nodeKey] = append(o.calls[g.nodeKey],
+		porcupine.Operation{Input: in, Output: out, Call: int64(sent), Return: int64(received)})
 }
 
 // enough is how many violations are reported.
@@ -165,8 +168,9 @@ func (o *observer) granted(asked, sent, received instant, l *cirrusv1.Lease) *gr
 	g := o.byInstance[l.InstanceId]
 	if g == nil {
 		g = &grant{
-			nodeKey: nodeKey{l.Pool, l.NodeId}, epoch: l.Epoch, app: l.AppId, instance: l.InstanceId,
-			floor: l.FloorMs, asked: asked, answered: received, ceiling: l.CeilingMs,
+			nodeKey: nodeKey{l.Pool, l.NodeId}, epoch: l.Epoch, app: l.AppId,
+			instance: l.InstanceId,
+			floor:    l.FloorMs, asked: asked, answered: received, ceiling: l.CeilingMs,
 			releaseSent: never, released: never, revokeSent: never, revoked: never, lost: never,
 		}
 		o.grants = append(o.grants, g)
@@ -202,11 +206,13 @@ func (o *observer) asOf(g *grant, sent instant) instant {
 
 // promised checks a lease in an answer that arrived at an instant.
 func (o *observer) promised(g *grant, sent, received instant, l *cirrusv1.Lease) {
-	if l.NodeId != g.node || l.Epoch != g.epoch || l.Pool != g.pool || l.FloorMs != g.floor || l.InstanceId != g.instance || l.AppId != g.app {
+	if l.NodeId != g.node || l.Epoch != g.epoch || l.Pool != g.pool || l.FloorMs != g.floor ||
+		l.InstanceId != g.instance || l.AppId != g.app {
 		o.violated("%v: the same lease is told differently: %v", g, l)
 	}
 	if l.FloorMs > l.ServerTimeMs+o.back.Milliseconds() || l.ServerTimeMs > l.CeilingMs {
-		o.violated("%v: server time %d is outside of the window, %d to %d", g, l.ServerTimeMs, l.FloorMs, l.CeilingMs)
+		o.violated("%v: server time %d is outside of the window, %d to %d", g, l.ServerTimeMs,
+			l.FloorMs, l.CeilingMs)
 	}
 	o.lookAtServerTime(g, sent, received, l)
 	for _, end := range []struct {
@@ -214,7 +220,8 @@ func (o *observer) promised(g *grant, sent, received instant, l *cirrusv1.Lease)
 		at   instant
 	}{{"was released", g.released}, {"was revoked", g.revoked}, {"was told lost", g.lost}} {
 		if end.at != never && sent > end.at.add(o.stale) {
-			o.violated("%v: kept by a request sent at %v although it %s at %v", g, sent, end.what, end.at)
+			o.violated("%v: kept by a request sent at %v although it %s at %v", g, sent, end.what,
+				end.at)
 		}
 	}
 	if sent > min(g.releaseSent, g.lost) {
@@ -304,7 +311,8 @@ func (o *observer) wasLost(g *grant, sent, received instant) {
 func (o *observer) hasLapsed(g *grant, trouble string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.lapses[g.pool] = append(o.lapses[g.pool], fmt.Sprintf("%v, at %v; its tries: %s", g, now(), trouble))
+	o.lapses[g.pool] = append(o.lapses[g.pool],
+		fmt.Sprintf("%v, at %v; its tries: %s", g, now(), trouble))
 }
 
 // lapsed are those of a pool.
@@ -344,13 +352,15 @@ func (o *observer) lostIn(pool string) int {
 // counts says how much has happened.
 type counts struct {
 	grants, changes, changedIDs, heartbeats, revived, released, revoked, lost int
-	wentBack                                                                  time.Duration // server time, from one answer to one that was asked for later
+	// server time, from one answer to one that was asked for later
+	wentBack time.Duration
 }
 
 func (o *observer) count() counts {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	c := counts{grants: len(o.grants), heartbeats: o.heartbeats, revived: o.revived, wentBack: o.wentBack}
+	c := counts{grants: len(o.grants), heartbeats: o.heartbeats, revived: o.revived,
+		wentBack: o.wentBack}
 	holders := map[nodeKey]int{}
 	for _, g := range o.grants {
 		holders[g.nodeKey]++
@@ -392,14 +402,16 @@ func (o *observer) expect(pool string) []expectation {
 	var all []expectation
 	for key, g := range o.latest {
 		if key.pool == pool {
-			all = append(all, expectation{g, g.ceiling, g.deadline, g.released != never, g.revoked != never})
+			all = append(all, expectation{g, g.ceiling, g.deadline, g.released != never,
+				g.revoked != never})
 		}
 	}
 	return all
 }
 
 // audit compares a listing with what was acknowledged before it was asked for.
-func (o *observer) audit(want []expectation, received instant, rows map[uint32]*cirrusv1.LeaseStatus) {
+func (o *observer) audit(want []expectation, received instant,
+	rows map[uint32]*cirrusv1.LeaseStatus) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, e := range want {
@@ -434,7 +446,8 @@ func (o *observer) auditRow(e expectation, received instant, row *cirrusv1.Lease
 func (o *observer) verdict() []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	outside := oracle.Outside{Quarantine: o.quarantine, Violated: func(p oracle.Promise, text string) { o.violated("%s: %s", p, text) }}
+	outside := oracle.Outside{Quarantine: o.quarantine,
+		Violated: func(p oracle.Promise, text string) { o.violated("%s: %s", p, text) }}
 	outside.Judge(o.known())
 	for key, calls := range o.calls {
 		o.checkHistory(key, calls)
@@ -450,9 +463,12 @@ const historyTime = 30 * time.Second
 func (o *observer) checkHistory(key nodeKey, calls []porcupine.Operation) {
 	switch history.Possible(calls, historyTime) {
 	case porcupine.Illegal:
-		o.violated("the %d calls about node ID %d of pool %q can't have happened one after the other", len(calls), key.node, key.pool)
+		o.violated(
+			"the %d calls about node ID %d of pool %q can't have happened one after the other",
+			len(calls), key.node, key.pool)
 	case porcupine.Unknown:
-		o.violated("whether the %d calls about node ID %d of pool %q can have happened one after the other could not be told within %v", len(calls), key.node, key.pool, historyTime)
+		o.violated(
+			"whether the %d calls about node ID %d of pool %q can have happened one after the other could not be told within %v", len(calls), key.node, key.pool, historyTime)
 	}
 }
 
@@ -461,12 +477,15 @@ func (o *observer) known() []event.Grant {
 	grants := make([]event.Grant, len(o.grants))
 	for i, g := range o.grants {
 		e := event.Grant{
-			Key: event.Key{Pool: g.pool, Node: int(g.node)}, Epoch: g.epoch, Floor: g.floor, Asked: time.Duration(g.asked), Answered: time.Duration(g.answered),
+			Key: event.Key{Pool: g.pool, Node: int(g.node)}, Epoch: g.epoch, Floor: g.floor,
+			Asked: time.Duration(g.asked), Answered: time.Duration(g.answered),
 			Ceiling: g.ceiling, Deadline: time.Duration(g.deadline), Last: g.last,
-			ReleaseSent: time.Duration(g.releaseSent), RevokeSent: time.Duration(g.revokeSent), Lost: time.Duration(g.lost),
+			ReleaseSent: time.Duration(g.releaseSent), RevokeSent: time.Duration(g.revokeSent),
+			Lost: time.Duration(g.lost),
 		}
 		for _, s := range g.live {
-			e.Live = append(e.Live, event.Span{From: time.Duration(s.from), To: time.Duration(s.to)})
+			e.Live = append(e.Live,
+				event.Span{From: time.Duration(s.from), To: time.Duration(s.to)})
 		}
 		grants[i] = e
 	}

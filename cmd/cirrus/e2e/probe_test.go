@@ -24,7 +24,8 @@ const leaderHeader = "Cirrus-Leader"
 
 // beat sends one heartbeat. It returns the leader that answered if the replica
 // forwarded the heartbeat.
-func (c *cluster) beat(ctx context.Context, to replicaClients, l *lease, try time.Duration) (passedTo string, err error) {
+func (c *cluster) beat(ctx context.Context, to replicaClients, l *lease,
+	try time.Duration) (passedTo string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, try)
 	defer cancel()
 	ctx, info := connect.NewClientContext(ctx)
@@ -80,13 +81,14 @@ var errLineGone = errors.New("the connection that was open before has ended")
 func (c *cluster) openLine(r *replica) *line {
 	c.Helper()
 	dialed := false
-	transport := &http.Transport{MaxConnsPerHost: 1, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-		if dialed {
-			return nil, errLineGone
-		}
-		dialed = true
-		return (&net.Dialer{}).DialContext(ctx, network, addr)
-	}}
+	transport := &http.Transport{MaxConnsPerHost: 1,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if dialed {
+				return nil, errLineGone
+			}
+			dialed = true
+			return (&net.Dialer{}).DialContext(ctx, network, addr)
+		}}
 	c.Cleanup(transport.CloseIdleConnections)
 	h := &http.Client{Transport: transport}
 	l := &line{replicaClients{
@@ -174,10 +176,12 @@ func (c *cluster) askHeartbeat(l *lease) func(context.Context, replicaClients) (
 }
 
 // askAcquire returns a question that acquires under an instance ID.
-func (c *cluster) askAcquire(pool, app, instance string) func(context.Context, replicaClients) (string, error) {
+func (c *cluster) askAcquire(pool, app, instance string) func(context.Context,
+	replicaClients) (string, error) {
 	return func(ctx context.Context, to replicaClients) (string, error) {
 		sent := now()
-		resp, err := to.leases.Acquire(ctx, &cirrusv1.AcquireRequest{Pool: pool, AppId: app, InstanceId: instance})
+		resp, err := to.leases.Acquire(ctx,
+			&cirrusv1.AcquireRequest{Pool: pool, AppId: app, InstanceId: instance})
 		if err != nil {
 			return "", err
 		}
@@ -190,7 +194,8 @@ func (c *cluster) askAcquire(pool, app, instance string) func(context.Context, r
 func (c *cluster) askListing(pool string) func(context.Context, replicaClients) (string, error) {
 	return func(ctx context.Context, to replicaClients) (string, error) {
 		want := c.obs.expect(pool)
-		resp, err := to.admin.ListLeases(ctx, &cirrusv1.ListLeasesRequest{Pool: pool, PageSize: 1000})
+		resp, err := to.admin.ListLeases(ctx,
+			&cirrusv1.ListLeasesRequest{Pool: pool, PageSize: 1000})
 		if err != nil {
 			return "", err
 		}

@@ -108,7 +108,8 @@ func statSources() error {
 			return err
 		case d.IsDir() && path != moduleRoot && strings.HasPrefix(d.Name(), "."):
 			return filepath.SkipDir
-		case filepath.Ext(path) == ".go" && !strings.HasSuffix(path, "_test.go"), filepath.Base(path) == "go.mod":
+		case filepath.Ext(path) == ".go" && !strings.HasSuffix(path, "_test.go"),
+			filepath.Base(path) == "go.mod":
 			_, err = os.Stat(path)
 		}
 		return err
@@ -122,7 +123,8 @@ type program struct{ *process.Process }
 func command(t testing.TB, args ...string) *exec.Cmd {
 	cmd := exec.Command(binary(t), args...)
 	// Without the setting, the race detector takes a second to exit.
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir(), "GORACE=atexit_sleep_ms=0"}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir(),
+		"GORACE=atexit_sleep_ms=0"}
 	return cmd
 }
 
@@ -232,7 +234,8 @@ func initStore(t testing.TB, settings ...string) string {
 
 func initStoreIn(t testing.TB, dir string, settings ...string) {
 	t.Helper()
-	if code, _, stderr := run(t, append([]string{"init", "--data", dir}, settings...)...); code != 0 {
+	if code, _, stderr := run(t,
+		append([]string{"init", "--data", dir}, settings...)...); code != 0 {
 		t.Fatalf("cirrus init: exit code %d:\n%s", code, stderr)
 	}
 }
@@ -253,7 +256,8 @@ func serve(t testing.TB, dir string, flags ...string) *server {
 }
 
 func (s *server) args() []string {
-	return append([]string{"serve", "--data", s.dir, "--listen", s.addr, "--metrics-listen="}, s.flags...)
+	return append([]string{"serve", "--data", s.dir, "--listen", s.addr, "--metrics-listen="},
+		s.flags...)
 }
 
 // restart starts the server again, and waits until it answers.

@@ -54,7 +54,8 @@ var (
 // startProxy starts a proxy that lasts as long as the test.
 func startProxy(t testing.TB, target string) *proxy {
 	t.Helper()
-	p := &proxy{addr: freeAddr(t), target: target, news: make(chan struct{}), conns: map[net.Conn]bool{}, done: make(chan struct{})}
+	p := &proxy{addr: freeAddr(t), target: target, news: make(chan struct{}),
+		conns: map[net.Conn]bool{}, done: make(chan struct{})}
 	if err := p.impose(fault{}); err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +152,11 @@ func (p *proxy) serve(near net.Conn) {
 		return
 	}
 	defer p.forget(near)
-	up, ok := p.await(func(f fault) way { return way{hold: f.up.hold || f.down.hold, lose: f.up.lose || f.down.lose} })
+	up, ok := p.await(
+		func(f fault) way {
+			return way{hold: f.up.hold || f.down.hold, lose: f.up.lose ||
+				f.down.lose}
+		})
 	if !ok || up.lose {
 		swallow(near)
 		return

@@ -49,7 +49,8 @@ func (r *replica) endpoints() string {
 }
 
 func (r *replica) args() []string {
-	return []string{"serve", "--store", "etcd", "--etcd-endpoints", r.endpoints(), "--stride", clusterStride.String(),
+	return []string{"serve", "--store", "etcd", "--etcd-endpoints", r.endpoints(),
+		"--stride", clusterStride.String(),
 		"--advertise", r.advertised(), "--listen", r.listen, "--metrics-listen", r.metrics}
 }
 
@@ -95,11 +96,13 @@ func (c *cluster) stable(except ...*replica) *replica {
 				following[state]++
 			}
 		}
-		if leader != nil && following["following "+leader.advertised()] == len(rs)-1 && leadingGauge.MatchString(leader.side("/metrics")) {
+		if leader != nil && following["following "+leader.advertised()] == len(rs)-1 &&
+			leadingGauge.MatchString(leader.side("/metrics")) {
 			return leader
 		}
 		if time.Now().After(deadline) {
-			c.Fatalf("after %v, there is no leader that all follow: %s", timeout, strings.Join(states, "; "))
+			c.Fatalf("after %v, there is no leader that all follow: %s", timeout,
+				strings.Join(states, "; "))
 		}
 	}
 }

@@ -54,7 +54,8 @@ func TestTerminate(t *testing.T) {
 	}
 	watching.Wait()
 	eventually(t, "all who wait", func() bool {
-		return strings.Contains(get(t, "http://"+metrics+"/metrics"), fmt.Sprintf("cirrus_waiting_requests{pool=\"default\"} %d\n", len(ways)))
+		return strings.Contains(get(t, "http://"+metrics+"/metrics"),
+			fmt.Sprintf("cirrus_waiting_requests{pool=\"default\"} %d\n", len(ways)))
 	})
 
 	srv.stop(t)
@@ -73,7 +74,8 @@ func acquire(t *testing.T, srv *server, n int) []*cirrusv1.Lease {
 	leases, _ := dial(srv.url(), connectProto)
 	var held []*cirrusv1.Lease
 	for i := range n {
-		resp, err := leases.Acquire(t.Context(), &cirrusv1.AcquireRequest{AppId: fmt.Sprintf("app-%d", i)})
+		resp, err := leases.Acquire(t.Context(),
+			&cirrusv1.AcquireRequest{AppId: fmt.Sprintf("app-%d", i)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,7 +89,8 @@ func heartbeat(t *testing.T, srv *server, held []*cirrusv1.Lease) {
 	t.Helper()
 	leases, _ := dial(srv.url(), connectProto)
 	for _, l := range held {
-		_, err := leases.Heartbeat(t.Context(), &cirrusv1.HeartbeatRequest{NodeId: l.NodeId, Epoch: l.Epoch, InstanceId: l.InstanceId})
+		_, err := leases.Heartbeat(t.Context(),
+			&cirrusv1.HeartbeatRequest{NodeId: l.NodeId, Epoch: l.Epoch, InstanceId: l.InstanceId})
 		if err != nil {
 			t.Errorf("the lease of node ID %d under epoch %d: %v", l.NodeId, l.Epoch, err)
 		}
@@ -115,14 +118,17 @@ func watchToTheEnd(t *testing.T, srv *server, way int, watching *sync.WaitGroup)
 // waitToTheEnd waits for a node ID that doesn't come free.
 func waitToTheEnd(t *testing.T, srv *server, way int) {
 	leases, _ := dial(srv.url(), way)
-	_, err := leases.Acquire(t.Context(), &cirrusv1.AcquireRequest{AppId: "patient", Wait: durationpb.New(time.Minute)})
+	_, err := leases.Acquire(t.Context(),
+		&cirrusv1.AcquireRequest{AppId: "patient", Wait: durationpb.New(time.Minute)})
 	shutDown(t, "Acquire", err)
 }
 
 // shutDown looks at what they are told whom the end of the service cuts short.
 func shutDown(t *testing.T, what string, err error) {
-	if connect.CodeOf(err) != connect.CodeUnavailable || reason(err) != "SHUTTING_DOWN" || retryAfter(err) == 0 {
-		t.Errorf("%s ended with %v, want UNAVAILABLE, SHUTTING_DOWN and when to ask again", what, err)
+	if connect.CodeOf(err) != connect.CodeUnavailable || reason(err) != "SHUTTING_DOWN" ||
+		retryAfter(err) == 0 {
+		t.Errorf("%s ended with %v, want UNAVAILABLE, SHUTTING_DOWN and when to ask again", what,
+			err)
 	}
 }
 
@@ -200,14 +206,16 @@ func TestGRPC(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	health, err := grpc_health_v1.NewHealthClient(conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{})
+	health, err := grpc_health_v1.NewHealthClient(conn).Check(t.Context(),
+		&grpc_health_v1.HealthCheckRequest{})
 	if err != nil || health.Status != grpc_health_v1.HealthCheckResponse_SERVING {
 		t.Fatalf("health: %v, %v", health, err)
 	}
 
 	const leases = "/cirrus.v1.LeaseService/"
 	var got cirrusv1.AcquireResponse
-	if err := conn.Invoke(t.Context(), leases+"Acquire", &cirrusv1.AcquireRequest{AppId: "grpc"}, &got); err != nil {
+	if err := conn.Invoke(t.Context(), leases+"Acquire", &cirrusv1.AcquireRequest{AppId: "grpc"},
+		&got); err != nil {
 		t.Fatal(err)
 	}
 	l := got.Lease
@@ -215,11 +223,14 @@ func TestGRPC(t *testing.T) {
 		t.Fatalf("lease %v", l)
 	}
 	beat := &cirrusv1.HeartbeatRequest{NodeId: l.NodeId, Epoch: l.Epoch, InstanceId: l.InstanceId}
-	if err := conn.Invoke(t.Context(), leases+"Heartbeat", beat, &cirrusv1.HeartbeatResponse{}); err != nil {
+	if err := conn.Invoke(t.Context(), leases+"Heartbeat", beat,
+		&cirrusv1.HeartbeatResponse{}); err != nil {
 		t.Fatal(err)
 	}
-	release := &cirrusv1.ReleaseRequest{NodeId: l.NodeId, Epoch: l.Epoch, InstanceId: l.InstanceId, LastTimestampMs: &l.FloorMs}
-	if err := conn.Invoke(t.Context(), leases+"Release", release, &cirrusv1.ReleaseResponse{}); err != nil {
+	release := &cirrusv1.ReleaseRequest{NodeId: l.NodeId, Epoch: l.Epoch, InstanceId: l.InstanceId,
+		LastTimestampMs: &l.FloorMs}
+	if err := conn.Invoke(t.Context(), leases+"Release", release,
+		&cirrusv1.ReleaseResponse{}); err != nil {
 		t.Fatal(err)
 	}
 	err = conn.Invoke(t.Context(), leases+"Heartbeat", beat, &cirrusv1.HeartbeatResponse{})

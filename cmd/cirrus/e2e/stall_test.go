@@ -24,7 +24,8 @@ const (
 func serveOne(t *testing.T, quarantine time.Duration) *server {
 	t.Helper()
 	return serve(t, initStore(t, "--node-ids", "0-0", "--layout", layout,
-		"--ttl", stallTTL.String(), "--quarantine", quarantine.String(), "--stride", "200ms"), "--stride", "200ms")
+		"--ttl", stallTTL.String(), "--quarantine", quarantine.String(), "--stride", "200ms"),
+		"--stride", "200ms")
 }
 
 // outlast lets d go by. It is how long a stall lasts, and nothing is taken to
@@ -61,7 +62,8 @@ func stallHolder(t *testing.T, n int, speed ...string) {
 	other.mints(t, 3000) // side by side
 	theirs := other.finish(t)
 	regranted := events.await(t, cirrusv1.Event_EVENT_GRANTED, 3)
-	eventually(t, "IDs under a new lease", func() bool { return stalled.newest() >= regranted.FloorMs })
+	eventually(t, "IDs under a new lease",
+		func() bool { return stalled.newest() >= regranted.FloorMs })
 	ours := stalled.finish(t)
 
 	lost := events.await(t, cirrusv1.Event_EVENT_EXPIRED, 1)
@@ -69,8 +71,10 @@ func stallHolder(t *testing.T, n int, speed ...string) {
 	if lost.AppId != "stalled" || taken.AppId != "other" || regranted.AppId != "stalled" {
 		t.Fatalf("granted to %q, %q and %q", lost.AppId, taken.AppId, regranted.AppId)
 	}
-	if lost.FloorMs > lost.CeilingMs || lost.CeilingMs >= taken.FloorMs || taken.FloorMs >= regranted.FloorMs {
-		t.Errorf("windows overlap: %d to %d, %d on, %d on", lost.FloorMs, lost.CeilingMs, taken.FloorMs, regranted.FloorMs)
+	if lost.FloorMs > lost.CeilingMs || lost.CeilingMs >= taken.FloorMs ||
+		taken.FloorMs >= regranted.FloorMs {
+		t.Errorf("windows overlap: %d to %d, %d on, %d on", lost.FloorMs, lost.CeilingMs,
+			taken.FloorMs, regranted.FloorMs)
 	}
 	outside(t, ours, "of the stalled process and in no window of its own", func(ts int64) bool {
 		return ts >= lost.FloorMs && ts <= lost.CeilingMs || ts >= regranted.FloorMs
@@ -132,7 +136,8 @@ func serviceAway(t *testing.T, leave, back func(*server)) {
 	}
 
 	ids := m.finish(t)
-	outside(t, ids, "minted while the lease was not certain", func(ts int64) bool { return ts <= ceiling || ts >= returned })
+	outside(t, ids, "minted while the lease was not certain",
+		func(ts int64) bool { return ts <= ceiling || ts >= returned })
 	unique(t, ids)
 }
 
@@ -155,7 +160,8 @@ func onlyLease(t *testing.T, srv *server) *cirrusv1.LeaseStatus {
 func TestSlowNetwork(t *testing.T) {
 	t.Parallel()
 	const ttl, lag = 3 * time.Second, 500 * time.Millisecond
-	srv := serve(t, initStore(t, "--layout", layout, "--ttl", ttl.String(), "--quarantine", "1s", "--stride", "200ms"), "--stride", "200ms")
+	srv := serve(t, initStore(t, "--layout", layout, "--ttl", ttl.String(), "--quarantine", "1s",
+		"--stride", "200ms"), "--stride", "200ms")
 	network := slowNetwork(t, srv.url(), lag)
 	m := mint(t, network.url, "far away", "--rate", "1000")
 	eventually(t, "two good heartbeats", func() bool { return network.good() >= 2 })
@@ -194,22 +200,23 @@ func slowNetwork(t *testing.T, target string, lag time.Duration) *network {
 	}
 	nw := &network{url: "http://" + freeAddr(t)}
 	pass := httputil.NewSingleHostReverseProxy(u)
-	srv := &http.Server{Addr: strings.TrimPrefix(nw.url, "http://"), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		arrived := wallMs()
-		if r.URL.Path != cirrusv1connect.LeaseServiceHeartbeatProcedure {
+	srv := &http.Server{Addr: strings.TrimPrefix(nw.url, "http://"),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			arrived := wallMs()
+			if r.URL.Path != cirrusv1connect.LeaseServiceHeartbeatProcedure {
+				pass.ServeHTTP(w, r)
+				return
+			}
+			nap(r.Context(), lag)
+			nw.mu.Lock()
+			defer nw.mu.Unlock()
+			if nw.down || r.Context().Err() != nil {
+				w.WriteHeader(http.StatusBadGateway)
+				return
+			}
 			pass.ServeHTTP(w, r)
-			return
-		}
-		nap(r.Context(), lag)
-		nw.mu.Lock()
-		defer nw.mu.Unlock()
-		if nw.down || r.Context().Err() != nil {
-			w.WriteHeader(http.StatusBadGateway)
-			return
-		}
-		pass.ServeHTTP(w, r)
-		nw.n, nw.sent = nw.n+1, arrived
-	})}
+			nw.n, nw.sent = nw.n+1, arrived
+		})}
 	go srv.ListenAndServe() //nolint:errcheck // it ends with the test
 	t.Cleanup(func() { srv.Close() })
 	eventually(t, "the proxy", func() bool { return listens(srv.Addr) == nil })

@@ -56,13 +56,15 @@ func TestChildOfAnotherUser(t *testing.T) {
 	root := rootly(t)
 	srv := serve(t, initStore(t, "--ttl", "2s", "--quarantine", "10s"))
 	cmd := command(t, "run", "--app", "rootly", "--addr", srv.url(), "--grace", "0s", "--",
-		root, "--reuid", "0", "--clear-groups", "sh", "-c", `trap "" TERM; echo $$; while :; do sleep 0.1; done`)
+		root, "--reuid", "0", "--clear-groups", "sh", "-c",
+		`trap "" TERM; echo $$; while :; do sleep 0.1; done`)
 	cmd.Dir = "/"
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody,
+		Gid: nobody}}
 	job := start(t, cmd)
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
@@ -107,7 +109,8 @@ func TestSurvivorOfAnotherUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody,
+		Gid: nobody}}
 	job := start(t, cmd)
 	line, _ := bufio.NewReader(out).ReadString('\n')
 	survivor, err := strconv.Atoi(strings.TrimSpace(line))

@@ -112,7 +112,9 @@ func TestReaderGoneRun(t *testing.T) {
 	code := job.exit(t, timeout)
 	srv.thaw(t)
 	if want := "ready\nasked\n"; out.String() != want || code != 7 {
-		t.Errorf("the child printed %q, and cirrus ended with %d; want %q, and the child's exit code 7", out.String(), code, want)
+		t.Errorf(
+			"the child printed %q, and cirrus ended with %d; want %q, and the child's exit code 7",
+			out.String(), code, want)
 	}
 }
 
@@ -120,7 +122,8 @@ func TestReaderGoneRun(t *testing.T) {
 func TestUnreadServe(t *testing.T) {
 	t.Parallel()
 	addr := freeAddr(t)
-	srv := serveUnread(t, command(t, "serve", "--data", initStore(t), "--listen", addr, "--metrics-listen="), addr)
+	srv := serveUnread(t, command(t, "serve", "--data", initStore(t), "--listen", addr,
+		"--metrics-listen="), addr)
 	acquire(t, srv, 1)
 	srv.stop(t)
 }
@@ -129,7 +132,8 @@ func TestUnreadServe(t *testing.T) {
 func TestReaderGoneServe(t *testing.T) {
 	t.Parallel()
 	addr, metrics := freeAddr(t), freeAddr(t)
-	cmd := command(t, "serve", "--data", initStore(t), "--listen", addr, "--metrics-listen", metrics)
+	cmd := command(t, "serve", "--data", initStore(t), "--listen", addr,
+		"--metrics-listen", metrics)
 	reader, stderr, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +146,8 @@ func TestReaderGoneServe(t *testing.T) {
 	acquire(t, srv, 1)
 	eventually(t, "lost lines that are counted", func() bool {
 		text := get(t, "http://"+metrics+"/metrics")
-		return strings.Contains(text, "cirrus_log_lines_dropped_total ") && !strings.Contains(text, "cirrus_log_lines_dropped_total 0\n")
+		return strings.Contains(text, "cirrus_log_lines_dropped_total ") &&
+			!strings.Contains(text, "cirrus_log_lines_dropped_total 0\n")
 	})
 	srv.stop(t)
 }
@@ -151,8 +156,10 @@ func TestReaderGoneServe(t *testing.T) {
 func TestUnreadStoreFailure(t *testing.T) {
 	t.Parallel()
 	addr := freeAddr(t)
-	cmd := command(t, "serve", "--data", initStore(t, "--node-ids", "0-99"), "--listen", addr, "--metrics-listen=")
-	cmd.Args = append([]string{"sh", "-c", "exec prlimit --fsize=300000 -- \"$0\" \"$@\"", cmd.Path}, cmd.Args[1:]...)
+	cmd := command(t, "serve", "--data", initStore(t, "--node-ids", "0-99"), "--listen", addr,
+		"--metrics-listen=")
+	cmd.Args = append([]string{"sh", "-c", "exec prlimit --fsize=300000 -- \"$0\" \"$@\"",
+		cmd.Path}, cmd.Args[1:]...)
 	cmd.Path = lookPath(t, "sh")
 	lookPath(t, "prlimit")
 	srv := serveUnread(t, cmd, addr)
@@ -163,7 +170,9 @@ func TestUnreadStoreFailure(t *testing.T) {
 		if err == nil {
 			l := resp.Lease
 			last := l.FloorMs - 1
-			_, _ = leases.Release(t.Context(), &cirrusv1.ReleaseRequest{NodeId: l.NodeId, Epoch: l.Epoch, InstanceId: l.InstanceId, LastTimestampMs: &last})
+			_, _ = leases.Release(t.Context(),
+				&cirrusv1.ReleaseRequest{NodeId: l.NodeId, Epoch: l.Epoch, InstanceId: l.InstanceId,
+					LastTimestampMs: &last})
 		}
 		return !srv.Running()
 	})
@@ -179,8 +188,10 @@ func TestUnreadReplica(t *testing.T) {
 	member := etcdtest.Start(t, 1).Endpoints()[0]
 	replica := func() (cmd *exec.Cmd, addr, metrics string) {
 		addr, metrics = freeAddr(t), freeAddr(t)
-		return command(t, "serve", "--store", "etcd", "--etcd-endpoints", member, "--etcd-session-ttl", "2s",
-			"--advertise", "http://"+addr, "--listen", addr, "--metrics-listen", metrics), addr, metrics
+		return command(t, "serve", "--store", "etcd", "--etcd-endpoints", member,
+				"--etcd-session-ttl", "2s",
+				"--advertise", "http://"+addr, "--listen", addr, "--metrics-listen", metrics), addr,
+			metrics
 	}
 	if code, _, stderr := run(t, "init", "--store", "etcd", "--etcd-endpoints", member); code != 0 {
 		t.Fatalf("cirrus init: exit code %d:\n%s", code, stderr)
@@ -201,9 +212,11 @@ func TestUnreadReplica(t *testing.T) {
 
 	cmd, addr, metrics = replica()
 	second := serveUnread(t, cmd, addr)
-	eventually(t, "a replica that follows", func() bool { return state(metrics) == fmt.Sprintf("following http://%s", first.addr) })
+	eventually(t, "a replica that follows",
+		func() bool { return state(metrics) == fmt.Sprintf("following http://%s", first.addr) })
 	first.stop(t)
-	eventually(t, "a replica that leads in turn", func() bool { return state(metrics) == "leading" })
+	eventually(t, "a replica that leads in turn",
+		func() bool { return state(metrics) == "leading" })
 	acquire(t, second, 1)
 	second.stop(t)
 }

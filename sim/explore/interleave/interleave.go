@@ -97,8 +97,9 @@ func write(root, tmp string, edits []Edit) (string, error) {
 			text = string(b)
 		}
 		if n := strings.Count(text, e.Old); n != 1 {
-			return "", fmt.Errorf("snowflake/%s has %q %d times, want once: bring the edit up to date",
-				e.File, e.Old, n)
+			return "",
+				fmt.Errorf("snowflake/%s has %q %d times, want once: bring the edit up to date",
+					e.File, e.Old, n)
 		}
 		texts[e.File] = strings.Replace(text, e.Old, e.New, 1)
 	}
@@ -136,7 +137,9 @@ func complete(dir string) error {
 		}
 		for _, spec := range f.Imports {
 			if p, _ := strconv.Unquote(spec.Path.Value); p == "sync" || p == "sync/atomic" {
-				return fmt.Errorf("snowflake/%s imports %s, and the search would not see its steps: add it to %v", name, p, atomics())
+				return fmt.Errorf(
+					"snowflake/%s imports %s, and the search would not see its steps: add it to %v",
+					name, p, atomics())
 			}
 		}
 	}

@@ -230,7 +230,8 @@ func (r renewer) relocate(f patch.File, changed map[string][]byte) (files []stri
 		if err != nil {
 			return nil, err
 		}
-		if changed[file], err = (patch.File{Path: file, Hunks: []patch.Hunk{h}}).Apply(text); err != nil {
+		if changed[file], err = (patch.File{Path: file,
+			Hunks: []patch.Hunk{h}}).Apply(text); err != nil {
 			return nil, err
 		}
 		if !slices.Contains(files, file) {
@@ -294,7 +295,8 @@ func (r renewer) product() (files []string, err error) {
 	for _, dir := range []string{"client", "fencing", "internal", "service", "snowflake", "store"} {
 		root := filepath.Join(r.root, dir)
 		err := filepath.WalkDir(root, func(name string, _ fs.DirEntry, err error) error {
-			if err == nil && strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go") {
+			if err == nil && strings.HasSuffix(name, ".go") &&
+				!strings.HasSuffix(name, "_test.go") {
 				name, err = filepath.Rel(r.root, name)
 				files = append(files, filepath.ToSlash(name))
 			}
@@ -357,7 +359,9 @@ func (r renewer) diff(name string, text []byte) ([]byte, error) {
 			return out, nil
 		}
 	}
-	return nil, fmt.Errorf("a hunk of %s is found in more than one place even with %d lines of context", name, mostContext)
+	return nil, fmt.Errorf(
+		"a hunk of %s is found in more than one place even with %d lines of context", name,
+		mostContext)
 }
 
 // read returns the text of a file of the product.

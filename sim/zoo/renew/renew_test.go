@@ -169,7 +169,8 @@ func TestNotCarriedOver(t *testing.T) {
 			out, failed := tr.renew(false)
 			if failed != 1 || !strings.Contains(out, "some-bug: NOT CARRIED OVER") ||
 				!strings.Contains(out, "git diff --full-index") {
-				t.Errorf("%d patches were not carried over, want 1, with a reason and the next step:\n%s",
+				t.Errorf(
+					"%d patches were not carried over, want 1, with a reason and the next step:\n%s",
 					failed, out)
 			}
 			if got, err := os.ReadFile(patch); err != nil || string(got) != string(old) {
@@ -200,7 +201,8 @@ func TestContextGrows(t *testing.T) {
 	const twins = "package fencing\n\nfunc first() {\n\t_ = 0\n\t_ = 1\n\t_ = 2\n\t_ = 3\n\t_ = 4\n\t_ = 5\n\t_ = 6\n}\n\nfunc second() {\n\t_ = 0\n\t_ = 1\n\t_ = 2\n\t_ = 3\n\t_ = 4\n\t_ = 5\n\t_ = 6\n}\n"
 	tr := newTree(t, noQuarantine)
 	tr.write("fencing/twins.go", twins)
-	changed := twins[:strings.LastIndex(twins, "3")] + "33" + twins[strings.LastIndex(twins, "3")+1:]
+	changed := twins[:strings.LastIndex(twins, "3")] + "33" +
+		twins[strings.LastIndex(twins, "3")+1:]
 	r := renewer{root: tr.root, tmp: t.TempDir()}
 	out, err := r.write("", map[string][]byte{"fencing/twins.go": []byte(changed)})
 	if err != nil || !strings.Contains(string(out), " func second() {\n") {

@@ -66,7 +66,8 @@ func (s *Store) begin() {
 
 func (s *Store) holds(c etcd.Compare) bool {
 	if c.To != "" {
-		return !slices.ContainsFunc(s.between(c.Key, c.To), func(key string) bool { return s.at(key, s.revision).created != 0 })
+		return !slices.ContainsFunc(s.between(c.Key, c.To),
+			func(key string) bool { return s.at(key, s.revision).created != 0 })
 	}
 	v := s.at(c.Key, s.revision)
 	if c.Value != nil {
@@ -128,7 +129,9 @@ func (s *Store) Range(r etcd.Range) (etcd.Page, error) {
 		case r.Limit > 0 && len(page.Keys) == r.Limit:
 			page.More++
 		default:
-			page.Keys = append(page.Keys, etcd.KeyValue{Key: key, Value: append([]byte{}, v.value...), CreateRevision: v.created})
+			page.Keys = append(page.Keys,
+				etcd.KeyValue{Key: key, Value: append([]byte{}, v.value...),
+					CreateRevision: v.created})
 		}
 	}
 	return page, nil

@@ -47,12 +47,14 @@ func serve() error {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	cluster, err := etcd.Open(etcd.Config{Endpoints: strings.Split(*endpoints, ","), Advertise: *advertise})
+	cluster, err := etcd.Open(etcd.Config{Endpoints: strings.Split(*endpoints, ","),
+		Advertise: *advertise})
 	if err != nil {
 		return err
 	}
 	svc, err := service.New(ctx, service.Config{
-		Cluster: cluster, Steady: steady.New().Exact(), Clock: offClock{clockwork.NewRealClock(), *off}, Stride: *stride,
+		Cluster: cluster, Steady: steady.New().Exact(),
+		Clock: offClock{clockwork.NewRealClock(), *off}, Stride: *stride,
 	})
 	if err != nil {
 		return errors.Join(err, cluster.Close())
@@ -61,8 +63,10 @@ func serve() error {
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	failed := make(chan error, 2)
-	for addr, handler := range map[string]http.Handler{*listen: svc.Handler(), *metrics: svc.MetricsHandler()} {
-		srv := &http.Server{Addr: addr, Handler: handler, Protocols: &protocols, ReadHeaderTimeout: time.Second}
+	for addr, handler := range map[string]http.Handler{*listen: svc.Handler(),
+		*metrics: svc.MetricsHandler()} {
+		srv := &http.Server{Addr: addr, Handler: handler, Protocols: &protocols,
+			ReadHeaderTimeout: time.Second}
 		go func() { failed <- srv.ListenAndServe() }()
 	}
 	select {

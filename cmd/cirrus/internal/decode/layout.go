@@ -75,8 +75,9 @@ type Bits struct{ Timestamp, Node, Sequence uint8 }
 func (b *Bits) Set(s string) error {
 	parts := strings.Split(s, "/")
 	if len(parts) != 3 {
-		return fmt.Errorf("%q is not of the form timestamp/node/sequence: write it like 41/10/12, with "+
-			"0 for what the IDs don't have", s)
+		return fmt.Errorf(
+			"%q is not of the form timestamp/node/sequence: write it like 41/10/12, with "+
+				"0 for what the IDs don't have", s)
 	}
 	var n [3]uint64
 	for i, part := range parts {
@@ -112,8 +113,9 @@ func (u *Unit) Set(s string) error {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d <= 0 || d > time.Hour || d%time.Millisecond != 0 {
-		return fmt.Errorf("%q is no unit of timestamps: give ms, 10ms or s, or whole milliseconds up "+
-			"to 1h", s)
+		return fmt.Errorf(
+			"%q is no unit of timestamps: give ms, 10ms or s, or whole milliseconds up "+
+				"to 1h", s)
 	}
 	*u = Unit(d.Milliseconds())
 	return nil

@@ -31,7 +31,8 @@ func Parse(text string, base32 bool) (uint64, error) {
 		id, err := snowflake.ParseBase32(s)
 		return uint64(id), err
 	}
-	if digits := strings.TrimSuffix(s, "n"); digits != s && OnlyDigits(digits) { // JavaScript's BigInt
+	// JavaScript's BigInt
+	if digits := strings.TrimSuffix(s, "n"); digits != s && OnlyDigits(digits) {
 		s = digits
 	}
 	if thousands.MatchString(s) {
@@ -39,7 +40,8 @@ func Parse(text string, base32 bool) (uint64, error) {
 	}
 	switch {
 	case s == "":
-		return 0, fmt.Errorf("ID %q is empty: give a decimal number, or 13 characters of base32", text)
+		return 0, fmt.Errorf("ID %q is empty: give a decimal number, or 13 characters of base32",
+			text)
 	case OnlyDigits(s):
 		id, err := strconv.ParseUint(s, 10, 64)
 		if err != nil {

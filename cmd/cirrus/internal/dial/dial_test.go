@@ -92,7 +92,8 @@ func TestInterruptedInBetween(t *testing.T) {
 	defer addrs.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	time.AfterFunc(20*time.Millisecond, cancel)
-	_, err := askAll(ctx, &LeaseService{Addrs: addrs, Client: cirrusv1connect.NewLeaseServiceClient},
+	_, err := askAll(ctx, &LeaseService{Addrs: addrs,
+		Client: cirrusv1connect.NewLeaseServiceClient},
 		cirrusv1connect.LeaseServiceClient.Acquire, &cirrusv1.AcquireRequest{})
 	if err = Explain(err); err == nil || !strings.HasPrefix(err.Error(), "interrupted") {
 		t.Errorf("got error %v, want one that begins with interrupted", err)

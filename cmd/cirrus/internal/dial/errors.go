@@ -34,8 +34,9 @@ func Explain(err error) error {
 		for i, f := range all {
 			texts[i] = fmt.Sprintf("%s: %s", f.Address, Message(f.Err))
 		}
-		return fmt.Errorf("no address of the service can be used: %s; is `cirrus serve` running, and "+
-			"is --addr right?%s", strings.Join(texts, "; "), proxyHint())
+		return fmt.Errorf(
+			"no address of the service can be used: %s; is `cirrus serve` running, and "+
+				"is --addr right?%s", strings.Join(texts, "; "), proxyHint())
 	}
 	var e *connect.Error
 	if !errors.As(err, &e) {
@@ -45,8 +46,9 @@ func Explain(err error) error {
 	case connect.IsWireError(err):
 		return answeredError{Message(err), e}
 	case errors.Is(err, context.Canceled):
-		return errors.New("interrupted before there was an answer: what was asked for may have been " +
-			"done or not")
+		return errors.New(
+			"interrupted before there was an answer: what was asked for may have been " +
+				"done or not")
 	}
 	return fmt.Errorf("the service can't be reached: %s; is `cirrus serve` running, and is --addr "+
 		"right?%s", Message(err), proxyHint())
@@ -57,8 +59,9 @@ func Explain(err error) error {
 func proxyHint() string {
 	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"} {
 		if proxy, err := url.Parse(os.Getenv(name)); err == nil && os.Getenv(name) != "" {
-			return fmt.Sprintf(" Hosts other than this one are reached by the proxy that %s names, %s, "+
-				"unless NO_PROXY has them.", name, proxy.Redacted())
+			return fmt.Sprintf(
+				" Hosts other than this one are reached by the proxy that %s names, %s, "+
+					"unless NO_PROXY has them.", name, proxy.Redacted())
 		}
 	}
 	return ""

@@ -30,8 +30,10 @@ func (p Paths) Warn(log *slog.Logger) {
 			"directory (chmod o= DIR)", "dir", p.Dir)
 	}
 	if store := readable(p.Dir); store != "" {
-		log.Warn("other users of this machine can read the store, with the app IDs and the hashes of "+
-			"instance IDs in it: take that right from its directory (chmod -R o= DIR)", "dir", store)
+		log.Warn(
+			"other users of this machine can read the store, with the app IDs and the hashes of "+
+				"instance IDs in it: take that right from its directory (chmod -R o= DIR)",
+			"dir", store)
 	}
 	if othersMay(p.Secret)&(othersRead|othersWrite) != 0 {
 		log.Warn("other users of this machine can read or change the password for etcd: take that "+

@@ -97,7 +97,8 @@ func (p *oneDocument) Unmarshal(text []byte) (map[string]any, error) {
 	var first, second yamlv3.Node
 	if err := documents.Decode(&first); err == nil {
 		if err := documents.Decode(&second); !errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("line %d begins a second YAML document (---): put all settings into one",
+			return nil, fmt.Errorf(
+				"line %d begins a second YAML document (---): put all settings into one",
 				second.Line)
 		}
 	}
@@ -132,7 +133,8 @@ func ReadFile(cmd *cobra.Command) (map[string]string, error) {
 	for _, key := range k.Keys() {
 		if !known[key] {
 			return nil, fmt.Errorf(
-				"the config file %q has an unknown key %q: give names of flags, such as max-ttl", path, key)
+				"the config file %q has an unknown key %q: give names of flags, such as max-ttl",
+				path, key)
 		}
 		settings[key] = k.String(key)
 		if list := k.Strings(key); len(list) > 0 { // such as etcd-endpoints

@@ -37,8 +37,9 @@ func AddPoolSettings(cmd *cobra.Command) {
 	f.Var(&nodeRange{text: "all of the layout's"}, "node-ids",
 		"`first-last` node ID to lease; it can only grow")
 	f.Bool("unsafe", false, "accept a quarantine shorter than the stride or a tenth of the TTL")
-	f.Bool("yes", false, "accept a longest TTL or quarantine above 24h, for which a dead app's node "+
-		"ID is kept, whatever is set later")
+	f.Bool("yes",
+		false, "accept a longest TTL or quarantine above 24h, for which a dead app's node "+
+			"ID is kept, whatever is set later")
 }
 
 // PoolChange returns the settings of a pool that were given: on the command line,

@@ -20,7 +20,8 @@ import (
 func refused(t *testing.T, domain string, reason fencing.Reason, metadata map[string]string) error {
 	t.Helper()
 	e := connect.NewError(connect.CodeNotFound, errors.New("no"))
-	d, err := connect.NewErrorDetail(&errdetails.ErrorInfo{Domain: domain, Reason: string(reason), Metadata: metadata})
+	d, err := connect.NewErrorDetail(&errdetails.ErrorInfo{Domain: domain, Reason: string(reason),
+		Metadata: metadata})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,8 +61,10 @@ func TestAdd(t *testing.T) {
 func TestAttr(t *testing.T) {
 	var out bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: hint.Attr}))
-	log.Warn("text", "error", store.WithHint(errors.New("no"), store.HintEtcdCA, ""), "none", error(nil), "n", 1)
-	if want := `error="no; the flag is --etcd-cacert" none=<nil> n=1`; !strings.Contains(out.String(), want) {
+	log.Warn("text", "error", store.WithHint(errors.New("no"), store.HintEtcdCA, ""),
+		"none", error(nil), "n", 1)
+	if want := `error="no; the flag is --etcd-cacert" none=<nil> n=1`; !strings.Contains(
+		out.String(), want) {
 		t.Errorf("got %q, want %q in it", out.String(), want)
 	}
 }

@@ -75,7 +75,9 @@ func Kind(cmd *cobra.Command) (string, error) {
 	case OnPebble:
 		for _, name := range ofEtcd {
 			if flags.Given(cmd.Flags(), name) {
-				return "", exit.Usagef("--%s is for a store in etcd: add --store etcd, or leave it out", name)
+				return "",
+					exit.Usagef("--%s is for a store in etcd: add --store etcd, or leave it out",
+						name)
 			}
 		}
 	case OnEtcd:

@@ -51,7 +51,8 @@ func NewLogger(cmd *cobra.Command) (*slog.Logger, *slog.LevelVar, error) {
 	}
 	out := cmd.ErrOrStderr()
 	logGaps(out, handler)
-	return slog.New(handler(out, &slog.HandlerOptions{Level: level, ReplaceAttr: hint.Attr})), level, nil
+	return slog.New(handler(out, &slog.HandlerOptions{Level: level, ReplaceAttr: hint.Attr})),
+		level, nil
 }
 
 var handlers = map[string]func(io.Writer, *slog.HandlerOptions) slog.Handler{

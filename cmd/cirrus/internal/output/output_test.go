@@ -47,7 +47,8 @@ func TestJSONIsPrintable(t *testing.T) {
 		AppID string `json:"appId"`
 	}
 	if err := json.Unmarshal(text, &back); err != nil || back.AppID != app {
-		t.Errorf("%s decodes to app ID %q (%v), want the one that was encoded", text, back.AppID, err)
+		t.Errorf("%s decodes to app ID %q (%v), want the one that was encoded", text, back.AppID,
+			err)
 	}
 }
 
@@ -79,7 +80,8 @@ func TestLists(t *testing.T) {
 			t.Fatal(err)
 		}
 		if out.String() != tc.want {
-			t.Errorf("%s of %d rows is\n%s, want\n%s", tc.format, len(tc.rows), out.String(), tc.want)
+			t.Errorf("%s of %d rows is\n%s, want\n%s", tc.format, len(tc.rows), out.String(),
+				tc.want)
 		}
 	}
 }

@@ -30,8 +30,9 @@ func Advertised(cmd *cobra.Command, log *slog.Logger) (string, error) {
 			text)
 	}
 	if here(u.Hostname()) {
-		log.Warn("replicas on other machines can't reach this one at the address that it advertises: "+
-			"give one that leads here from everywhere", "advertise", text)
+		log.Warn(
+			"replicas on other machines can't reach this one at the address that it advertises: "+
+				"give one that leads here from everywhere", "advertise", text)
 	}
 	return u.Scheme + "://" + u.Host, nil
 }

@@ -68,8 +68,9 @@ func ConnectionLimits(cmd *cobra.Command, replica bool, log *slog.Logger) (Limit
 	open := files.OpenLimit()
 	api, side := connectionsFor(open, most, replica)
 	if api < most && flags.Given(f, "max-connections") {
-		log.Warn("the process may not open enough files for --max-connections, so there will be fewer: "+
-			"raise its limit (ulimit -n, LimitNOFILE)",
+		log.Warn(
+			"the process may not open enough files for --max-connections, so there will be fewer: "+
+				"raise its limit (ulimit -n, LimitNOFILE)",
 			"asked", most, "connections", api, "files", open)
 	}
 	return Limits{

@@ -24,7 +24,8 @@ func TestConnectionsFor(t *testing.T) {
 		{1, 16384, false, 1, 2},
 	} {
 		if api, side := connectionsFor(c.files, c.most, c.replica); api != c.api || side != c.side {
-			t.Errorf("%d files, %d asked for, replica %v: %d and %d connections, want %d and %d", c.files,
+			t.Errorf("%d files, %d asked for, replica %v: %d and %d connections, want %d and %d",
+				c.files,
 				c.most, c.replica, api, side, c.api, c.side)
 		}
 	}

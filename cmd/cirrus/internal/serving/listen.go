@@ -31,7 +31,8 @@ func Listen(cmd *cobra.Command, svc *service.Service, limits Limits,
 		return nil, errors.Join(err, Stop(servers))
 	}
 	if side != nil {
-		metrics, err := start(svc, side, limits.Side, service.NewMetricsServer(svc.MetricsHandler(), log))
+		metrics, err := start(svc, side, limits.Side,
+			service.NewMetricsServer(svc.MetricsHandler(), log))
 		if err != nil {
 			return nil, errors.Join(err, side.Close(), Stop(servers))
 		}
@@ -55,7 +56,8 @@ func listen(cmd *cobra.Command, flag string) (net.Listener, error) {
 	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("can't listen on %s: %w; give another address with --%s", addr, err, flag)
+		return nil, fmt.Errorf("can't listen on %s: %w; give another address with --%s", addr, err,
+			flag)
 	}
 	return l, nil
 }
@@ -102,6 +104,7 @@ func greet(cmd *cobra.Command, main, side net.Listener, log *slog.Logger) {
 		"-H 'Content-Type: application/json' -d '{\"appId\":\"demo\"}'\n", main.Addr())
 	if tcp, ok := main.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
 		log.Warn("whoever can reach this address can take, keep and revoke leases: there is no "+
-			"authentication; put it behind a proxy or a network policy", "listen", main.Addr().String())
+			"authentication; put it behind a proxy or a network policy",
+			"listen", main.Addr().String())
 	}
 }

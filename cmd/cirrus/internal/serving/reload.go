@@ -48,7 +48,8 @@ func reload(cmd *cobra.Command, log *slog.Logger, level *slog.LevelVar) {
 			text, from = settings[f.Name], flags.FromFile
 		}
 		if err := output.SetLevel(level, text); err != nil {
-			log.Error("the log level can't be set, so it stays as it is", "error", err, "from", string(from))
+			log.Error("the log level can't be set, so it stays as it is", "error", err,
+				"from", string(from))
 			return
 		}
 	}
@@ -56,7 +57,8 @@ func reload(cmd *cobra.Command, log *slog.Logger, level *slog.LevelVar) {
 	log.Warn("settings were read again at SIGHUP", "log_level",
 		strings.ToLower(level.Level().String()), "from", string(from))
 	if changed := flags.ChangedSettings(cmd, settings); len(changed) > 0 {
-		log.Warn("the config file has changed in what is only read at the start: restart to apply it",
+		log.Warn(
+			"the config file has changed in what is only read at the start: restart to apply it",
 			"settings", strings.Join(changed, ","))
 	}
 }

@@ -70,8 +70,9 @@ func (c *child) carryOut(o order, at, remaining time.Duration, log *slog.Logger)
 			c.killLogged = true
 		}
 		if err != nil && at >= c.logAgainAt {
-			log.Error("the child can't be killed, and goes on with a node ID that others may get: end it; "+
-				"cirrus goes on trying to kill it", "error", err)
+			log.Error(
+				"the child can't be killed, and goes on with a node ID that others may get: end it; "+
+					"cirrus goes on trying to kill it", "error", err)
 			c.logAgainAt = at + logEvery
 		}
 	}
@@ -82,7 +83,8 @@ func (c *child) carryOut(o order, at, remaining time.Duration, log *slog.Logger)
 // processes that it has started.
 func (c *child) kill() error {
 	group := c.signalGroup(syscall.SIGKILL)
-	if err := c.cmd.Process.Signal(syscall.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := c.cmd.Process.Signal(syscall.SIGKILL); err != nil &&
+		!errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	return group

@@ -34,7 +34,8 @@ func TestGuard(t *testing.T) {
 			g := &guard{grace: 2 * time.Second}
 			for _, s := range tc.steps {
 				if got := g.decide(seconds(s.at), seconds(s.remaining)); got != s.want {
-					t.Errorf("at %v s, %v s remaining: order %d, want %d", s.at, s.remaining, got, s.want)
+					t.Errorf("at %v s, %v s remaining: order %d, want %d", s.at, s.remaining, got,
+						s.want)
 				}
 			}
 		})
@@ -89,7 +90,8 @@ func guardLife(r *rand.Rand) error {
 			}
 		case orderKill:
 			if want := min(deadline, asked+grace); at != want {
-				return fmt.Errorf("SIGTERM ordered at %v and SIGKILL at %v, want it at %v", asked, at, want)
+				return fmt.Errorf("SIGTERM ordered at %v and SIGKILL at %v, want it at %v", asked,
+					at, want)
 			}
 			return nil
 		}

@@ -11,7 +11,8 @@ import (
 
 // layout has two IDs in each millisecond, so that a few IDs need several
 // milliseconds.
-var layout = snowflake.Layout{Origin: 1_700_000_000_000, TimestampBits: 41, NodeBits: 4, SequenceBits: 1}
+var layout = snowflake.Layout{Origin: 1_700_000_000_000, TimestampBits: 41, NodeBits: 4,
+	SequenceBits: 1}
 
 const (
 	deadline = 10 * time.Millisecond
@@ -50,7 +51,8 @@ type minted struct {
 
 // newStage returns a stage whose lease has a window of this many ms.
 func newStage(ms snowflake.Millis, lead, until time.Duration) *stage {
-	s := &stage{clock: &turns.Clock{}, ceiling: layout.Origin + ms - 1, deadline: until, waits: lead < 0}
+	s := &stage{clock: &turns.Clock{}, ceiling: layout.Origin + ms - 1, deadline: until,
+		waits: lead < 0}
 	s.gen = snowflake.NewGenerator(s.clock, snowflake.Options{MaxLead: lead})
 	s.lease = s.begin(1, layout.Origin, s.ceiling)
 	return s
@@ -111,7 +113,8 @@ func (s *stage) call(mint func() ([]snowflake.ID, error)) {
 	passed := s.clock.Peek() >= s.deadline
 	noteAll(highest, late, passed)
 	ids, err := mint()
-	if err != nil && !errors.Is(err, snowflake.ErrLeaseNotValid) && !errors.Is(err, snowflake.ErrCeiling) {
+	if err != nil && !errors.Is(err, snowflake.ErrLeaseNotValid) &&
+		!errors.Is(err, snowflake.ErrCeiling) {
 		s.fail("%v", err)
 	}
 	for _, id := range ids {
@@ -165,7 +168,8 @@ func (s *stage) extend(ms snowflake.Millis, until time.Duration) func() {
 		turns.Begin("call Extend")
 		ceiling := layout.Origin + ms - 1
 		s.ceiling, s.deadline = max(s.ceiling, ceiling), max(s.deadline, until)
-		if err := s.lease.Extend(snowflake.Extension{Ceiling: ceiling, Deadline: until, Time: snowflake.TimeSample{ServerTime: layout.Origin}}); err != nil {
+		if err := s.lease.Extend(snowflake.Extension{Ceiling: ceiling, Deadline: until,
+			Time: snowflake.TimeSample{ServerTime: layout.Origin}}); err != nil {
 			s.fail("Extend: %v", err)
 		}
 	}
@@ -199,8 +203,10 @@ func (s *stage) check() error {
 	case s.stopped && s.used != (len(s.minted) > 0):
 		return fmt.Errorf("stop returned used: %v, and %d IDs were minted", s.used, len(s.minted))
 	case s.stopped && s.used && highest != s.last:
-		return fmt.Errorf("stop returned %d, and the highest timestamp minted is %d", s.last, highest)
-	case s.stopped || s.waits || s.clock.Peek() >= s.deadline || layout.Origin.Add(s.clock.Peek()) > s.ceiling:
+		return fmt.Errorf("stop returned %d, and the highest timestamp minted is %d", s.last,
+			highest)
+	case s.stopped || s.waits || s.clock.Peek() >= s.deadline ||
+		layout.Origin.Add(s.clock.Peek()) > s.ceiling:
 		return nil // nothing more can be minted
 	}
 	return s.drain(seen)
@@ -242,7 +248,8 @@ func probe() turns.Case {
 
 // cases returns the cases: every call of a lease concurrently with every other.
 func cases() []turns.Case {
-	on := func(name string, ms snowflake.Millis, lead, until time.Duration, threads func(s *stage) []func()) turns.Case {
+	on := func(name string, ms snowflake.Millis, lead, until time.Duration,
+		threads func(s *stage) []func()) turns.Case {
 		return turns.Case{Name: name, Start: func() ([]func(), func() error) {
 			s := newStage(ms, lead, until)
 			return threads(s), s.check
@@ -250,26 +257,34 @@ func cases() []turns.Case {
 	}
 	type list = []func()
 	return []turns.Case{
-		on("two goroutines, two Next each", 8, 0, never, func(s *stage) list { return list{s.next(2), s.next(2)} }),
-		on("three goroutines, Next", 8, 0, never, func(s *stage) list { return list{s.next(1), s.next(1), s.next(1)} }),
-		on("two Next, Stop", 8, 0, never, func(s *stage) list { return list{s.next(2), s.next(1), s.stop} }),
+		on("two goroutines, two Next each", 8, 0, never,
+			func(s *stage) list { return list{s.next(2), s.next(2)} }),
+		on("three goroutines, Next", 8, 0, never,
+			func(s *stage) list { return list{s.next(1), s.next(1), s.next(1)} }),
+		on("two Next, Stop", 8, 0, never,
+			func(s *stage) list { return list{s.next(2), s.next(1), s.stop} }),
 		on("NextN, Next", 8, 0, never, func(s *stage) list { return list{s.nextN(3), s.next(2)} }),
-		on("NextN, Next, Stop", 8, 0, never, func(s *stage) list { return list{s.nextN(3), s.next(1), s.stop} }),
-		on("Next up to the ceiling, Extend", 1, 0, never, func(s *stage) list { return list{s.next(3), s.extend(2, never)} }),
-		on("NextN beyond the ceiling, Next, Extend", 1, 0, never, func(s *stage) list { return list{s.nextN(3), s.next(1), s.extend(2, never)} }),
+		on("NextN, Next, Stop", 8, 0, never,
+			func(s *stage) list { return list{s.nextN(3), s.next(1), s.stop} }),
+		on("Next up to the ceiling, Extend", 1, 0, never,
+			func(s *stage) list { return list{s.next(3), s.extend(2, never)} }),
+		on("NextN beyond the ceiling, Next, Extend", 1, 0, never,
+			func(s *stage) list { return list{s.nextN(3), s.next(1), s.extend(2, never)} }),
 		on("Extend, Extend, Next", 1, 0, never, func(s *stage) list {
 			return list{s.extend(2, never), s.extend(3, never), s.next(2)}
 		}),
-		on("Next, Extend, Stop", 1, 0, never, func(s *stage) list { return list{s.next(2), s.extend(2, never), s.stop} }),
+		on("Next, Extend, Stop", 1, 0, never,
+			func(s *stage) list { return list{s.next(2), s.extend(2, never), s.stop} }),
 		on("two Next while the deadline passes", 8, 0, deadline, func(s *stage) list {
 			return list{s.next(2), s.next(1), s.passes(time.Millisecond, deadline)}
 		}),
 		on("Next while the deadline passes, Extend", 8, 0, deadline, func(s *stage) list {
 			return list{s.next(2), s.extend(8, never), s.passes(deadline)}
 		}),
-		on("Next without lead while time passes, Stop", 8, snowflake.NoLead, never, func(s *stage) list {
-			return list{s.next(3), s.passes(time.Millisecond, 2*time.Millisecond), s.stop}
-		}),
+		on("Next without lead while time passes, Stop", 8, snowflake.NoLead, never,
+			func(s *stage) list {
+				return list{s.next(3), s.passes(time.Millisecond, 2*time.Millisecond), s.stop}
+			}),
 		on("a new lease, two Next", 4, 0, never, func(s *stage) list {
 			return list{s.next(1), s.next(1), s.renew}
 		}),

@@ -54,7 +54,8 @@ const diffStart = "diff --git "
 func Parse(text []byte) (Patch, error) {
 	at := bytes.Index(append([]byte("\n"), text...), []byte("\n"+diffStart))
 	if at < 0 {
-		return Patch{}, fmt.Errorf("it has no line that begins with %q", strings.TrimSpace(diffStart))
+		return Patch{}, fmt.Errorf("it has no line that begins with %q",
+			strings.TrimSpace(diffStart))
 	}
 	p := Patch{Header: string(text[:at])}
 	for in := (&lines{rest: string(text[at:])}); in.rest != ""; {
@@ -81,7 +82,8 @@ func (p Patch) Fields() (map[string]string, error) {
 		}
 		key, value, ok := strings.Cut(line, ": ")
 		if _, twice := fields[key]; !ok || twice || strings.Contains(key, " ") {
-			return nil, fmt.Errorf("the header has the line %q: give each field once, as \"Key: value\"",
+			return nil, fmt.Errorf(
+				"the header has the line %q: give each field once, as \"Key: value\"",
 				line)
 		}
 		fields[key], last = strings.TrimSpace(value), key
@@ -115,7 +117,8 @@ func (f File) Apply(text []byte) ([]byte, error) {
 				ErrStale, i+1, f.Path, len(found), h.Old)
 		}
 		if _, taken := places[found[0]]; taken {
-			return nil, fmt.Errorf("%w: two of its hunks have the same old text in %s", ErrStale, f.Path)
+			return nil, fmt.Errorf("%w: two of its hunks have the same old text in %s", ErrStale,
+				f.Path)
 		}
 		places[found[0]] = h
 	}
@@ -173,7 +176,8 @@ func readFile(in *lines) (File, error) {
 	f := File{Path: strings.TrimPrefix(names[0], "a/")}
 	index := indexLine.FindStringSubmatch(in.next())
 	if index == nil {
-		return File{}, errors.New(`want "index", two full blob IDs and "100644", as git diff --full-index prints of a file that is there before and after`)
+		return File{}, errors.New(
+			`want "index", two full blob IDs and "100644", as git diff --full-index prints of a file that is there before and after`)
 	}
 	f.Base = index[1]
 	for _, want := range []string{"--- a/" + f.Path, "+++ b/" + f.Path} {
@@ -220,11 +224,13 @@ func readHunk(in *lines) (h Hunk, err error) {
 		case '+':
 			h.New, news = h.New+line[1:], news-1
 		default:
-			return Hunk{}, fmt.Errorf("a line of a hunk begins with a space, + or -, not as %q", line)
+			return Hunk{}, fmt.Errorf("a line of a hunk begins with a space, + or -, not as %q",
+				line)
 		}
 	}
 	if olds < 0 || news < 0 || strings.HasPrefix(in.rest, `\`) {
-		return Hunk{}, fmt.Errorf("%q does not count its lines, or its file does not end with a newline",
+		return Hunk{}, fmt.Errorf(
+			"%q does not count its lines, or its file does not end with a newline",
 			head)
 	}
 	return h, nil

@@ -10,7 +10,8 @@ import (
 
 const (
 	blob  = "0123456789abcdef0123456789abcdef01234567"
-	start = "diff --git a/a.go b/a.go\nindex " + blob + ".." + blob + " 100644\n--- a/a.go\n+++ b/a.go\n"
+	start = "diff --git a/a.go b/a.go\nindex " + blob + ".." + blob +
+		" 100644\n--- a/a.go\n+++ b/a.go\n"
 )
 
 // apply parses a patch of a.go and applies it to a text.
@@ -30,7 +31,8 @@ func apply(t *testing.T, diff, text string) (string, error) {
 }
 
 func TestApply(t *testing.T) {
-	const diff = start + "@@ -1,3 +1,3 @@ func f()\n one\n-two\n+TWO\n three\n@@ -7,2 +7,3 @@\n seven\n+and a half\n eight\n"
+	const diff = start +
+		"@@ -1,3 +1,3 @@ func f()\n one\n-two\n+TWO\n three\n@@ -7,2 +7,3 @@\n seven\n+and a half\n eight\n"
 	for _, c := range []struct{ name, text, want string }{
 		{"as it was made", "one\ntwo\nthree\n4\n5\n6\nseven\neight\n", "one\nTWO\nthree\n4\n5\n6\nseven\nand a half\neight\n"},
 		{"moved", "0\n0\none\ntwo\nthree\nseven\neight\n", "0\n0\none\nTWO\nthree\nseven\nand a half\neight\n"},
@@ -50,7 +52,8 @@ func TestApply(t *testing.T) {
 			t.Errorf("%s: got error %v, want ErrStale with %q", c.name, err, c.want)
 		}
 	}
-	const overlapping = start + "@@ -1,2 +1,2 @@\n one\n-two\n+2\n@@ -2,2 +2,2 @@\n two\n-three\n+3\n"
+	const overlapping = start +
+		"@@ -1,2 +1,2 @@\n one\n-two\n+2\n@@ -2,2 +2,2 @@\n two\n-three\n+3\n"
 	if _, err := apply(t, overlapping, "one\ntwo\nthree\n"); !errors.Is(err, ErrStale) {
 		t.Errorf("overlapping hunks: got error %v, want ErrStale", err)
 	}
@@ -65,7 +68,10 @@ func TestApplyToMissingFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = p.Apply(func(path string) ([]byte, error) { return nil, errors.New("no file " + path) })
+	_, err = p.Apply(func(path string) ([]byte, error) {
+		return nil,
+			errors.New("no file " + path)
+	})
 	if !errors.Is(err, ErrStale) || !strings.Contains(err.Error(), "gone.go") {
 		t.Errorf("got error %v, want ErrStale with the file's name", err)
 	}
@@ -74,7 +80,8 @@ func TestApplyToMissingFile(t *testing.T) {
 // TestParse reads two files, an empty line of context whose space an editor has cut,
 // and a header.
 func TestParse(t *testing.T) {
-	p, err := Parse([]byte("Bug: some-bug\nNote: one\n two\n\n" + start + "@@ -1,3 +1,2 @@\n one\n\n-two\n" +
+	p, err := Parse([]byte("Bug: some-bug\nNote: one\n two\n\n" + start +
+		"@@ -1,3 +1,2 @@\n one\n\n-two\n" +
 		strings.ReplaceAll(start, "a.go", "dir/b.go") + "@@ -0,0 +1 @@\n+new\n"))
 	if err != nil {
 		t.Fatal(err)
