@@ -97,7 +97,7 @@ zoo-renew: ## Carry planted bugs over to code that has changed; ARGS can name so
 	$(GO) run ./sim/zoo/renew $(ARGS)
 
 .PHONY: check
-check: check-format ## The loop before a commit: vet, and the tests that take seconds.
+check: check-format columns ## The loop before a commit: vet, and the tests that take seconds.
 	$(GO) vet ./...
 	$(GO) test -short ./client ./docs ./fencing ./internal/... ./snowflake ./store
 	$(GO) test -run 'Catalogue|Finders|Documented' ./sim/zoo
@@ -108,7 +108,7 @@ check-format:
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "not gofmt'ed (make fmt does it):"; echo "$$out"; exit 1; fi
 
 .PHONY: lint
-lint: check-format ## Check style, the direction of imports, and the .proto files.
+lint: check-format columns ## Check style, the direction of imports, and the .proto files.
 	$(BUF) lint
 	$(BUF) format --diff --exit-code
 	$(GOLANGCI) config verify
