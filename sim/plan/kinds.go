@@ -136,9 +136,10 @@ var (
 		Election, LeaderCut, LeaderPause, LeaderCrash, LeaderStop, SameAddress, OtherStore,
 		Nameless,
 	}
-	// HostileKinds are what the hostile profile adds, and VowKinds what vows does.
+	// HostileKinds are what the hostile profile adds.
 	HostileKinds = []Kind{WildRate, BlindSuspend}
-	VowKinds     = []Kind{BareCopy, FalseInit, BadBit, SilentTail, TwinMemory}
+	// VowKinds are what the vows profile adds.
+	VowKinds = []Kind{BareCopy, FalseInit, BadBit, SilentTail, TwinMemory}
 )
 
 // Kinds are all kinds of faults.
