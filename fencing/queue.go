@@ -134,6 +134,34 @@ func (s *Server) Turn(name PoolName) Ticket {
 	return 0
 }
 
+// Concerned returns whom a write concerns once it is acknowledged: the tickets whose
+// turn it is in the pools that it touches, and the instances of its records. Their
+// requests ask again; no other request in a queue has to. A mark touches every pool:
+// it may let server time pass the ceiling of a node ID in any of them.
+func (s *Server) Concerned(w *Write) (turns []Ticket, instances []InstanceHash) {
+	add := func(name PoolName) {
+		if t := s.Turn(name); t != 0 && !slices.Contains(turns, t) {
+			turns = append(turns, t)
+		}
+	}
+	for i := range w.Batch.Records {
+		rec := &w.Batch.Records[i]
+		if i == 0 || rec.Pool != w.Batch.Records[i-1].Pool {
+			add(rec.Pool)
+		}
+		instances = append(instances, rec.Instance)
+	}
+	for _, settings := range w.Batch.Pools {
+		add(settings.Name)
+	}
+	if w.Batch.Meta != nil {
+		for name := range s.pools {
+			add(name)
+		}
+	}
+	return turns, instances
+}
+
 // checkQueue checks that an instance has one place, and none if it has a lease.
 func (p *pool) checkQueue() error {
 	for i, here := range p.queue {

@@ -1,6 +1,7 @@
 package fencing
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -66,6 +67,38 @@ func TestOnePlaceForEachInstance(t *testing.T) {
 	if turn := g.s.Turn(DefaultPool); turn != behind {
 		t.Errorf("it is the turn of ticket %d after the first left once more, want %d", turn,
 			behind)
+	}
+}
+
+// A write concerns whoever is first in the queue of a pool that it touches, and the
+// instances of its records; a mark concerns the first in every queue. Whoever is not
+// named stays asleep.
+func TestWhomAWriteConcerns(t *testing.T) {
+	g := newRig(t, 10*time.Second, smallPool(0))
+	g.lease("holder")
+	first := g.waits(t, "a", 0, WaitFree)
+	g.waits(t, "b", 0, WaitFree)
+	other := Record{Pool: "other", Instance: ask("c").Instance}
+	ours := Record{Pool: DefaultPool, Instance: ask("b").Instance}
+	for _, c := range []struct {
+		name      string
+		batch     Batch
+		turns     []Ticket
+		instances []InstanceHash
+	}{
+		{"a record", Batch{Records: []Record{ours}}, []Ticket{first}, []InstanceHash{ours.Instance}},
+		{"a record of another pool", Batch{Records: []Record{other}}, nil,
+			[]InstanceHash{other.Instance}},
+		{"records of both", Batch{Records: []Record{other, ours}}, []Ticket{first},
+			[]InstanceHash{other.Instance, ours.Instance}},
+		{"settings", Batch{Pools: []Pool{smallPool(1)}}, []Ticket{first}, nil},
+		{"a mark", Batch{Meta: &Meta{}}, []Ticket{first}, nil},
+	} {
+		turns, instances := g.s.Concerned(&Write{Batch: c.batch})
+		if !slices.Equal(turns, c.turns) || !slices.Equal(instances, c.instances) {
+			t.Errorf("%s concerns tickets %v and instances %v, want %v and %v", c.name, turns,
+				instances, c.turns, c.instances)
+		}
 	}
 }
 

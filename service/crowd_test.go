@@ -234,8 +234,6 @@ func TestWaiters(t *testing.T) {
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			if len(there) == 0 || rapid.Bool().Draw(t, "one comes") {
 				w := &waiter{
-					pool: fencing.PoolName(rapid.SampledFrom([]string{"a", "b"}).Draw(t,
-						"pool")),
 					instance: fencing.InstanceHash{byte(rapid.IntRange(0, 3).Draw(t, "instance"))},
 					ticket:   fencing.Ticket(rapid.IntRange(1, 9).Draw(t, "ticket")),
 				}
@@ -246,10 +244,8 @@ func TestWaiters(t *testing.T) {
 				ws.drop(there[gone])
 				there = slices.Delete(there, gone, gone+1)
 			}
-			pools, instances, tickets := map[fencing.PoolName]int{}, map[fencing.InstanceHash]int{},
-				map[fencing.Ticket]int{}
+			instances, tickets := map[fencing.InstanceHash]int{}, map[fencing.Ticket]int{}
 			for _, w := range there {
-				pools[w.pool]++
 				instances[w.instance]++
 				tickets[w.ticket]++
 				if !slices.Contains(ws.byTicket[w.ticket], w) {
@@ -260,10 +256,9 @@ func TestWaiters(t *testing.T) {
 			if len(ws.byTicket) != len(tickets) {
 				t.Fatalf("%d tickets, want %d", len(ws.byTicket), len(tickets))
 			}
-			if ws.len() != len(there) || len(ws.byInstance) != len(instances) ||
-				len(ws.inPool) != len(pools) {
-				t.Fatalf("%d waiters of %d instances in %d pools, want %d, %d, %d", ws.len(),
-					len(ws.byInstance), len(ws.inPool), len(there), len(instances), len(pools))
+			if ws.len() != len(there) || len(ws.byInstance) != len(instances) {
+				t.Fatalf("%d waiters of %d instances, want %d of %d", ws.len(),
+					len(ws.byInstance), len(there), len(instances))
 			}
 			for instance, n := range instances {
 				if len(ws.byInstance[instance]) != n {
@@ -287,7 +282,7 @@ func BenchmarkWake(b *testing.B) {
 			}
 			t := &term{core: core, waiting: newWaiters()}
 			for i := range n {
-				t.waiting.add(&waiter{pool: "p", ticket: fencing.Ticket(i + 1),
+				t.waiting.add(&waiter{ticket: fencing.Ticket(i + 1),
 					instance: fencing.InstanceHash{byte(i), byte(i >> 8), byte(i >> 16)},
 					wake:     make(chan struct{}, 1)})
 			}

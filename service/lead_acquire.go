@@ -38,7 +38,7 @@ func (a *acquiring) ask(now fencing.Now) (fencing.Decision, *fencing.Refusal) {
 	if d.Ticket != a.req.Ticket {
 		a.dropPlace() // another request of the instance has ended the one before
 		a.req.Ticket = d.Ticket
-		a.place = &waiter{pool: a.req.Pool, instance: a.req.Instance, ticket: d.Ticket,
+		a.place = &waiter{instance: a.req.Instance, ticket: d.Ticket,
 			wake: make(chan struct{}, 1)}
 		t.waiting.add(a.place)
 	}
