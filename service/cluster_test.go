@@ -138,7 +138,7 @@ func (c *testCluster) resignations(m *testMember) int {
 }
 
 // lead makes a member the leader, as the election has it, and tells everyone.
-// The one before is not told that it has lost the office: see lose.
+// The one before is not told that it has lost the leadership: see lose.
 func (c *testCluster) lead(m *testMember) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -147,8 +147,8 @@ func (c *testCluster) lead(m *testMember) {
 
 func (c *testCluster) elect(m *testMember) {
 	c.say(m.self)
-	o := &testOffice{m: m, lost: make(chan struct{})}
-	m.office = o
+	o := &testLeadership{m: m, lost: make(chan struct{})}
+	m.leadership = o
 	select {
 	case m.chosen <- o:
 	default:
@@ -161,7 +161,7 @@ func (c *testCluster) say(leader store.Member) {
 	c.news = make(chan struct{})
 }
 
-// lose takes the office from a member.
+// lose takes the leadership from a member.
 func (c *testCluster) lose(m *testMember) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -169,8 +169,8 @@ func (c *testCluster) lose(m *testMember) {
 }
 
 func (c *testCluster) leave(m *testMember) {
-	if o := m.office; o != nil {
-		m.office = nil
+	if o := m.leadership; o != nil {
+		m.leadership = nil
 		close(o.lost)
 		if c.leader == m.self {
 			c.say(store.Member{})
@@ -195,16 +195,16 @@ func (c *testCluster) next() {
 
 // testMember is the cluster as one replica sees it.
 type testMember struct {
-	c        *testCluster
-	self     store.Member
-	session  time.Duration
-	chosen   chan *testOffice
-	standing bool
-	office   *testOffice
-	id       string // of the store, where it is another one
-	unborn   bool   // the store has not been reached yet
-	resigned int
-	view     *store.Member // who leads, if it sees another one than the others do
+	c          *testCluster
+	self       store.Member
+	session    time.Duration
+	chosen     chan *testLeadership
+	standing   bool
+	leadership *testLeadership
+	id         string // of the store, where it is another one
+	unborn     bool   // the store has not been reached yet
+	resigned   int
+	view       *store.Member // who leads, if it sees another one than the others do
 }
 
 // sees makes a member see another leader than the others do.
@@ -218,7 +218,7 @@ func (c *testCluster) sees(m *testMember, leader store.Member) {
 func (c *testCluster) join(self store.Member) *testMember {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	m := &testMember{c: c, self: self, session: 5 * time.Second, chosen: make(chan *testOffice, 1)}
+	m := &testMember{c: c, self: self, session: 5 * time.Second, chosen: make(chan *testLeadership, 1)}
 	c.members = append(c.members, m)
 	return m
 }
@@ -268,14 +268,14 @@ func (m *testMember) ID() string {
 	return m.c.id
 }
 
-type testOffice struct {
+type testLeadership struct {
 	m    *testMember
 	lost chan struct{}
 }
 
-func (o *testOffice) Lost() <-chan struct{} { return o.lost }
+func (o *testLeadership) Lost() <-chan struct{} { return o.lost }
 
-func (o *testOffice) TakeOver(ctx context.Context) (store.Term, error) {
+func (o *testLeadership) TakeOver(ctx context.Context) (store.Term, error) {
 	t := &testTerm{m: o.m}
 	err := o.m.c.run(ctx, &clusterOp{who: o.m.self.ID, op: "take over", do: func() error {
 		o.m.c.term++
@@ -285,10 +285,10 @@ func (o *testOffice) TakeOver(ctx context.Context) (store.Term, error) {
 	return t, err
 }
 
-func (o *testOffice) Resign(ctx context.Context) error {
+func (o *testLeadership) Resign(ctx context.Context) error {
 	return o.m.c.run(ctx, &clusterOp{who: o.m.self.ID, op: "resign", do: func() error {
 		o.m.resigned++
-		if o.m.office == o {
+		if o.m.leadership == o {
 			o.m.c.leave(o.m)
 		}
 		return nil

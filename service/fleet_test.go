@@ -210,8 +210,8 @@ func (f *fleet) fault(from, to string) fault {
 	return f.faults[[2]string{from, to}]
 }
 
-// befall lets a fault befall the calls from one replica to another; 0: none.
-func (f *fleet) befall(from, to string, x fault) {
+// inject lets a fault befall the calls from one replica to another; 0: none.
+func (f *fleet) inject(from, to string, x fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.faults[[2]string{from, to}] = x
@@ -263,8 +263,8 @@ func (f *fleet) end() {
 	}
 }
 
-// leads makes a replica the leader, and the one before lose its office.
-func (f *fleet) leads(r *replica) {
+// makeLead makes a replica the leader, and the one before lose its leadership.
+func (f *fleet) makeLead(r *replica) {
 	f.t.Helper()
 	for _, other := range f.all {
 		if other != r {

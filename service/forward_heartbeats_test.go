@@ -142,7 +142,7 @@ func TestGatheredBatchIsBounded(t *testing.T) {
 	following(t, func(f *fleet, a, b *replica) {
 		var all []*call[*cirrusv1.HeartbeatResponse]
 		for i := range MaxBatch + 500 {
-			all = append(all, b.stranger(i%1024))
+			all = append(all, b.forged(i%1024))
 		}
 		f.pass(10 * gatherTime)
 		for _, c := range all {
@@ -212,7 +212,7 @@ func TestBatchesAreAnsweredOneByOne(t *testing.T) {
 func TestBatchGoesToTheNextLeader(t *testing.T) {
 	inFleet(t, []string{"a", "b", "c"}, func(f *fleet) {
 		a, b, c := f.all[0], f.all[1], f.all[2]
-		f.leads(a)
+		f.makeLead(a)
 		leases := a.leasesOf(5)
 		f.c.lead(c.member) // a is not told
 		f.settle()

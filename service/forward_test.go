@@ -21,7 +21,7 @@ import (
 func following(t *testing.T, test func(f *fleet, a, b *replica)) {
 	t.Helper()
 	inFleet(t, []string{"a", "b"}, func(f *fleet) {
-		f.leads(f.all[0])
+		f.makeLead(f.all[0])
 		test(f, f.all[0], f.all[1])
 	})
 }
@@ -141,7 +141,7 @@ func TestErrorsArePassedOn(t *testing.T) {
 	data := newTestStore(newBatch(t, time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), true, nodes(1)))
 	inFleetOf(t, data, []string{"a", "b"}, func(f *fleet) {
 		a, b := f.all[0], f.all[1]
-		f.leads(a)
+		f.makeLead(a)
 		lease := a.acquired("app")
 		ctx := context.Background()
 		for name, ask := range map[string]func(r *replica) error{
@@ -296,7 +296,7 @@ func TestDeadlineAndCancelArePassedOn(t *testing.T) {
 	data := newTestStore(newBatch(t, time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), true, nodes(1)))
 	inFleetOf(t, data, []string{"a", "b"}, func(f *fleet) {
 		a, b := f.all[0], f.all[1]
-		f.leads(a)
+		f.makeLead(a)
 		a.acquired("app")
 		waiting := func() int {
 			of := a.s.state.Load().term
@@ -341,14 +341,14 @@ func TestDeadlineAndCancelArePassedOn(t *testing.T) {
 // answer that is lost costs no second lease.
 func TestEmptyInstanceIDIsFilledIn(t *testing.T) {
 	following(t, func(f *fleet, a, b *replica) {
-		f.befall("b", "a", faultMute)
+		f.inject("b", "a", faultMute)
 		c := start(func(ctx context.Context) (*cirrusv1.AcquireResponse, error) {
 			return b.leases.Acquire(ctx, &cirrusv1.AcquireRequest{AppId: "app"})
 		})
 		f.settle()
 		c.waits(t, "the Acquire")
 		f.pass(3 * retryPause)
-		f.befall("b", "a", 0)
+		f.inject("b", "a", 0)
 		lease := after(f, c, time.Second).done(t, "the Acquire").Lease
 		if f.called("b", "a") < 3 {
 			t.Errorf("it was sent %d times", f.called("b", "a"))
@@ -364,7 +364,7 @@ func TestEmptyInstanceIDIsFilledIn(t *testing.T) {
 // it; it is if the leader surely has not.
 func TestUpdateIsSentOnce(t *testing.T) {
 	following(t, func(f *fleet, a, b *replica) {
-		f.befall("b", "a", faultMute)
+		f.inject("b", "a", faultMute)
 		c := b.updatePool(40 * time.Second)
 		f.settle()
 		c.failed(t, "the update",
@@ -376,11 +376,11 @@ func TestUpdateIsSentOnce(t *testing.T) {
 		if got := a.getPool().Ttl.AsDuration(); got != 40*time.Second {
 			t.Errorf("the TTL is %v", got)
 		}
-		f.befall("b", "a", faultCut)
+		f.inject("b", "a", faultCut)
 		c = b.updatePool(45 * time.Second)
 		f.pass(3 * retryPause)
 		c.waits(t, "the update that could not be sent")
-		f.befall("b", "a", 0)
+		f.inject("b", "a", 0)
 		after(f, c, time.Second).done(t, "the update that could not be sent")
 
 		f.c.lose(a.member)
@@ -416,7 +416,7 @@ func TestWaitsForALeader(t *testing.T) {
 		}
 		c = b.acquire("app", 0)
 		f.pass(leaderTimeout / 2)
-		f.leads(a)
+		f.makeLead(a)
 		// which may not have begun its term yet when asked
 		after(f, c, leaderTimeout).done(t, "an Acquire as one leads")
 		watched := b.metric("cirrus_refusals_total", string(reasonNoLeader))
@@ -429,7 +429,7 @@ func TestWaitsForALeader(t *testing.T) {
 		f.settle()
 		c = b.acquire("more", 0)
 		f.pass(leaderTimeout / 2)
-		f.leads(b)
+		f.makeLead(b)
 		after(f, c, 2*retryPause).done(t, "an Acquire as this one leads")
 	})
 }
@@ -443,7 +443,7 @@ func TestLongWithoutALeader(t *testing.T) {
 		c := b.acquire("app", 0)
 		f.settle()
 		c.failed(t, "an Acquire where nobody leads", noLeader)
-		f.leads(a)
+		f.makeLead(a)
 		after(f, b.acquire("app", 0), leaderTimeout).done(t, "an Acquire as one leads")
 		f.c.lose(a.member)
 		f.settle()
@@ -463,7 +463,7 @@ func TestWaitsForALeaderAfterStart(t *testing.T) {
 		c := a.acquire("app", 0)
 		f.settle()
 		c.waits(t, "an Acquire where nobody leads yet")
-		f.leads(a)
+		f.makeLead(a)
 		after(f, c, leaderTimeout).done(t, "an Acquire as one leads")
 	})
 }
@@ -473,23 +473,23 @@ func TestWaitsForALeaderAfterStart(t *testing.T) {
 func TestLeaderCantBeReached(t *testing.T) {
 	inFleet(t, []string{"a", "b", "c"}, func(f *fleet) {
 		a, b, c := f.all[0], f.all[1], f.all[2]
-		f.leads(a)
+		f.makeLead(a)
 		lease := b.acquired("app")
-		f.befall("b", "a", faultCut)
+		f.inject("b", "a", faultCut)
 		cut := b.heartbeat(lease)
 		after(f, cut, 3*time.Second).failed(t, "a heartbeat that can't be forwarded", noLeader)
 
-		f.befall("b", "a", 0)
+		f.inject("b", "a", 0)
 		f.pass(2 * probePauseMax)
 		after(f, b.heartbeat(lease), time.Second).done(t, "a heartbeat once the way is clear")
-		f.befall("b", "a", faultStalled)
+		f.inject("b", "a", faultStalled)
 		stalled, listing := b.heartbeat(lease),
 			start(func(ctx context.Context) (*cirrusv1.ListLeasesResponse, error) {
 				return b.admin.ListLeases(ctx, &cirrusv1.ListLeasesRequest{})
 			})
 		f.pass(10 * time.Second)
 		stalled.waits(t, "a heartbeat at a leader that is stopped")
-		f.leads(c)
+		f.makeLead(c)
 		sameLease(t, "the heartbeat", after(f, stalled, time.Second).done(t, "the heartbeat").Lease,
 			lease)
 		after(f, listing, time.Second).done(t, "the listing")
@@ -504,7 +504,7 @@ func TestLeaderCantBeReached(t *testing.T) {
 func TestLeaderInDoubt(t *testing.T) {
 	inFleet(t, []string{"a", "b"}, func(f *fleet) {
 		a, b := f.all[0], f.all[1]
-		f.leads(a)
+		f.makeLead(a)
 		b.acquired("app")
 		f.c.lose(a.member)
 		f.settle()
@@ -555,7 +555,7 @@ func TestLeaderInDoubt(t *testing.T) {
 		if n := b.logged("can't be forwarded"); n != 1 {
 			t.Errorf("it was told %d times", n)
 		}
-		f.leads(a)
+		f.makeLead(a)
 		f.pass(2 * probePauseMax)
 		if text, ready, _ := b.s.State(); !ready || text != "following http://a" {
 			t.Errorf("ready is %v: %q", ready, text)
@@ -569,7 +569,7 @@ func TestLeaderInDoubt(t *testing.T) {
 func TestDialTimesOut(t *testing.T) {
 	following(t, func(f *fleet, a, b *replica) {
 		lease := b.acquired("app")
-		f.befall("b", "a", faultLost)
+		f.inject("b", "a", faultLost)
 		after(f, b.heartbeat(lease), 3*time.Second).failed(t, "a heartbeat", noLeader)
 		after(f, b.acquire("other", 0), 3*time.Second).failed(t, "an Acquire", noLeader)
 		if text, _, _ := b.s.State(); !strings.Contains(text, "nothing can be forwarded") {
@@ -583,13 +583,13 @@ func TestDialTimesOut(t *testing.T) {
 func TestSlowAnswerIsNoDoubt(t *testing.T) {
 	following(t, func(f *fleet, a, b *replica) {
 		lease := b.acquired("app")
-		f.befall("b", "a", faultSlow)
+		f.inject("b", "a", faultSlow)
 		beat := b.heartbeat(lease)
 		f.pass(2 * retryPause)
 		if text, _, _ := b.s.State(); text != "following http://a" {
 			t.Errorf("it is %q", text)
 		}
-		f.befall("b", "a", 0)
+		f.inject("b", "a", 0)
 		after(f, beat, leaderTimeout).done(t, "the heartbeat")
 	})
 }
@@ -617,8 +617,8 @@ func TestSlowStoreIsNoDoubt(t *testing.T) {
 func TestIdleFollower(t *testing.T) {
 	inFleet(t, []string{"a", "b"}, func(f *fleet) {
 		a, b := f.all[0], f.all[1]
-		f.leads(a)
-		f.befall("b", "a", faultCut)
+		f.makeLead(a)
+		f.inject("b", "a", faultCut)
 		f.pass(2*b.member.SessionTTL() + 2*probePauseMax)
 		if text, ready, _ := b.s.State(); ready ||
 			!strings.Contains(text, "following http://a, to which nothing can be forwarded: ") {
@@ -635,11 +635,11 @@ func TestQueueAcrossTakeover(t *testing.T) {
 	data := newTestStore(newBatch(t, time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), true, nodes(1)))
 	inFleetOf(t, data, []string{"a", "b", "c"}, func(f *fleet) {
 		a, b, c := f.all[0], f.all[1], f.all[2]
-		f.leads(a)
+		f.makeLead(a)
 		lease := a.acquired("app")
 		queued, short := b.acquire("patient", time.Minute), b.acquire("short", 20*time.Second)
 		f.pass(15 * time.Second)
-		f.leads(c)
+		f.makeLead(c)
 		f.pass(4 * time.Second)
 		short.waits(t, "a wait of 20 s after 19")
 		f.pass(time.Second + retryPause)
@@ -683,14 +683,14 @@ func TestWrongStore(t *testing.T) {
 		b.stop() // its peer is made anew with the other ID
 		b2 := f.startAt("b2", "http://b2",
 			func(c *Config) { c.Cluster.(*testMember).id = "store-2" })
-		f.leads(a)
+		f.makeLead(a)
 		wrong := wanted{code: connect.CodeUnavailable, reason: reasonWrongStore,
 			words: "another store"}
 		for range 2 {
 			c := b2.acquire("app", 0)
 			f.settle()
 			c.failed(t, "an Acquire", wrong)
-			beat := b2.stranger(0)
+			beat := b2.forged(0)
 			f.pass(gatherTime)
 			beat.failed(t, "a heartbeat", wrong)
 		}
@@ -726,7 +726,7 @@ func TestWrongStoreEnds(t *testing.T) {
 		f.c.mu.Lock()
 		b.member.id = "store-2"
 		f.c.mu.Unlock()
-		f.leads(a)
+		f.makeLead(a)
 		f.pass(2 * b.member.SessionTTL()) // an idle follower finds out by itself
 		if b.s.Ready() || b.logged("leads to a replica of another store") != 1 {
 			t.Errorf("ready is %v; the log:\n%s", b.s.Ready(), b.log)
@@ -790,7 +790,7 @@ func TestStoreIDIsKnownLate(t *testing.T) {
 		f.c.mu.Lock()
 		a.member.unborn, b.member.unborn = false, false
 		f.c.mu.Unlock()
-		f.leads(a)
+		f.makeLead(a)
 		c := b.acquire("app", 0)
 		after(f, c, time.Second).done(t, "an Acquire")
 	})
@@ -802,7 +802,7 @@ func TestSameAddress(t *testing.T) {
 	inFleet(t, []string{"a"}, func(f *fleet) {
 		a := f.all[0]
 		twin := f.startAt("twin", "http://a/")
-		f.leads(a)
+		f.makeLead(a)
 		if twin.logged("advertises the same address") != 1 {
 			t.Errorf("the log does not say so:\n%s", twin.log)
 		}
@@ -843,7 +843,7 @@ func TestFollowerStops(t *testing.T) {
 func TestMetricsOfReplicas(t *testing.T) {
 	following(t, func(f *fleet, a, b *replica) {
 		b.acquired("app")
-		c := b.stranger(0)
+		c := b.forged(0)
 		f.pass(gatherTime)
 		c.failed(t, "a heartbeat", lostLease)
 		trips := NewRoundTrips()
@@ -870,8 +870,8 @@ func TestMetricsOfReplicas(t *testing.T) {
 			t.Errorf("%v Acquires are counted", got)
 		}
 		grants := a.metric("cirrus_grants_total")
-		f.leads(b)
-		f.leads(a)
+		f.makeLead(b)
+		f.makeLead(a)
 		if a.metric("cirrus_grants_total") != grants || a.metric("cirrus_takeovers_total") != 2 {
 			t.Error("the metrics did not survive the term")
 		}

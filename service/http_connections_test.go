@@ -201,7 +201,7 @@ func TestServerAtItsLimit(t *testing.T) {
 func TestAcceptErrorsAreWarnings(t *testing.T) {
 	var b syncBuffer
 	server := NewHTTPServer(http.NotFoundHandler(), slog.New(slog.NewTextHandler(&b, nil)))
-	server.ErrorLog.Print("http: TLS handshake error from a stranger")
+	server.ErrorLog.Print("http: TLS handshake error from an unknown client")
 	for range 3 {
 		server.ErrorLog.Print(
 			"http: Accept error: accept tcp 127.0.0.1:1: accept4: too many open files; retrying in 5ms")

@@ -10,17 +10,17 @@ import (
 	cirrusv1 "github.com/cirrus-id/cirrus/proto/cirrus/v1"
 )
 
-// stranger is a heartbeat that nobody's lease answers to.
-func (r *replica) stranger(node int) *call[*cirrusv1.HeartbeatResponse] {
+// forged is a heartbeat that nobody's lease answers to.
+func (r *replica) forged(node int) *call[*cirrusv1.HeartbeatResponse] {
 	return r.heartbeat(&cirrusv1.Lease{NodeId: uint32(node), Epoch: 1,
-		InstanceId: secret("stranger")})
+		InstanceId: secret("forger")})
 }
 
 // leading is a fleet of one, which leads.
 func leading(t *testing.T, test func(f *fleet, a *replica)) {
 	t.Helper()
 	inFleet(t, []string{"a"}, func(f *fleet) {
-		f.leads(f.all[0])
+		f.makeLead(f.all[0])
 		test(f, f.all[0])
 	})
 }
@@ -31,11 +31,11 @@ func TestConfirmIsSharedButNeverOld(t *testing.T) {
 	leading(t, func(f *fleet, a *replica) {
 		a.acquired("app")
 		f.c.holdIf(opIs("confirm"))
-		first := a.stranger(0)
+		first := a.forged(0)
 		one := f.oneHeld()
 		var second []*call[*cirrusv1.HeartbeatResponse]
 		for range 100 {
-			second = append(second, a.stranger(0))
+			second = append(second, a.forged(0))
 		}
 		list := start(func(ctx context.Context) (*cirrusv1.ListLeasesResponse, error) {
 			return a.admin.ListLeases(ctx, &cirrusv1.ListLeasesRequest{})
@@ -95,9 +95,9 @@ func TestConfirmFails(t *testing.T) {
 	leading(t, func(f *fleet, a *replica) {
 		lease := a.acquired("app")
 		f.c.holdIf(opIs("confirm"))
-		first := a.stranger(0)
+		first := a.forged(0)
 		f.settle()
-		gone := a.stranger(1)
+		gone := a.forged(1)
 		f.settle()
 		gone.cancel()
 		f.settle()
@@ -105,13 +105,13 @@ func TestConfirmFails(t *testing.T) {
 		f.settle()
 		first.failed(t, "the one whose Confirm failed", notConfirmed)
 		f.oneHeld().end(errTimeout) // nobody waits for this one
-		never := a.stranger(0)
+		never := a.forged(0)
 		f.settle()
 		f.pass(storeTimeout)
 		never.failed(t, "the one whose Confirm hangs", notConfirmed)
 		f.c.letAll()
 		f.settle()
-		a.stranger(0).cancel()
+		a.forged(0).cancel()
 		a.heartbeatDone(lease)
 		if n := f.c.ops("take over"); n != 1 {
 			t.Errorf("%d terms, want the one", n)
@@ -119,7 +119,7 @@ func TestConfirmFails(t *testing.T) {
 	})
 }
 
-// S9: what a request waits for Confirm is part of its patience, too.
+// S9: what a request waits for Confirm is part of its timeout, too.
 func TestConfirmGetsWhatIsLeft(t *testing.T) {
 	leading(t, func(f *fleet, a *replica) {
 		lease := a.acquired("app")
@@ -145,7 +145,7 @@ func TestBatchConfirmsOnce(t *testing.T) {
 		for i := range 200 {
 			reqs = append(reqs,
 				&cirrusv1.HeartbeatRequest{NodeId: uint32(i), Epoch: 1,
-					InstanceId: secret("stranger")})
+					InstanceId: secret("forger")})
 		}
 		reqs = append(reqs, heartbeatRequest(lease),
 			&cirrusv1.HeartbeatRequest{Epoch: 1, InstanceId: "short"})
@@ -240,12 +240,12 @@ func TestWatchConfirmsWithoutTurn(t *testing.T) {
 func TestTakeoverEndsWatch(t *testing.T) {
 	inFleet(t, []string{"a", "b"}, func(f *fleet) {
 		a, b := f.all[0], f.all[1]
-		f.leads(a)
+		f.makeLead(a)
 		here, through := a.watch(""), b.watch("")
 		a.acquired("app")
 		here.sees(t, "SYNCED", "GRANTED app held")
 		through.sees(t, "SYNCED", "GRANTED app held")
-		f.leads(b)
+		f.makeLead(b)
 		notLeading.check(t, "the leader's stream", here.err(t))
 		notLeading.check(t, "the follower's stream", through.err(t))
 		after := b.watch("")

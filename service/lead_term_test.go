@@ -15,12 +15,12 @@ import (
 func TestTakeoverKeepsLeases(t *testing.T) {
 	inFleet(t, []string{"a", "b"}, func(f *fleet) {
 		a, b := f.all[0], f.all[1]
-		f.leads(a)
+		f.makeLead(a)
 		lease := a.acquired("app")
 		if got := a.probe("/readyz"); got != "200 leading" {
 			t.Errorf("/readyz says %s", got)
 		}
-		f.leads(b)
+		f.makeLead(b)
 		got := after(f, b.heartbeat(lease), time.Second).done(t,
 			"a heartbeat after the takeover").Lease
 		sameLease(t, "the heartbeat", got, lease)
@@ -42,7 +42,7 @@ func TestTakeoverKeepsLeases(t *testing.T) {
 func TestTakeoverCountsFromLoading(t *testing.T) {
 	inFleet(t, []string{"a", "b"}, func(f *fleet) {
 		a, b := f.all[0], f.all[1]
-		f.leads(a)
+		f.makeLead(a)
 		a.acquired("app")
 		f.c.holdIf(opIs("load"))
 		f.c.lose(a.member)
@@ -66,7 +66,7 @@ func TestDeposedLeadersGrant(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inFleet(t, []string{"a", "b"}, func(f *fleet) {
 				a, b := f.all[0], f.all[1]
-				f.leads(a)
+				f.makeLead(a)
 				f.c.holdIf(grantOf)
 				granted := a.acquire("app", 0)
 				held := f.oneHeld()
@@ -99,13 +99,13 @@ func TestDeposedLeadersGrant(t *testing.T) {
 }
 
 // S9: an unknown write drops the memory of the term, and the next one, under
-// the same office, loads what the store has, landed or not.
+// the same leadership, loads what the store has, landed or not.
 func TestUnknownWriteDropsMemory(t *testing.T) {
 	for name, lands := range map[string]bool{"landed": true, "lost": false} {
 		t.Run(name, func(t *testing.T) {
 			inFleet(t, []string{"a"}, func(f *fleet) {
 				a := f.all[0]
-				f.leads(a)
+				f.makeLead(a)
 				before := a.s.state.Load().term
 				kept := a.acquired("kept")
 				f.c.holdIf(grantOf)
@@ -136,7 +136,7 @@ func TestUnknownWriteDropsMemory(t *testing.T) {
 					t.Error("a write of the term before landed after the next one began")
 				}
 				if f.c.ops("take over") != 2 || a.member.resigned != 0 {
-					t.Errorf("%d takeovers, %d resignations, want 2 under one office",
+					t.Errorf("%d takeovers, %d resignations, want 2 under one leadership",
 						f.c.ops("take over"), a.member.resigned)
 				}
 				select {
@@ -153,7 +153,7 @@ func TestUnknownWriteDropsMemory(t *testing.T) {
 func TestUnknownUpdateIsTold(t *testing.T) {
 	inFleet(t, []string{"a"}, func(f *fleet) {
 		a := f.all[0]
-		f.leads(a)
+		f.makeLead(a)
 		f.c.holdIf(func(o *clusterOp) bool { return o.op == "commit" && anyPool(o.batch) })
 		updated := a.updatePool(40 * time.Second)
 		held := f.oneHeld()
@@ -176,7 +176,7 @@ func TestDeposedLeaderDoesNotLie(t *testing.T) {
 	data := newTestStore(newBatch(t, time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), true, nodes(3)))
 	inFleetOf(t, data, []string{"a", "b"}, func(f *fleet) {
 		a, b := f.all[0], f.all[1]
-		f.leads(a)
+		f.makeLead(a)
 		lost, kept, revoked := a.acquired("lost"), a.acquired("kept"), a.acquired("revoked")
 		a.revoke(revoked)
 		a.released(lost)
@@ -184,7 +184,7 @@ func TestDeposedLeaderDoesNotLie(t *testing.T) {
 		spare := a.acquired("spare")
 		// b takes over, and a still believes that it leads: its requests reach
 		// the cluster late.
-		f.befall("a", "b", faultCut)
+		f.inject("a", "b", faultCut)
 		f.c.lead(b.member)
 		f.settle()
 		if a.s.state.Load().term == nil {
@@ -299,7 +299,7 @@ func TestDeposedLeaderDoesNotLie(t *testing.T) {
 			t.Error("a leads on")
 		}
 		after(f, lostBeat, 3*time.Second).failed(t, "LEASE_LOST at a deposed leader", noLeader)
-		f.befall("a", "b", 0)
+		f.inject("a", "b", 0)
 		after(f, a.heartbeat(lost), 3*time.Second).failed(t, "LEASE_LOST by the new leader",
 			lostLease)
 	})

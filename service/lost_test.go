@@ -129,13 +129,13 @@ func TestLostWriteBesideSilence(t *testing.T) {
 func TestLostWriteIsConfirmed(t *testing.T) {
 	leading(t, func(f *fleet, a *replica) {
 		f.c.failIf(opIs("confirm"), errTimeout)
-		beat := a.stranger(3)
+		beat := a.forged(3)
 		f.settle()
 		beat.failed(t, "a heartbeat from the future", notConfirmed)
 		a.wantLost(0, 0)
 		f.c.failIf(opIs(), nil)
 		for range 2 {
-			beat = a.stranger(3)
+			beat = a.forged(3)
 			f.settle()
 			beat.failed(t, "a heartbeat from the future", lostLease)
 		}
@@ -143,7 +143,7 @@ func TestLostWriteIsConfirmed(t *testing.T) {
 		f.pass(lostPause)
 
 		f.c.holdIf(opIs("confirm"))
-		beat = a.stranger(4)
+		beat = a.forged(4)
 		held := f.oneHeld()
 		beat.cancel()
 		f.settle()
@@ -163,7 +163,7 @@ func TestLostWriteIsConfirmedAfterwards(t *testing.T) {
 			return a.admin.ListLeases(ctx, &cirrusv1.ListLeasesRequest{})
 		})
 		before := f.oneHeld()
-		a.stranger(3)
+		a.forged(3)
 		f.settle()
 		before.let()
 		f.settle()

@@ -61,7 +61,7 @@ func TestObserverOfAReplica(t *testing.T) {
 		told := &observed{}
 		a, b := f.start("a", func(c *Config) { c.Observer = told.observer() }), f.at("http://b")
 		for _, leader := range []*replica{a, b, a} {
-			f.leads(leader)
+			f.makeLead(leader)
 		}
 		if len(told.terms) != 3 || told.terms[0] == nil || told.terms[1] != nil ||
 			told.terms[2] == nil {

@@ -24,7 +24,7 @@ func TestStoreIsCreated(t *testing.T) {
 				Last: &last}
 		}
 		a := f.start("a", pool)
-		f.leads(a)
+		f.makeLead(a)
 		if meta := f.c.data.meta; meta.Vouched || meta.ID == (fencing.StoreID{}) ||
 			len(f.c.data.pools) != 1 {
 			t.Errorf("the store is %+v with %v", meta, f.c.data.pools)
@@ -50,7 +50,7 @@ func TestStoreIsCreated(t *testing.T) {
 		longer := 40 * time.Second
 		b := f.start("b",
 			func(c *Config) { c.DefaultPool = fencing.PoolChange{TTL: &longer, MaxTTL: &longer} })
-		f.leads(b)
+		f.makeLead(b)
 		if got := b.getPool(); got.Ttl.AsDuration() != longer || got.NodeIds.Last != 9 {
 			t.Errorf("the pool is %v", got)
 		}
@@ -88,7 +88,7 @@ func TestDefaultPoolThatCantBe(t *testing.T) {
 	inFleet(t, nil, func(f *fleet) {
 		first := snowflake.NodeID(5)
 		a := f.start("a", func(c *Config) { c.DefaultPool.First = &first })
-		f.leads(a)
+		f.makeLead(a)
 		a.acquired("app")
 		if a.logged("the default pool stays as it is stored") != 1 {
 			t.Errorf("it is not logged:\n%s", a.log)
@@ -184,7 +184,7 @@ func TestShortTTLIsRefused(t *testing.T) {
 func TestStopResigns(t *testing.T) {
 	inFleet(t, []string{"a", "b"}, func(f *fleet) {
 		a, b := f.all[0], f.all[1]
-		f.leads(a)
+		f.makeLead(a)
 		lease := a.acquired("app")
 		f.c.holdIf(grantOf)
 		granted := a.acquire("late", 0)
@@ -294,8 +294,8 @@ func TestStopsPromisingBeforeResigning(t *testing.T) {
 	})
 }
 
-// Whoever loses the office leads no more, and stands for election again.
-func TestOfficeLost(t *testing.T) {
+// Whoever loses the leadership leads no more, and stands for election again.
+func TestLeadershipLost(t *testing.T) {
 	leading(t, func(f *fleet, a *replica) {
 		lease := a.acquired("app")
 		f.c.lose(a.member)
@@ -310,7 +310,7 @@ func TestOfficeLost(t *testing.T) {
 	})
 }
 
-// A takeover that fails is tried again under the same office, a few times, and
+// A takeover that fails is tried again under the same leadership, a few times, and
 // then others may try.
 func TestTakeoverFails(t *testing.T) {
 	inFleet(t, []string{"a", "b"}, func(f *fleet) {
@@ -374,7 +374,7 @@ func TestHealthOfReplicas(t *testing.T) {
 		if got := b.probe("/readyz"); got != "503 no leader known" {
 			t.Errorf("/readyz says %s", got)
 		}
-		f.leads(a)
+		f.makeLead(a)
 		if got := b.probe("/readyz"); got != "200 following http://a" {
 			t.Errorf("/readyz says %s", got)
 		}
@@ -386,7 +386,7 @@ func TestHealthOfReplicas(t *testing.T) {
 		if err != nil || resp.Msg.Status != healthv1.HealthCheckResponse_NOT_SERVING {
 			t.Errorf("health without a leader: %v, %v", resp, err)
 		}
-		f.leads(b)
+		f.makeLead(b)
 		b.s.StopRequests()
 		f.settle()
 		if got := b.probe("/readyz"); got != "503 stopping" {

@@ -58,7 +58,7 @@ func TestSlowWrites(t *testing.T) {
 
 // S9: a request waits for the store for storeTimeout altogether, whatever it
 // waits for; what it waits in the queue is not counted.
-func TestPatienceIsOne(t *testing.T) {
+func TestTimeoutIsOne(t *testing.T) {
 	inBubble(t, bubbleOptions{pool: nodes(1)}, func(b *bubble) {
 		lease := b.acquired("app")
 		b.store.holdIf(anyMark)
@@ -88,7 +88,7 @@ func TestSlowNotesWithACluster(t *testing.T) {
 		t, newTestStore(newBatch(t, time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), true, hourly)),
 		[]string{"a"}, func(f *fleet) {
 			a := f.all[0]
-			f.leads(a)
+			f.makeLead(a)
 			a.store = f.c.data
 			req := &cirrusv1.HeartbeatBatchRequest{}
 			for _, l := range a.silent(3*recordsTogether + 1) {

@@ -101,7 +101,7 @@ func TestLeadsBeforeItTells(t *testing.T) {
 }
 
 // A replica that was chosen, and gets nowhere, lets others lead.
-func TestIdleOfficeIsResigned(t *testing.T) {
+func TestIdleLeadershipIsResigned(t *testing.T) {
 	inFleet(t, []string{"a", "b"}, func(f *fleet) {
 		a, b := f.all[0], f.all[1]
 		f.c.holdIf(func(o *clusterOp) bool {
@@ -115,7 +115,7 @@ func TestIdleOfficeIsResigned(t *testing.T) {
 		}
 		f.pass(2 * time.Second)
 		if f.c.resignations(a.member) == 0 {
-			t.Fatal("it keeps the office and does nothing about it")
+			t.Fatal("it keeps the leadership and does nothing about it")
 		}
 		f.c.next()
 		f.settle()
@@ -123,8 +123,8 @@ func TestIdleOfficeIsResigned(t *testing.T) {
 	})
 }
 
-// The office is kept for as long as there is a term, and between two of them.
-func TestBusyOfficeIsKept(t *testing.T) {
+// The leadership is kept for as long as there is a term, and between two of them.
+func TestBusyLeadershipIsKept(t *testing.T) {
 	leading(t, func(f *fleet, a *replica) {
 		lease := a.acquired("app")
 		for range 20 {
@@ -145,9 +145,9 @@ func TestBusyOfficeIsKept(t *testing.T) {
 func TestRefusalsAtTheEndAreCounted(t *testing.T) {
 	inFleet(t, []string{"a", "b"}, func(f *fleet) {
 		a, b := f.all[0], f.all[1]
-		f.leads(a)
+		f.makeLead(a)
 		lease := a.acquired("app")
-		f.leads(b)
+		f.makeLead(b)
 		f.settle()
 		b.s.StopRequests()
 		refused := b.heartbeat(lease)

@@ -94,7 +94,7 @@ const (
 	PromiseHeartbeat  = oracle.PromiseHeartbeat
 	PromiseSilence    = oracle.PromiseSilence
 	PromiseFailStop   = oracle.PromiseFailStop
-	PromisePatience   = oracle.PromisePatience
+	PromiseTimeout    = oracle.PromiseTimeout
 	PromiseMark       = oracle.PromiseMark
 	PromiseState      = oracle.PromiseState
 	PromiseAnswer     = oracle.PromiseAnswer

@@ -66,7 +66,7 @@ func (n *network) intercept(c *call) bool {
 				return
 			}
 			w.note(Record{Kind: RecordAnswer, Machine: c.from.Machine.Name, Process: c.from.Number,
-				Peer: "a stranger", Message: c.number, Call: c.procedure, Pool: c.request.Pool,
+				Peer: "a forger", Message: c.number, Call: c.procedure, Pool: c.request.Pool,
 				Node: c.request.Node, Epoch: c.request.Epoch, Text: http.StatusText(a.status)})
 			w.saw("somebody else answered in the service's place")
 			c.answer = &answer{status: a.status, header: a.header.Clone(), body: a.body}

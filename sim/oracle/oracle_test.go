@@ -296,7 +296,7 @@ var wrongs = []struct {
 		s.heartbeat(r, "a")
 		return s
 	}},
-	{PromisePatience, "a request waits for the store for too long", func() *story {
+	{PromiseTimeout, "a request waits for the store for too long", func() *story {
 		s := served()
 		c, n := s.call(event.CallAcquire, alice, -1, 0, "a"), s.next()
 		s.hear(event.Arrived{Op: n, Process: one, Call: c})

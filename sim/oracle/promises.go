@@ -20,7 +20,7 @@ const (
 	PromiseHeartbeat  Promise = "S3 heartbeat"
 	PromiseSilence    Promise = "S5 silence"
 	PromiseFailStop   Promise = "S9 fail-stop"
-	PromisePatience   Promise = "S9 patience"
+	PromiseTimeout    Promise = "S9 timeout"
 	PromiseMark       Promise = "S10 mark"
 	PromiseState      Promise = "server state"
 	PromiseAnswer     Promise = "C5 answer"
@@ -58,7 +58,7 @@ var promiseMeans = []struct {
 	{PromiseHeartbeat, "A holder is not told that it lost a lease that it has."},
 	{PromiseSilence, "A silence note says what was promised under a lease, and nothing is promised while it stands."},
 	{PromiseFailStop, "After a write that failed, the server promises nothing more."},
-	{PromisePatience, "A request is answered in time, however long the store takes."},
+	{PromiseTimeout, "A request is answered in time, however long the store takes."},
 	{PromiseMark, "Nothing is promised beyond the mark that is on the disk."},
 	{PromiseState, "The server's own books are in order."},
 	{PromiseAnswer, "Only the service's own words end a lease or a holder."},

@@ -86,7 +86,7 @@ func (c *cluster) refused(r *replica, code connect.Code) string {
 	to := newRoamer([]string{r.url()}, connectProto, 0)
 	sent := now()
 	resp, err := to.leases.Acquire(c.Context(),
-		&cirrusv1.AcquireRequest{AppId: "stranger",
+		&cirrusv1.AcquireRequest{AppId: "misled",
 			InstanceId: fmt.Sprintf("%032x", rand.Uint64())})
 	if err == nil {
 		c.obs.granted(sent, sent, now(), resp.Lease)
@@ -146,7 +146,7 @@ func TestClusterOtherStore(t *testing.T) {
 		rows, err := listing(c.Context(), admin, p.name)
 		c.must(err)
 		for _, row := range rows {
-			if row.AppId == "stranger" {
+			if row.AppId == "misled" {
 				c.Errorf("a request of another store was done: %v", row)
 			}
 		}

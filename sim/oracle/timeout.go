@@ -6,7 +6,7 @@ import (
 	"github.com/cirrus-id/cirrus/sim/event"
 )
 
-// S9 patience: a request is answered in time, however long the store takes.
+// S9 timeout: a request is answered in time, however long the store takes.
 
 // storeTimeout is how long a request may wait for the store, all its waits
 // together.
@@ -25,7 +25,7 @@ func (o *Oracle) answersInTime(op *operation, t *term, a *event.Reply) {
 	// of what it reads, and of its timer
 	took, slack := c.Steady-op.steady, 10*time.Millisecond+2*t.tolerance()
 	if most := op.call.Wait + storeTimeout; took > most+slack {
-		o.violate(PromisePatience, "%s #%d is answered %v after it arrived, and it may take %v",
+		o.violate(PromiseTimeout, "%s #%d is answered %v after it arrived, and it may take %v",
 			op.call.Procedure, op.call.Number, took, most)
 	}
 	if a.Code == "unavailable" && took >= storeTimeout-slack {
