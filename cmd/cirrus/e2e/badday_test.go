@@ -135,7 +135,7 @@ func TestNotWritable(t *testing.T) {
 				Gid: nobody}}
 		}
 		code, _, stderr := finish(t, cmd)
-		complains(t, code, stderr, parent, "can't be written", "give the user that runs cirrus")
+		complains(t, code, stderr, parent, "can't be written", "give the user of this process")
 	}
 	access(t, parent, 0o750)
 	srv := serve(t, dir)
