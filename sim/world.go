@@ -154,7 +154,7 @@ func (w *world) panics(do func()) (did bool) {
 			w.violation = &Violation{Promise: PromiseNoPanic, Event: w.loop.Steps, At: w.now(),
 				Text: whatPanicked(p)}
 			w.note(Record{Kind: RecordViolated, Machine: "world", Node: -1,
-				Text: PromiseNoPanic.Broken()})
+				Promise: string(PromiseNoPanic), Text: PromiseNoPanic.Broken()})
 		}
 	}()
 	do()
@@ -385,7 +385,7 @@ func (w *world) violate(p Promise, format string, args ...any) {
 	v := &Violation{Promise: p, Event: w.loop.Steps, At: w.now(),
 		Text: fmt.Sprintf(format, args...)}
 	w.note(Record{Kind: RecordViolated, Machine: "world", Node: -1,
-		Text: string(p) + ": " + v.Text})
+		Promise: string(p), Text: v.Text})
 	if holds {
 		w.violation = v
 	}

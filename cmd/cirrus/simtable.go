@@ -202,7 +202,7 @@ func recordWords(r *sim.Record) string {
 	case sim.RecordHeal:
 		say("faults stop")
 	case sim.RecordViolated:
-		say("BROKEN")
+		say("BROKEN: %s", r.Promise)
 	default:
 		say("%s", r.Kind)
 	}

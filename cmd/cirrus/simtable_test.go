@@ -23,7 +23,7 @@ func TestTraceTable(t *testing.T) {
 			Text: "asleep"},
 		{N: 5, At: 5 * ms, Kind: sim.RecordCrash, Machine: "app-10", Node: -1},
 		{N: 6, At: 6 * ms, Kind: sim.RecordViolated, Machine: "world", Node: -1,
-			Text: "P1 exclusion: both hold it"},
+			Promise: "P1 exclusion", Text: "both hold it"},
 	}
 	const want = `
   event        time  server                        app-2                         app-10

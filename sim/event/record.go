@@ -86,6 +86,8 @@ type Record struct {
 	MaxTTL     time.Duration `json:"maxTTL,omitempty"`
 	Quarantine time.Duration `json:"quarantine,omitempty"`
 	Stride     time.Duration `json:"stride,omitempty"`
+	// Promise is the one that is broken.
+	Promise string `json:"promise,omitempty"`
 	// Text says it for people.
 	Text string `json:"text,omitempty"`
 }

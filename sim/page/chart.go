@@ -234,7 +234,7 @@ func (b *builder) take(r *sim.Record) {
 		b.chart.FaultsEnd = micros(r.At)
 	case sim.RecordViolated:
 		b.chart.Broken = append(b.chart.Broken,
-			breakup{At: micros(r.At), Text: r.Text, Lanes: b.lanesIn(r.Text)})
+			breakup{At: micros(r.At), Text: r.Promise + ": " + r.Text, Lanes: b.lanesIn(r.Text)})
 	case sim.RecordSend, sim.RecordArrive, sim.RecordReply, sim.RecordAnswer, sim.RecordDrop:
 		b.message(r)
 	case sim.RecordGrant, sim.RecordDurable, sim.RecordEnd, sim.RecordDeadline:

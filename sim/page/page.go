@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"html/template"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/cirrus-id/cirrus/sim"
@@ -94,10 +93,9 @@ func brokenIn(r *sim.Result) []broken {
 		if rec.Kind != sim.RecordViolated {
 			continue
 		}
-		name, text, _ := strings.Cut(rec.Text, ": ")
-		p := sim.Promise(name)
+		p := sim.Promise(rec.Promise)
 		list = append(list, broken{
-			Promise: p, Means: p.Means(), Text: text, Event: rec.N,
+			Promise: p, Means: p.Means(), Text: rec.Text, Event: rec.N,
 			At: seconds(rec.At), Micros: rec.At.Microseconds(),
 		})
 	}

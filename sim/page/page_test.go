@@ -130,7 +130,7 @@ func TestTextsStayTexts(t *testing.T) {
 	r := sim.Result{Trace: []sim.Record{
 		{Kind: sim.RecordStart, Machine: evil, Node: -1},
 		{Kind: sim.RecordLog, Machine: server, Node: -1, Text: evil},
-		{Kind: sim.RecordViolated, Machine: world, Node: -1, Text: evil + ": " + evil},
+		{Kind: sim.RecordViolated, Machine: world, Node: -1, Promise: evil, Text: evil},
 	}}
 	html := rendered(t, &r)
 	if strings.Contains(html, evil) {

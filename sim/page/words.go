@@ -68,7 +68,7 @@ func other(r *sim.Record) string {
 	case sim.RecordTerm, sim.RecordDeposed:
 		return who + " " + r.Text
 	case sim.RecordViolated:
-		return "BROKEN: " + r.Text
+		return "BROKEN: " + r.Promise + ": " + r.Text
 	}
 	return fmt.Sprintf("%s: %s%s", who, r.Kind, because(r))
 }
