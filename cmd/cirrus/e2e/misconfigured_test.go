@@ -134,7 +134,7 @@ func TestClusterOtherStore(t *testing.T) {
 			"a replica of another store answers there") {
 			c.Errorf("/readyz of the one that follows another store's: %q", state)
 		}
-		ours.says("a replica of another store passes them on")
+		ours.says("a replica of another store forwards them")
 		c.saw("another store's replicas pass on to one "+role,
 			"%s; both sides say so in their logs", answer)
 		follower.terminate(c)
