@@ -183,6 +183,7 @@ func standsStill(pid int) bool {
 // adds, without an answer of its store.
 func wantGivenUp(t *testing.T, srv *program, thaw func()) {
 	t.Helper()
+	wantFreeMainThread(t, srv)
 	told := time.Now()
 	if err := srv.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -210,5 +211,19 @@ func wantSlow(t *testing.T, what string, ask func() error) {
 	if got := time.Since(asked); reason(err) != "STORE_SLOW" || got > 3*time.Second {
 		t.Errorf("%s was answered after %v: %v; want STORE_SLOW within 2 s", what,
 			got.Round(time.Millisecond), err)
+	}
+}
+
+// wantFreeMainThread fails the test if the program's main thread, which takes its
+// signals, waits for the disk.
+func wantFreeMainThread(t *testing.T, p *program) {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/stat", p.PID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, state, _ := strings.Cut(string(stat), ") ") // after the name, which may have blanks
+	if strings.HasPrefix(state, "D") {
+		t.Errorf("the main thread is in state %.1s, waiting for the disk: no signal reaches the process", state)
 	}
 }
